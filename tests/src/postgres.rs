@@ -1,0 +1,409 @@
+//! A private PostgreSQL server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{Certificate, Port, Process, Program, User};
+
+/// A PostgreSQL server of this test's own: listening on 127.0.0.1 only, its data in a temporary folder, and
+/// careless about power cuts (no `fsync`), which makes it fast and which no test can notice.
+///
+/// Dropping it ends the server and deletes its data.
+#[derive(Debug)]
+pub struct Server {
+    builder: Builder,
+    user: User,
+    port: Port,
+    /// None after [`kill`](Self::kill) and [`stop`](Self::stop).
+    process: Option<Process>,
+    folder: TempDir,
+}
+
+/// How a [`Server`] is to be.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    password: Option<String>,
+    tls: bool,
+    settings: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Asks clients for this password (by SCRAM). Default: everybody is let in.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Lets in clients that use TLS, and no others. Default: no TLS.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Sets one of PostgreSQL's own settings, such as `max_connections`.
+    pub fn setting(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Makes the database and starts the server; returns when it answers.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start, saying why.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let folder = tempfile::Builder::new()
+            .prefix("pool-tests-")
+            .tempdir()
+            .unwrap();
+        let user = User::unprivileged();
+        user.own(folder.path());
+        let port = Port::reserve();
+        let mut server = Server {
+            builder: self,
+            user,
+            port,
+            process: None,
+            folder,
+        };
+        server.create();
+        server.launch();
+        server
+    }
+}
+
+impl Server {
+    /// Starts a server without password and without TLS; returns when it answers.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start, saying why.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// A server with other settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// `postgres://postgres[:password]@127.0.0.1:<port>/postgres`: the superuser, and the database that
+    /// every server has.
+    pub fn url(&self) -> String {
+        let password = self
+            .builder
+            .password
+            .as_ref()
+            .map(|password| format!(":{password}"));
+        let port = self.port.number();
+        format!(
+            "postgres://postgres{}@127.0.0.1:{port}/postgres",
+            password.unwrap_or_default()
+        )
+    }
+
+    /// Its port on 127.0.0.1, the same after each restart.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The certificate that clients must trust, as a PEM file. It is there only with [`Builder::tls`].
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Runs SQL by `psql`, beside whatever is being tested; returns what it prints without the frame: a
+    /// line a row, `|` between columns.
+    ///
+    /// # Panics
+    /// When the statement fails, with PostgreSQL's message.
+    #[track_caller]
+    pub fn sql(&self, sql: &str) -> String {
+        let output = self.psql(sql).output().expect("psql can be started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{sql}: {errors}");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Kills it with all its connections at once, as a power cut would.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Shuts it down in the polite way: each client is told, with SQLSTATE 57P01.
+    ///
+    /// # Panics
+    /// When it has not ended after 30 s.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let went = process.stop("INT", PATIENCE);
+            assert!(
+                went,
+                "did not stop within {PATIENCE:?}; it printed:\n{}",
+                self.log()
+            );
+        }
+    }
+
+    /// Starts it again, on the same port and with the same data; one that runs is stopped first. Returns
+    /// when it answers.
+    ///
+    /// # Panics
+    /// When it does not start, saying why.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.launch();
+    }
+
+    /// Stops all its processes in their tracks: connections stay open, new ones are taken by the kernel, and
+    /// nothing is ever answered.
+    pub fn freeze(&mut self) {
+        self.process.iter_mut().for_each(Process::freeze);
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&mut self) {
+        self.process.iter_mut().for_each(Process::thaw);
+    }
+
+    /// Makes the data folder.
+    #[track_caller]
+    fn create(&self) {
+        let mut initdb = self.user.command(INITDB.path());
+        initdb.arg("--pgdata").arg(self.data());
+        // No C library's idea of an alphabet, so that every machine sorts alike.
+        initdb.args([
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        if let Some(password) = &self.builder.password {
+            let file = self.file("password", password);
+            initdb.arg("--pwfile").arg(file);
+        }
+        let output = initdb.output().expect("initdb can be started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "initdb failed: {errors}");
+
+        let connection = if self.builder.tls { "hostssl" } else { "host" };
+        let method = if self.builder.password.is_some() {
+            "scram-sha-256"
+        } else {
+            "trust"
+        };
+        self.file(
+            "data/pg_hba.conf",
+            &format!("{connection} all all 127.0.0.1/32 {method}\n"),
+        );
+        if self.builder.tls {
+            let certificate = Certificate::generate();
+            self.file("authority.pem", certificate.authority_pem());
+            self.file("data/server.crt", certificate.certificate_pem());
+            self.file("data/server.key", certificate.key_pem());
+        }
+    }
+
+    /// Starts the server on the data folder.
+    #[track_caller]
+    fn launch(&mut self) {
+        let mut command = self.user.command(POSTGRES.path());
+        command.arg("-D").arg(self.data());
+        let fixed = [
+            ("listen_addresses", "127.0.0.1"),
+            ("port", &self.port.number().to_string()),
+            // A path of a socket may be no longer than 107 bytes, and a temporary folder's can be.
+            ("unix_socket_directories", ""),
+            ("ssl", if self.builder.tls { "on" } else { "off" }),
+            // What a commit wrote is then the kernel's, and the kernel outlives the server. A commit that
+            // does not wait for its write (`synchronous_commit`) would be lost by a kill.
+            ("fsync", "off"),
+            ("full_page_writes", "off"),
+            // In the data folder, so that nothing of a killed server stays in /dev/shm.
+            ("dynamic_shared_memory_type", "mmap"),
+        ];
+        for (name, value) in fixed {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        for (name, value) in &self.builder.settings {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let mut process = Process::spawn(command, &self.log_file());
+        process.wait_until("ready", PATIENCE, || self.answers());
+        self.process = Some(process);
+    }
+
+    fn answers(&self) -> bool {
+        let mut pg_isready = Command::new(PG_ISREADY.path());
+        pg_isready.args(["--quiet", "--host=127.0.0.1", "--timeout=1"]);
+        pg_isready.arg(format!("--port={}", self.port.number()));
+        pg_isready
+            .status()
+            .expect("pg_isready can be started")
+            .success()
+    }
+
+    fn psql(&self, sql: &str) -> Command {
+        let mut psql = Command::new(PSQL.path());
+        psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"]);
+        psql.args(["--set=ON_ERROR_STOP=1", "--command", sql, &self.url()]);
+        psql.env("PGCONNECT_TIMEOUT", "10");
+        if self.builder.tls {
+            psql.env("PGSSLMODE", "verify-full")
+                .env("PGSSLROOTCERT", self.authority());
+        }
+        psql
+    }
+
+    /// Writes a file that its user alone may read, or PostgreSQL refuses the key in it.
+    #[track_caller]
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.user.own(&path);
+        path
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // QUIT is PostgreSQL's fast way out, and unlike a kill it leaves no shared memory behind.
+            process.stop("QUIT", Duration::from_secs(5));
+        }
+    }
+}
+
+const INITDB: Program = Program::new("initdb", "postgresql");
+const POSTGRES: Program = Program::new("postgres", "postgresql");
+const PG_ISREADY: Program = Program::new("pg_isready", "postgresql");
+const PSQL: Program = Program::new("psql", "postgresql");
+
+/// How long a start or a stop may take on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    #[test]
+    fn data_and_port_outlive_a_kill() {
+        let mut server = Server::start();
+        let url = server.url();
+        server.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2)");
+        server.kill();
+        assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err());
+        server.restart();
+        assert_eq!(server.sql("SELECT n FROM t ORDER BY n"), "1\n2");
+        assert_eq!(server.url(), url);
+        server.restart();
+        assert_eq!(server.sql("SELECT count(*), 'x' FROM t"), "2|x");
+    }
+
+    #[test]
+    fn a_kill_cuts_connections_that_are_in_a_query() {
+        let mut server = Server::start();
+        let mut asking = server
+            .psql("SELECT pg_sleep(1000)")
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            != "1"
+        {}
+        server.kill();
+        assert!(!asking.wait().unwrap().success());
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_dropped_server() {
+        let server = Server::start();
+        let (port, folder) = (server.port(), server.folder.path().to_owned());
+        assert!(folder.exists());
+        drop(server);
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_frozen_server_takes_connections_and_answers_none() {
+        let mut server = Server::start();
+        server.freeze();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        assert!(stream.read(&mut [0]).is_err());
+        assert!(!server.answers());
+        server.thaw();
+        assert_eq!(server.sql("SELECT 1"), "1");
+    }
+
+    #[test]
+    fn a_password_is_asked_for() {
+        let server = Server::builder().password("open-sesame").start();
+        assert_eq!(server.sql("SELECT current_user"), "postgres");
+        let wrong = server.url().replace("open", "shut");
+        let output = Command::new(PSQL.path())
+            .args(["--command=SELECT 1", &wrong])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            errors.contains("password authentication failed"),
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn with_tls_a_client_without_is_refused() {
+        let server = Server::builder().tls().start();
+        let ours = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        assert_eq!(server.sql(ours), "t|TLSv1.3");
+        let output = server
+            .psql("SELECT 1")
+            .env("PGSSLMODE", "disable")
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("no encryption"), "{errors}");
+        assert!(server.authority().is_file());
+    }
+
+    #[test]
+    fn settings_reach_the_server() {
+        let server = Server::builder().setting("max_connections", 7).start();
+        assert_eq!(server.sql("SHOW max_connections"), "7");
+    }
+
+    #[test]
+    #[should_panic(expected = "invalid value for parameter \"max_connections\"")]
+    fn a_server_that_does_not_start_says_why() {
+        Server::builder().setting("max_connections", "many").start();
+    }
+}

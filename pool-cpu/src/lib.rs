@@ -1,1 +1,40 @@
-//! pool-cpu
+//! Bounded worker pools that take blocking work off the async executor.
+//!
+//! [`CpuPool`] is for computing: as many workers as cores, and a bounded queue before them.
+
+#![deny(unsafe_code)]
+
+mod block_on;
+mod config;
+mod core;
+mod cpu;
+mod ctx;
+mod error;
+mod handle;
+mod idle;
+mod job;
+mod job_builder;
+mod keeper;
+mod mutation;
+mod places;
+mod queue;
+mod quiet;
+mod run;
+mod shutdown;
+mod standin;
+mod sync;
+mod worker;
+mod workers;
+
+pub use self::{
+    config::CpuConfig,
+    cpu::{CpuBuilder, CpuPool},
+    ctx::Ctx,
+    error::Error,
+    handle::JobHandle,
+    job_builder::{JobBuilder, Rejected},
+    run::Run,
+    shutdown::{Report, Shutdown, StillRunning},
+    standin::{ConfigError, Env},
+    workers::Workers,
+};

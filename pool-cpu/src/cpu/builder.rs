@@ -1,0 +1,74 @@
+//! Building a `CpuPool`.
+
+use std::thread;
+
+use rayon_core::ThreadPoolBuilder;
+
+use super::CpuPool;
+use crate::{
+    ConfigError, CpuConfig, Workers,
+    core::{Core, Plan},
+    sync::Arc,
+    worker,
+};
+
+/// Settings of a [`CpuPool`], and what runs on its threads. From [`CpuPool::builder`].
+#[derive(Clone, Debug)]
+pub struct CpuBuilder {
+    pub(crate) config: CpuConfig,
+}
+
+impl CpuBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            config: CpuConfig::new(),
+        }
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// A setting that cannot be used; a thread that the system does not start.
+    pub fn build(self) -> Result<CpuPool, ConfigError> {
+        self.config.validate()?;
+        let config = self.config;
+        let workers = config.workers()?;
+        let core = Arc::new(Core::new(Plan {
+            name: Arc::from(config.name.as_str()),
+            workers,
+            queue: config.queue,
+            queue_timeout: config.queue_timeout,
+            background_age: config.background_age,
+            idle_yields: config.idle_yields,
+        }));
+        let name = config.name.clone();
+        // Always a number: else rayon's own variable would decide.
+        let mut threads = ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(move |index| format!("{name}-{index}"))
+            // A panic in a task that a job gave to `rayon::spawn` must not end the process.
+            .panic_handler(|_| {});
+        if let Some(size) = config.stack_size {
+            threads = threads.stack_size(size);
+        }
+        let refused = |error: &dyn std::error::Error| {
+            ConfigError::new(
+                "threads",
+                workers.to_string(),
+                format!("as many as the system can start ({error})"),
+            )
+        };
+        let rayon = threads.build().map_err(|error| refused(&error))?;
+        let keeper = Arc::clone(&core);
+        thread::Builder::new()
+            .name(format!("{}-keeper", config.name))
+            .spawn(move || keeper.keeper().keep(|now| keeper.look(now)))
+            .map_err(|error| refused(&error))?;
+        let resident = Arc::clone(&core);
+        // Rayon ends its threads when the pool is dropped and these have returned.
+        rayon.spawn_broadcast(move |thread| worker::work(&resident, thread.index()));
+        Ok(CpuPool {
+            workers: Workers::new(core),
+        })
+    }
+}

@@ -1,0 +1,287 @@
+//! What can go wrong with a job.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::quiet;
+
+/// Why a job has no result.
+///
+/// Ask with the predicates: [`is_panic`](Self::is_panic), [`is_timeout`](Self::is_timeout), [`is_overloaded`](Self::is_overloaded),
+/// [`is_closed`](Self::is_closed), [`is_cancelled`](Self::is_cancelled), [`is_self_wait`](Self::is_self_wait).
+///
+/// ```
+/// # futures_executor();
+/// # fn futures_executor() {
+/// let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+/// let error = cpu.run_sync(|| -> u32 { panic!("no such user") }).expect_err("it panics");
+/// assert!(error.is_panic());
+/// assert_eq!(error.panic_message(), Some("no such user"));
+/// # }
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    pool: Arc<str>,
+    label: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Panicked {
+        message: String,
+        payload: Payload,
+        worker: usize,
+    },
+    Cancelled,
+    QueueTimeout {
+        waited: Duration,
+        workers: usize,
+    },
+    RunTimeout {
+        budget: Duration,
+    },
+    Overloaded {
+        queue: usize,
+    },
+    Closed,
+    SelfWait,
+}
+
+/// What was thrown. In a mutex only so that [`Error`] is `Sync`.
+pub(crate) struct Payload(Mutex<Option<Box<dyn Any + Send>>>);
+
+impl Error {
+    pub(crate) fn new(pool: &Arc<str>, label: &'static str, kind: Kind) -> Self {
+        Self(Box::new(Inner {
+            pool: Arc::clone(pool),
+            label,
+            kind,
+        }))
+    }
+
+    pub(crate) fn panicked(
+        pool: &Arc<str>,
+        label: &'static str,
+        worker: usize,
+        payload: Box<dyn Any + Send>,
+    ) -> Self {
+        let message = quiet::message_of(&*payload).to_owned();
+        Self::new(
+            pool,
+            label,
+            Kind::Panicked {
+                message,
+                payload: Payload(Mutex::new(Some(payload))),
+                worker,
+            },
+        )
+    }
+
+    /// Did the job panic?
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.kind, Kind::Panicked { .. })
+    }
+
+    /// Did the job wait for longer than its queue timeout, or run for longer than its budget?
+    ///
+    /// [`is_queue_timeout`](Self::is_queue_timeout) and [`is_run_timeout`](Self::is_run_timeout) tell which.
+    pub fn is_timeout(&self) -> bool {
+        self.is_queue_timeout() || self.is_run_timeout()
+    }
+
+    /// Was the job given up because no worker took it in time? It never ran.
+    pub fn is_queue_timeout(&self) -> bool {
+        matches!(self.0.kind, Kind::QueueTimeout { .. })
+    }
+
+    /// Was the job started, and not done within its budget? It may still be running.
+    pub fn is_run_timeout(&self) -> bool {
+        matches!(self.0.kind, Kind::RunTimeout { .. })
+    }
+
+    /// Was there no place for the job? It never ran.
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self.0.kind, Kind::Overloaded { .. })
+    }
+
+    /// Had the pool been shut down? The job never ran.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0.kind, Kind::Closed)
+    }
+
+    /// Was the job aborted by hand?
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.kind, Kind::Cancelled)
+    }
+
+    /// Would a job have waited for another job of its own pool? With every worker doing that, nothing would ever run.
+    pub fn is_self_wait(&self) -> bool {
+        matches!(self.0.kind, Kind::SelfWait)
+    }
+
+    /// The label of the job; empty when it was given none.
+    pub fn label(&self) -> &'static str {
+        self.0.label
+    }
+
+    /// The name of the pool.
+    pub fn pool(&self) -> &str {
+        &self.0.pool
+    }
+
+    /// What the panic said.
+    pub fn panic_message(&self) -> Option<&str> {
+        match &self.0.kind {
+            Kind::Panicked { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// What was thrown, for [`std::panic::resume_unwind`].
+    ///
+    /// # Errors
+    /// The error itself when it is of another kind.
+    pub fn into_panic(mut self) -> Result<Box<dyn Any + Send>, Self> {
+        match self.0.kind {
+            Kind::Panicked {
+                ref mut payload, ..
+            } => payload.take().ok_or(self),
+            _ => Err(self),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { pool, label, kind } = &*self.0;
+        write!(f, "job ")?;
+        if !label.is_empty() {
+            write!(f, "`{label}` ")?;
+        }
+        match kind {
+            Kind::Panicked {
+                message, worker, ..
+            } => write!(f, "panicked on worker {worker} of pool `{pool}`: {message}"),
+            Kind::Cancelled => write!(f, "was aborted before pool `{pool}` ran it"),
+            Kind::QueueTimeout { waited, workers } => {
+                write!(
+                    f,
+                    "found none of the {workers} workers of pool `{pool}` free within {waited:.1?}"
+                )
+            }
+            Kind::RunTimeout { budget } => write!(
+                f,
+                "ran for longer than its budget of {budget:?} in pool `{pool}`"
+            ),
+            Kind::Overloaded { queue } => write!(
+                f,
+                "found no place in pool `{pool}`: all workers are busy and its queue of {queue} is full"
+            ),
+            Kind::Closed => write!(f, "was refused: pool `{pool}` is shut down"),
+            Kind::SelfWait => {
+                write!(
+                    f,
+                    "of pool `{pool}` was waited for by another job of that pool, which can deadlock: make it part of that job, or await it outside"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { pool, label, kind } = &*self.0;
+        f.debug_struct("Error")
+            .field("pool", pool)
+            .field("label", label)
+            .field("kind", kind)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Payload {
+    fn take(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        // A payload whose own `Drop` panics would take whoever handles this error with it.
+        quiet::drop_quietly(self.take());
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: Kind) -> Error {
+        Error::new(&Arc::from("hash"), "login", kind)
+    }
+
+    #[test]
+    fn a_message_names_the_job_and_the_pool_and_what_to_do() {
+        assert_eq!(
+            error(Kind::QueueTimeout {
+                waited: Duration::from_millis(50),
+                workers: 2
+            })
+            .to_string(),
+            "job `login` found none of the 2 workers of pool `hash` free within 50.0ms"
+        );
+        assert_eq!(
+            error(Kind::Closed).to_string(),
+            "job `login` was refused: pool `hash` is shut down"
+        );
+    }
+
+    #[test]
+    fn a_payload_whose_drop_panics_harms_nobody() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("again");
+            }
+        }
+        drop(Error::panicked(&Arc::from("hash"), "", 0, Box::new(Bomb)));
+    }
+
+    #[test]
+    fn the_payload_of_a_panic_can_be_had() {
+        let error = Error::panicked(&Arc::from("hash"), "", 0, Box::new(7_u8));
+        assert_eq!(
+            error.panic_message(),
+            Some("a panic whose payload is not text")
+        );
+        assert_eq!(
+            error
+                .into_panic()
+                .ok()
+                .and_then(|payload| payload.downcast::<u8>().ok()),
+            Some(Box::new(7))
+        );
+        assert!(
+            super::tests::error(Kind::Closed)
+                .into_panic()
+                .is_err_and(|error| error.is_closed())
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! A job that has its place.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::{
+    core::Core,
+    error::{Error, Kind},
+    job::Outcome,
+    sync::Arc,
+    worker,
+};
+
+/// A job that has its place, and the future of its result.
+///
+/// # Cancel safety
+/// Dropping it cancels the job, like dropping [`Run`](crate::Run) does. [`detach`](Self::detach) lets the job go on alone.
+#[must_use = "dropping the handle cancels the job; `detach` lets it go on"]
+pub struct JobHandle<T> {
+    core: Arc<Core>,
+    job: Option<Arc<dyn Outcome<T>>>,
+}
+
+impl<T> JobHandle<T> {
+    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>) -> Self {
+        Self {
+            core,
+            job: Some(job),
+        }
+    }
+
+    /// Lets the job go on without anybody waiting for it. It keeps its place until it has run; its result is dropped.
+    pub fn detach(mut self) {
+        if let Some(job) = self.job.take() {
+            job.detach();
+        }
+    }
+
+    /// Is there a result, or was it fetched?
+    pub fn is_finished(&self) -> bool {
+        self.job.as_ref().is_none_or(|job| job.is_finished())
+    }
+
+    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told.
+    pub fn abort(&self) {
+        if let Some(job) = &self.job {
+            job.abort(&self.core);
+        }
+    }
+}
+
+impl<T> Future for JobHandle<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(job) = &self.job else {
+            // Polled again after it had given its result.
+            return Poll::Ready(Err(self.core.error("", Kind::Cancelled)));
+        };
+        match job.poll(cx) {
+            Poll::Ready(result) => {
+                self.job = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending if worker::is_worker_of(&self.core) => {
+                let error = self.core.error(job.head().label, Kind::SelfWait);
+                job.cancel(&self.core);
+                self.job = None;
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for JobHandle<T> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.cancel(&self.core);
+        }
+    }
+}
+
+impl<T> fmt::Debug for JobHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("pool", self.core.name())
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

@@ -1,0 +1,141 @@
+//! Who sleeps, and who is woken.
+//!
+//! A worker that finds no work writes itself down as a sleeper, looks for work once more, and only then sleeps. A submitter
+//! publishes its work first and looks for sleepers after. Between the write and the look each of them has a `SeqCst` fence: of
+//! two fences one comes first, and what was written before it is seen by the look after the other. So either the submitter sees
+//! the sleeper and calls it, or the sleeper sees the work. A call is a flag on the sleeper's bed, so it is not lost when it
+//! comes before the sleep. The last who lay down is called first: its cache is warm, and the others can age out.
+
+use std::time::Duration;
+
+use crate::{
+    mutation::{self, Mutation},
+    sync::{AtomicUsize, Condvar, Mutex, Ordering, fence},
+};
+
+/// The sleepers of one pool.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    /// Workers that lie down, the last one at the end. No other lock is taken under it.
+    sleepers: Mutex<Vec<usize>>,
+    /// How many there are, to be read without the lock.
+    count: AtomicUsize,
+    beds: Box<[Bed]>,
+}
+
+/// Where one worker sleeps. The lock guards whether it was called.
+#[derive(Debug)]
+struct Bed {
+    called: Mutex<bool>,
+    bell: Condvar,
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There was or may be work.
+    Called,
+    /// The time was over.
+    TimedOut,
+}
+
+impl Idle {
+    /// Beds for this many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        let bed = |_| Bed {
+            called: Mutex::new(false),
+            bell: Condvar::new(),
+        };
+        Self {
+            sleepers: Mutex::new(Vec::with_capacity(workers)),
+            count: AtomicUsize::new(0),
+            beds: (0..workers).map(bed).collect(),
+        }
+    }
+
+    /// How many sleep, as of a moment ago.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until called, at most this long if a time is given. Does not sleep when there is work.
+    pub(crate) fn sleep(
+        &self,
+        worker: usize,
+        at_most: Option<Duration>,
+        has_work: impl FnOnce() -> bool,
+    ) -> Woken {
+        self.lie_down(worker);
+        // Pairs with the fence in `wake_one`: see the top of the file.
+        fence(Ordering::SeqCst);
+        if !mutation::on(Mutation::SleepsWithoutLooking) && has_work() && self.get_up(worker) {
+            return Woken::Called;
+        }
+        let bed = &self.beds[worker];
+        let mut called = bed.called.lock();
+        while !*called {
+            called = bed.bell.wait(called, at_most);
+            if at_most.is_some() && !*called {
+                drop(called);
+                if self.get_up(worker) {
+                    return Woken::TimedOut;
+                }
+                // Somebody has just picked this worker: the call is on its way.
+                called = bed.called.lock();
+            }
+        }
+        *called = false;
+        Woken::Called
+    }
+
+    /// Calls the worker that lay down last. `false` if none sleeps.
+    #[inline]
+    pub(crate) fn wake_one(&self) -> bool {
+        // Pairs with the fence in `sleep`: see the top of the file.
+        fence(Ordering::SeqCst);
+        if self.count() == 0 {
+            return false;
+        }
+        let worker = {
+            let mut sleepers = self.sleepers.lock();
+            let worker = sleepers.pop();
+            self.count.store(sleepers.len(), Ordering::Relaxed);
+            worker
+        };
+        let Some(worker) = worker else { return false };
+        self.call(worker);
+        true
+    }
+
+    /// Calls everybody.
+    pub(crate) fn wake_all(&self) {
+        while self.wake_one() {
+            if mutation::on(Mutation::CloseWakesOne) {
+                return;
+            }
+        }
+    }
+
+    fn call(&self, worker: usize) {
+        let bed = &self.beds[worker];
+        *bed.called.lock() = true;
+        bed.bell.notify_one();
+    }
+
+    fn lie_down(&self, worker: usize) {
+        let mut sleepers = self.sleepers.lock();
+        sleepers.push(worker);
+        self.count.store(sleepers.len(), Ordering::Relaxed);
+    }
+
+    /// `false` if somebody has picked this worker: then a call is on its way.
+    fn get_up(&self, worker: usize) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        let Some(at) = sleepers.iter().rposition(|sleeper| *sleeper == worker) else {
+            return false;
+        };
+        sleepers.remove(at);
+        self.count.store(sleepers.len(), Ordering::Relaxed);
+        true
+    }
+}

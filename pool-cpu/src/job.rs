@@ -1,0 +1,362 @@
+//! One job: a closure that becomes a result, in one allocation.
+//!
+//! The queue and the handle share one `Arc<Job>`. Its slot goes through these stages, each step under the slot's lock:
+//!
+//! | stage | what is in the slot | who moves it on |
+//! |---|---|---|
+//! | queued | the closure and its place | a worker (`run`), the handle (`cancel`), the pool (`end`) |
+//! | running | nothing: the worker has both | the worker when it is done, the keeper (`overrun`), the handle (`cancel`) |
+//! | done | the result | the handle fetches it |
+//! | gone | nothing | nobody |
+//!
+//! A closure leaves the slot in exactly one way, so it runs at most once, and what never ran was dropped by whoever took it
+//! out. The lock guards the slot alone and no other is taken under it; closures, results, places and wakers are called and
+//! dropped after it is released.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Ctx,
+    core::Core,
+    error::{Error, Kind},
+    mutation::{self, Mutation},
+    places::Permit,
+    quiet::{contain, drop_quietly, wake_quietly},
+    sync::{AtomicBool, Mutex, Ordering},
+};
+
+/// A closure, and what becomes of it.
+pub(crate) struct Job<F, T> {
+    head: Head,
+    slot: Mutex<Slot<F, T>>,
+}
+
+/// What everybody may read about a job.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) label: &'static str,
+    pub(crate) background: bool,
+    /// When it was asked for: before it waited for a place.
+    pub(crate) asked_at: Instant,
+    /// Not to be begun from here on.
+    pub(crate) deadline: Option<Instant>,
+    /// How long it may run before its caller is told that it takes too long.
+    pub(crate) budget: Option<Duration>,
+    cancelled: AtomicBool,
+}
+
+struct Slot<F, T> {
+    stage: Stage<F, T>,
+    waker: Option<Waker>,
+    /// Does anybody want the result?
+    awaited: bool,
+}
+
+enum Stage<F, T> {
+    Queued(F, Option<Permit>),
+    Running,
+    Done(Result<T, Error>),
+    Gone,
+}
+
+/// What the queue knows of a job.
+pub(crate) trait Run: Send + Sync {
+    fn head(&self) -> &Head;
+
+    /// Is it still waiting for a worker?
+    fn is_queued(&self) -> bool;
+
+    /// Runs it on this worker. `false` if somebody had ended it before.
+    fn run(&self, core: &Core, worker: usize) -> bool;
+
+    /// Ends it unrun. `false` if it is not waiting any more.
+    fn end(&self, why: Error) -> bool;
+
+    /// Tells its caller that it takes too long. It goes on; what it returns is dropped.
+    fn overrun(&self, why: Error) -> bool;
+}
+
+/// What the handle knows of a job.
+pub(crate) trait Outcome<T>: Send + Sync {
+    fn head(&self) -> &Head;
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>>;
+
+    fn is_finished(&self) -> bool;
+
+    /// Nobody wants the result; the job is to run all the same.
+    fn detach(&self);
+
+    /// Nobody wants the result: a job that waits is dropped, one that runs is told.
+    fn cancel(&self, core: &Core);
+
+    /// Like `cancel`, but whoever awaits the job is told so.
+    fn abort(&self, core: &Core);
+}
+
+impl Head {
+    pub(crate) fn new(
+        label: &'static str,
+        background: bool,
+        asked_at: Instant,
+        deadline: Option<Instant>,
+        budget: Option<Duration>,
+    ) -> Self {
+        Self {
+            label,
+            background,
+            asked_at,
+            deadline,
+            budget,
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// Was it given up while it ran?
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // Ordering: a hint that carries no data.
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<F, T> Job<F, T>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    pub(crate) fn new(head: Head, f: F, permit: Option<Permit>, waker: Option<Waker>) -> Self {
+        Self {
+            head,
+            slot: Mutex::new(Slot {
+                stage: Stage::Queued(f, permit),
+                waker,
+                awaited: true,
+            }),
+        }
+    }
+
+    fn begin(&self) -> Option<(F, Option<Permit>)> {
+        let mut slot = self.slot.lock();
+        match mem::replace(&mut slot.stage, Stage::Running) {
+            Stage::Queued(f, permit) => Some((f, permit)),
+            other => {
+                slot.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Takes out what is in the slot, and leaves `why` for whoever awaits it.
+    fn give_up(&self, core: &Core, why: Option<Error>) {
+        let awaited = why.is_some();
+        let (stage, waker) = {
+            let mut slot = self.slot.lock();
+            slot.awaited &= awaited;
+            if awaited && matches!(slot.stage, Stage::Done(_) | Stage::Gone) {
+                return;
+            }
+            let left = why.map_or(Stage::Gone, |why| Stage::Done(Err(why)));
+            (mem::replace(&mut slot.stage, left), slot.waker.take())
+        };
+        match stage {
+            Stage::Queued(f, permit) => {
+                if mutation::on(Mutation::CancelKeepsPlace) {
+                    mem::forget(permit);
+                } else {
+                    drop(permit);
+                }
+                core.was_cancelled();
+                wake_or_drop(waker, awaited);
+                // Last, since it may panic, and then into the caller whose closure it is.
+                drop(f);
+            }
+            Stage::Running => {
+                self.head.set_cancelled();
+                wake_or_drop(waker, awaited);
+            }
+            // A result that nobody fetched goes here.
+            Stage::Done(_) | Stage::Gone => {}
+        }
+    }
+
+    fn finish(&self, result: Result<T, Error>) {
+        let (unwanted, waker) = {
+            let mut slot = self.slot.lock();
+            match slot.stage {
+                Stage::Running if slot.awaited => {
+                    slot.stage = Stage::Done(result);
+                    (None, slot.waker.take())
+                }
+                Stage::Running => {
+                    slot.stage = Stage::Gone;
+                    (Some(result), slot.waker.take())
+                }
+                // Overrun, or given up, while it ran.
+                _ => (Some(result), None),
+            }
+        };
+        if mutation::on(Mutation::FinishWakesNobody) {
+            return;
+        }
+        if let Some(waker) = waker {
+            wake_quietly(waker);
+        }
+        if unwanted.is_some() {
+            drop_quietly(unwanted);
+        }
+    }
+}
+
+impl<F, T> Run for Job<F, T>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self.slot.lock().stage, Stage::Queued(..))
+    }
+
+    fn run(&self, core: &Core, worker: usize) -> bool {
+        let Some((f, permit)) = self.begin() else {
+            return false;
+        };
+        core.began(worker, &self.head);
+        let ctx = Ctx::new(core, &self.head, worker);
+        let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
+        core.ended(worker, &self.head, result.is_err());
+        // The place is free before anybody can see the result: who awaits one job and then tries the next finds room.
+        if !(mutation::on(Mutation::PanicKeepsPlace) && result.is_err()) {
+            contain(|| drop(permit));
+        }
+        self.finish(
+            result
+                .map_err(|payload| Error::panicked(core.name(), self.head.label, worker, payload)),
+        );
+        true
+    }
+
+    fn end(&self, why: Error) -> bool {
+        let (dropped, waker) = {
+            let mut slot = self.slot.lock();
+            let Stage::Queued(..) = slot.stage else {
+                return false;
+            };
+            let stage = if slot.awaited {
+                Stage::Done(Err(why))
+            } else {
+                Stage::Gone
+            };
+            (mem::replace(&mut slot.stage, stage), slot.waker.take())
+        };
+        drop_quietly(dropped);
+        if let Some(waker) = waker {
+            wake_quietly(waker);
+        }
+        true
+    }
+
+    fn overrun(&self, why: Error) -> bool {
+        let waker = {
+            let mut slot = self.slot.lock();
+            let Stage::Running = slot.stage else {
+                return false;
+            };
+            slot.stage = if slot.awaited {
+                Stage::Done(Err(why))
+            } else {
+                Stage::Gone
+            };
+            slot.waker.take()
+        };
+        self.head.set_cancelled();
+        if let Some(waker) = waker {
+            wake_quietly(waker);
+        }
+        true
+    }
+}
+
+impl<F, T> Outcome<T> for Job<F, T>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let mut fresh = None;
+        loop {
+            let mut slot = self.slot.lock();
+            if let Stage::Done(_) = slot.stage {
+                let Stage::Done(result) = mem::replace(&mut slot.stage, Stage::Gone) else {
+                    continue;
+                };
+                drop(slot);
+                return Poll::Ready(result);
+            }
+            if slot
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                return Poll::Pending;
+            }
+            if let Some(waker) = fresh.take() {
+                let old = slot.waker.replace(waker);
+                drop(slot);
+                drop(old);
+                return Poll::Pending;
+            }
+            drop(slot);
+            // Cloning a waker is user code: not under the lock. The result may come meanwhile, so look again.
+            fresh = Some(cx.waker().clone());
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(self.slot.lock().stage, Stage::Done(_) | Stage::Gone)
+    }
+
+    fn detach(&self) {
+        let left = {
+            let mut slot = self.slot.lock();
+            slot.awaited = false;
+            let result = match &slot.stage {
+                Stage::Done(_) => Some(mem::replace(&mut slot.stage, Stage::Gone)),
+                _ => None,
+            };
+            (result, slot.waker.take())
+        };
+        drop(left);
+    }
+
+    fn cancel(&self, core: &Core) {
+        self.give_up(core, None);
+    }
+
+    fn abort(&self, core: &Core) {
+        self.give_up(core, Some(core.error(self.head.label, Kind::Cancelled)));
+    }
+}
+
+fn wake_or_drop(waker: Option<Waker>, wake: bool) {
+    match waker {
+        Some(waker) if wake => waker.wake(),
+        waker => drop(waker),
+    }
+}

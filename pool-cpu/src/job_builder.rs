@@ -1,0 +1,159 @@
+//! One job's settings.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
+    sync::Arc,
+};
+
+/// One job's settings, then the way it is run. From [`Workers::job`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::Error> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+/// let thumbnail = cpu
+///     .job("thumbnail")
+///     .background()
+///     .queue_timeout(Duration::from_secs(2))
+///     .run(|| vec![0_u8; 64])
+///     .await?;
+/// assert_eq!(thumbnail.len(), 64);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct JobBuilder<'p> {
+    workers: &'p Workers,
+    options: Options,
+}
+
+/// A job that found no place: why, and its closure.
+pub struct Rejected<F> {
+    closure: F,
+    error: Error,
+}
+
+impl<'p> JobBuilder<'p> {
+    pub(crate) const fn new(workers: &'p Workers, options: Options) -> Self {
+        Self { workers, options }
+    }
+
+    /// Runs after the normal jobs: when none of them waits, or once it has waited for the pool's `background_age`.
+    #[must_use]
+    pub const fn background(mut self) -> Self {
+        self.options.background = true;
+        self
+    }
+
+    /// How long the job may wait for a place and a worker; after that it never runs. Default: the pool's.
+    #[must_use]
+    pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.options.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// As [`Workers::run`].
+    pub fn run<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run_with(move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`Workers::run`]; the job can ask whether it is still wanted, and use the other workers.
+    pub fn run_with<T, F>(self, f: F) -> Run<'p, F, T>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Run::new(self.workers.core(), self.options, f)
+    }
+
+    /// Waits for a place, and then returns with the job in the queue.
+    ///
+    /// # Errors
+    /// As [`Workers::run`], but for panics.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `f` unrun.
+    pub async fn enqueue<T, F>(self, f: F) -> Result<JobHandle<T>, Error>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run(f).enqueued(self.workers.core()).await
+    }
+
+    /// As [`Workers::try_run`].
+    ///
+    /// # Errors
+    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    pub fn try_run<T, F>(self, f: F) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.workers.core();
+        let label = self.options.label;
+        if core.is_closed() {
+            return Err(Rejected {
+                closure: f,
+                error: core.error(label, Kind::Closed),
+            });
+        }
+        let Some(permit) = core.places(self.options.background).try_acquire() else {
+            return Err(Rejected {
+                closure: f,
+                error: core.overloaded(label),
+            });
+        };
+        let head = self.options.head(std::time::Instant::now());
+        let job = Arc::new(Job::new(head, move |_: &Ctx<'_>| f(), Some(permit), None));
+        core.submit(job.clone());
+        Ok(JobHandle::new(Arc::clone(core), job))
+    }
+
+    /// As [`Workers::run_sync`].
+    ///
+    /// # Errors
+    /// As [`Workers::run`].
+    pub fn run_sync<T, F>(self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        block_on(self.run(f))
+    }
+}
+
+impl<F> Rejected<F> {
+    /// The closure, to be run here, later, or elsewhere.
+    pub fn into_closure(self) -> F {
+        self.closure
+    }
+
+    /// Why it was rejected: [`Error::is_overloaded`] or [`Error::is_closed`].
+    pub const fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl<F> fmt::Debug for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<F> std::error::Error for Rejected<F> {}

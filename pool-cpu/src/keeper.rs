@@ -1,0 +1,161 @@
+//! The keeper: one thread a pool that sees to whatever is due at a time.
+//!
+//! It sleeps until the earliest moment that anybody asked for. Nobody pays for a deadline that does not come: a job that has one
+//! only compares it with that moment, and the keeper looks at the queue itself when the moment is there.
+
+use std::{
+    collections::BTreeMap,
+    sync::OnceLock,
+    task::Waker,
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    quiet::wake_quietly,
+    sync::{AtomicU64, Mutex, Ordering, fence},
+};
+
+/// When the keeper has to look, and at what.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    epoch: Instant,
+    /// The earliest moment that was asked for, in nanoseconds from `epoch`.
+    next: AtomicU64,
+    thread: OnceLock<Thread>,
+    /// Futures to be polled again at a time. The number tells those of one moment apart.
+    timers: Mutex<Timers>,
+}
+
+#[derive(Debug, Default)]
+struct Timers {
+    wakers: BTreeMap<(Instant, u64), Waker>,
+    issued: u64,
+}
+
+/// One future's timer. Dropping it takes it back.
+#[derive(Debug)]
+pub(crate) struct Timer<'a> {
+    keeper: &'a Keeper,
+    key: (Instant, u64),
+}
+
+impl Keeper {
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            next: AtomicU64::new(NEVER),
+            thread: OnceLock::new(),
+            timers: Mutex::new(Timers::default()),
+        }
+    }
+
+    /// The keeper is to look at `at`, or before. What there is to see must have been published before this is called.
+    #[inline]
+    pub(crate) fn look_at(&self, at: Instant) {
+        let at = self.nanos(at);
+        if at < self.next.load(Ordering::Relaxed) && at < self.next.fetch_min(at, Ordering::Relaxed)
+        {
+            self.ring();
+        }
+    }
+
+    /// Makes the keeper look now.
+    pub(crate) fn look_now(&self) {
+        self.look_at(self.epoch);
+    }
+
+    /// Wakes `waker` at `at`.
+    pub(crate) fn timer(&self, at: Instant, waker: Waker) -> Timer<'_> {
+        let key = {
+            let mut timers = self.timers.lock();
+            timers.issued += 1;
+            let key = (at, timers.issued);
+            timers.wakers.insert(key, waker);
+            key
+        };
+        fence(Ordering::SeqCst);
+        self.look_at(at);
+        Timer { keeper: self, key }
+    }
+
+    /// Sleeps and looks by turns, until `look` says that the pool is over. `look` gets the time, and says when it wants to look
+    /// again. Runs on the keeper's thread.
+    pub(crate) fn keep(&self, mut look: impl FnMut(Instant) -> Look) {
+        self.thread.get_or_init(std::thread::current);
+        // Pairs with the fence in `ring`: whoever finds no thread to ring has set `next` before it is read below.
+        fence(Ordering::SeqCst);
+        loop {
+            let now = Instant::now();
+            let next = self.next.load(Ordering::Relaxed);
+            if next > self.nanos(now) {
+                match next {
+                    NEVER => std::thread::park(),
+                    next => std::thread::park_timeout(Duration::from_nanos(next - self.nanos(now))),
+                }
+                continue;
+            }
+            self.next.store(NEVER, Ordering::Relaxed);
+            // Pairs with the fence between what somebody published and his `look_at`: either he sees `NEVER` and rings, or this
+            // look sees what he published.
+            fence(Ordering::SeqCst);
+            let due = self.fire(now);
+            match look(now) {
+                Look::Over => return,
+                Look::Again(at) => [due, at]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|at| self.look_at(at.max(now + PAUSE))),
+            }
+        }
+    }
+
+    /// Wakes what is due, and says when the next one is.
+    fn fire(&self, now: Instant) -> Option<Instant> {
+        loop {
+            let waker = {
+                let mut timers = self.timers.lock();
+                let first = timers.wakers.first_entry()?;
+                if first.key().0 > now {
+                    return Some(first.key().0);
+                }
+                first.remove()
+            };
+            wake_quietly(waker);
+        }
+    }
+
+    fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.epoch).as_nanos())
+            .unwrap_or(NEVER - 1)
+            .min(NEVER - 1)
+    }
+}
+
+/// What the keeper does next.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// Looks again at that time, or when it is asked to.
+    Again(Option<Instant>),
+    /// Ends.
+    Over,
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        let waker = self.keeper.timers.lock().wakers.remove(&self.key);
+        drop(waker);
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// The keeper does not look more often than this, so that a long queue of short deadlines does not keep it busy.
+const PAUSE: Duration = Duration::from_millis(2);

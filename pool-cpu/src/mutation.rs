@@ -1,0 +1,66 @@
+//! Seeded bugs, to show that the models would see them.
+//!
+//! Each is one `if mutation::on(..)` in the code that ships. Outside the models the condition is a constant `false` and nothing
+//! of it is compiled in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
+
+/// One seeded bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(test, pool_loom)),
+    allow(dead_code, reason = "named in the code, switched on by models only")
+)]
+pub(crate) enum Mutation {
+    /// A job that was cancelled keeps its place until a worker meets it.
+    CancelKeepsPlace,
+    /// A worker runs what it took from the queue without asking whether it was cancelled.
+    RunIgnoresCancel,
+    /// A finished job wakes nobody.
+    FinishWakesNobody,
+    /// A poll that finds no result does not leave the new waker behind.
+    PollKeepsOldWaker,
+    /// A worker goes to sleep without looking at the queue once more.
+    SleepsWithoutLooking,
+    /// A submitter looks for sleepers before it has put its job into the queue.
+    WakesBeforePush,
+    /// A submitter does not look whether the pool was shut down meanwhile.
+    SubmitIgnoresClose,
+    /// A shutdown wakes one worker, not all.
+    CloseWakesOne,
+    /// A worker that leaves does not look at the queue once more.
+    LeavesWithoutLooking,
+    /// A job that panicked keeps its place.
+    PanicKeepsPlace,
+}
+
+#[cfg(all(test, pool_loom))]
+thread_local! {
+    // All of loom's threads run on one thread of the system.
+    static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Is this bug switched on?
+#[cfg(all(test, pool_loom))]
+pub(crate) fn on(mutation: Mutation) -> bool {
+    ACTIVE.get() == Some(mutation)
+}
+
+/// Is this bug switched on? Never, outside the models.
+#[cfg(not(all(test, pool_loom)))]
+#[inline(always)]
+pub(crate) const fn on(_: Mutation) -> bool {
+    false
+}
+
+/// Runs `model` with one bug switched on.
+#[cfg(all(test, pool_loom))]
+pub(crate) fn with(mutation: Mutation, model: impl FnOnce()) {
+    struct Off;
+    impl Drop for Off {
+        fn drop(&mut self) {
+            ACTIVE.set(None);
+        }
+    }
+    let _off = Off;
+    ACTIVE.set(Some(mutation));
+    model();
+}

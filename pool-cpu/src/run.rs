@@ -1,0 +1,227 @@
+//! The future of one job.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Ctx, JobHandle,
+    core::Core,
+    error::{Error, Kind},
+    job::{Head, Job, Outcome},
+    keeper::Timer,
+    places::{Acquire, Permit},
+    sync::Arc,
+    worker,
+};
+
+/// The future of a job: it waits for a place, then for the result.
+///
+/// From [`Workers::run`](crate::Workers::run). It needs no runtime of a certain kind: any executor can poll it.
+///
+/// # Cancel safety
+/// Dropping it while the job waits drops the closure unrun and frees its place at once. Dropping it while the job runs tells
+/// the job ([`Ctx::is_cancelled`]), which keeps its place until it ends.
+#[must_use = "a job is not submitted before its future is polled"]
+pub struct Run<'p, F, T> {
+    core: &'p Core,
+    options: Options,
+    stage: Stage<'p, F, T>,
+}
+
+/// How a job is to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) label: &'static str,
+    pub(crate) background: bool,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) budget: Option<Duration>,
+}
+
+enum Stage<'p, F, T> {
+    New(F),
+    Waiting(Waiting<'p, F>),
+    Queued(Arc<dyn Outcome<T>>),
+    Spent,
+}
+
+struct Waiting<'p, F> {
+    f: F,
+    head: Head,
+    place: Acquire<'p>,
+    timer: Option<(Timer<'p>, Waker)>,
+}
+
+impl Options {
+    pub(crate) fn head(&self, now: Instant) -> Head {
+        // A deadline past the end of time is none.
+        let deadline = self
+            .queue_timeout
+            .and_then(|timeout| now.checked_add(timeout));
+        Head::new(self.label, self.background, now, deadline, self.budget)
+    }
+}
+
+impl<'p, F, T> Run<'p, F, T>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    pub(crate) const fn new(core: &'p Core, options: Options, f: F) -> Self {
+        Self {
+            core,
+            options,
+            stage: Stage::New(f),
+        }
+    }
+
+    /// Waits for a place; from then on the job is in the queue.
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match mem::replace(&mut self.stage, Stage::Spent) {
+            Stage::New(f) => {
+                if worker::is_worker_of(self.core) {
+                    return Poll::Ready(Err(self.core.error(self.options.label, Kind::SelfWait)));
+                }
+                let head = self.options.head(Instant::now());
+                let places = self.core.places(head.background);
+                match places.try_acquire() {
+                    Some(permit) => self.enqueue(f, head, permit, cx),
+                    None => self.poll_waiting(
+                        Waiting {
+                            f,
+                            head,
+                            place: places.acquire(),
+                            timer: None,
+                        },
+                        cx,
+                    ),
+                }
+            }
+            Stage::Waiting(waiting) => self.poll_waiting(waiting, cx),
+            queued => {
+                self.stage = queued;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_waiting(
+        &mut self,
+        mut waiting: Waiting<'p, F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        match Pin::new(&mut waiting.place).poll(cx) {
+            Poll::Ready(Some(permit)) => {
+                let Waiting {
+                    f,
+                    head,
+                    place,
+                    timer,
+                } = waiting;
+                drop((place, timer));
+                self.enqueue(f, head, permit, cx)
+            }
+            Poll::Ready(None) => {
+                Poll::Ready(Err(self.core.error(self.options.label, Kind::Closed)))
+            }
+            Poll::Pending => {
+                if let Some(deadline) = waiting.head.deadline {
+                    let now = Instant::now();
+                    if now >= deadline {
+                        self.core.counters().expired.add();
+                        return Poll::Ready(Err(self.core.queue_timed_out(&waiting.head, now)));
+                    }
+                    let armed = waiting
+                        .timer
+                        .as_ref()
+                        .is_some_and(|(_, waker)| waker.will_wake(cx.waker()));
+                    if !armed {
+                        let waker = cx.waker().clone();
+                        waiting.timer =
+                            Some((self.core.keeper().timer(deadline, waker.clone()), waker));
+                    }
+                }
+                self.stage = Stage::Waiting(waiting);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        f: F,
+        head: Head,
+        permit: Permit,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let job = Arc::new(Job::new(head, f, Some(permit), Some(cx.waker().clone())));
+        self.stage = Stage::Queued(job.clone());
+        self.core.submit(job);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for a place only.
+    pub(crate) async fn enqueued(mut self, core: &Arc<Core>) -> Result<JobHandle<T>, Error> {
+        std::future::poll_fn(|cx| self.poll_place(cx)).await?;
+        match mem::replace(&mut self.stage, Stage::Spent) {
+            Stage::Queued(job) => Ok(JobHandle::new(Arc::clone(core), job)),
+            // `poll_place` said that it is queued.
+            _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
+        }
+    }
+}
+
+impl<F, T> Future for Run<'_, F, T>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if !matches!(this.stage, Stage::Queued(_)) {
+            std::task::ready!(this.poll_place(cx))?;
+            // The job was made with this waker: it is woken when the job is done.
+            return Poll::Pending;
+        }
+        let Stage::Queued(job) = &this.stage else {
+            return Poll::Pending;
+        };
+        let result = std::task::ready!(job.poll(cx));
+        this.stage = Stage::Spent;
+        Poll::Ready(result)
+    }
+}
+
+// No field is ever pinned: closures and results are moved, not polled.
+impl<F, T> Unpin for Run<'_, F, T> {}
+
+impl<F, T> Drop for Run<'_, F, T> {
+    fn drop(&mut self) {
+        if let Stage::Queued(job) = &self.stage {
+            job.cancel(self.core);
+        }
+    }
+}
+
+impl<F, T> fmt::Debug for Run<'_, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::New(_) => "new",
+            Stage::Waiting(_) => "waits for a place",
+            Stage::Queued(_) => "submitted",
+            Stage::Spent => "spent",
+        };
+        f.debug_struct("Run")
+            .field("pool", self.core.name())
+            .field("label", &self.options.label)
+            .field("stage", &stage)
+            .finish()
+    }
+}

@@ -1,0 +1,95 @@
+//! The end of a pool, in bounded time.
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{core::Core, sync::Arc};
+
+/// What becomes of the jobs that wait when a pool is shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shutdown {
+    /// They run.
+    Drain,
+    /// They are dropped unrun; their callers get an error.
+    DropQueued,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Jobs that were dropped unrun.
+    pub dropped: u64,
+    /// Jobs that did not end in time. Their threads go on until they do.
+    pub still_running: Vec<StillRunning>,
+}
+
+/// A job that did not end in time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StillRunning {
+    /// The number of its worker.
+    pub worker: usize,
+    /// Its label; empty if it was given none.
+    pub label: &'static str,
+    /// How long it had been running by then.
+    pub running_for: Duration,
+}
+
+impl Report {
+    /// Did everything end in time, and was nothing dropped?
+    pub fn is_clean(&self) -> bool {
+        self.dropped == 0 && self.still_running.is_empty()
+    }
+}
+
+pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) -> Report {
+    let dropped_before = core.counters().dropped.get();
+    let deadline = Instant::now().checked_add(within);
+    core.close(how == Shutdown::DropQueued);
+    gone(core, deadline).await;
+    if core.alive() > 0 {
+        core.abandon();
+    }
+    let now = Instant::now();
+    let still_running = core
+        .workers()
+        .iter()
+        .enumerate()
+        .filter_map(|(worker, books)| {
+            let running = books
+                .book
+                .lock()
+                .running
+                .as_ref()
+                .map(|running| (running.label, running.since))?;
+            Some(StillRunning {
+                worker,
+                label: running.0,
+                running_for: now.saturating_duration_since(running.1),
+            })
+        });
+    Report {
+        still_running: still_running.collect(),
+        dropped: core.counters().dropped.get() - dropped_before,
+    }
+}
+
+/// Waits until the last worker has left, or the deadline has come.
+async fn gone(core: &Core, deadline: Option<Instant>) {
+    let mut timer = None;
+    poll_fn(|cx| {
+        if !core.mourn(cx.waker().clone())
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Poll::Ready(());
+        }
+        timer = deadline.map(|deadline| core.keeper().timer(deadline, cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}

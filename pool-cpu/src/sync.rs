@@ -1,0 +1,139 @@
+//! The one place that names `std::sync`, loom's or shuttle's.
+//!
+//! The job slot, the queue, the sleepers and the shutdown take every lock, atomic and channel from here, so that a model
+//! explores the code that ships: `--cfg pool_loom` swaps loom's types in, `--cfg pool_shuttle` shuttle's. `Arc` stays std's:
+//! reference counts are not what the models are about.
+
+#[cfg(all(pool_loom, pool_shuttle))]
+compile_error!("`pool_loom` and `pool_shuttle` exclude each other");
+
+#[cfg(pool_loom)]
+use loom::sync as imp;
+#[cfg(pool_shuttle)]
+use shuttle::sync as imp;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+use std::sync as imp;
+
+use std::{sync::PoisonError, time::Duration};
+
+pub(crate) use imp::{
+    MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+};
+pub(crate) use std::sync::Arc;
+
+/// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A condition variable for [`Mutex`].
+#[derive(Debug)]
+pub(crate) struct Condvar(imp::Condvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(imp::Condvar::new())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for a notification, at most this long if a time is given. May return early for no reason. The models have no clock: there it never
+    /// gives up.
+    pub(crate) fn wait<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, T> {
+        match at_most {
+            None => self.0.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => self
+                .0
+                .wait_timeout(guard, time)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard),
+        }
+    }
+}
+
+/// A bounded queue that any thread may push to and pop from.
+///
+/// In production this is crossbeam's, which takes no lock. Its insides are not for loom, which explores a locked queue in its place: both
+/// show a pushed item to every pop that comes after.
+#[derive(Debug)]
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+pub(crate) struct Channel<T> {
+    sender: crossbeam_channel::Sender<T>,
+    receiver: crossbeam_channel::Receiver<T>,
+}
+
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+impl<T> Channel<T> {
+    pub(crate) fn bounded(capacity: usize) -> Self {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        Self { sender, receiver }
+    }
+
+    /// Appends `item`; gives it back when there is no room.
+    #[inline]
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        self.sender
+            .try_send(item)
+            .map_err(crossbeam_channel::TrySendError::into_inner)
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.receiver.len()
+    }
+}
+
+#[derive(Debug)]
+#[cfg(any(pool_loom, pool_shuttle))]
+pub(crate) struct Channel<T> {
+    items: Mutex<std::collections::VecDeque<T>>,
+    capacity: usize,
+}
+
+#[cfg(any(pool_loom, pool_shuttle))]
+impl<T> Channel<T> {
+    pub(crate) fn bounded(capacity: usize) -> Self {
+        Self {
+            items: Mutex::new(std::collections::VecDeque::new()),
+            capacity,
+        }
+    }
+
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        let mut items = self.items.lock();
+        if items.len() == self.capacity {
+            return Err(item);
+        }
+        items.push_back(item);
+        Ok(())
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items.lock().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.lock().len()
+    }
+}

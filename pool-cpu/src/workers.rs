@@ -1,0 +1,143 @@
+//! The face of a pool.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown, core::Core, run::Options,
+    shutdown, sync::Arc,
+};
+
+/// What [`CpuPool`](crate::CpuPool) and [`BlockingPool`](crate::BlockingPool) have in common: both are this, over other threads.
+///
+/// A cheap handle: clone it wherever it is needed. When the last one is dropped, the jobs that wait still run, and then the
+/// threads end.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::Error> {
+/// let cpu = pool_cpu::CpuPool::builder().threads(2).build().expect("two threads");
+/// let digest = cpu.run(|| (1..=20_u64).product::<u64>()).await?;
+/// assert_eq!(digest, 2_432_902_008_176_640_000);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Workers {
+    owner: Arc<Owner>,
+}
+
+/// Shuts the pool down when the last handle goes.
+struct Owner {
+    core: Arc<Core>,
+}
+
+impl Workers {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self {
+            owner: Arc::new(Owner { core }),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.owner.core
+    }
+
+    /// Runs `f` on a worker. Waits in FIFO order for a place while the queue is full.
+    ///
+    /// # Errors
+    /// [`Error::is_panic`] when `f` panicked; [`Error::is_queue_timeout`] when no worker took it within the pool's
+    /// `queue_timeout`; [`Error::is_closed`] after a shutdown; [`Error::is_self_wait`] when it is called from a job of this pool.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while the job waits drops `f` unrun and frees its place at once. A job that runs keeps its place
+    /// until it ends.
+    pub fn run<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Run::new(self.core(), self.options(), move |_: &Ctx<'_>| f())
+    }
+
+    /// Submits `f` at once if there is a place.
+    ///
+    /// # Errors
+    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    pub fn try_run<T, F>(&self, f: F) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.job("").try_run(f)
+    }
+
+    /// Runs `f` on a worker and blocks this thread until it is done. For plain threads: it would stall an executor.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_sync<T, F>(&self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.job("").run_sync(f)
+    }
+
+    /// A job with a label (for statistics, errors and reports; may be empty) and settings of its own.
+    pub fn job(&self, label: &'static str) -> JobBuilder<'_> {
+        JobBuilder::new(
+            self,
+            Options {
+                label,
+                ..self.options()
+            },
+        )
+    }
+
+    /// Ends the pool: takes no more jobs, runs or drops those that wait, and waits for those that run, but no longer than
+    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported.
+    ///
+    /// # Cancel safety
+    /// The pool stays closed; what waits is run or dropped as asked for.
+    pub async fn shutdown(&self, how: Shutdown, within: Duration) -> Report {
+        shutdown::shutdown(self.core(), how, within).await
+    }
+
+    /// [`shutdown`](Self::shutdown) for plain threads.
+    pub fn shutdown_sync(&self, how: Shutdown, within: Duration) -> Report {
+        crate::block_on::block_on(self.shutdown(how, within))
+    }
+
+    /// Was the pool shut down?
+    pub fn is_closed(&self) -> bool {
+        self.core().is_closed()
+    }
+
+    /// The name of the pool.
+    pub fn name(&self) -> &str {
+        self.core().name()
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            label: "",
+            background: false,
+            queue_timeout: self.core().queue_timeout(),
+            budget: None,
+        }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("core", self.core())
+            .finish()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.core.close(false);
+    }
+}

@@ -1,5 +1,7 @@
 //! The source tree as a stranger gets it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

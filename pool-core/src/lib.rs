@@ -1,1 +1,41 @@
-//! pool-core
+//! A bounded, fair, cancel-safe async resource pool whose kernel is checked by a model checker.
+//!
+//! Three things make an async service slow long before its CPU is busy: connections that are opened again and again, queues that
+//! nobody bounds, and blocking work on the threads that should be polling. This crate is the cure for the first two, for any
+//! resource that is dear to open; `pool-db` and `pool-http` put it to work.
+//!
+//! ```
+//! use pool_core::{Manager, Pool, Usage};
+//!
+//! struct Connections;
+//!
+//! impl Manager for Connections {
+//!     type Resource = String;
+//!     type Error = std::io::Error;
+//!     async fn create(&self) -> Result<String, Self::Error> { Ok("connected".into()) }
+//!     async fn check(&self, _: &mut String, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::builder(Connections).max_size(16).build()?;
+//! let connection = pool.get().await?; // given back when dropped
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it promises: never more than `max_size` open; first come, first served, also when a waiter goes away; every wait has an
+//! end; a future that is dropped, a manager that fails, panics or hangs, a runtime that ends: none of them costs capacity.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod config;
+mod engine;
+mod moment;
+pub mod observe;
+mod pool;
+mod sync;
+
+pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
+pub use observe::Status;
+pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};

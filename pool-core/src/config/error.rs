@@ -1,0 +1,74 @@
+//! What is wrong with a setting.
+
+use std::fmt;
+
+/// A setting that cannot be used: which one, what it was, what it may be.
+///
+/// ```
+/// use pool_core::Config;
+///
+/// let error = Config::new().max_size(0).validate().unwrap_err();
+/// assert_eq!(error.to_string(), "max_size is 0, but must be at least 1");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: String,
+    value: Option<String>,
+    expected: String,
+}
+
+impl ConfigError {
+    /// `setting` was `value`, but must be `expected`: `ConfigError::new("POOL_DB_MAX_SIZE", "many", "a whole number")`.
+    ///
+    /// The value is quoted in the message: leave it out, by [`secret`](Self::secret), where it may hold a password.
+    pub fn new(
+        setting: impl Into<String>,
+        value: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self {
+            setting: setting.into(),
+            value: Some(value.into()),
+            expected: expected.into(),
+        }
+    }
+
+    /// The same, without showing the value.
+    pub fn secret(setting: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            setting: setting.into(),
+            value: None,
+            expected: expected.into(),
+        }
+    }
+
+    /// The name of the setting, or of the environment variable.
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// What it was; `None` where it may be a secret.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// What it may be.
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(
+                f,
+                "{} is {}, but must be {}",
+                self.setting, value, self.expected
+            ),
+            None => write!(f, "{} must be {}", self.setting, self.expected),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,9 @@
+//! Settings: from code, from serde, from the environment, with the same names and the same checks.
+
+mod env;
+mod error;
+mod settings;
+
+pub use env::{Env, FromEnv};
+pub use error::ConfigError;
+pub use settings::{Config, IdleOrder};

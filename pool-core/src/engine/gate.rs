@@ -1,0 +1,152 @@
+//! The connect gate: what a pool does while its backend cannot be reached.
+//!
+//! One attempt at a time, full-jitter backoff between attempts, and after a few straight failures with nothing alive everybody
+//! is told at once, with the last real error, while one prober goes on.
+//!
+//! Sources: full jitter is `rand(0, min(cap, base * 2^n))` from the AWS architecture blog's "Exponential Backoff And Jitter";
+//! failing fast while the server is known to be down is PgBouncer's `server_login_retry`, the prober linkerd's `failfast`.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// How attempts to open are spaced after a failure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    /// The ceiling of the first wait.
+    pub(crate) base: Duration,
+    /// The ceiling of every wait.
+    pub(crate) cap: Duration,
+    /// So many straight failures, with nothing alive, and waiters fail at once.
+    pub(crate) give_up_after: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(50),
+            cap: Duration::from_secs(5),
+            give_up_after: 3,
+        }
+    }
+}
+
+/// The state of the gate; `E` is how the last failure is kept.
+#[derive(Debug)]
+pub(crate) struct Gate<E> {
+    backoff: Backoff,
+    failures: u32,
+    next_try: Moment,
+    last: Option<E>,
+}
+
+impl<E: Clone> Gate<E> {
+    pub(crate) const fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            failures: 0,
+            next_try: Moment::from_nanos(0),
+            last: None,
+        }
+    }
+
+    /// An attempt succeeded: the gate is open.
+    pub(crate) const fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// An attempt failed. `jitter` is uniform in `0.0..1.0`.
+    pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) {
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(error);
+        let doublings = (self.failures - 1).min(20);
+        let ceiling = self
+            .backoff
+            .base
+            .saturating_mul(1 << doublings)
+            .min(self.backoff.cap);
+        // Never the seconds and the nanoseconds apart: that gives a base of one second no jitter at all.
+        self.next_try = now + ceiling.mul_f64(jitter.clamp(0.0, 1.0));
+    }
+
+    /// How many may be opening at once, where `max` is the bound while all is well.
+    pub(crate) fn may_open(&self, max: u32, now: Moment) -> u32 {
+        match self.failures {
+            0 => max,
+            _ if now >= self.next_try => 1,
+            _ => 0,
+        }
+    }
+
+    /// Did the last attempt fail?
+    pub(crate) const fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// When the prober goes next, while attempts fail.
+    pub(crate) fn next_try(&self) -> Option<Moment> {
+        self.is_failing().then_some(self.next_try)
+    }
+
+    /// The error to give everybody at once, when the backend is known to be down; `alive` is how many resources are open.
+    pub(crate) fn verdict(&self, alive: u32) -> Option<E> {
+        if alive == 0 && self.failures >= self.backoff.give_up_after {
+            self.last.clone()
+        } else {
+            None
+        }
+    }
+
+    /// The last failure, while the gate is failing.
+    pub(crate) fn last_error(&self) -> Option<E> {
+        if self.is_failing() {
+            self.last.clone()
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::from_nanos(1_000);
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_have_full_jitter() {
+        let mut gate = Gate::new(Backoff::default());
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            gate.failed("down", START, 1.0);
+            waits.push((gate.next_try - START).as_millis());
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        gate.failed("down", START, 0.0);
+        assert_eq!(
+            gate.next_try, START,
+            "full jitter reaches down to no wait at all"
+        );
+    }
+
+    #[test]
+    fn one_prober_while_failing_and_all_again_after_a_success() {
+        let mut gate = Gate::new(Backoff::default());
+        assert_eq!(gate.may_open(4, START), 4);
+        gate.failed("down", START, 1.0);
+        assert_eq!(gate.may_open(4, START), 0, "before the backoff is over");
+        assert_eq!(gate.may_open(4, START + Duration::from_millis(50)), 1);
+        gate.succeeded();
+        assert_eq!(gate.may_open(4, START), 4);
+    }
+
+    #[test]
+    fn everybody_is_told_after_three_failures_unless_something_is_alive() {
+        let mut gate = Gate::new(Backoff::default());
+        for failures in 1..=3 {
+            gate.failed(failures, START, 0.5);
+            assert_eq!(gate.verdict(0), (failures == 3).then_some(3));
+            assert_eq!(gate.verdict(1), None);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Seeded bugs, to show that the models would see them.
+//!
+//! Each is one `if mutation::on(..)` in the kernel. Outside the models the condition is a constant `false` and nothing of it is
+//! compiled in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
+
+/// One seeded bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(test, pool_loom)),
+    allow(dead_code, reason = "named in the kernel, switched on by models only")
+)]
+pub(crate) enum Mutation {
+    /// A waiter that goes away keeps what was handed to it.
+    CancelKeepsGrant,
+    /// A return looks for waiters before it takes the lock, and once there is none it does not look again.
+    ReturnLooksTooEarly,
+    /// A waiter looks at the idle ones, and joins the line later without looking again.
+    WaiterLooksTooEarly,
+    /// Closing wakes one waiter, not all.
+    CloseWakesOne,
+    /// A return does not see that the pool was closed meanwhile.
+    ReturnIgnoresClose,
+    /// Room is decided on what is open, forgetting what is being opened.
+    OpeningIsNotCounted,
+    /// A newcomer takes an idle one although others wait.
+    NewcomerBarges,
+    /// A failed open keeps its seat.
+    FailedOpenKeepsSeat,
+    /// What is taken back from an unpolled waiter goes to nobody.
+    ReclaimKeepsGrant,
+    /// Shrinking forgets those that are leased.
+    ResizeForgetsLeased,
+    /// The keeper retires an idle one that it chose before it took the lock.
+    KeeperRetiresLeased,
+    /// A freed seat tells nobody.
+    VacateTellsNobody,
+}
+
+#[cfg(all(test, pool_loom))]
+thread_local! {
+    // All of loom's threads run on one thread of the system.
+    static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Is this bug switched on?
+#[cfg(all(test, pool_loom))]
+pub(crate) fn on(mutation: Mutation) -> bool {
+    ACTIVE.get() == Some(mutation)
+}
+
+/// Is this bug switched on? Never, outside the models.
+#[cfg(not(all(test, pool_loom)))]
+#[inline(always)]
+pub(crate) const fn on(_: Mutation) -> bool {
+    false
+}
+
+/// Runs `model` with one bug switched on.
+#[cfg(all(test, pool_loom))]
+pub(crate) fn with(mutation: Mutation, model: impl FnOnce()) {
+    struct Off;
+    impl Drop for Off {
+        fn drop(&mut self) {
+            ACTIVE.set(None);
+        }
+    }
+    let _off = Off;
+    ACTIVE.set(Some(mutation));
+    model();
+}

@@ -1,0 +1,121 @@
+//! CoDel: shed load when the line never gets short.
+//!
+//! A burst makes a line that empties again; overload makes one that does not. So what counts is the *shortest* wait within an
+//! interval. Was that above the target, the pool is overloaded, and whoever waited more than twice the target is told no: it
+//! would likely give up anyway, and those behind it still have a chance.
+//!
+//! Source: folly's `Codel`, after Nichols and Jacobson, "Controlling Queue Delay" (2012): overloaded while the minimum delay of
+//! the last interval exceeds the target; then drop what waited longer than twice the target; the first of an interval is never
+//! dropped. Its 5 ms and 100 ms suit threads that serve requests. Here the target follows the resource: at least the configured
+//! one, and twice the mean time that a lease lasts; the interval is ten targets.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// The state of the shedder.
+#[derive(Debug)]
+pub(crate) struct Shed {
+    least_target: Duration,
+    mean_use: Duration,
+    interval_ends: Moment,
+    least_wait: Duration,
+    fresh: bool,
+    overloaded: bool,
+}
+
+impl Shed {
+    pub(crate) const fn new(target: Duration) -> Self {
+        Self {
+            least_target: target,
+            mean_use: Duration::ZERO,
+            interval_ends: Moment::from_nanos(0),
+            least_wait: Duration::ZERO,
+            fresh: false,
+            overloaded: false,
+        }
+    }
+
+    /// A lease lasted so long: an exponential average with weight 1/16.
+    pub(crate) fn used(&mut self, lasted: Duration) {
+        self.mean_use = match self.mean_use {
+            Duration::ZERO => lasted,
+            mean => mean * 15 / 16 + lasted / 16,
+        };
+    }
+
+    /// The wait above which the pool counts as overloaded when nobody waited less.
+    pub(crate) fn target(&self) -> Duration {
+        self.least_target.max(self.mean_use * 2)
+    }
+
+    /// Somebody is about to get a resource after `waited`: tell it no instead?
+    pub(crate) fn drops(&mut self, waited: Duration, now: Moment) -> bool {
+        let target = self.target();
+        if now > self.interval_ends {
+            self.overloaded = self.fresh && self.least_wait > target;
+            self.least_wait = waited;
+            self.interval_ends = now + target * 10;
+            self.fresh = true;
+            return false;
+        }
+        self.least_wait = self.least_wait.min(waited);
+        self.overloaded && waited > target * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(ms: u32) -> Moment {
+        Moment::from_nanos(0) + MS * ms
+    }
+
+    #[test]
+    fn a_burst_that_drains_is_never_shed() {
+        let mut shed = Shed::new(20 * MS);
+        for (ms, waited) in [
+            (1, 100),
+            (50, 80),
+            (100, 30),
+            (150, 1),
+            (250, 90),
+            (300, 5),
+            (460, 70),
+        ] {
+            assert!(!shed.drops(waited * MS, at(ms)), "at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_gets_short_is_shed_beyond_twice_the_target_after_one_interval() {
+        let mut shed = Shed::new(20 * MS);
+        assert!(!shed.drops(30 * MS, at(1)), "the first of an interval");
+        assert!(
+            !shed.drops(500 * MS, at(100)),
+            "the first interval only watches"
+        );
+        assert!(!shed.drops(500 * MS, at(202)), "the first of an interval");
+        assert!(shed.drops(41 * MS, at(203)));
+        assert!(
+            !shed.drops(40 * MS, at(204)),
+            "exactly twice the target is served"
+        );
+        assert!(!shed.drops(1 * MS, at(205)), "a short wait ends it");
+        assert!(!shed.drops(90 * MS, at(403)));
+        assert!(!shed.drops(90 * MS, at(404)), "no longer overloaded");
+    }
+
+    #[test]
+    fn the_target_follows_how_long_leases_last() {
+        let mut shed = Shed::new(20 * MS);
+        assert_eq!(shed.target(), 20 * MS);
+        for _ in 0..200 {
+            shed.used(100 * MS);
+        }
+        assert_eq!(shed.target().as_millis(), 200);
+    }
+}

@@ -1,0 +1,40 @@
+//! What the kernel counts, under the lock that it holds anyway.
+
+use crate::observe::{CloseReason, Histogram, Phase};
+
+/// One lease in so many of each resource is timed with the precise clock.
+pub(crate) const TIMED_EVERY: u64 = 16;
+
+/// Counts since the pool was built. They only rise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    /// Leases handed out.
+    pub(crate) gets: u64,
+    /// Of those, how many had to wait in line.
+    pub(crate) waited: u64,
+    /// Resources given back.
+    pub(crate) returns: u64,
+    pub(crate) opened: u64,
+    pub(crate) open_failures: u64,
+    pub(crate) closed: [u64; CloseReason::ALL.len()],
+    pub(crate) timeouts: [u64; Phase::ALL.len()],
+    pub(crate) overloaded: u64,
+    pub(crate) shed: u64,
+    pub(crate) reclaimed: u64,
+    pub(crate) cancelled: u64,
+    /// Refused at once because the backend was known to be down.
+    pub(crate) failed_fast: u64,
+    /// Dropped without a close: with the task or the runtime that had it, or detached.
+    pub(crate) dropped: u64,
+}
+
+/// Durations since the pool was built.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histograms {
+    /// Of gets that stood in line: from joining it to fetching the grant.
+    pub(crate) wait: Histogram,
+    pub(crate) used: Histogram,
+    pub(crate) create: Histogram,
+    pub(crate) check: Histogram,
+    pub(crate) reset: Histogram,
+}

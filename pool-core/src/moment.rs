@@ -1,0 +1,77 @@
+//! A point in time as the engine sees it.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
+
+/// Nanoseconds since the epoch of one pool (when it was built).
+///
+/// The engine has no clock: whoever calls it says what time it is. One word, so that it can live in an atomic and be compared
+/// in one instruction; 584 years fit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Later than any other.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    /// Saturates at [`Moment::NEVER`].
+    fn add(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NEVER => f.write_str("never"),
+            Self(nanos) => write!(f, "+{:?}", Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_past_the_end_of_time_is_never() {
+        assert_eq!(Moment::from_nanos(5) + Duration::MAX, Moment::NEVER);
+    }
+
+    #[test]
+    fn a_later_moment_is_no_time_after_itself() {
+        let (a, b) = (Moment::from_nanos(5), Moment::from_nanos(9));
+        assert_eq!((b - a, a - b), (Duration::from_nanos(4), Duration::ZERO));
+    }
+}

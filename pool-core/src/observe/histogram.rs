@@ -1,0 +1,239 @@
+//! Durations in a few kilobytes.
+
+use std::{fmt, time::Duration};
+
+/// A log-linear histogram of durations, from 1 ns to 73 minutes.
+///
+/// Eight buckets to each power of two, so a percentile is off by 6.25 % at most; longer durations count in the last bucket.
+/// Recording is an index and an addition, and the 2.5 KB are allocated with the first record: a histogram that is never used
+/// costs three words. The layout is HdrHistogram's (Gil Tene), with three bits of precision.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::observe::Histogram;
+///
+/// let mut waits = Histogram::new();
+/// for ms in 1..=100 {
+///     waits.record(Duration::from_millis(ms));
+/// }
+/// assert_eq!(waits.count(), 100);
+/// let p99 = waits.percentile(99.0).as_secs_f64() * 1e3;
+/// assert!((93.0..=105.0).contains(&p99), "{p99}");
+/// ```
+#[derive(Clone, Default)]
+pub struct Histogram {
+    buckets: Option<Box<[u64; BUCKETS]>>,
+    count: u64,
+    sum_nanos: u128,
+    max: Duration,
+}
+
+/// Buckets to each power of two, as bits.
+const PRECISION: u32 = 3;
+/// The highest bit that is told apart: 2^42 ns are 73 minutes.
+const TOP_BIT: u32 = 42;
+const BUCKETS: usize = (((TOP_BIT - PRECISION) as usize) + 1) << PRECISION;
+
+impl Histogram {
+    /// An empty one. Allocates nothing.
+    pub const fn new() -> Self {
+        Self {
+            buckets: None,
+            count: 0,
+            sum_nanos: 0,
+            max: Duration::ZERO,
+        }
+    }
+
+    /// Counts one duration.
+    pub fn record(&mut self, duration: Duration) {
+        self.record_weighted(duration, 1);
+    }
+
+    /// Counts one duration as `weight` of them: for samples that stand for others like them.
+    pub fn record_weighted(&mut self, duration: Duration, weight: u64) {
+        let nanos = duration.as_nanos();
+        let buckets = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        buckets[bucket_of(u64::try_from(nanos).unwrap_or(u64::MAX))] += weight;
+        self.count += weight;
+        self.sum_nanos += nanos * u128::from(weight);
+        self.max = self.max.max(duration);
+    }
+
+    /// Adds what another one counted.
+    pub fn merge(&mut self, other: &Self) {
+        let Some(theirs) = &other.buckets else { return };
+        let ours = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        for (ours, theirs) in ours.iter_mut().zip(theirs.iter()) {
+            *ours += theirs;
+        }
+        self.count += other.count;
+        self.sum_nanos += other.sum_nanos;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many were counted.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Was nothing counted?
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The exact mean; zero when nothing was counted.
+    pub fn mean(&self) -> Duration {
+        match self.count {
+            0 => Duration::ZERO,
+            count => Duration::from_nanos(
+                u64::try_from(self.sum_nanos / u128::from(count)).unwrap_or(u64::MAX),
+            ),
+        }
+    }
+
+    /// The exact sum of what was counted.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.sum_nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The longest one, exactly; zero when nothing was counted.
+    pub const fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// The duration that `percent` of all do not exceed, within 6.25 %; zero when nothing was counted. `percent` outside of
+    /// 0 to 100 means the nearer end.
+    pub fn percentile(&self, percent: f64) -> Duration {
+        let Some(buckets) = &self.buckets else {
+            return Duration::ZERO;
+        };
+        let rank = ((percent.clamp(0.0, 100.0) / 100.0 * self.count as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (index, bucket) in buckets.iter().enumerate() {
+            seen += bucket;
+            if seen >= rank {
+                return Duration::from_nanos(middle_of(index)).min(self.max);
+            }
+        }
+        self.max
+    }
+
+    /// The buckets that hold anything, shortest first: the longest duration that each counts, and how many.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let filled = self
+            .buckets
+            .iter()
+            .flat_map(|buckets| buckets.iter().enumerate());
+        filled
+            .filter(|(_, count)| **count > 0)
+            .map(|(index, count)| (Duration::from_nanos(start_of(index + 1) - 1), *count))
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count)
+            .field("mean", &self.mean())
+            .field("p50", &self.percentile(50.0))
+            .field("p99", &self.percentile(99.0))
+            .field("max", &self.max)
+            .finish()
+    }
+}
+
+fn bucket_of(nanos: u64) -> usize {
+    let nanos = nanos.min((1 << TOP_BIT) - 1);
+    if nanos < 1 << PRECISION {
+        return nanos as usize;
+    }
+    let octave = nanos.ilog2() - PRECISION;
+    ((octave as usize) << PRECISION) + (nanos >> octave) as usize
+}
+
+/// The least duration that this bucket counts.
+fn start_of(index: usize) -> u64 {
+    if index < 2 << PRECISION {
+        return index as u64;
+    }
+    let octave = (index >> PRECISION) - 1;
+    ((1 << PRECISION) + (index as u64 & ((1 << PRECISION) - 1))) << octave
+}
+
+fn middle_of(index: usize) -> u64 {
+    let (start, next) = (start_of(index), start_of(index + 1));
+    start + (next - start) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_duration_falls_into_the_bucket_that_starts_at_or_below_it() {
+        for nanos in (0..100_000)
+            .chain((0..42).map(|bit| 1 << bit))
+            .chain((1..42).map(|bit| (1 << bit) - 1))
+        {
+            let bucket = bucket_of(nanos);
+            assert!(
+                start_of(bucket) <= nanos && nanos < start_of(bucket + 1),
+                "{nanos} in {bucket}"
+            );
+        }
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn percentiles_are_within_the_promised_error() {
+        let mut histogram = Histogram::new();
+        for micros in 1..=10_000 {
+            histogram.record(Duration::from_micros(micros));
+        }
+        for percent in [1.0, 50.0, 90.0, 99.0, 99.9] {
+            let exact = percent * 100.0;
+            let got = histogram.percentile(percent).as_nanos() as f64 / 1e3;
+            assert!(
+                (got / exact - 1.0).abs() <= 0.0625,
+                "p{percent}: {got} for {exact}"
+            );
+        }
+        assert_eq!(
+            histogram
+                .percentile(100.0)
+                .max(Duration::from_micros(9_400)),
+            histogram.percentile(100.0)
+        );
+        assert_eq!(histogram.max(), Duration::from_millis(10));
+        assert_eq!(histogram.mean(), Duration::from_nanos(5_000_500));
+    }
+
+    #[test]
+    fn merging_is_counting_both() {
+        let (mut a, mut b, mut both) = (Histogram::new(), Histogram::new(), Histogram::new());
+        for n in 0..1000_u64 {
+            let duration = Duration::from_nanos(n * n * 7);
+            if n % 3 == 0 { &mut a } else { &mut b }.record(duration);
+            both.record(duration);
+        }
+        a.merge(&b);
+        assert_eq!(
+            a.buckets().collect::<Vec<_>>(),
+            both.buckets().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            (a.count(), a.mean(), a.max()),
+            (both.count(), both.mean(), both.max())
+        );
+    }
+
+    #[test]
+    fn an_empty_one_answers_zero() {
+        let empty = Histogram::new();
+        assert_eq!(
+            (empty.percentile(99.0), empty.mean(), empty.count()),
+            (Duration::ZERO, Duration::ZERO, 0)
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Why a get ended without a resource.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use super::failure::{Failure, OpenError};
+use crate::observe::{Phase, Status};
+
+/// Why a get ended without a resource: what happened, after how long, in which phase, what the pool looked like, and the last
+/// error that opening one gave. `E` is [`Manager::Error`](crate::Manager::Error).
+///
+/// One pointer: a get that succeeds pays nothing for it.
+pub struct Error<E> {
+    inner: Box<Inner<E>>,
+}
+
+struct Inner<E> {
+    pool: Arc<str>,
+    kind: Kind,
+    waited: Duration,
+    status: Status,
+    failure: Option<Failure<E>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Timeout(Phase),
+    Overloaded,
+    Shed,
+    Closed,
+    Connect,
+    Busy,
+    NoRuntime,
+}
+
+impl<E> Error<E> {
+    pub(crate) fn new(
+        pool: Arc<str>,
+        kind: Kind,
+        waited: Duration,
+        status: Status,
+        failure: Option<Failure<E>>,
+    ) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                pool,
+                kind,
+                waited,
+                status,
+                failure,
+            }),
+        }
+    }
+
+    /// The deadline came first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.inner.kind, Kind::Timeout(_))
+    }
+
+    /// The line was full, or load is being shed: nothing was waited for in vain. Worth a retry elsewhere, or later.
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self.inner.kind, Kind::Overloaded | Kind::Shed)
+    }
+
+    /// The pool was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.kind == Kind::Closed
+    }
+
+    /// Nothing is open and nothing can be opened; [`connect_error`](Self::connect_error) says why.
+    pub fn is_connect(&self) -> bool {
+        self.inner.kind == Kind::Connect
+    }
+
+    /// [`try_get`](crate::Pool::try_get) found none that is idle and known to be good.
+    pub fn is_busy(&self) -> bool {
+        self.inner.kind == Kind::Busy
+    }
+
+    /// A get had to wait, and there was no tokio runtime to open anything on.
+    pub fn is_no_runtime(&self) -> bool {
+        self.inner.kind == Kind::NoRuntime
+    }
+
+    /// What was waited for when the deadline came.
+    pub fn phase(&self) -> Option<Phase> {
+        match self.inner.kind {
+            Kind::Timeout(phase) => Some(phase),
+            _ => None,
+        }
+    }
+
+    /// How long the get had waited.
+    pub fn waited(&self) -> Duration {
+        self.inner.waited
+    }
+
+    /// The pool at that moment.
+    pub fn status(&self) -> &Status {
+        &self.inner.status
+    }
+
+    /// The manager's last error, if attempts to open one were failing, and that is what they died of.
+    pub fn connect_error(&self) -> Option<&E> {
+        match self.inner.failure.as_deref()? {
+            OpenError::Manager(error) => Some(error),
+            OpenError::TimedOut(_) | OpenError::Panicked(_) => None,
+        }
+    }
+
+    /// What the last attempt to open one died of, if attempts were failing: as [`connect_error`](Self::connect_error), and also
+    /// timeouts and panics.
+    pub fn open_error(&self) -> Option<&OpenError<E>> {
+        self.inner.failure.as_deref()
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            pool,
+            kind,
+            waited,
+            status,
+            failure,
+        } = &*self.inner;
+        let waited = Duration::from_micros(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        match kind {
+            Kind::Timeout(phase) => {
+                let what = match phase {
+                    Phase::Wait => "none was given back",
+                    Phase::Create => "none could be opened",
+                    Phase::Check => "a check did not end",
+                    Phase::Reset => "a reset did not end",
+                };
+                write!(f, "pool `{pool}`: {what} within {waited:?}")?;
+            }
+            Kind::Overloaded => write!(f, "pool `{pool}`: the line is full")?,
+            Kind::Shed => write!(
+                f,
+                "pool `{pool}`: overloaded, told no after waiting {waited:?}"
+            )?,
+            Kind::Closed => return write!(f, "pool `{pool}` is closed"),
+            Kind::Connect => write!(
+                f,
+                "pool `{pool}`: nothing is open and nothing can be opened"
+            )?,
+            Kind::Busy => write!(f, "pool `{pool}`: none is idle")?,
+            Kind::NoRuntime => {
+                return write!(
+                    f,
+                    "pool `{pool}`: a get that has to wait must run on a tokio runtime"
+                );
+            }
+        }
+        let Status {
+            max_size,
+            leased,
+            idle,
+            opening,
+            waiting,
+            ..
+        } = status;
+        write!(
+            f,
+            " ({leased} of {max_size} in use, {idle} idle, {opening} opening, {waiting} waiting)"
+        )?;
+        match failure {
+            Some(failure) => write!(f, "; the last attempt to open one failed: {failure}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.inner.kind)
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.inner.failure.as_deref()? {
+            OpenError::Manager(error) => Some(error),
+            other => Some(other),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Waiting for a resource.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::Location,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Lease, Manager, Pool,
+    error::{Error, Kind},
+    shared::{Slot, TICK},
+};
+use crate::{
+    engine::{Holder, Kernel, Polled, Take, WaiterId},
+    moment::Moment,
+    observe::CloseReason,
+};
+
+/// The future of [`Pool::get`]. Until it is first polled it can be told more.
+#[must_use = "a get does nothing until it is awaited"]
+pub struct Get<'a, M: Manager> {
+    pool: &'a Pool<M>,
+    place: &'static Location<'static>,
+    label: &'static str,
+    limit: Limit,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    /// The pool's `acquire_timeout`.
+    Pool,
+    Timeout(Duration),
+    Deadline(Instant),
+    /// Worked out, when the get first had to wait.
+    Until(Moment),
+}
+
+enum State {
+    New,
+    Waiting(Waiting),
+    Done,
+}
+
+struct Waiting {
+    id: WaiterId,
+    deadline: Moment,
+    /// Made when the wait is no longer a short one.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a, M: Manager> Get<'a, M> {
+    #[inline]
+    pub(crate) const fn new(pool: &'a Pool<M>, place: &'static Location<'static>) -> Self {
+        Self {
+            pool,
+            place,
+            label: "",
+            limit: Limit::Pool,
+            state: State::New,
+        }
+    }
+
+    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Limit::Timeout(limit);
+        self
+    }
+
+    /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
+        self
+    }
+
+    /// Says who will hold it, for [`Pool::leases`] and the report of leaks.
+    pub const fn label(mut self, label: &'static str) -> Self {
+        self.label = label;
+        self
+    }
+
+    const fn holder(&self, since: Moment) -> Holder {
+        Holder {
+            since,
+            place: self.place,
+            label: self.label,
+        }
+    }
+
+    /// Joins the line.
+    #[cold]
+    fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        let Ok(runtime) = Handle::try_current() else {
+            let kind = if shared.kernel.is_closed() {
+                Kind::Closed
+            } else {
+                Kind::NoRuntime
+            };
+            return Poll::Ready(Err(shared.error(kind, Duration::ZERO, None)));
+        };
+        shared.ensure_keeper(&runtime);
+        let now = shared.clock.now();
+        match Kernel::take_or_wait(&shared.kernel, now, self.holder(now), context.waker()) {
+            Take::Ready(slot) => Poll::Ready(Ok(slot)),
+            Take::Refused(refusal) => Poll::Ready(Err(shared.refused(refusal, Duration::ZERO))),
+            Take::Queued(id, work) => {
+                let deadline = match self.limit {
+                    Limit::Pool => now + shared.config.acquire_timeout,
+                    Limit::Timeout(limit) => now + limit,
+                    Limit::Deadline(at) => shared.clock.moment(at),
+                    Limit::Until(deadline) => deadline,
+                };
+                self.limit = Limit::Until(deadline);
+                self.state = State::Waiting(Waiting {
+                    id,
+                    deadline,
+                    sleep: None,
+                });
+                shared.perform(work);
+                self.watch_deadline(deadline - now <= 2 * TICK, context)
+            }
+        }
+    }
+
+    /// Has the wait an end?
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let State::Waiting(waiting) = &self.state else {
+            return Poll::Pending;
+        };
+        let shared = self.pool.shared();
+        let holder = self.holder(waiting.id.since());
+        match Kernel::poll(&shared.kernel, &waiting.id, context.waker(), holder, || {
+            shared.clock.now()
+        }) {
+            Polled::Granted(slot) => {
+                let since = waiting.id.since();
+                self.state = State::Done;
+                shared.waited(since);
+                Poll::Ready(Ok(slot))
+            }
+            Polled::Refused(refusal) => {
+                let waited = shared.clock.now() - waiting.id.since();
+                self.state = State::Done;
+                Poll::Ready(Err(shared.refused(refusal, waited)))
+            }
+            Polled::Pending { work, armed } => {
+                if let Ok(runtime) = Handle::try_current() {
+                    shared.ensure_keeper(&runtime);
+                }
+                shared.perform(work);
+                self.watch_deadline(armed, context)
+            }
+        }
+    }
+
+    /// Ends the wait at its deadline. Short waits never get here with `armed` set, and so never touch the timer.
+    fn watch_deadline(
+        &mut self,
+        armed: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        let State::Waiting(waiting) = &mut self.state else {
+            return Poll::Pending;
+        };
+        if !armed && waiting.sleep.is_none() {
+            return Poll::Pending;
+        }
+        let at = shared.clock.instant(waiting.deadline);
+        let sleep = waiting
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
+            return Poll::Pending;
+        };
+        let since = waiting.id.since();
+        let answer = shared
+            .kernel
+            .time_out(waiting.id, self.holder(since), || shared.clock.now());
+        let waited = shared.clock.now() - since;
+        Poll::Ready(match answer {
+            Ok(slot) => Ok(slot),
+            Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
+            Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
+        })
+    }
+}
+
+impl<M: Manager> Future for Get<'_, M> {
+    type Output = Result<Lease<M>, Error<M::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let shared = this.pool.shared();
+        loop {
+            let answer = match this.state {
+                State::New => {
+                    let now = shared.rough_now();
+                    if let Some(slot) = shared.take_fit(now, this.holder(now)) {
+                        this.state = State::Done;
+                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared))));
+                    }
+                    this.start(context)
+                }
+                State::Waiting(_) => this.wait(context),
+                State::Done => panic!("a get was polled after it had ended"),
+            };
+            match answer {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    this.state = State::Done;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(mut slot)) => {
+                    if shared.is_fit(&mut slot) {
+                        this.state = State::Done;
+                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared))));
+                    }
+                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
+                    // the time.
+                    shared.discard(slot, CloseReason::Broken);
+                    this.state = State::New;
+                }
+            }
+        }
+    }
+}
+
+impl<M: Manager> Drop for Get<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) {
+            let shared = self.pool.shared();
+            shared.settle(shared.kernel.cancel(waiting.id, shared.clock.now()));
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Get<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::New => "new",
+            State::Waiting(_) => "waiting",
+            State::Done => "done",
+        };
+        f.debug_struct("Get")
+            .field("pool", &self.pool.name())
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! The one task that a pool keeps: it comes by when something falls due.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, Weak, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::{
+    Manager,
+    shared::{Shared, TICK, lease_info},
+};
+use crate::{engine::Kernel, moment::Moment};
+
+/// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
+pub(crate) fn keep<M: Manager>(
+    shared: &Arc<Shared<M>>,
+) -> impl Future<Output = ()> + Send + use<M> {
+    // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
+    let mut keeper = Keeper {
+        shared: Arc::downgrade(shared),
+        sleep: None,
+        activity: 0,
+    };
+    async move { poll_fn(|context| keeper.poll(context)).await }
+}
+
+struct Keeper<M: Manager> {
+    shared: Weak<Shared<M>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    activity: u64,
+}
+
+impl<M: Manager> Keeper<M> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(shared) = self.shared.upgrade() else {
+                return Poll::Ready(());
+            };
+            if shared.kernel.is_closed() {
+                return Poll::Ready(());
+            }
+            let next = self.round(&shared, context);
+            if next == Moment::NEVER {
+                self.sleep = None;
+                return Poll::Pending;
+            }
+            let at = shared.clock.instant(next);
+            drop(shared);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Does what is due; when to come by again.
+    fn round(&mut self, shared: &Arc<Shared<M>>, context: &Context<'_>) -> Moment {
+        let now = shared.clock.now();
+        shared.clock.advance(now);
+        let tick = Kernel::tick(&shared.kernel, now, context.waker());
+        for holder in tick.leaks {
+            let lease = lease_info(holder, now);
+            shared.leaked(&lease);
+        }
+        shared.perform(tick.work);
+        if self.activity == tick.activity {
+            // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
+            shared.clock.stop();
+            return tick.next;
+        }
+        self.activity = tick.activity;
+        shared.clock.start(now);
+        tick.next.min(now + TICK)
+    }
+}
+
+impl<M: Manager> Drop for Keeper<M> {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        shared.clock.stop();
+        // Ordering: Release, so that whoever starts the next keeper sees the tick stopped.
+        shared.keeper_runs.store(false, Ordering::Release);
+        shared.kernel.keeper_left();
+    }
+}

@@ -1,0 +1,161 @@
+//! A resource, for as long as somebody has it.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use super::{
+    Manager, Usage,
+    shared::{Shared, Slot, usage_of},
+};
+use crate::engine::TIMED_EVERY;
+
+/// A resource, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
+///
+/// It borrows nothing, so it can move to another task and outlive every handle of the pool. What it does beside giving access is
+/// called as `Lease::taint(&mut lease)`, so that no method of the resource is hidden.
+///
+/// ```
+/// # use pool_core::{Lease, Manager, Pool, Usage};
+/// # struct Buffers;
+/// # impl Manager for Buffers {
+/// #     type Resource = Vec<u8>;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Vec<u8>, std::io::Error> { Ok(Vec::new()) }
+/// #     async fn check(&self, _: &mut Vec<u8>, _: &Usage) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Buffers).build()?;
+/// let mut lease = pool.get().await?;
+/// // Marked: were this future dropped half-way, nobody would get the buffer as it is.
+/// let written = Lease::run(&mut lease, async |buffer| {
+///     buffer.push(1);
+///     tokio::task::yield_now().await;
+///     buffer.push(2);
+///     buffer.len()
+/// })
+/// .await;
+/// assert_eq!(written, 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Lease<M: Manager> {
+    /// `None` only while it is being dropped or taken apart.
+    slot: Option<Box<Slot<M>>>,
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Manager> Lease<M> {
+    #[inline]
+    pub(crate) fn new(mut slot: Box<Slot<M>>, shared: Arc<Shared<M>>) -> Self {
+        slot.uses += 1;
+        if slot.uses % TIMED_EVERY == 1 {
+            slot.timed_from = Some(shared.clock.now());
+        }
+        Self {
+            slot: Some(slot),
+            shared,
+        }
+    }
+
+    /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
+    pub fn taint(lease: &mut Self) {
+        lease.slot_mut().tainted = true;
+    }
+
+    /// Is it tainted?
+    pub fn is_tainted(lease: &Self) -> bool {
+        lease.slot().tainted
+    }
+
+    /// Takes the mark away: it is known to be clean again.
+    pub fn untaint(lease: &mut Self) {
+        lease.slot_mut().tainted = false;
+    }
+
+    /// Runs an operation that leaves the resource unfit when it stops half-way: a dropped future or a panic taints the lease.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the operation, and taints the lease.
+    pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
+        let slot = lease.slot_mut();
+        let was = std::mem::replace(&mut slot.tainted, true);
+        let output = operation(&mut slot.item).await;
+        slot.tainted = was;
+        output
+    }
+
+    /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
+    pub fn detach(mut lease: Self) -> M::Resource {
+        let slot = lease.slot.take().expect(HELD);
+        let Slot::<M> { item, seat, .. } = *slot;
+        drop(seat);
+        item
+    }
+
+    /// What the resource has been through.
+    pub fn usage(lease: &Self) -> Usage {
+        usage_of(lease.slot(), lease.shared.clock.now())
+    }
+
+    /// Names the holder from now on, as [`Get::label`](super::Get::label).
+    pub fn label(lease: &mut Self, label: &'static str) {
+        lease.shared.kernel.relabel(lease.slot(), label);
+    }
+
+    /// The manager of the pool that it is from.
+    pub fn manager(lease: &Self) -> &M {
+        &lease.shared.manager
+    }
+
+    #[inline]
+    fn slot(&self) -> &Slot<M> {
+        self.slot.as_ref().expect(HELD)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self) -> &mut Slot<M> {
+        self.slot.as_mut().expect(HELD)
+    }
+}
+
+const HELD: &str = "a lease holds its slot until it is dropped";
+
+impl<M: Manager> Deref for Lease<M> {
+    type Target = M::Resource;
+
+    #[inline]
+    fn deref(&self) -> &M::Resource {
+        &self.slot().item
+    }
+}
+
+impl<M: Manager> DerefMut for Lease<M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Resource {
+        &mut self.slot_mut().item
+    }
+}
+
+impl<M: Manager> Drop for Lease<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut slot) = self.slot.take() {
+            // A panic may have stopped its user anywhere.
+            slot.tainted |= std::thread::panicking();
+            self.shared.give_back(slot);
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Lease<M>
+where
+    M::Resource: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&**self).finish()
+    }
+}

@@ -1,0 +1,299 @@
+//! The async face of the kernel: `Pool` and what belongs to it.
+
+mod builder;
+mod caught;
+mod clock;
+mod error;
+mod failure;
+mod get;
+mod keeper;
+mod lease;
+mod manager;
+mod shared;
+mod task;
+
+use std::{fmt, panic::Location, sync::Arc, time::Duration};
+
+pub use builder::Builder;
+pub use error::Error;
+pub use failure::OpenError;
+pub use get::Get;
+pub use lease::Lease;
+pub use manager::{Manager, Usage};
+use shared::Shared;
+
+use crate::{
+    config::ConfigError,
+    engine::{Holder, Kernel},
+    observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
+};
+use error::Kind;
+
+/// A bounded pool of resources, handed out in order of arrival.
+///
+/// A cheap handle: clones share one pool. When the last handle is dropped the pool is closed; leases that are still out stay
+/// good, and what they hold is closed on return.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # struct Connections;
+/// # impl Manager for Connections {
+/// #     type Resource = Vec<u8>;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Vec<u8>, std::io::Error> { Ok(Vec::new()) }
+/// #     async fn check(&self, _: &mut Vec<u8>, _: &Usage) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(Connections).name("cache").max_size(16).build()?; // lazy: opens nothing
+/// let mut connection = pool.get().await?;
+/// connection.extend_from_slice(b"hello");
+/// drop(connection); // given back
+/// assert_eq!(pool.status().idle, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Pool<M: Manager> {
+    owner: Arc<Owner<M>>,
+}
+
+/// What all handles of one pool share, and nobody else: it closes the pool when it is dropped.
+struct Owner<M: Manager> {
+    shared: Arc<Shared<M>>,
+}
+
+/// What [`Pool::drain`] left behind.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Who still holds one.
+    pub leased: Vec<LeaseInfo>,
+    /// How many places are still taken, whether leased or on their way out. Zero when all is closed.
+    pub left: u32,
+}
+
+impl Drained {
+    /// Was everything closed in time?
+    pub const fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl<M: Manager> Pool<M> {
+    /// Begins a pool of what `manager` opens.
+    pub fn builder(manager: M) -> Builder<M> {
+        Builder::new(manager)
+    }
+
+    pub(crate) fn from_shared(shared: Shared<M>) -> Self {
+        Self {
+            owner: Arc::new(Owner {
+                shared: Arc::new(shared),
+            }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
+        &self.owner.shared
+    }
+
+    /// Gets a resource: an idle one, or the first that is given back or opened, in order of arrival.
+    ///
+    /// The future can be told more before it is awaited: `pool.get().timeout(limit).label("login").await`.
+    ///
+    /// # Errors
+    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full or load is shed;
+    /// [`Error::is_connect`] at once while nothing is open and the last attempts to open one failed; [`Error::is_closed`];
+    /// [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up its place in line. What was handed to it goes to the next; what is being opened on its
+    /// account goes on, for whoever comes.
+    ///
+    /// # Panics
+    /// When it waits on a tokio runtime that was built without a timer.
+    #[inline]
+    #[track_caller]
+    pub fn get(&self) -> Get<'_, M> {
+        Get::new(self, Location::caller())
+    }
+
+    /// Gets a resource that is idle now and known to be good, if nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
+    #[track_caller]
+    pub fn try_get(&self) -> Result<Lease<M>, Error<M::Error>> {
+        let shared = self.shared();
+        let now = shared.rough_now();
+        let holder = Holder {
+            since: now,
+            place: Location::caller(),
+            label: "",
+        };
+        match shared.take_fit(now, holder) {
+            Some(slot) => Ok(Lease::new(slot, Arc::clone(shared))),
+            None => {
+                let kind = if shared.kernel.is_closed() {
+                    Kind::Closed
+                } else {
+                    Kind::Busy
+                };
+                Err(shared.error(kind, Duration::ZERO, None))
+            }
+        }
+    }
+
+    /// Opens `min_idle`, or one if that is 0, and waits until they are open: pays for the connects before the first user comes,
+    /// and finds out whether it can connect at all.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// What is being opened goes on.
+    pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
+        let shared = self.shared();
+        if shared.config.min_idle == 0 {
+            return self.get().label("warm-up").await.map(drop);
+        }
+        let started = shared.clock.now();
+        let runtime = tokio::runtime::Handle::try_current();
+        let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
+        shared.ensure_keeper(&runtime);
+        let warm = std::future::poll_fn(|context| {
+            let (poll, work) = Kernel::poll_warm(&shared.kernel, shared.clock.now(), context);
+            shared.perform(work);
+            poll
+        });
+        let outcome = tokio::time::timeout(shared.config.acquire_timeout, warm).await;
+        let waited = shared.clock.now() - started;
+        match outcome {
+            Ok(outcome) => outcome.map_err(|refusal| shared.refused(refusal, waited)),
+            Err(_) => Err(shared.error(Kind::Timeout(Phase::Create), waited, None)),
+        }
+    }
+
+    /// All counts, as they are at this moment.
+    pub fn status(&self) -> Status {
+        self.shared().status()
+    }
+
+    /// How long things took.
+    pub fn timings(&self) -> Timings {
+        let of = self.shared().kernel.histograms();
+        Timings {
+            wait: of.wait,
+            used: of.used,
+            create: of.create,
+            check: of.check,
+            reset: of.reset,
+        }
+    }
+
+    /// Who holds one now.
+    pub fn leases(&self) -> Vec<LeaseInfo> {
+        self.shared().leases()
+    }
+
+    /// The name that the pool was given, for messages and metrics.
+    pub fn name(&self) -> &str {
+        &self.shared().name
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &M {
+        &self.shared().manager
+    }
+
+    /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
+    /// back.
+    ///
+    /// # Errors
+    /// `max_size` is 0, or less than `min_idle`.
+    pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
+        let shared = self.shared();
+        shared.config.clone().max_size(max_size).validate()?;
+        let work = Kernel::resize(&shared.kernel, max_size, shared.clock.now());
+        shared.perform(work);
+        Ok(())
+    }
+
+    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back. For when the
+    /// backend moved, or the credentials changed.
+    pub fn reset_all(&self) {
+        let shared = self.shared();
+        let work = Kernel::reset_all(&shared.kernel, shared.clock.now());
+        shared.perform(work);
+    }
+
+    /// Closes those idle ones for which `keep` says no. Returns how many.
+    ///
+    /// `keep` runs with no lock held, and those it looks at are not handed out meanwhile; if it panics they are dropped.
+    pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, &Usage) -> bool) -> usize {
+        let shared = self.shared();
+        let mut closed = 0;
+        for mut slot in shared.kernel.take_idle() {
+            let now = shared.clock.now();
+            let usage = shared::usage_of(&slot, now);
+            if keep(&mut slot.item, &usage) {
+                shared.lay_back(slot);
+            } else {
+                closed += 1;
+                shared.discard(slot, CloseReason::NotRetained);
+            }
+        }
+        closed
+    }
+
+    /// Closes the pool: all who wait are told so, idle ones are closed, leased ones when they come back. Does not wait.
+    pub fn close(&self) {
+        self.shared().close();
+    }
+
+    /// Was the pool closed?
+    pub fn is_closed(&self) -> bool {
+        self.shared().kernel.is_closed()
+    }
+
+    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
+    ///
+    /// # Cancel safety
+    /// The pool stays closed; dropping the future only stops the waiting.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let shared = self.shared();
+        shared.close();
+        let empty = std::future::poll_fn(|context| shared.kernel.poll_drained(context));
+        // In time or not: the report says.
+        drop(tokio::time::timeout(deadline, empty).await);
+        let status = shared.status();
+        Drained {
+            leased: shared.leases(),
+            left: status.open + status.opening + status.closing,
+        }
+    }
+}
+
+impl<M: Manager> Drop for Owner<M> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self {
+            owner: Arc::clone(&self.owner),
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

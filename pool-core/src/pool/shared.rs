@@ -1,0 +1,381 @@
+//! What a pool, its leases and its tasks have in common.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::Notify};
+
+use super::{
+    Manager, Usage,
+    caught::caught,
+    clock::Clock,
+    error::{Error, Kind},
+    failure::Failure,
+    keeper, task,
+};
+use crate::{
+    config::{Config, IdleOrder},
+    engine::{self, Backoff, Holder, Kernel, Limits, Put, Refusal},
+    moment::Moment,
+    observe::{CloseReason, Closes, LeaseInfo, Observer, Status},
+};
+
+pub(crate) type Slot<M> = engine::Slot<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+pub(crate) type Seat<M> = engine::Seat<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+pub(crate) type Work<M> = engine::Work<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+type Handed<M> = Put<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+
+/// One pool. Handles, leases and running tasks keep it alive; its keeper does not.
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) kernel: engine::Arc<Kernel<M::Resource, Failure<M::Error>>>,
+    pub(crate) manager: M,
+    pub(crate) config: Config,
+    pub(crate) name: Arc<str>,
+    pub(crate) clock: Clock,
+    /// Tells opens that are under way that the pool was closed.
+    pub(crate) closing: Notify,
+    pub(crate) keeper_runs: AtomicBool,
+    observer: Option<Arc<dyn Observer>>,
+    /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
+    runtime: Mutex<Option<Handle>>,
+}
+
+/// How often the keeper comes by, and the tick of the coarse clock advances, while the pool is in use.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+impl<M: Manager> Shared<M> {
+    pub(crate) fn new(
+        manager: M,
+        name: String,
+        config: Config,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        let keeping = engine::Keeping {
+            min_idle: config.min_idle,
+            idle_timeout: config.idle_timeout,
+            keepalive: config.keepalive,
+            leak_after: config.leak_after,
+            reclaim_after: config.reclaim_after,
+            tick: TICK,
+            rounds: rounds(&config),
+        };
+        let limits = Limits {
+            max_size: config.max_size,
+            max_opening: config.max_opening,
+            max_waiters: config.waiters(),
+            fifo: config.idle_order == IdleOrder::Fifo,
+            check_after: config.check_after,
+            shed_target: config.shed_target,
+            backoff: Backoff::default(),
+            keeping,
+        };
+        Self {
+            kernel: engine::Arc::new(Kernel::new(limits)),
+            manager,
+            config,
+            name: name.into(),
+            clock: Clock::new(),
+            closing: Notify::new(),
+            keeper_runs: AtomicBool::new(false),
+            observer,
+            runtime: Mutex::new(None),
+        }
+    }
+
+    /// What time it is, within a tick.
+    #[inline]
+    pub(crate) fn rough_now(&self) -> Moment {
+        match self.clock.ticked() {
+            Some(tick) => tick,
+            None => self.start_tick(),
+        }
+    }
+
+    #[cold]
+    fn start_tick(&self) -> Moment {
+        let now = self.clock.now();
+        // Ordering: Acquire pairs with the keeper's Release: a tick is started only for a keeper that advances it.
+        if self.keeper_runs.load(Ordering::Acquire) && self.clock.start(now) {
+            self.kernel.ring();
+        }
+        now
+    }
+
+    /// An idle one that is not known to be broken, if nobody stands in line.
+    #[inline]
+    pub(crate) fn take_fit(self: &Arc<Self>, now: Moment, holder: Holder) -> Option<Box<Slot<M>>> {
+        loop {
+            let mut slot = self.kernel.take(now, holder)?;
+            if self.is_fit(&mut slot) {
+                return Some(slot);
+            }
+            self.discard(slot, CloseReason::Broken);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_fit(&self, slot: &mut Slot<M>) -> bool {
+        caught(|| !self.manager.is_broken(&mut slot.item)).unwrap_or(false)
+    }
+
+    /// A lease ends.
+    #[inline]
+    pub(crate) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<M>>) {
+        if !self.is_fit(&mut slot) {
+            return self.discard(slot, CloseReason::Broken);
+        }
+        let (now, lasted) = match slot.timed_from.take() {
+            None => (self.rough_now(), None),
+            Some(from) => {
+                let now = self.clock.now();
+                (now, Some(now - from))
+            }
+        };
+        let usage = usage_of(&slot, now);
+        match caught(|| self.manager.needs_reset(&mut slot.item, &usage)) {
+            Ok(false) if !slot.tainted => self.settle(self.kernel.put(slot, now, lasted)),
+            Ok(false) => self.discard(slot, CloseReason::Tainted),
+            Ok(true) => {
+                self.kernel.begin_reset(&slot, lasted);
+                match self.runtime() {
+                    Some(runtime) => drop(runtime.spawn(task::reset(Arc::clone(self), slot))),
+                    None => self.discard(slot, CloseReason::NoRuntime),
+                }
+            }
+            Err(_) => self.discard(slot, CloseReason::ResetFailed),
+        }
+    }
+
+    /// One that nobody used goes back.
+    pub(crate) fn lay_back(self: &Arc<Self>, slot: Box<Slot<M>>) {
+        let used_at = slot.used_at;
+        self.settle(self.kernel.put_unused(slot, used_at));
+    }
+
+    /// Does what is left to do after one was given back.
+    #[inline]
+    pub(crate) fn settle(self: &Arc<Self>, put: Handed<M>) {
+        match put {
+            Put::Kept => {}
+            Put::Wake(waker) => waker.wake(),
+            Put::Close(slot, reason) => self.close_slot(slot, reason),
+            Put::Work(work) => self.perform(*work),
+        }
+    }
+
+    /// Closes one for a reason that the kernel did not find itself.
+    #[cold]
+    pub(crate) fn discard(self: &Arc<Self>, slot: Box<Slot<M>>, reason: CloseReason) {
+        self.kernel.begin_close(&slot, reason);
+        self.close_slot(slot, reason);
+    }
+
+    /// Does what a decision of the kernel left to do. Nothing is locked.
+    pub(crate) fn perform(self: &Arc<Self>, work: Work<M>) {
+        for waker in work.wakers {
+            waker.wake();
+        }
+        if work.opens.is_empty() && work.checks.is_empty() && work.closes.is_empty() {
+            return;
+        }
+        for (slot, reason) in work.closes {
+            self.close_slot(slot, reason);
+        }
+        // Without a runtime the seats are dropped, which frees them: whoever is polled next finds the room.
+        let Some(runtime) = self.runtime() else {
+            return;
+        };
+        for slot in work.checks {
+            drop(runtime.spawn(task::check(Arc::clone(self), slot)));
+        }
+        for seat in work.opens {
+            drop(runtime.spawn(task::open(Arc::clone(self), seat)));
+        }
+    }
+
+    /// Closes the resource and then frees its seat, on a task if there is a runtime for it.
+    fn close_slot(self: &Arc<Self>, slot: Box<Slot<M>>, reason: CloseReason) {
+        self.tell(|observer, pool| observer.closed(pool, reason));
+        match self.runtime() {
+            Some(runtime) => drop(runtime.spawn(task::close(Arc::clone(self), slot))),
+            None => drop(caught(|| drop(slot))),
+        }
+    }
+
+    /// This thread's runtime, or the keeper's.
+    fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| {
+            self.runtime
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
+    }
+
+    /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
+    pub(crate) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
+        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
+        if self.keeper_runs.load(Ordering::Acquire) || self.keeper_runs.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.clone());
+        drop(runtime.spawn(keeper::keep(self)));
+    }
+
+    pub(crate) fn close(self: &Arc<Self>) {
+        let work = self.kernel.close();
+        self.closing.notify_waiters();
+        self.perform(work);
+    }
+
+    pub(crate) fn error(
+        &self,
+        kind: Kind,
+        waited: Duration,
+        failure: Option<Failure<M::Error>>,
+    ) -> Error<M::Error> {
+        let (status, last) = self.snapshot();
+        match kind {
+            Kind::Timeout(phase) => {
+                self.tell(|observer, pool| observer.timed_out(pool, phase, waited))
+            }
+            Kind::Overloaded | Kind::Shed => self.tell(Observer::overloaded),
+            Kind::Closed | Kind::Connect | Kind::Busy | Kind::NoRuntime => {}
+        }
+        Error::new(
+            Arc::clone(&self.name),
+            kind,
+            waited,
+            status,
+            failure.or(last),
+        )
+    }
+
+    /// The error for a refusal of the kernel's.
+    pub(crate) fn refused(
+        &self,
+        refusal: Refusal<Failure<M::Error>>,
+        waited: Duration,
+    ) -> Error<M::Error> {
+        let (kind, failure) = match refusal {
+            Refusal::Closed => (Kind::Closed, None),
+            Refusal::Overloaded => (Kind::Overloaded, None),
+            Refusal::Shed => (Kind::Shed, None),
+            Refusal::Connect(failure) => (Kind::Connect, Some(failure)),
+        };
+        self.error(kind, waited, failure)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.snapshot().0
+    }
+
+    fn snapshot(&self) -> (Status, Option<Failure<M::Error>>) {
+        let of = self.kernel.snapshot();
+        let counters = of.counters;
+        let mut status = Status {
+            max_size: of.max_size,
+            open: of.idle + of.leased + of.checking + of.resetting,
+            idle: of.idle,
+            leased: of.leased,
+            checking: of.checking,
+            resetting: of.resetting,
+            opening: of.opening,
+            closing: of.closing,
+            waiting: of.waiting,
+            is_closed: of.closed,
+            gets: counters.gets,
+            waited: counters.waited,
+            opened: counters.opened,
+            open_failures: counters.open_failures,
+            closed: Closes::new(counters.closed),
+            dropped: counters.dropped,
+            overloaded: counters.overloaded,
+            shed: counters.shed,
+            failed_fast: counters.failed_fast,
+            cancelled: counters.cancelled,
+            reclaimed: counters.reclaimed,
+            last_error: of.last_error.as_ref().map(ToString::to_string),
+            ..Status::default()
+        };
+        status.set_timeouts(counters.timeouts);
+        (status, of.last_error)
+    }
+
+    /// A get that began to wait at `since` got one.
+    #[inline]
+    pub(crate) fn waited(&self, since: Moment) {
+        if self.observer.is_some() {
+            let waited = self.clock.now() - since;
+            self.tell(|observer, pool| observer.waited(pool, waited));
+        }
+    }
+
+    /// A lease has lasted too long.
+    pub(crate) fn leaked(&self, lease: &LeaseInfo) {
+        self.tell(|observer, pool| observer.leaked(pool, lease));
+    }
+
+    pub(crate) fn leases(&self) -> Vec<LeaseInfo> {
+        let now = self.clock.now();
+        self.kernel
+            .holders()
+            .into_iter()
+            .map(|holder| lease_info(holder, now))
+            .collect()
+    }
+
+    /// Tells the observer, if there is one.
+    #[inline]
+    pub(crate) fn tell(&self, event: impl FnOnce(&dyn Observer, &str)) {
+        if let Some(observer) = &self.observer {
+            drop(caught(|| event(&**observer, &self.name)));
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Shared<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
+    LeaseInfo {
+        held_for: now - holder.since,
+        place: holder.place,
+        label: holder.label,
+    }
+}
+
+#[inline]
+pub(crate) fn usage_of<T, E: Clone>(slot: &engine::Slot<T, E>, now: Moment) -> Usage {
+    Usage {
+        age: now - slot.opened_at,
+        idle: now - slot.idle_since,
+        leases: slot.uses,
+        tainted: slot.tainted,
+    }
+}
+
+/// How often the keeper must come by, so that nothing falls due unseen for long: a quarter of the shortest span, 30 s at most
+/// (HikariCP's housekeeping period).
+fn rounds(config: &Config) -> Duration {
+    let spans = [
+        config.idle_timeout,
+        config.max_lifetime,
+        config.keepalive,
+        config.leak_after,
+    ];
+    let shortest = spans.into_iter().flatten().min().unwrap_or(Duration::MAX);
+    (shortest / 4).clamp(TICK, Duration::from_secs(30))
+}

@@ -1,0 +1,38 @@
+//! The one place that names `std::sync`, loom's or shuttle's.
+//!
+//! Everything in [`engine`](crate::engine) takes its mutex, its `Arc` and its atomics from here, so that a model explores the
+//! code that ships: `--cfg pool_loom` swaps loom's types in, `--cfg pool_shuttle` shuttle's.
+
+#[cfg(all(pool_loom, pool_shuttle))]
+compile_error!("`pool_loom` and `pool_shuttle` exclude each other");
+
+#[cfg(pool_loom)]
+pub(crate) use loom::sync::{Arc, MutexGuard};
+#[cfg(pool_shuttle)]
+pub(crate) use shuttle::sync::{Arc, MutexGuard};
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+pub(crate) use std::sync::{Arc, MutexGuard};
+
+#[cfg(pool_loom)]
+use loom::sync as imp;
+#[cfg(pool_shuttle)]
+use shuttle::sync as imp;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+use std::sync as imp;
+
+use std::sync::PoisonError;
+
+/// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,219 @@
+//! A manager that does what a test tells it, and counts.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test uses a part"
+)]
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use pool_core::{Manager, Usage};
+use tokio::sync::Semaphore;
+
+/// What one call does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Succeed,
+    Fail(&'static str),
+    Panic,
+    Hang,
+    Take(Duration),
+    /// Waits until the test lets it through.
+    Gate(Arc<Semaphore>),
+}
+
+impl Act {
+    pub async fn run(self) -> Result<(), Oops> {
+        match self {
+            Self::Succeed => Ok(()),
+            Self::Fail(why) => Err(Oops(why)),
+            Self::Panic => panic!("told to panic"),
+            Self::Hang => std::future::pending().await,
+            Self::Take(long) => {
+                tokio::time::sleep(long).await;
+                Ok(())
+            }
+            Self::Gate(gate) => {
+                gate.acquire().await.unwrap().forget();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oops(pub &'static str);
+
+impl fmt::Display for Oops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Oops {}
+
+/// One resource. It says when it is dropped.
+#[derive(Debug)]
+pub struct Thing {
+    pub id: u32,
+    pub broken: bool,
+    pub dirty: bool,
+    pub uses: u32,
+    backend: Arc<Backend>,
+}
+
+impl Drop for Thing {
+    fn drop(&mut self) {
+        self.backend.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What all things of one test come from.
+#[derive(Debug)]
+pub struct Backend {
+    pub create: Mutex<Act>,
+    pub check: Mutex<Act>,
+    pub reset: Mutex<Act>,
+    pub close: Mutex<Act>,
+    pub needs_reset: AtomicBool,
+    pub created: AtomicU32,
+    pub attempts: AtomicU32,
+    pub alive: AtomicU32,
+    pub most_alive: AtomicU32,
+    pub opening: AtomicU32,
+    pub most_opening: AtomicU32,
+    pub checks: AtomicU64,
+    pub resets: AtomicU64,
+    pub closes: AtomicU64,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            create: Mutex::new(Act::Succeed),
+            check: Mutex::new(Act::Succeed),
+            reset: Mutex::new(Act::Succeed),
+            close: Mutex::new(Act::Succeed),
+            needs_reset: AtomicBool::new(false),
+            created: AtomicU32::new(0),
+            attempts: AtomicU32::new(0),
+            alive: AtomicU32::new(0),
+            most_alive: AtomicU32::new(0),
+            opening: AtomicU32::new(0),
+            most_opening: AtomicU32::new(0),
+            checks: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
+            closes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Backend {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub fn on_create(&self, act: Act) {
+        *self.create.lock().unwrap() = act;
+    }
+
+    pub fn on_check(&self, act: Act) {
+        *self.check.lock().unwrap() = act;
+    }
+
+    pub fn on_reset(&self, act: Act) {
+        self.needs_reset.store(true, SeqCst);
+        *self.reset.lock().unwrap() = act;
+    }
+
+    pub fn on_close(&self, act: Act) {
+        *self.close.lock().unwrap() = act;
+    }
+
+    pub fn alive(&self) -> u32 {
+        self.alive.load(SeqCst)
+    }
+
+    pub fn created(&self) -> u32 {
+        self.created.load(SeqCst)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Things(pub Arc<Backend>);
+
+struct OneOf<'a>(&'a AtomicU32);
+
+impl<'a> OneOf<'a> {
+    fn new(count: &'a AtomicU32, most: &AtomicU32) -> Self {
+        most.fetch_max(count.fetch_add(1, SeqCst) + 1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for OneOf<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Manager for Things {
+    type Resource = Thing;
+    type Error = Oops;
+
+    async fn create(&self) -> Result<Thing, Oops> {
+        let backend = &self.0;
+        backend.attempts.fetch_add(1, SeqCst);
+        let _opening = OneOf::new(&backend.opening, &backend.most_opening);
+        let act = backend.create.lock().unwrap().clone();
+        act.run().await?;
+        let id = backend.created.fetch_add(1, SeqCst);
+        backend
+            .most_alive
+            .fetch_max(backend.alive.fetch_add(1, SeqCst) + 1, SeqCst);
+        Ok(Thing {
+            id,
+            broken: false,
+            dirty: false,
+            uses: 0,
+            backend: Arc::clone(backend),
+        })
+    }
+
+    async fn check(&self, _: &mut Thing, _: &Usage) -> Result<(), Oops> {
+        self.0.checks.fetch_add(1, SeqCst);
+        let act = self.0.check.lock().unwrap().clone();
+        act.run().await
+    }
+
+    fn needs_reset(&self, thing: &mut Thing, usage: &Usage) -> bool {
+        self.0.needs_reset.load(SeqCst) && (thing.dirty || usage.tainted)
+    }
+
+    async fn reset(&self, thing: &mut Thing, _: &Usage) -> Result<(), Oops> {
+        self.0.resets.fetch_add(1, SeqCst);
+        let act = self.0.reset.lock().unwrap().clone();
+        act.run().await?;
+        thing.dirty = false;
+        Ok(())
+    }
+
+    fn is_broken(&self, thing: &mut Thing) -> bool {
+        thing.broken
+    }
+
+    async fn close(&self, thing: Thing) {
+        self.0.closes.fetch_add(1, SeqCst);
+        let act = self.0.close.lock().unwrap().clone();
+        let _ = act.run().await;
+        drop(thing);
+    }
+}

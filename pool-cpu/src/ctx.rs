@@ -1,6 +1,6 @@
 //! What a running job can ask.
 
-use crate::{core::Core, job::Head};
+use crate::{engine::Core, job::Head};
 
 /// What a running job can ask of its pool.
 ///
@@ -36,6 +36,24 @@ impl<'a> Ctx<'a> {
     /// shutdown has passed its deadline. A long job asks now and then, and returns early.
     pub fn is_cancelled(&self) -> bool {
         self.head.is_cancelled() || self.core.is_abandoned()
+    }
+
+    /// Runs `f`, and has the pool's idle workers help with its parallel work (`par_iter`, `join`, `scope` of rayon) from the
+    /// first moment on. Without this they notice parallel work by and by: after some milliseconds.
+    ///
+    /// Workers that are busy with jobs of their own do not leave them, so parallel work never takes more than the pool's share
+    /// of the machine. On a [`BlockingPool`](crate::BlockingPool), which computes nothing, this just runs `f`.
+    ///
+    /// ```
+    /// use rayon::prelude::*;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(2).build().expect("two threads");
+    /// let job = cpu.job("sum").run_with(|ctx| ctx.parallel(|| (0..1_000_000_u64).into_par_iter().map(|n| n ^ 5).sum::<u64>()));
+    /// # drop(job);
+    /// ```
+    pub fn parallel<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _section = self.core.call_helpers();
+        f()
     }
 
     /// The number of the worker, from 0.

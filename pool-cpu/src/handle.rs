@@ -8,9 +8,10 @@ use std::{
 };
 
 use crate::{
-    core::Core,
+    engine::Core,
     error::{Error, Kind},
     job::Outcome,
+    patience::Turns,
     sync::Arc,
     worker,
 };
@@ -23,13 +24,15 @@ use crate::{
 pub struct JobHandle<T> {
     core: Arc<Core>,
     job: Option<Arc<dyn Outcome<T>>>,
+    turns: Turns,
 }
 
 impl<T> JobHandle<T> {
-    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>, turns: Turns) -> Self {
         Self {
             core,
             job: Some(job),
+            turns,
         }
     }
 
@@ -57,22 +60,27 @@ impl<T> Future for JobHandle<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(job) = &self.job else {
+        let this = &mut *self;
+        let Some(job) = &this.job else {
             // Polled again after it had given its result.
-            return Poll::Ready(Err(self.core.error("", Kind::Cancelled)));
+            return Poll::Ready(Err(this.core.error("", Kind::Cancelled)));
         };
         match job.poll(cx) {
             Poll::Ready(result) => {
-                self.job = None;
+                this.turns.ready(this.core.patience());
+                this.job = None;
                 Poll::Ready(result)
             }
-            Poll::Pending if worker::is_worker_of(&self.core) => {
-                let error = self.core.error(job.head().label, Kind::SelfWait);
-                job.cancel(&self.core);
-                self.job = None;
+            Poll::Pending if worker::is_worker_of(&this.core) => {
+                let error = this.core.error(job.head().label, Kind::SelfWait);
+                job.cancel(&this.core);
+                this.job = None;
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                this.turns.pending(this.core.patience(), cx);
+                Poll::Pending
+            }
         }
     }
 }

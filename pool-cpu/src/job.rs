@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     Ctx,
-    core::Core,
+    engine::Core,
     error::{Error, Kind},
     mutation::{self, Mutation},
     places::Permit,
@@ -71,8 +71,8 @@ pub(crate) trait Run: Send + Sync {
     /// Is it still waiting for a worker?
     fn is_queued(&self) -> bool;
 
-    /// Runs it on this worker. `false` if somebody had ended it before.
-    fn run(&self, core: &Core, worker: usize) -> bool;
+    /// Runs it on this worker, where it is `now`. Says when it ended; `None` if somebody had ended it before.
+    fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant>;
 
     /// Ends it unrun. `false` if it is not waiting any more.
     fn end(&self, why: Error) -> bool;
@@ -229,14 +229,12 @@ where
         matches!(self.slot.lock().stage, Stage::Queued(..))
     }
 
-    fn run(&self, core: &Core, worker: usize) -> bool {
-        let Some((f, permit)) = self.begin() else {
-            return false;
-        };
-        core.began(worker, &self.head);
+    fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant> {
+        let (f, permit) = self.begin()?;
+        core.began(worker, &self.head, now);
         let ctx = Ctx::new(core, &self.head, worker);
         let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
-        core.ended(worker, &self.head, result.is_err());
+        let ended = core.ended(worker, &self.head, result.is_err());
         // The place is free before anybody can see the result: who awaits one job and then tries the next finds room.
         if !(mutation::on(Mutation::PanicKeepsPlace) && result.is_err()) {
             contain(|| drop(permit));
@@ -245,7 +243,7 @@ where
             result
                 .map_err(|payload| Error::panicked(core.name(), self.head.label, worker, payload)),
         );
-        true
+        Some(ended)
     }
 
     fn end(&self, why: Error) -> bool {

@@ -55,6 +55,14 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
+    /// How long the job may run before its caller gets an error. The job is told ([`Ctx::is_cancelled`]) and keeps its
+    /// place until it ends. Default: no limit.
+    #[must_use]
+    pub const fn budget(mut self, budget: Duration) -> Self {
+        self.options.budget = Some(budget);
+        self
+    }
+
     /// As [`Workers::run`].
     pub fn run<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
@@ -85,7 +93,7 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.run(f).enqueued(self.workers.core()).await
+        self.run(f).enqueued().await
     }
 
     /// As [`Workers::try_run`].
@@ -113,8 +121,9 @@ impl<'p> JobBuilder<'p> {
         };
         let head = self.options.head(std::time::Instant::now());
         let job = Arc::new(Job::new(head, move |_: &Ctx<'_>| f(), Some(permit), None));
+        let turns = core.patience().turns();
         core.submit(job.clone());
-        Ok(JobHandle::new(Arc::clone(core), job))
+        Ok(JobHandle::new(Arc::clone(core), job, turns))
     }
 
     /// As [`Workers::run_sync`].

@@ -5,17 +5,22 @@
 #![deny(unsafe_code)]
 
 mod block_on;
+mod blocking;
 mod config;
-mod core;
 mod cpu;
+mod crew;
 mod ctx;
+mod engine;
 mod error;
 mod handle;
+mod hooks;
 mod idle;
 mod job;
 mod job_builder;
 mod keeper;
 mod mutation;
+mod nice;
+mod patience;
 mod places;
 mod queue;
 mod quiet;
@@ -27,7 +32,8 @@ mod worker;
 mod workers;
 
 pub use self::{
-    config::CpuConfig,
+    blocking::{BlockingBuilder, BlockingPool},
+    config::{BlockingConfig, CpuConfig},
     cpu::{CpuBuilder, CpuPool},
     ctx::Ctx,
     error::Error,

@@ -111,11 +111,9 @@ impl Queue {
         self.normal.len() + self.front.len() + self.background.len()
     }
 
-    /// A job in here has just become a shell.
-    pub(crate) fn note_dead(&self) {
-        if self.dead.fetch_add(1, Ordering::Relaxed) + 1 >= self.slack {
-            self.sweep(|_| {});
-        }
+    /// A job in here has just become a shell. Is it time for a [`sweep`](Self::sweep)?
+    pub(crate) fn note_dead(&self) -> bool {
+        self.dead.fetch_add(1, Ordering::Relaxed) + 1 >= self.slack
     }
 
     /// Shows every job that waits to `each`, and clears out those that are shells after that.

@@ -5,16 +5,17 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
 use crate::{
     Ctx, JobHandle,
-    core::Core,
+    engine::Core,
     error::{Error, Kind},
     job::{Head, Job, Outcome},
     keeper::Timer,
+    patience::Turns,
     places::{Acquire, Permit},
     sync::Arc,
     worker,
@@ -29,7 +30,7 @@ use crate::{
 /// the job ([`Ctx::is_cancelled`]), which keeps its place until it ends.
 #[must_use = "a job is not submitted before its future is polled"]
 pub struct Run<'p, F, T> {
-    core: &'p Core,
+    core: &'p Arc<Core>,
     options: Options,
     stage: Stage<'p, F, T>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Options {
 enum Stage<'p, F, T> {
     New(F),
     Waiting(Waiting<'p, F>),
-    Queued(Arc<dyn Outcome<T>>),
+    Queued(Arc<dyn Outcome<T>>, Turns),
     Spent,
 }
 
@@ -72,7 +73,7 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    pub(crate) const fn new(core: &'p Core, options: Options, f: F) -> Self {
+    pub(crate) const fn new(core: &'p Arc<Core>, options: Options, f: F) -> Self {
         Self {
             core,
             options,
@@ -160,16 +161,16 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let job = Arc::new(Job::new(head, f, Some(permit), Some(cx.waker().clone())));
-        self.stage = Stage::Queued(job.clone());
+        self.stage = Stage::Queued(job.clone(), self.core.patience().turns());
         self.core.submit(job);
         Poll::Ready(Ok(()))
     }
 
     /// Waits for a place only.
-    pub(crate) async fn enqueued(mut self, core: &Arc<Core>) -> Result<JobHandle<T>, Error> {
+    pub(crate) async fn enqueued(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Queued(job) => Ok(JobHandle::new(Arc::clone(core), job)),
+            Stage::Queued(job, turns) => Ok(JobHandle::new(Arc::clone(self.core), job, turns)),
             // `poll_place` said that it is queued.
             _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
         }
@@ -185,17 +186,22 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if !matches!(this.stage, Stage::Queued(_)) {
-            std::task::ready!(this.poll_place(cx))?;
-            // The job was made with this waker: it is woken when the job is done.
-            return Poll::Pending;
+        let patience = this.core.patience();
+        if let Stage::Queued(job, turns) = &mut this.stage {
+            let Poll::Ready(result) = job.poll(cx) else {
+                turns.pending(patience, cx);
+                return Poll::Pending;
+            };
+            turns.ready(patience);
+            this.stage = Stage::Spent;
+            return Poll::Ready(result);
         }
-        let Stage::Queued(job) = &this.stage else {
-            return Poll::Pending;
-        };
-        let result = std::task::ready!(job.poll(cx));
-        this.stage = Stage::Spent;
-        Poll::Ready(result)
+        ready!(this.poll_place(cx))?;
+        // The job was made with this waker: it is woken when the job is done.
+        if let Stage::Queued(_, turns) = &mut this.stage {
+            turns.pending(patience, cx);
+        }
+        Poll::Pending
     }
 }
 
@@ -204,7 +210,7 @@ impl<F, T> Unpin for Run<'_, F, T> {}
 
 impl<F, T> Drop for Run<'_, F, T> {
     fn drop(&mut self) {
-        if let Stage::Queued(job) = &self.stage {
+        if let Stage::Queued(job, _) = &self.stage {
             job.cancel(self.core);
         }
     }
@@ -215,7 +221,7 @@ impl<F, T> fmt::Debug for Run<'_, F, T> {
         let stage = match self.stage {
             Stage::New(_) => "new",
             Stage::Waiting(_) => "waits for a place",
-            Stage::Queued(_) => "submitted",
+            Stage::Queued(..) => "submitted",
             Stage::Spent => "spent",
         };
         f.debug_struct("Run")

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{core::Core, sync::Arc};
+use crate::{engine::Core, sync::Arc};
 
 /// What becomes of the jobs that wait when a pool is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,12 @@ impl Report {
 pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) -> Report {
     let dropped_before = core.counters().dropped.get();
     let deadline = Instant::now().checked_add(within);
-    core.close(how == Shutdown::DropQueued);
+    match how {
+        Shutdown::Drain => core.close(),
+        Shutdown::DropQueued => core.close_and_drop(),
+    }
     gone(core, deadline).await;
-    if core.alive() > 0 {
+    if !core.is_gone() {
         core.abandon();
     }
     let now = Instant::now();

@@ -7,12 +7,14 @@ use std::{
 };
 
 use crate::{
-    core::Core,
+    engine::{Core, Rested},
+    job::Run,
+    nice::lower_priority,
+    patience::Searching,
     sync::{Arc, Mutex},
 };
 
 /// One worker's book. On lines of its own, so that workers do not slow each other down.
-#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Worker {
     /// No other lock is taken under it. Contended only while somebody reads it.
@@ -20,12 +22,14 @@ pub(crate) struct Worker {
 }
 
 /// What a worker has done.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Book {
     pub(crate) running: Option<Running>,
     pub(crate) busy: Duration,
     pub(crate) completed: u64,
     pub(crate) panicked: u64,
+    /// The job that runs, if it has a budget: the keeper ends its caller's wait.
+    pub(crate) budgeted: Option<Arc<dyn Run>>,
 }
 
 /// What a worker does now.
@@ -33,6 +37,8 @@ pub(crate) struct Book {
 pub(crate) struct Running {
     pub(crate) label: &'static str,
     pub(crate) since: Instant,
+    /// When its budget is spent.
+    pub(crate) ends: Option<Instant>,
 }
 
 impl Worker {
@@ -49,34 +55,68 @@ thread_local! {
 }
 
 /// Does this thread work for that pool?
+#[inline]
 pub(crate) fn is_worker_of(core: &Core) -> bool {
     POOL.get() == core.id()
 }
 
-/// Works for `core` as its worker number `me` until the pool is over.
+/// Works for `core` as its worker number `me`, until there is nothing to stay for.
 pub(crate) fn work(core: &Arc<Core>, me: usize) {
+    work_with(core, me, None);
+}
+
+/// As `work`, for a thread that was enlisted before it was started.
+pub(crate) fn work_enlisted(core: &Arc<Core>, me: usize) {
+    work_with(core, me, Some(core.patience().enlisted()));
+}
+
+fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searching<'a>>) {
     POOL.set(core.id());
+    lower_priority(core.plan().nice);
+    core.plan().hooks.started(me);
     let mut rounds = 0;
+    // When the last job ended, if the next one follows at once: one look at the clock serves both.
+    let mut clock = None;
     loop {
-        if core.work_one(me) {
+        if let Some(job) = core.take() {
+            searching = None;
             rounds = 0;
-        } else if core.is_over() {
+            clock = core.execute(me, job, clock.take());
+            continue;
+        }
+        clock = None;
+        if core.is_over() {
+            searching = None;
+            core.plan().hooks.stopped(me);
+            core.left(me);
             break;
-        } else if help() {
+        }
+        if help() {
+            // Where there was a piece there may be more.
+            core.call_helper();
             rounds = 0;
-        } else if rounds < core.idle_yields() {
+        } else if rounds < core.plan().idle_yields {
+            searching.get_or_insert_with(|| core.patience().search());
             rounds += 1;
             thread::yield_now();
         } else {
+            searching = None;
             rounds = 0;
-            core.sleep(me, None);
+            match core.rest(me) {
+                Rested::Work(number) => me = number,
+                Rested::Leave => {
+                    core.plan().hooks.stopped(me);
+                    core.bury();
+                    break;
+                }
+            }
         }
     }
+    drop(searching);
     POOL.set(0);
-    core.left(me);
 }
 
-/// Runs a piece of somebody's parallel work, if there is one to steal.
+/// Runs a piece of some job's parallel work, if there is one to steal.
 fn help() -> bool {
     matches!(rayon_core::yield_now(), Some(rayon_core::Yield::Executed))
 }

@@ -1,10 +1,10 @@
 //! The face of a pool.
 
-use std::{fmt, time::Duration};
+use std::{fmt, thread, time::Duration};
 
 use crate::{
-    Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown, core::Core, run::Options,
-    shutdown, sync::Arc,
+    ConfigError, Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown, engine::Core,
+    run::Options, shutdown, sync::Arc,
 };
 
 /// What [`CpuPool`](crate::CpuPool) and [`BlockingPool`](crate::BlockingPool) have in common: both are this, over other threads.
@@ -32,7 +32,23 @@ struct Owner {
 }
 
 impl Workers {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    /// Starts the keeper. The workers come after: when one of them cannot be started, dropping this
+    /// ends what is there.
+    pub(crate) fn start(core: &Arc<Core>) -> Result<Self, ConfigError> {
+        let keeper = Arc::clone(core);
+        let name = core.name();
+        thread::Builder::new()
+            .name(format!("{name}-keeper"))
+            .spawn(move || keeper.keeper().keep(|now| keeper.look(now)))
+            .map_err(|error| {
+                let expected =
+                    format!("the name of a pool for which the system can start threads ({error})");
+                ConfigError::new("name", name.to_string(), expected)
+            })?;
+        Ok(Self::new(Arc::clone(core)))
+    }
+
+    fn new(core: Arc<Core>) -> Self {
         Self {
             owner: Arc::new(Owner { core }),
         }
@@ -122,7 +138,7 @@ impl Workers {
         Options {
             label: "",
             background: false,
-            queue_timeout: self.core().queue_timeout(),
+            queue_timeout: self.core().plan().queue_timeout,
             budget: None,
         }
     }
@@ -138,6 +154,6 @@ impl fmt::Debug for Workers {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.core.close(false);
+        self.core.close();
     }
 }

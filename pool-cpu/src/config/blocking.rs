@@ -50,10 +50,18 @@ impl BlockingConfig {
         let max = at_least_one("max_threads", self.max_threads)?;
         if self.min_threads > max {
             let expected = format!("at most max_threads, which is {max}");
-            return Err(ConfigError::new("min_threads", self.min_threads.to_string(), expected));
+            return Err(ConfigError::new(
+                "min_threads",
+                self.min_threads.to_string(),
+                expected,
+            ));
         }
         if self.idle_timeout.is_zero() {
-            return Err(ConfigError::new("idle_timeout", "0s", "longer than nothing"));
+            return Err(ConfigError::new(
+                "idle_timeout",
+                "0s",
+                "longer than nothing",
+            ));
         }
         common(&self.name, self.queue, self.queue_timeout, self.stack_size)
     }
@@ -67,7 +75,14 @@ mod tests {
 
     #[test]
     fn a_minimum_above_the_maximum_is_an_error() {
-        let blocking = BlockingConfig { min_threads: 3, max_threads: 2, ..BlockingConfig::new() };
-        assert_eq!(blocking.validate().unwrap_err().to_string(), "min_threads is 3, but must be at most max_threads, which is 2");
+        let blocking = BlockingConfig {
+            min_threads: 3,
+            max_threads: 2,
+            ..BlockingConfig::new()
+        };
+        assert_eq!(
+            blocking.validate().unwrap_err().to_string(),
+            "min_threads is 3, but must be at most max_threads, which is 2"
+        );
     }
 }

@@ -1,9 +1,11 @@
 //! Settings: from code, from serde, from the environment, with the same names and the same checks.
 
+mod blocking;
 mod cpu;
 
 use std::time::Duration;
 
+pub use blocking::BlockingConfig;
 pub use cpu::CpuConfig;
 
 use crate::ConfigError;

@@ -1,13 +1,13 @@
 //! Building a `CpuPool`.
 
-use std::thread;
-
 use rayon_core::ThreadPoolBuilder;
 
 use super::CpuPool;
 use crate::{
     ConfigError, CpuConfig, Workers,
-    core::{Core, Plan},
+    crew::Crew,
+    engine::{Core, Plan},
+    hooks::Hooks,
     sync::Arc,
     worker,
 };
@@ -16,12 +16,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct CpuBuilder {
     pub(crate) config: CpuConfig,
+    pub(crate) hooks: Hooks,
 }
 
 impl CpuBuilder {
     pub(super) fn new() -> Self {
         Self {
             config: CpuConfig::new(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -33,14 +35,20 @@ impl CpuBuilder {
         self.config.validate()?;
         let config = self.config;
         let workers = config.workers()?;
-        let core = Arc::new(Core::new(Plan {
-            name: Arc::from(config.name.as_str()),
-            workers,
-            queue: config.queue,
-            queue_timeout: config.queue_timeout,
-            background_age: config.background_age,
-            idle_yields: config.idle_yields,
-        }));
+        let core = Arc::new(Core::new(
+            Plan {
+                name: Arc::from(config.name.as_str()),
+                workers,
+                queue: config.queue,
+                queue_timeout: config.queue_timeout,
+                background_age: config.background_age,
+                idle_yields: config.idle_yields,
+                helpful: workers > 1,
+                nice: config.nice,
+                hooks: self.hooks,
+            },
+            Crew::fixed(workers),
+        ));
         let name = config.name.clone();
         // Always a number: else rayon's own variable would decide.
         let mut threads = ThreadPoolBuilder::new()
@@ -59,16 +67,9 @@ impl CpuBuilder {
             )
         };
         let rayon = threads.build().map_err(|error| refused(&error))?;
-        let keeper = Arc::clone(&core);
-        thread::Builder::new()
-            .name(format!("{}-keeper", config.name))
-            .spawn(move || keeper.keeper().keep(|now| keeper.look(now)))
-            .map_err(|error| refused(&error))?;
-        let resident = Arc::clone(&core);
+        let pool = Workers::start(&core)?;
         // Rayon ends its threads when the pool is dropped and these have returned.
-        rayon.spawn_broadcast(move |thread| worker::work(&resident, thread.index()));
-        Ok(CpuPool {
-            workers: Workers::new(core),
-        })
+        rayon.spawn_broadcast(move |thread| worker::work(&core, thread.index()));
+        Ok(CpuPool { workers: pool })
     }
 }

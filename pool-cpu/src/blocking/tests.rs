@@ -1,0 +1,188 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io,
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::block_on::block_on;
+
+/// Starts threads only while `allowed` is above zero, as a system at its limit.
+fn rationed(builder: BlockingBuilder, allowed: &Arc<AtomicUsize>) -> BlockingBuilder {
+    let (allowed, start) = (Arc::clone(allowed), Arc::clone(&builder.spawn));
+    let take = move |left: usize| left.checked_sub(1);
+    let spawn = move |thread: thread::Builder, main: Box<dyn FnOnce() + Send>| {
+        allowed
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+            .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        start(thread, main)
+    };
+    BlockingBuilder {
+        spawn: Arc::new(spawn),
+        ..builder
+    }
+}
+
+fn eventually(what: &str, test: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !test() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{what} did not come true within 10 s"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+// The system refuses a thread (tokio #8406, #8408: the job was orphaned; #2309: it panicked).
+#[test]
+fn a_job_survives_that_no_thread_could_be_started_for_it() {
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let pool = rationed(BlockingPool::builder().max_threads(4), &allowed)
+        .build()
+        .unwrap();
+    let jobs: Vec<_> = (0..4).map(|n| pool.try_run(move || n).unwrap()).collect();
+    assert_eq!(pool.core().crew().alive(), 0);
+    assert!(pool.core().counters().failed_starts.get() >= 1);
+    allowed.store(1, Ordering::SeqCst);
+    for (n, job) in jobs.into_iter().enumerate() {
+        assert_eq!(block_on(job).unwrap(), n);
+    }
+    assert_eq!(pool.core().crew().alive(), 1);
+}
+
+// blocking #24: a failed start poisoned a mutex, and every later call panicked.
+#[test]
+fn a_failed_start_does_not_spoil_the_next_call() {
+    let allowed = Arc::new(AtomicUsize::new(1));
+    let pool = rationed(BlockingPool::builder().max_threads(4), &allowed)
+        .build()
+        .unwrap();
+    for n in 0..100 {
+        assert_eq!(pool.run_sync(move || n).unwrap(), n);
+    }
+}
+
+#[test]
+fn a_shutdown_drains_a_queue_that_no_thread_could_be_started_for() {
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let pool = rationed(BlockingPool::builder().max_threads(4), &allowed)
+        .build()
+        .unwrap();
+    let job = pool.try_run(|| 7).unwrap();
+    let closing = pool.clone();
+    let shutdown = thread::spawn(move || {
+        closing.shutdown_sync(crate::Shutdown::Drain, Duration::from_secs(10))
+    });
+    eventually("closed", || pool.is_closed());
+    allowed.store(1, Ordering::SeqCst);
+    assert!(shutdown.join().unwrap().is_clean());
+    assert_eq!(block_on(job).unwrap(), 7);
+}
+
+#[test]
+fn a_minimum_that_cannot_be_started_is_an_error_from_build() {
+    let allowed = Arc::new(AtomicUsize::new(1));
+    let error = rationed(BlockingPool::builder().min_threads(2), &allowed)
+        .build()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("min_threads is 2, but must be as many as the system can start"),
+        "{error}"
+    );
+}
+
+// piscina #1037 and #1041: a cold burst got one worker after another.
+#[test]
+fn a_cold_burst_gets_a_thread_for_each_job_at_once() {
+    let pool = BlockingPool::builder().max_threads(8).build().unwrap();
+    // Nobody gets past the barrier before all eight run.
+    let barrier = Arc::new(Barrier::new(8));
+    let jobs: Vec<_> = (0..8)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            pool.try_run(move || {
+                barrier.wait();
+            })
+            .unwrap()
+        })
+        .collect();
+    for job in jobs {
+        block_on(job).unwrap();
+    }
+}
+
+// blocking 1.7.0: idle threads ended only above the limit, so none ever did.
+#[test]
+fn idle_threads_end_down_to_the_minimum() {
+    let (started, stopped) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let (up, down) = (Arc::clone(&started), Arc::clone(&stopped));
+    let pool = BlockingPool::builder()
+        .min_threads(1)
+        .max_threads(6)
+        .idle_timeout(Duration::from_millis(20))
+        .on_thread_start(move |_| *up.lock().unwrap() += 1)
+        .on_thread_stop(move |_| *down.lock().unwrap() += 1)
+        .build()
+        .unwrap();
+    let barrier = Arc::new(Barrier::new(6));
+    let jobs: Vec<_> = (0..6)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            pool.try_run(move || {
+                barrier.wait();
+            })
+            .unwrap()
+        })
+        .collect();
+    for job in jobs {
+        block_on(job).unwrap();
+    }
+    eventually("one thread left", || pool.core().crew().alive() == 1);
+    eventually("five ended", || *stopped.lock().unwrap() == 5);
+    assert_eq!(*started.lock().unwrap(), 6);
+    assert_eq!(pool.run_sync(|| 1).unwrap(), 1);
+}
+
+// piscina #818: the idle timer ended a worker that had just been given work.
+#[test]
+fn a_thread_that_is_about_to_end_does_not_take_a_job_with_it() {
+    let pool = BlockingPool::builder()
+        .max_threads(1)
+        .idle_timeout(Duration::from_nanos(1))
+        .idle_yields(0)
+        .build()
+        .unwrap();
+    for n in 0..2000 {
+        assert_eq!(pool.run_sync(move || n).unwrap(), n);
+    }
+}
+
+// piscina #584: closing a pool that has no worker yet hung.
+#[test]
+fn a_pool_without_a_thread_shuts_down_at_once() {
+    let pool = BlockingPool::builder().build().unwrap();
+    let report = pool.shutdown_sync(crate::Shutdown::Drain, Duration::from_secs(10));
+    assert!(report.is_clean());
+}
+
+#[test]
+fn threads_start_only_when_there_is_work_for_them() {
+    let pool = BlockingPool::builder().max_threads(8).build().unwrap();
+    for n in 0..200 {
+        assert_eq!(pool.run_sync(move || n).unwrap(), n);
+    }
+    assert!(
+        pool.core().crew().alive() <= 2,
+        "{} threads for one job at a time",
+        pool.core().crew().alive()
+    );
+}

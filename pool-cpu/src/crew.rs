@@ -1,0 +1,146 @@
+//! How many workers there are: a fixed number, or as many as there is work for.
+//!
+//! A thread that has been idle for long takes itself off the count and then looks at the queue once more; a submitter puts its
+//! job into the queue and then looks at the count. Each has a `SeqCst` fence between the two, so one of them sees what the other
+//! did: either the thread stays, or the submitter starts another. No count decides whether a job runs at the cap: there a
+//! thread that is about to sleep looks at the queue itself.
+
+use std::{fmt, io, time::Duration};
+
+use crate::{
+    engine::Core,
+    mutation::{self, Mutation},
+    sync::{Arc, AtomicUsize, Mutex, Ordering, fence},
+};
+
+/// The workers of one pool, by number.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    /// How many are alive or being started. Written under the lock, read without.
+    alive: AtomicUsize,
+    /// Numbers that nobody has. No other lock is taken under it.
+    free: Mutex<Vec<usize>>,
+    elastic: Option<Elastic>,
+}
+
+/// How a crew grows and shrinks.
+pub(crate) struct Elastic {
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) idle_timeout: Duration,
+    /// Starts the thread of a worker.
+    pub(crate) start: Start,
+}
+
+/// Starts the thread of the worker with this number.
+pub(crate) type Start = Box<dyn Fn(&Arc<Core>, usize) -> io::Result<()> + Send + Sync>;
+
+impl Crew {
+    /// All of them are there from the beginning, and stay.
+    pub(crate) fn fixed(workers: usize) -> Self {
+        Self {
+            alive: AtomicUsize::new(workers),
+            free: Mutex::new(Vec::new()),
+            elastic: None,
+        }
+    }
+
+    /// Nobody is there yet.
+    pub(crate) fn elastic(elastic: Elastic) -> Self {
+        // The lowest number is taken first.
+        let free = (0..elastic.max).rev().collect();
+        Self {
+            alive: AtomicUsize::new(0),
+            free: Mutex::new(free),
+            elastic: Some(elastic),
+        }
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// How long an idle one sleeps before it asks to leave.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.elastic.as_ref().map(|elastic| elastic.idle_timeout)
+    }
+
+    /// Can it take one more? To be asked after the work was published, with a `SeqCst` fence between.
+    pub(crate) fn has_room(&self) -> bool {
+        self.elastic
+            .as_ref()
+            .is_some_and(|elastic| self.alive() < elastic.max)
+    }
+
+    /// Starts one more worker if there is room.
+    ///
+    /// # Errors
+    /// The system does not start a thread.
+    pub(crate) fn grow(&self, core: &Arc<Core>) -> io::Result<()> {
+        let Some(elastic) = &self.elastic else {
+            return Ok(());
+        };
+        let Some(worker) = self.join() else {
+            return Ok(());
+        };
+        (elastic.start)(core, worker).inspect_err(|_| self.leave(worker))
+    }
+
+    /// Starts those who are always there.
+    ///
+    /// # Errors
+    /// The system does not start a thread.
+    pub(crate) fn muster(&self, core: &Arc<Core>) -> io::Result<()> {
+        let min = self.elastic.as_ref().map_or(0, |elastic| elastic.min);
+        (0..min).try_for_each(|_| self.grow(core))
+    }
+
+    /// Worker `me` has been idle for long. Its number from here on if it is to stay, `None` if it has left.
+    pub(crate) fn ask_to_leave(&self, me: usize, has_work: impl FnOnce() -> bool) -> Option<usize> {
+        let min = self
+            .elastic
+            .as_ref()
+            .map_or(usize::MAX, |elastic| elastic.min);
+        {
+            let mut free = self.free.lock();
+            let alive = self.alive.load(Ordering::Relaxed);
+            if alive <= min {
+                return Some(me);
+            }
+            self.alive.store(alive - 1, Ordering::Release);
+            free.push(me);
+        }
+        // Pairs with the fence in `Core::submit`: see the top of the file.
+        fence(Ordering::SeqCst);
+        if !mutation::on(Mutation::LeavesWithoutLooking) && has_work() {
+            return self.join();
+        }
+        None
+    }
+
+    /// Worker `me` is gone.
+    pub(crate) fn leave(&self, me: usize) {
+        let mut free = self.free.lock();
+        self.alive
+            .store(self.alive.load(Ordering::Relaxed) - 1, Ordering::Release);
+        free.push(me);
+    }
+
+    /// Counts one in, and gives it a number.
+    fn join(&self) -> Option<usize> {
+        let mut free = self.free.lock();
+        let worker = free.pop()?;
+        self.alive
+            .store(self.alive.load(Ordering::Relaxed) + 1, Ordering::Release);
+        Some(worker)
+    }
+}
+
+impl fmt::Debug for Elastic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elastic")
+            .field("min", &self.min)
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! How a job gets from its submitter to a worker.
+//!
+//! Submitting races with workers that fall asleep, with threads that leave and with a shutdown, and all three are settled in one
+//! way. The submitter publishes its job and then looks: is the pool closed, does a worker sleep, is there room for one more
+//! thread. The other side publishes what it is about to do (it closes, lies down, leaves) and then looks into the queue. Each
+//! has a `SeqCst` fence between the two. Of two fences one comes first, and what was written before it is seen by the look
+//! after the other: so the job is found by at least one of the two, and never stays behind.
+
+use std::time::Instant;
+
+use super::Core;
+use crate::{
+    error::Kind,
+    idle::Woken,
+    job::{Head, Run},
+    mutation::{self, Mutation},
+    sync::{Arc, Ordering, fence},
+    worker::Running,
+};
+
+/// How a rest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rested {
+    /// There may be work for the worker, which has this number from here on.
+    Work(usize),
+    /// There was none for long: the thread is to end.
+    Leave,
+}
+
+impl Core {
+    /// Puts a job that has its place into the queue.
+    #[inline]
+    pub(crate) fn submit(self: &Arc<Self>, job: Arc<dyn Run>) {
+        let (label, deadline) = (job.head().label, job.head().deadline);
+        if mutation::on(Mutation::WakesBeforePush) {
+            self.idle.wake_one();
+        }
+        let ours = Arc::clone(&job);
+        self.queue.push(job);
+        // The submitter's fence: see the top of the file. For `Keeper::keep` as well.
+        fence(Ordering::SeqCst);
+        if self.is_closed()
+            && !mutation::on(Mutation::SubmitIgnoresClose)
+            && ours.end(self.error(label, Kind::Closed))
+        {
+            self.counters.dropped.add();
+            self.note_shell();
+        }
+        drop(ours);
+        if !mutation::on(Mutation::WakesBeforePush) && !self.idle.wake_one() && self.crew.has_room()
+        {
+            self.reinforce();
+        }
+        if let Some(deadline) = deadline {
+            self.keeper.look_at(deadline);
+        }
+    }
+
+    /// A job that waited was given up by its caller.
+    pub(crate) fn was_cancelled(&self) {
+        self.counters.cancelled.add();
+        self.note_shell();
+    }
+
+    /// The next job, or the shell of one.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Arc<dyn Run>> {
+        self.queue.pop(Instant::now)
+    }
+
+    /// Runs a job that was taken from the queue, as worker `me`. Says when it ended, if it ran. `now` if known.
+    #[inline]
+    pub(crate) fn execute(
+        &self,
+        me: usize,
+        job: Arc<dyn Run>,
+        now: Option<Instant>,
+    ) -> Option<Instant> {
+        if self.is_dropping() {
+            if job.end(self.error(job.head().label, Kind::Closed)) {
+                self.counters.dropped.add();
+            }
+            return None;
+        }
+        let now = now.unwrap_or_else(Instant::now);
+        if self.expire(&job, now) {
+            return None;
+        }
+        if job.head().budget.is_some() {
+            self.workers[me].book.lock().budgeted = Some(Arc::clone(&job));
+        }
+        let ended = job.run(self, me, now);
+        if job.head().budget.is_some() {
+            let done = self.workers[me].book.lock().budgeted.take();
+            drop(done);
+        }
+        ended
+    }
+
+    /// Worker `me` is about to run a job.
+    #[inline]
+    pub(crate) fn began(&self, me: usize, head: &Head, now: Instant) {
+        let ends = head.budget.and_then(|budget| now.checked_add(budget));
+        self.workers[me].book.lock().running = Some(Running {
+            label: head.label,
+            since: now,
+            ends,
+        });
+        if let Some(ends) = ends {
+            fence(Ordering::SeqCst);
+            self.keeper.look_at(ends);
+        }
+        if self.plan.helpful {
+            self.keeper.look_at(now + Self::PROBE);
+        }
+    }
+
+    /// Worker `me` has run a job. Says when that was.
+    #[inline]
+    pub(crate) fn ended(&self, me: usize, _head: &Head, panicked: bool) -> Instant {
+        let now = Instant::now();
+        let mut book = self.workers[me].book.lock();
+        if let Some(running) = book.running.take() {
+            book.busy += now.saturating_duration_since(running.since);
+        }
+        if panicked {
+            book.panicked += 1;
+        } else {
+            book.completed += 1;
+        }
+        now
+    }
+
+    /// Worker `me` found nothing to do: sleeps until there is something, or until it is to leave.
+    pub(crate) fn rest(&self, me: usize) -> Rested {
+        let nap = (self.parallel.load(Ordering::Relaxed) > 0).then_some(Self::NAP);
+        let at_most = nap.or_else(|| self.crew.idle_timeout());
+        let has_work = || !self.queue.is_empty() || self.is_closed();
+        if self.idle.sleep(me, at_most, has_work) == Woken::Called || nap.is_some() {
+            return Rested::Work(me);
+        }
+        self.crew
+            .ask_to_leave(me, || !self.queue.is_empty())
+            .map_or(Rested::Leave, Rested::Work)
+    }
+
+    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped.
+    pub(crate) fn call_helpers(&self) -> impl Drop {
+        struct Section<'a>(&'a Core);
+        impl Drop for Section<'_> {
+            fn drop(&mut self) {
+                self.0.parallel.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.parallel.fetch_add(1, Ordering::Relaxed);
+        self.idle.wake_all();
+        Section(self)
+    }
+
+    /// There is parallel work: one more is to help.
+    pub(crate) fn call_helper(&self) {
+        self.idle.wake_one();
+    }
+
+    /// One more thread, if there is more work than workers who look for it.
+    pub(super) fn reinforce(self: &Arc<Self>) {
+        if self.queue.len() <= self.patience.searching() {
+            return;
+        }
+        if self.crew.grow(self).is_err() {
+            // The job waits for a thread that is alive, or for the keeper, who tries again.
+            self.counters.failed_starts.add();
+            self.keeper.look_at(Instant::now() + Self::RETRY_START);
+        }
+    }
+
+    /// A job in the queue has become a shell.
+    fn note_shell(&self) {
+        if self.queue.note_dead() {
+            self.queue.sweep(|_| {});
+        }
+    }
+}

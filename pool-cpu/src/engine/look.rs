@@ -1,0 +1,106 @@
+//! What the keeper does when something may be due.
+
+use std::time::{Duration, Instant};
+
+use super::Core;
+use crate::{
+    error::Kind,
+    job::Run,
+    keeper::Look,
+    sync::{Arc, Ordering, fence},
+};
+
+impl Core {
+    /// Ends what is past its time, sees that there are threads for what waits, calls helpers; says when it wants to look again.
+    pub(crate) fn look(self: &Arc<Self>, now: Instant) -> Look {
+        if self.is_gone() {
+            return Look::Over;
+        }
+        let times = [
+            self.look_at_queue(now),
+            self.look_at_workers(now),
+            self.look_at_crew(now),
+        ];
+        Look::Again(times.into_iter().flatten().min())
+    }
+
+    /// Ends the job if its time to wait is over.
+    pub(super) fn expire(&self, job: &Arc<dyn Run>, now: Instant) -> bool {
+        if job.head().deadline.is_none_or(|deadline| now < deadline) || !job.is_queued() {
+            return false;
+        }
+        if job.end(self.queue_timed_out(job.head(), now)) {
+            self.counters.expired.add();
+        }
+        true
+    }
+
+    /// Ends the jobs that have waited too long.
+    fn look_at_queue(&self, now: Instant) -> Option<Instant> {
+        let next = std::cell::Cell::new(None::<Instant>);
+        self.queue.sweep(|job| {
+            if self.expire(job, now) {
+                return;
+            }
+            if let Some(deadline) = job.head().deadline {
+                next.set(Some(next.get().map_or(deadline, |next| next.min(deadline))));
+            }
+        });
+        next.get()
+    }
+
+    /// Tells the callers of jobs that have spent their budget, and looks for parallel work in jobs that have run for long.
+    fn look_at_workers(&self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        let mut soonest = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
+        let mut longest = Duration::ZERO;
+        for worker in &self.workers {
+            let (label, spent) = {
+                let book = worker.book.lock();
+                let Some(running) = &book.running else {
+                    continue;
+                };
+                longest = longest.max(now.saturating_duration_since(running.since));
+                match running.ends {
+                    Some(ends) if ends <= now => (running.label, book.budgeted.clone()),
+                    Some(ends) => {
+                        soonest(ends);
+                        continue;
+                    }
+                    None => continue,
+                }
+            };
+            if let Some(job) = spent {
+                let budget = job.head().budget.unwrap_or_default();
+                if job.overrun(self.error(label, Kind::RunTimeout { budget })) {
+                    self.counters.overrun.add();
+                }
+            }
+        }
+        if self.plan.helpful && longest >= Self::PROBE {
+            // It may have pieces to steal: rayon has no way to tell our sleepers. The longer it runs, the less often.
+            self.call_helper();
+            soonest(now + (longest / 4).clamp(Self::PROBE, 5 * Self::PROBE));
+        }
+        next
+    }
+
+    /// Starts a thread where work waits for one that the system did not start.
+    fn look_at_crew(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() || !self.crew.has_room() || self.idle.wake_one() {
+            return None;
+        }
+        self.reinforce();
+        Some(now + Self::RETRY_START)
+    }
+
+    /// A job that has run this long may have parallel work that sleepers do not know of.
+    pub(super) const PROBE: Duration = Duration::from_millis(4);
+
+    /// How long a worker sleeps at most while somebody works in parallel.
+    pub(super) const NAP: Duration = Duration::from_micros(200);
+
+    /// How long after a thread was not started it is tried again.
+    pub(super) const RETRY_START: Duration = Duration::from_millis(10);
+}

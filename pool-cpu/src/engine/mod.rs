@@ -1,0 +1,191 @@
+//! What all workers of one pool share.
+//!
+//! [`submit`](Core::submit) and [`work`](crate::worker::work) are in `flow.rs`, the shutdown is in `close.rs`, what is due at a
+//! time in `look.rs`.
+
+mod close;
+mod flow;
+mod look;
+
+use std::{
+    fmt,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+pub(crate) use flow::Rested;
+
+use crate::{
+    crew::Crew,
+    error::{Error, Kind},
+    hooks::Hooks,
+    idle::Idle,
+    job::Head,
+    keeper::Keeper,
+    patience::Patience,
+    places::Limiter,
+    queue::Queue,
+    sync::{Arc, AtomicU8, AtomicUsize, Mutex},
+    worker::Worker,
+};
+
+/// The inside of a pool.
+pub(crate) struct Core {
+    plan: Plan,
+    places: Limiter,
+    background_places: Limiter,
+    queue: Queue,
+    idle: Idle,
+    keeper: Keeper,
+    patience: Patience,
+    crew: Crew,
+    workers: Box<[Worker]>,
+    counters: Counters,
+    /// [`OPEN`](close::OPEN) and what comes after.
+    stage: AtomicU8,
+    /// Calls of `Ctx::parallel` that go on.
+    parallel: AtomicUsize,
+    /// Who waits for the last worker to leave.
+    mourners: Mutex<Vec<Waker>>,
+    born: Instant,
+}
+
+/// What a pool is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: Arc<str>,
+    /// At most.
+    pub(crate) workers: usize,
+    pub(crate) queue: usize,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) background_age: Duration,
+    pub(crate) idle_yields: usize,
+    /// Is there rayon under the workers, so that idle ones can help?
+    pub(crate) helpful: bool,
+    pub(crate) nice: u16,
+    pub(crate) hooks: Hooks,
+}
+
+/// What the workers do not count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) cancelled: Count,
+    pub(crate) expired: Count,
+    pub(crate) overrun: Count,
+    pub(crate) rejected: Count,
+    pub(crate) dropped: Count,
+    pub(crate) failed_starts: Count,
+}
+
+/// A number that only grows. A statistic, not part of what the models explore.
+#[derive(Debug, Default)]
+pub(crate) struct Count(std::sync::atomic::AtomicU64);
+
+impl Core {
+    pub(crate) fn new(plan: Plan, crew: Crew) -> Self {
+        let places = plan.workers + plan.queue;
+        let born = Instant::now();
+        Self {
+            places: Limiter::new(places),
+            background_places: Limiter::new(places),
+            queue: Queue::new(places, plan.background_age),
+            idle: Idle::new(plan.workers),
+            keeper: Keeper::new(born),
+            patience: Patience::new(),
+            crew,
+            workers: (0..plan.workers).map(|_| Worker::new()).collect(),
+            counters: Counters::default(),
+            stage: AtomicU8::new(close::OPEN),
+            parallel: AtomicUsize::new(0),
+            mourners: Mutex::new(Vec::new()),
+            born,
+            plan,
+        }
+    }
+
+    /// Tells pools apart, as long as they live.
+    #[inline]
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.plan.name
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(crate) fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    pub(crate) fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    pub(crate) fn places(&self, background: bool) -> &Limiter {
+        if background {
+            &self.background_places
+        } else {
+            &self.places
+        }
+    }
+
+    pub(crate) fn error(&self, label: &'static str, kind: Kind) -> Error {
+        Error::new(&self.plan.name, label, kind)
+    }
+
+    pub(crate) fn overloaded(&self, label: &'static str) -> Error {
+        self.counters.rejected.add();
+        self.error(
+            label,
+            Kind::Overloaded {
+                queue: self.plan.queue,
+            },
+        )
+    }
+
+    pub(crate) fn queue_timed_out(&self, head: &Head, now: Instant) -> Error {
+        let waited = now.saturating_duration_since(head.asked_at);
+        self.error(
+            head.label,
+            Kind::QueueTimeout {
+                waited,
+                workers: self.plan.workers,
+            },
+        )
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("name", &self.plan.name)
+            .field("queued", &self.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Count {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

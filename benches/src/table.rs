@@ -3,8 +3,8 @@
 //! ```
 //! # use benches::table::{Table, number};
 //! let mut table = Table::new(["name", "ns"]);
-//! table.row(["floor".into(), number(27.04)]);
-//! table.row(["mobc".into(), number(1284.2)]);
+//! table.row(["floor", &number(27.04)]);
+//! table.row(["mobc", &number(1284.2)]);
 //! assert_eq!(table.to_string(), "  name      ns\n  floor   27.0\n  mobc   1,284\n");
 //! ```
 
@@ -15,34 +15,37 @@ pub const WIDTH: usize = 100;
 
 /// Rows under a head: the first column to the left, the others, being figures, to the right.
 #[derive(Debug, Clone)]
-pub struct Table<const COLUMNS: usize> {
-    rows: Vec<[String; COLUMNS]>,
+pub struct Table {
+    rows: Vec<Vec<String>>,
 }
 
-impl<const COLUMNS: usize> Table<COLUMNS> {
+impl Table {
     /// A table with nothing below its head.
     #[must_use]
-    pub fn new(head: [&str; COLUMNS]) -> Self {
-        Self {
-            rows: vec![head.map(String::from)],
-        }
+    pub fn new<Cell: Into<String>>(head: impl IntoIterator<Item = Cell>) -> Self {
+        let mut table = Self { rows: Vec::new() };
+        table.row(head);
+        table
     }
 
-    /// Adds a row at the end.
-    pub fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
+    /// Adds a row at the end. One with fewer cells than others is empty to the right.
+    pub fn row<Cell: Into<String>>(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 }
 
-impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
+impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0)
-        });
+        let mut widths = Vec::new();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
         for row in &self.rows {
             let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 line += &match column {
                     0 => format!("  {cell:<width$}"),
                     _ => format!("  {cell:>width$}"),
@@ -94,8 +97,8 @@ mod tests {
     #[test]
     fn figures_line_up_to_the_right() {
         let mut table = Table::new(["name", "ns", "wait"]);
-        table.row(["a longer name".into(), "1".into(), String::new()]);
-        table.row(["µ".into(), "1,000".into(), "2 µs".into()]);
+        table.row(["a longer name", "1"]);
+        table.row(["µ", "1,000", "2 µs"]);
         let expected = "  name              ns  wait\n\
                         \u{20} a longer name      1\n\
                         \u{20} µ              1,000  2 µs\n";

@@ -12,5 +12,6 @@
 
 pub mod alloc;
 pub mod line;
+pub mod pools;
 pub mod rounds;
 pub mod table;

@@ -1,0 +1,185 @@
+//! The figures as tables, or as lines of JSON.
+
+use std::io::{self, Write};
+
+use super::bar::{Bar, bars};
+use super::case::{Case, Scale};
+use super::contender::Contender;
+use super::figure::{Figure, Figures};
+use crate::table::{Table, number};
+
+/// Writes each case as it ends; at the end, how ours stands.
+#[derive(Debug)]
+pub(super) struct Report<W> {
+    out: W,
+    json: bool,
+    bars: Vec<(Case, Bar)>,
+}
+
+impl<W: Write> Report<W> {
+    /// A report to `out`: lines of JSON and nothing else, or tables.
+    pub(super) fn new(out: W, json: bool) -> Self {
+        let bars = Vec::new();
+        Self { out, json, bars }
+    }
+
+    /// What is compared, and how.
+    pub(super) fn opening(&mut self, scale: Scale, rounds: usize) -> io::Result<()> {
+        let how = match (self.json, scale) {
+            (true, _) => return Ok(()),
+            (false, Scale::Quick) => {
+                "one round of very little, so the figures are worth nothing".into()
+            }
+            (false, Scale::Full) => {
+                format!("medians of {rounds} rounds, another pool first in each")
+            }
+        };
+        writeln!(self.out, "One get and return: {how}.")
+    }
+
+    /// The figures of one case.
+    pub(super) fn case(
+        &mut self,
+        case: Case,
+        scale: Scale,
+        results: &[(Contender, Figures)],
+    ) -> io::Result<()> {
+        if self.json {
+            for (contender, figures) in results {
+                writeln!(self.out, "{}", figures.line(case.name(), contender.name()))?;
+            }
+            return self.out.flush();
+        }
+        let bars = bars(case, results);
+        self.bars.extend(bars.into_iter().map(|bar| (case, bar)));
+        writeln!(self.out, "\n{}: {}", case.name(), case.title(scale))?;
+        write!(self.out, "{}", table(results))?;
+        self.out.flush()
+    }
+
+    /// A remark that belongs to the last case.
+    pub(super) fn note(&mut self, note: &str) -> io::Result<()> {
+        match self.json {
+            true => Ok(()),
+            false => writeln!(self.out, "  {note}"),
+        }
+    }
+
+    /// Every bar, and whether it is met.
+    pub(super) fn closing(&mut self) -> io::Result<()> {
+        if self.json || self.bars.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(["bar", "at most", "ours", ""]);
+        for (case, bar) in &self.bars {
+            let verdict = if bar.is_met() { "pass" } else { "MISS" };
+            table.row([
+                format!("{}: {}", case.name(), bar.rule),
+                bar.figure.show(bar.limit),
+                bar.figure.show(bar.ours),
+                verdict.to_string(),
+            ]);
+        }
+        let met = self.bars.iter().filter(|(_, bar)| bar.is_met()).count();
+        write!(self.out, "\n{table}")?;
+        writeln!(self.out, "\n{met} of {} bars met", self.bars.len())
+    }
+}
+
+/// A row for each contender; after the time, how many times ours that is.
+fn table(results: &[(Contender, Figures)]) -> Table {
+    let kinds: Vec<Figure> = match results.first() {
+        Some((_, figures)) => figures.kinds().collect(),
+        None => Vec::new(),
+    };
+    let ours = results
+        .iter()
+        .find(|(contender, _)| *contender == Contender::PoolCore)
+        .and_then(|(_, figures)| figures.ns());
+
+    let mut head: Vec<&str> = kinds.iter().map(|figure| figure.head()).collect();
+    head.insert(0, "");
+    head.insert(2.min(head.len()), "x ours");
+    let mut table = Table::new(head);
+    for (contender, figures) in results {
+        let mut row = vec![contender.name().to_string()];
+        for &figure in &kinds {
+            row.push(match figures.value(figure) {
+                Some(value) => figure.show(value),
+                None => String::new(),
+            });
+        }
+        let ratio = match (figures.ns(), ours) {
+            (Some(ns), Some(ours)) if ours > 0.0 => number(ns / ours),
+            _ => String::new(),
+        };
+        row.insert(2.min(row.len()), ratio);
+        table.row(row);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::table::WIDTH;
+
+    fn results() -> Vec<(Contender, Figures)> {
+        let figures = |ns| {
+            Figures::new([
+                (Figure::Ns, ns),
+                (Figure::WaitP50, 123_456_789.0),
+                (Figure::WaitP999, 123_456_789.0),
+            ])
+        };
+        vec![
+            (Contender::PoolCore, figures(1_000.0)),
+            (Contender::Deadpool, figures(2_500.0)),
+        ]
+    }
+
+    fn written(json: bool) -> String {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, json);
+        report.opening(Scale::Full, 5).unwrap();
+        report
+            .case(Case::Contended64on8, Scale::Full, &results())
+            .unwrap();
+        report.note("a remark").unwrap();
+        report.closing().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_tables_give_ratios_and_verdicts_within_their_width() {
+        let text = written(false);
+        let row = text
+            .lines()
+            .find(|line| line.contains("  deadpool "))
+            .unwrap();
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(cells[..3], ["deadpool", "2,500", "2.5"]);
+        let bar = text.lines().find(|line| line.contains("0.7 of deadpool"));
+        assert!(
+            bar.is_some_and(|bar| bar.ends_with(" 1,000  pass")),
+            "{text}"
+        );
+        assert!(text.ends_with("2 of 2 bars met\n"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_is_a_line_for_each_contender_and_nothing_else() {
+        let names: Vec<String> = written(true)
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["name"].as_str().unwrap().to_string())
+            .collect();
+        assert_eq!(names, ["pool-core", "deadpool"]);
+    }
+}

@@ -1,0 +1,303 @@
+//! A response's body, which holds the connection that it comes over.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use pool_core::Lease;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    deadline::Deadline,
+    error::{Error, Kind, Phase},
+    manager::Http1,
+    origin::Origin,
+};
+
+/// A response's body: a stream of bytes, an [`http_body::Body`].
+///
+/// It holds the connection that it comes over, and gives it back as soon as the last byte is read: read it to its end, or
+/// drop it. What is left of a dropped body is read by the pool, up to `drain_bytes` and `drain_time`; with more than that
+/// left the connection is closed, never handed on.
+///
+/// A body that is neither read nor dropped keeps its connection from everybody else.
+pub struct Body {
+    /// None once it has ended, well or badly.
+    reading: Option<Reading>,
+    /// Bytes read.
+    read: u64,
+    /// So many bytes may be read.
+    limit: Option<u64>,
+}
+
+/// A body that has not ended.
+struct Reading {
+    incoming: Incoming,
+    lease: Lease<Http1>,
+    terms: Terms,
+    /// When the wait for the next bytes is over, if we wait.
+    timer: Timer,
+}
+
+/// What a body needs to know of its request.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) origin: Origin,
+    /// The method allows to send it again.
+    pub(crate) idempotent: bool,
+    /// The longest wait for the next bytes.
+    pub(crate) patience: Option<Duration>,
+    pub(crate) deadline: Option<Deadline>,
+    /// So many bytes of a dropped body are worth reading.
+    pub(crate) drain_bytes: u64,
+}
+
+/// The wait for the next bytes: allocated when there is one, and kept for the next.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// The time that the current wait was given.
+    waiting: Option<Duration>,
+}
+
+impl Body {
+    /// [`bytes`](Self::bytes) and [`text`](Self::text) collect at most so many bytes unless [`limit`](Self::limit) says
+    /// otherwise: 64 MiB.
+    pub const COLLECT_LIMIT: u64 = 64 << 20;
+
+    pub(crate) fn new(incoming: Incoming, mut lease: Lease<Http1>, terms: Terms) -> Self {
+        let reading = if incoming.is_end_stream() {
+            lease.finish();
+            None
+        } else {
+            Some(Reading {
+                incoming,
+                lease,
+                terms,
+                timer: Timer::default(),
+            })
+        };
+        Self {
+            reading,
+            read: 0,
+            limit: None,
+        }
+    }
+
+    /// Fails once more than `bytes` were read, and before the first if the upstream announces more.
+    #[must_use]
+    pub const fn limit(mut self, bytes: u64) -> Self {
+        self.limit = Some(bytes);
+        self
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_too_large`] above the limit ([`COLLECT_LIMIT`](Self::COLLECT_LIMIT) unless set);
+    /// [`Error::is_timeout`] when no bytes came for `body_timeout` or the request's time was over;
+    /// [`Error::is_disconnected`] when the upstream closed before the end; [`Error::is_protocol`] for what is not HTTP.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the body, and what was read of it.
+    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+        self.limit.get_or_insert(Self::COLLECT_LIMIT);
+        Ok(self.collect().await?.to_bytes())
+    }
+
+    /// The whole body as text, which must be UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Self::bytes), and [`Error::is_not_text`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`bytes`](Self::bytes).
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        String::from_utf8(bytes.into())
+            .map_err(|error| Error::new(Kind::NotText).caused_by(error.utf8_error()))
+    }
+
+    /// The body has failed: its connection is of no more use.
+    fn fail(&mut self, kind: Kind) -> Error {
+        let error = Error::new(kind);
+        // Dropped in the middle of a response, the connection is closed.
+        match self.reading.take() {
+            Some(reading) => error
+                .at(&reading.terms.origin)
+                .safe(reading.terms.idempotent),
+            None => error,
+        }
+    }
+
+    /// The body has ended: the connection goes back.
+    fn finish(&mut self) {
+        if let Some(mut reading) = self.reading.take() {
+            reading.lease.finish();
+        }
+    }
+
+    /// More than the limit was read, or is announced.
+    fn too_large(&self) -> Option<u64> {
+        let announced = self
+            .reading
+            .as_ref()
+            .map_or(0, |reading| reading.incoming.size_hint().lower());
+        self.limit
+            .filter(|limit| self.read.saturating_add(announced) > *limit)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        if let Some(limit) = this.too_large() {
+            let error = this.fail(Kind::TooLarge { limit }).safe(false);
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Some(reading) = &mut this.reading else {
+            return Poll::Ready(None);
+        };
+        if let Some(deadline) = reading
+            .terms
+            .deadline
+            .filter(|deadline| deadline.at <= Instant::now())
+        {
+            return Poll::Ready(Some(Err(this.fail(Kind::Timeout {
+                phase: Phase::Body,
+                after: deadline.of,
+            }))));
+        }
+        match Pin::new(&mut reading.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                reading.timer.waiting = None;
+                this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(limit) = this.too_large() {
+                    let error = this.fail(Kind::TooLarge { limit }).safe(false);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                if this
+                    .reading
+                    .as_ref()
+                    .is_some_and(|reading| reading.incoming.is_end_stream())
+                {
+                    this.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let kind = broken(&error);
+                Poll::Ready(Some(Err(this.fail(kind).caused_by(error))))
+            }
+            Poll::Ready(None) => {
+                this.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match reading.timer.poll(&reading.terms, cx) {
+                Poll::Ready(after) => Poll::Ready(Some(Err(this.fail(Kind::Timeout {
+                    phase: Phase::Body,
+                    after,
+                })))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reading.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reading
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), |reading| {
+                reading.incoming.size_hint()
+            })
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(Reading {
+            incoming,
+            mut lease,
+            terms,
+            ..
+        }) = self.reading.take()
+        {
+            lease.leave(incoming, terms.drain_bytes);
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("ended", &self.reading.is_none())
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Timer {
+    /// Ready, with the time that was not enough, when the next bytes are overdue.
+    fn poll(&mut self, terms: &Terms, cx: &mut Context<'_>) -> Poll<Duration> {
+        let after = match self.waiting {
+            Some(after) => after,
+            None => {
+                let stall = terms
+                    .patience
+                    .and_then(|patience| Some((Instant::now().checked_add(patience)?, patience)));
+                let total = terms.deadline.map(|deadline| (deadline.at, deadline.of));
+                let Some((at, after)) = stall.into_iter().chain(total).min() else {
+                    return Poll::Pending;
+                };
+                match &mut self.sleep {
+                    Some(sleep) => sleep.as_mut().reset(at),
+                    None => self.sleep = Some(Box::pin(sleep_until(at))),
+                }
+                *self.waiting.insert(after)
+            }
+        };
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx).map(|()| after),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Why a body broke off.
+fn broken(error: &hyper::Error) -> Kind {
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match source.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
+            Kind::Protocol {
+                phase: Phase::Body,
+                what: "the body is not framed as HTTP/1.1 wants it",
+            }
+        }
+        _ => Kind::Disconnected {
+            phase: Phase::Body,
+            stale: false,
+            written: true,
+        },
+    }
+}

@@ -1,0 +1,145 @@
+//! One request and its response: a connection, the request on it, and one more try when the connection was dead all along.
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use pool_core::Lease;
+
+use crate::{
+    body::{Body, Terms},
+    config::Config,
+    connection::{Cause, Lost},
+    counters::Counters,
+    deadline::Deadline,
+    error::{Error, Kind, Phase},
+    manager::Http1,
+    origin::Origin,
+    origins::Room,
+    payload::Payload,
+};
+
+/// One request on its way to one origin.
+pub(crate) struct Exchange<'a> {
+    pub(crate) room: &'a Room,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a Counters,
+    pub(crate) origin: Origin,
+    pub(crate) deadline: Option<Deadline>,
+    /// May the request be sent twice (RFC 9110, 9.2.2)?
+    pub(crate) idempotent: bool,
+}
+
+impl Exchange<'_> {
+    /// Sends `request`, and returns with the head of its response.
+    pub(crate) async fn run(self, request: Request<Payload>) -> Result<Response<Body>, Error> {
+        let mut lease = self.acquire().await?;
+        let spare = if self.idempotent && lease.is_reused() {
+            again(&request)
+        } else {
+            None
+        };
+        let response = match self.send(&mut lease, request).await {
+            Ok(response) => response,
+            Err(mut lost) => match lost.take_again(spare) {
+                Some(request) => {
+                    // In place of the dead connection: the bound holds, nobody is asked to wait again, and no other
+                    // connection that may be dead as well is in the way.
+                    lease.kill().await;
+                    *lease = self.room.dial(self.deadline).await?;
+                    self.counters.renewed();
+                    self.send(&mut lease, request)
+                        .await
+                        .map_err(|lost| self.lost(lost))?
+                }
+                None => return Err(self.lost(lost)),
+            },
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let what =
+                "the upstream switched to another protocol, which this client does not speak";
+            return Err(Error::new(Kind::Protocol {
+                phase: Phase::Header,
+                what,
+            })
+            .at(&self.origin));
+        }
+        let terms = Terms {
+            origin: self.origin,
+            idempotent: self.idempotent,
+            patience: self.config.body_timeout,
+            deadline: self.deadline,
+            drain_bytes: self.config.drain_bytes,
+        };
+        Ok(response.map(|incoming| Body::new(incoming, lease, terms)))
+    }
+
+    async fn acquire(&self) -> Result<Lease<Http1>, Error> {
+        let get = self.room.pool.get();
+        let get = match self.deadline {
+            Some(deadline) => get.timeout(deadline.left().min(self.config.acquire_timeout)),
+            None => get,
+        };
+        get.await
+            .map_err(|error| Error::acquire(error, &self.origin))
+    }
+
+    async fn send(
+        &self,
+        lease: &mut Lease<Http1>,
+        request: Request<Payload>,
+    ) -> Result<Response<Incoming>, Lost> {
+        lease
+            .send(request, self.config.header_timeout, self.deadline)
+            .await
+    }
+
+    /// The error of a request that got no response.
+    fn lost(&self, lost: Lost) -> Error {
+        let error = match lost.cause {
+            Cause::Late(after) => Error::new(Kind::Timeout {
+                phase: Phase::Header,
+                after,
+            }),
+            Cause::Hyper(error) if error.is_user() => {
+                Error::new(Kind::Request("the body of the request failed".to_owned()))
+                    .caused_by(error)
+            }
+            Cause::Hyper(error) if error.is_parse() => {
+                let what = "the upstream sent what is no HTTP/1.1 response";
+                Error::new(Kind::Protocol {
+                    phase: Phase::Header,
+                    what,
+                })
+                .caused_by(error)
+            }
+            Cause::Hyper(error) => {
+                let stale = lost.reused && !lost.answered;
+                let kind = Kind::Disconnected {
+                    phase: Phase::Header,
+                    stale,
+                    written: lost.written,
+                };
+                Error::new(kind).caused_by(error)
+            }
+        };
+        let safe = !error.is_request() && (self.idempotent || !lost.written);
+        error.at(&self.origin).safe(safe)
+    }
+}
+
+/// May a request with this method be sent twice?
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// The same request once more, if its body can be sent once more.
+fn again(request: &Request<Payload>) -> Option<Request<Payload>> {
+    let mut again = Request::new(request.body().again()?);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    again.extensions_mut().clone_from(request.extensions());
+    Some(again)
+}

@@ -1,0 +1,194 @@
+//! The socket under a connection: plain or TLS, and metered.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+
+use crate::counters::Open;
+
+/// What hyper reads and writes.
+pub(crate) struct Io {
+    stream: Stream,
+    meter: Arc<Meter>,
+    /// The upstream takes no more bytes. It may have answered before it closed (a 413, say), and that answer is still to be
+    /// read: so a write into a closed socket waits, and what ends the connection is the end of the read side.
+    deaf: bool,
+    /// Counts the socket for as long as it is open.
+    _open: Open,
+}
+
+/// What carries the bytes.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+/// What has gone over a socket, told by the socket: hyper does not say whether a byte of a request left.
+///
+/// Every value is only compared with what it was before, by the task that made the request and after hyper's channel told it
+/// how that went, so `Relaxed` will do.
+pub(crate) struct Meter {
+    epoch: Instant,
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Nanoseconds from `epoch` to the last write.
+    last_write: AtomicU64,
+}
+
+impl Io {
+    pub(crate) fn new(stream: Stream, open: Open) -> Self {
+        Self {
+            stream,
+            meter: Arc::new(Meter::new()),
+            deaf: false,
+            _open: open,
+        }
+    }
+
+    pub(crate) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// A write that failed because the upstream closed waits for ever: see `deaf`.
+    fn after_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
+                self.deaf = true;
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            last_write: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Relaxed)
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// When a byte was last written; when the socket was opened, if none was.
+    pub(crate) fn last_write(&self) -> Instant {
+        self.epoch + Duration::from_nanos(self.last_write.load(Relaxed))
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Relaxed);
+        let nanos = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_write.store(nanos, Relaxed);
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        self.meter
+            .read
+            .fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        result
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        };
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.meter.wrote(bytes);
+        }
+        self.after_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(tcp) => tcp.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        };
+        self.after_write(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Did the other side stop listening?
+fn is_closed_by_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+    )
+}

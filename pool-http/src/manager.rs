@@ -1,0 +1,56 @@
+//! What the pool engine needs to know about HTTP/1.1 connections.
+
+use std::sync::Arc;
+
+use pool_core::{Manager, Usage};
+
+use crate::{connection::Connection, dial::DialError, dial::Dialer, origin::Origin};
+
+/// Connections to one origin.
+pub(crate) struct Http1 {
+    dialer: Arc<Dialer>,
+    origin: Origin,
+    /// So many bytes of a response that nobody wants are read to keep its connection.
+    drain_bytes: u64,
+}
+
+impl Http1 {
+    pub(crate) const fn new(dialer: Arc<Dialer>, origin: Origin, drain_bytes: u64) -> Self {
+        Self {
+            dialer,
+            origin,
+            drain_bytes,
+        }
+    }
+}
+
+impl Manager for Http1 {
+    type Resource = Connection;
+    type Error = DialError;
+
+    async fn create(&self) -> Result<Connection, DialError> {
+        self.dialer.dial(&self.origin).await
+    }
+
+    /// The driver of a connection reads while nobody else does, so it knows of an end, or of bytes that nobody asked for, by
+    /// itself: [`is_broken`](Self::is_broken) has said so by now, and there is nothing to send that an upstream would answer.
+    async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), DialError> {
+        Ok(())
+    }
+
+    fn is_broken(&self, connection: &mut Connection) -> bool {
+        !connection.is_worth_settling()
+    }
+
+    fn needs_reset(&self, connection: &mut Connection, _: &Usage) -> bool {
+        connection.is_unsettled()
+    }
+
+    async fn reset(&self, connection: &mut Connection, _: &Usage) -> Result<(), DialError> {
+        connection.settle(self.drain_bytes).await
+    }
+
+    async fn close(&self, connection: Connection) {
+        connection.close().await;
+    }
+}

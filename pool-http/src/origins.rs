@@ -1,0 +1,207 @@
+//! The pools of a client: one for each origin, in a bounded table.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pool_core::{Pool, Status};
+use tokio::time::Instant;
+
+use crate::{
+    config::Config,
+    connection::Connection,
+    deadline::Deadline,
+    dial::{DialError, Dialer},
+    error::{Error, Kind},
+    manager::Http1,
+    origin::Origin,
+};
+
+/// The table.
+pub(crate) struct Origins {
+    dialer: Arc<Dialer>,
+    config: Config,
+    /// No pool is built, asked or closed by a caller while it is held for longer than that takes; nothing awaits under it.
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    rooms: HashMap<Origin, Entry>,
+    /// When unused origins are looked for.
+    next_sweep: Option<Instant>,
+    closed: bool,
+}
+
+struct Entry {
+    room: Arc<Room>,
+    last_used: Instant,
+}
+
+/// One origin's pool. Whoever is about to use it holds the `Arc`: that keeps it in the table.
+pub(crate) struct Room {
+    origin: Origin,
+    dialer: Arc<Dialer>,
+    pub(crate) pool: Pool<Http1>,
+}
+
+impl Origins {
+    pub(crate) fn new(dialer: Dialer, config: Config) -> Self {
+        Self {
+            dialer: Arc::new(dialer),
+            config,
+            table: Mutex::default(),
+        }
+    }
+
+    /// The pool of `origin`.
+    pub(crate) fn room(&self, origin: &Origin) -> Result<Arc<Room>, Error> {
+        let now = Instant::now();
+        let mut gone = Vec::new();
+        let room = self.lock().room(origin, now, self, &mut gone);
+        for room in gone {
+            room.pool.close();
+        }
+        room
+    }
+
+    /// Every pool, in the order of their origins' names.
+    pub(crate) fn status(&self) -> Vec<(String, Status)> {
+        let rooms = self.lock().all();
+        let mut status: Vec<_> = rooms
+            .iter()
+            .map(|room| (room.origin.to_string(), room.pool.status()))
+            .collect();
+        status.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        status
+    }
+
+    /// Closes every pool, and gives them.
+    pub(crate) fn close(&self) -> Vec<Arc<Room>> {
+        let rooms = {
+            let mut table = self.lock();
+            table.closed = true;
+            table.all()
+        };
+        for room in &rooms {
+            room.pool.close();
+        }
+        rooms
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Nothing in this file leaves the table half changed when it panics.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// A new connection in the place of a dead one, outside the pool's own opening: the place is the caller's already.
+    pub(crate) async fn dial(&self, deadline: Option<Deadline>) -> Result<Connection, Error> {
+        let dial = self.dialer.dial(&self.origin);
+        let result = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.at, dial)
+                .await
+                .unwrap_or_else(|_elapsed| Err(DialError::late(deadline.of))),
+            None => dial.await,
+        };
+        result.map_err(|error| Error::dial(error, &self.origin))
+    }
+
+    /// Does nobody use it, or wait for it, or is about to?
+    fn is_idle(self: &Arc<Self>, status: &Status) -> bool {
+        // One is the table's, which is locked: it becomes no more while we look.
+        Arc::strong_count(self) == 1
+            && status.leased == 0
+            && status.opening == 0
+            && status.waiting == 0
+    }
+}
+
+impl Table {
+    fn room(
+        &mut self,
+        origin: &Origin,
+        now: Instant,
+        of: &Origins,
+        gone: &mut Vec<Arc<Room>>,
+    ) -> Result<Arc<Room>, Error> {
+        if self.closed {
+            return Err(Error::new(Kind::Closed).at(origin));
+        }
+        self.sweep(now, of.config.idle_timeout, gone);
+        if let Some(entry) = self.rooms.get_mut(origin) {
+            entry.last_used = now;
+            return Ok(Arc::clone(&entry.room));
+        }
+        if self.rooms.len() >= of.config.max_origins {
+            gone.push(self.longest_idle().ok_or_else(|| {
+                let what = format!(
+                    "all of the {} origins that may have connections are in use",
+                    of.config.max_origins
+                );
+                Error::unsent(Kind::Overloaded(what), origin)
+            })?);
+        }
+        let manager = Http1::new(
+            Arc::clone(&of.dialer),
+            origin.clone(),
+            of.config.drain_bytes,
+        );
+        let pool = Pool::builder(manager)
+            .name(origin.to_string())
+            .config(of.config.pool())
+            .build()
+            .map_err(|error| Error::request(error.to_string()).at(origin))?;
+        let room = Arc::new(Room {
+            origin: origin.clone(),
+            dialer: Arc::clone(&of.dialer),
+            pool,
+        });
+        self.rooms.insert(
+            origin.clone(),
+            Entry {
+                room: Arc::clone(&room),
+                last_used: now,
+            },
+        );
+        Ok(room)
+    }
+
+    /// Now and then, takes out the origins that were not used for an idle timeout, and so have no connection left.
+    fn sweep(&mut self, now: Instant, idle_timeout: Option<Duration>, gone: &mut Vec<Arc<Room>>) {
+        let Some(idle_timeout) = idle_timeout else {
+            return;
+        };
+        if self.next_sweep.is_some_and(|next| now < next) {
+            return;
+        }
+        self.next_sweep = now.checked_add(idle_timeout);
+        let unused = self.rooms.extract_if(|_, entry| {
+            let status = entry.room.pool.status();
+            entry.last_used + idle_timeout <= now && status.open == 0 && entry.room.is_idle(&status)
+        });
+        gone.extend(unused.map(|(_, entry)| entry.room));
+    }
+
+    /// Takes out the origin that has been idle longest.
+    fn longest_idle(&mut self) -> Option<Arc<Room>> {
+        let idle = self
+            .rooms
+            .iter()
+            .filter(|(_, entry)| entry.room.is_idle(&entry.room.pool.status()));
+        let origin = idle
+            .min_by_key(|(_, entry)| entry.last_used)
+            .map(|(origin, _)| origin.clone())?;
+        self.rooms.remove(&origin).map(|entry| entry.room)
+    }
+
+    fn all(&self) -> Vec<Arc<Room>> {
+        self.rooms
+            .values()
+            .map(|entry| Arc::clone(&entry.room))
+            .collect()
+    }
+}

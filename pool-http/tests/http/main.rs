@@ -1,0 +1,15 @@
+//! The client against real sockets: a scripted upstream that does what upstreams should not, and a real server.
+#![allow(clippy::unwrap_used)]
+
+mod bodies;
+mod bound;
+mod cancel;
+mod errors;
+mod faults;
+mod framing;
+mod life;
+mod server;
+mod stale;
+#[cfg(feature = "tls")]
+mod tls;
+mod upstream;

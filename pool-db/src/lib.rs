@@ -1,1 +1,47 @@
-//! pool-db
+//! Database connections, pooled: SQLite off the executor, PostgreSQL over rustls.
+//!
+//! Each driver is a module and a feature: [`sqlite`], [`postgres`]. Both run on the engine of `pool-core`: never more connections
+//! than you allow, first come, first served, every wait with an end, and a connection is only handed on when it is clean.
+//!
+//! ```
+//! use pool_db::sqlite::Pool;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), pool_db::Error> {
+//! let pool = Pool::builder().memory().max_size(4).build()?; // or Pool::from_env(): DATABASE_URL=sqlite:app.db
+//! let answer: i64 = pool.run(|sqlite| sqlite.query_row("SELECT 6 * 7", [], |row| row.get(0))).await?;
+//! assert_eq!(answer, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```no_run
+//! use pool_db::postgres::Pool;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), pool_db::Error> {
+//! let pool = Pool::from_env()?; // DATABASE_URL=postgres://.., or PGHOST and its kin
+//! let row = pool.get().await?.query_one("SELECT 6 * 7", &[]).await?;
+//! assert_eq!(row.get::<_, i32>(0), 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Limits
+//! Everything runs on tokio. A pool is for one database; give each database its own, with a prefix of its own in the environment
+//! (`Pool::builder().env("REPORTS_DB")`).
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod bounded;
+mod error;
+mod get;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use error::Error;
+pub use get::Get;
+pub use pool_core::{Config, ConfigError};

@@ -1,0 +1,283 @@
+//! What can go wrong with a database.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// Why a connection or a result could not be had.
+///
+/// One opaque type for both drivers. Ask what it is with the predicates; the driver's own error is its
+/// [`source`](StdError::source).
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Timeout,
+    Overloaded,
+    Closed,
+    Connect,
+    Disconnected,
+    Database,
+    Panicked,
+    Abandoned,
+    Config,
+    Other,
+}
+
+impl Error {
+    /// Wraps an error of the application's own, so that a closure given to `run` can return it.
+    ///
+    /// ```
+    /// let error = pool_db::Error::other("the account is locked");
+    /// assert_eq!(error.to_string(), "the account is locked");
+    /// assert!(!error.is_database());
+    /// ```
+    pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self::new(Kind::Other, error.to_string(), Some(error))
+    }
+
+    /// Did it take too long: to get a connection (`acquire_timeout`) or an answer (`query_timeout`)?
+    ///
+    /// After a `query_timeout` the statement may or may not have taken effect.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// Were there too many callers waiting already? Nothing was tried.
+    pub fn is_overloaded(&self) -> bool {
+        self.0.kind == Kind::Overloaded
+    }
+
+    /// Could no connection be opened? A timeout while the database could not be reached is one as well.
+    pub fn is_connect(&self) -> bool {
+        self.0.kind == Kind::Connect
+            || (self.0.kind == Kind::Timeout && self.find::<Self>().is_some())
+    }
+
+    /// Has the pool been closed?
+    pub fn is_closed(&self) -> bool {
+        self.0.kind == Kind::Closed
+    }
+
+    /// Did the connection end while it was in use? The statement may or may not have taken effect.
+    pub fn is_disconnected(&self) -> bool {
+        self.0.kind == Kind::Disconnected
+    }
+
+    /// Did the database itself refuse the statement (a constraint, a syntax error, a lock)?
+    pub fn is_database(&self) -> bool {
+        self.0.kind == Kind::Database
+    }
+
+    /// Did the closure panic? The connection it had is closed.
+    pub fn is_panic(&self) -> bool {
+        self.0.kind == Kind::Panicked
+    }
+
+    /// Is this connection still with a call that was given up (its future was dropped, or timed out)? It goes back to
+    /// the pool when that call ends; take another one.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.kind == Kind::Abandoned
+    }
+
+    /// Did it break a unique or primary key?
+    pub fn is_unique_violation(&self) -> bool {
+        #[cfg(feature = "sqlite")]
+        {
+            use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+            if let Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE) = self.as_sqlite_code() {
+                return true;
+            }
+        }
+        self.as_sqlstate() == Some("23505")
+    }
+
+    /// PostgreSQL's five-character error code, if the server sent one; also for a refused connect, say `28P01` for a
+    /// wrong password.
+    pub fn as_sqlstate(&self) -> Option<&str> {
+        #[cfg(feature = "postgres")]
+        return Some(self.find::<tokio_postgres::error::DbError>()?.code().code());
+        #[cfg(not(feature = "postgres"))]
+        None
+    }
+
+    /// SQLite's extended result code, if the error came from SQLite.
+    #[cfg(feature = "sqlite")]
+    pub fn as_sqlite_code(&self) -> Option<i32> {
+        Some(refusal(self.find()?)?.extended_code)
+    }
+
+    /// The first `T` among the causes.
+    fn find<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    fn new(kind: Kind, message: String, source: Option<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(Box::new(Inner { kind, message, source }))
+    }
+
+    /// Nothing came within `query_timeout`.
+    pub(crate) fn no_answer(within: Duration) -> Self {
+        Self::new(Kind::Timeout, format!("no answer within {within:?} (query_timeout)"), None)
+    }
+
+    /// `target` could not be opened.
+    pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
+        let message = format!("cannot connect to {target}: {}", reason(&error));
+        Self::new(Kind::Connect, message, Some(Box::new(error)))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Error {
+    /// The connection ended, for this reason if it is known.
+    pub(crate) fn disconnected(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Disconnected, format!("the connection was lost: {}", reason(&error)), Some(Box::new(error)))
+    }
+
+    /// A commit of what can only be rolled back.
+    pub(crate) fn failed_transaction() -> Self {
+        let message = "the transaction was rolled back: a statement in it had failed";
+        Self::new(Kind::Database, message.to_owned(), None)
+    }
+
+    /// A statement that nobody waits for has not ended.
+    pub(crate) fn still_busy(after: Duration) -> Self {
+        Self::new(Kind::Abandoned, format!("a statement that was given up still runs after {after:?}"), None)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Error {
+    /// The connection is still with a call that was given up.
+    pub(crate) fn abandoned() -> Self {
+        let message = "this connection is still with a call that was given up, or was closed by a panic: take another one";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+}
+
+/// The error and its causes on one line, nothing told twice.
+pub(crate) fn reason(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', ", ")
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, message, source } = &*self.0;
+        f.debug_struct("Error").field("kind", kind).field("message", message).field("source", source).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<pool_core::Error<Self>> for Error {
+    fn from(error: pool_core::Error<Self>) -> Self {
+        let kind = if error.is_timeout() {
+            Kind::Timeout
+        } else if error.is_overloaded() {
+            Kind::Overloaded
+        } else if error.is_closed() {
+            Kind::Closed
+        } else if error.is_connect() {
+            Kind::Connect
+        } else {
+            Kind::Other
+        };
+        Self::new(kind, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+impl From<pool_core::ConfigError> for Error {
+    fn from(error: pool_core::ConfigError) -> Self {
+        Self::new(Kind::Config, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let kind = if refusal(&error).is_some() { Kind::Database } else { Kind::Other };
+        Self::new(kind, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+/// What SQLite itself said.
+#[cfg(feature = "sqlite")]
+const fn refusal(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => Some(error),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<pool_cpu::Error> for Error {
+    fn from(error: pool_cpu::Error) -> Self {
+        let kind = if error.is_panic() {
+            Kind::Panicked
+        } else if error.is_closed() {
+            Kind::Closed
+        } else if error.is_overloaded() {
+            Kind::Overloaded
+        } else if error.is_timeout() {
+            Kind::Timeout
+        } else {
+            Kind::Other
+        };
+        Self::new(kind, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        use tokio_postgres::error::Severity;
+
+        let (kind, message) = match error.as_db_error() {
+            // The server says why, and hangs up.
+            Some(db) if matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic)) => {
+                (Kind::Disconnected, describe(db))
+            }
+            Some(db) => (Kind::Database, describe(db)),
+            None if error.is_closed() => (Kind::Disconnected, "the connection was lost".to_owned()),
+            None => (Kind::Other, reason(&error)),
+        };
+        Self::new(kind, message, Some(Box::new(error)))
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn describe(error: &tokio_postgres::error::DbError) -> String {
+    format!("{}: {} (SQLSTATE {})", error.severity(), error.message(), error.code().code())
+}

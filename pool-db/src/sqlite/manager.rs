@@ -1,0 +1,84 @@
+//! Opening, checking, cleaning and closing SQLite connections, all on the workers.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pool_core::Usage;
+use pool_cpu::CpuPool;
+
+use super::session::{Open, Plan, Session};
+use crate::Error;
+
+/// Opens and keeps the connections of one [`Pool`](super::Pool).
+pub struct Manager {
+    pub(super) workers: CpuPool,
+    pub(super) query_timeout: Option<Duration>,
+    /// What error messages call the database.
+    pub(super) target: String,
+    pub(super) plan: Arc<Plan>,
+    /// Keeps a database in memory alive while the pool has no connection open.
+    pub(super) _anchor: Option<Mutex<Session>>,
+}
+
+impl Manager {
+    /// Runs `f` on a worker, which has the connection meanwhile: if this future is dropped, it does not come back.
+    async fn on_worker<T: Send + 'static>(
+        &self,
+        session: &mut Session,
+        f: impl FnOnce(&mut Open) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut open = session.open.take().ok_or_else(Error::abandoned)?;
+        let call = open.stop.begin();
+        let job = self.workers.run(move || {
+            let result = f(&mut open);
+            (open, result)
+        });
+        let (open, result) = job.await?;
+        call.ended();
+        session.open = Some(open);
+        Ok(result?)
+    }
+}
+
+impl pool_core::Manager for Manager {
+    type Resource = Session;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Session, Error> {
+        let plan = Arc::clone(&self.plan);
+        let opened = self.workers.run(move || Session::open(&plan)).await?;
+        opened.map_err(|error| Error::connect(&self.target, error))
+    }
+
+    async fn check(&self, session: &mut Session, _: &Usage) -> Result<(), Error> {
+        self.on_worker(session, Open::check).await
+    }
+
+    fn needs_reset(&self, session: &mut Session, _: &Usage) -> bool {
+        session.is_in_transaction()
+    }
+
+    async fn reset(&self, session: &mut Session, _: &Usage) -> Result<(), Error> {
+        self.on_worker(session, Open::roll_back).await
+    }
+
+    fn is_broken(&self, session: &mut Session) -> bool {
+        session.is_broken()
+    }
+
+    async fn close(&self, mut session: Session) {
+        if let Some(open) = session.open.take() {
+            // The last one to close writes the log back into the file. A worker pool that is gone has dropped it already.
+            drop(self.workers.run(move || drop(open)).await);
+        }
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("target", &self.target).field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

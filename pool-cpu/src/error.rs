@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use crate::quiet;
+use crate::{ConfigError, quiet};
 
 /// Why a job has no result.
 ///
 /// Ask with the predicates: [`is_panic`](Self::is_panic), [`is_timeout`](Self::is_timeout), [`is_overloaded`](Self::is_overloaded),
-/// [`is_closed`](Self::is_closed), [`is_cancelled`](Self::is_cancelled), [`is_self_wait`](Self::is_self_wait).
+/// [`is_closed`](Self::is_closed), [`is_cancelled`](Self::is_cancelled), [`is_self_wait`](Self::is_self_wait),
+/// [`is_invalid`](Self::is_invalid).
 ///
 /// ```
 /// # futures_executor();
@@ -51,6 +52,7 @@ pub(crate) enum Kind {
     },
     Closed,
     SelfWait,
+    Invalid(ConfigError),
 }
 
 /// What was thrown. In a mutex only so that [`Error`] is `Sync`.
@@ -125,6 +127,11 @@ impl Error {
         matches!(self.0.kind, Kind::SelfWait)
     }
 
+    /// Was the job or its pool asked for with a setting that cannot be used?
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.0.kind, Kind::Invalid(_))
+    }
+
     /// The label of the job; empty when it was given none.
     pub fn label(&self) -> &'static str {
         self.0.label
@@ -184,6 +191,7 @@ impl fmt::Display for Error {
                 "found no place in pool `{pool}`: all workers are busy and its queue of {queue} is full"
             ),
             Kind::Closed => write!(f, "was refused: pool `{pool}` is shut down"),
+            Kind::Invalid(error) => write!(f, "for pool `{pool}` cannot be made: {error}"),
             Kind::SelfWait => {
                 write!(
                     f,
@@ -205,7 +213,14 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            Kind::Invalid(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl Payload {
     fn take(&mut self) -> Option<Box<dyn Any + Send>> {

@@ -41,6 +41,10 @@ impl<'p> JobBuilder<'p> {
         Self { workers, options }
     }
 
+    pub(crate) fn error(&self, kind: Kind) -> Error {
+        self.workers.core().error(self.options.label, kind)
+    }
+
     /// Runs after the normal jobs: when none of them waits, or once it has waited for the pool's `background_age`.
     #[must_use]
     pub const fn background(mut self) -> Self {
@@ -143,6 +147,11 @@ impl<F> Rejected<F> {
     /// The closure, to be run here, later, or elsewhere.
     pub fn into_closure(self) -> F {
         self.closure
+    }
+
+    /// Why it was rejected, without the closure.
+    pub fn into_error(self) -> Error {
+        self.error
     }
 
     /// Why it was rejected: [`Error::is_overloaded`] or [`Error::is_closed`].

@@ -6,6 +6,7 @@
 
 mod block_on;
 mod blocking;
+mod chunked;
 mod config;
 mod cpu;
 mod crew;
@@ -26,7 +27,9 @@ mod queue;
 mod quiet;
 mod run;
 mod shutdown;
-mod standin;
+mod spawn;
+mod state;
+mod stats;
 mod sync;
 mod worker;
 mod workers;
@@ -41,6 +44,9 @@ pub use self::{
     job_builder::{JobBuilder, Rejected},
     run::Run,
     shutdown::{Report, Shutdown, StillRunning},
-    standin::{ConfigError, Env},
+    spawn::{Spawned, default_pool, set_default_pool, spawn},
+    state::WithState,
+    stats::{JobStats, Stats},
     workers::Workers,
 };
+pub use pool_core::{ConfigError, Env};

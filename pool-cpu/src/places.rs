@@ -58,6 +58,10 @@ impl Limiter {
         }
     }
 
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.0).line.len()
+    }
+
     pub(crate) fn close(&self) {
         let line = {
             let mut state = lock(&self.0);

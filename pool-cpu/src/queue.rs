@@ -111,9 +111,23 @@ impl Queue {
         self.normal.len() + self.front.len() + self.background.len()
     }
 
+    /// How many wait, without the shells, about.
+    pub(crate) fn live(&self) -> usize {
+        self.len().saturating_sub(self.dead.load(Ordering::Relaxed))
+    }
+
     /// A job in here has just become a shell. Is it time for a [`sweep`](Self::sweep)?
     pub(crate) fn note_dead(&self) -> bool {
         self.dead.fetch_add(1, Ordering::Relaxed) + 1 >= self.slack
+    }
+
+    /// A worker has met a shell.
+    pub(crate) fn note_buried(&self) {
+        let less = |dead: usize| dead.checked_sub(1);
+        // A sweep may have counted it already.
+        self.dead
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
     }
 
     /// Shows every job that waits to `each`, and clears out those that are shells after that.

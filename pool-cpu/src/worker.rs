@@ -11,6 +11,8 @@ use crate::{
     job::Run,
     nice::lower_priority,
     patience::Searching,
+    state,
+    stats::JobStats,
     sync::{Arc, Mutex},
 };
 
@@ -26,8 +28,7 @@ pub(crate) struct Worker {
 pub(crate) struct Book {
     pub(crate) running: Option<Running>,
     pub(crate) busy: Duration,
-    pub(crate) completed: u64,
-    pub(crate) panicked: u64,
+    pub(crate) jobs: Vec<JobStats>,
     /// The job that runs, if it has a budget: the keeper ends its caller's wait.
     pub(crate) budgeted: Option<Arc<dyn Run>>,
 }
@@ -39,6 +40,22 @@ pub(crate) struct Running {
     pub(crate) since: Instant,
     /// When its budget is spent.
     pub(crate) ends: Option<Instant>,
+}
+
+impl Book {
+    /// The page of this label.
+    pub(crate) fn page(&mut self, label: &'static str) -> &mut JobStats {
+        // Few labels, and the same literal is mostly the same address.
+        let found = self
+            .jobs
+            .iter()
+            .position(|page| std::ptr::eq(page.label, label) || page.label == label);
+        let at = found.unwrap_or_else(|| {
+            self.jobs.push(JobStats::new(label));
+            self.jobs.len() - 1
+        });
+        &mut self.jobs[at]
+    }
 }
 
 impl Worker {
@@ -87,7 +104,7 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
         clock = None;
         if core.is_over() {
             searching = None;
-            core.plan().hooks.stopped(me);
+            retire(core, me);
             core.left(me);
             break;
         }
@@ -105,7 +122,7 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
             match core.rest(me) {
                 Rested::Work(number) => me = number,
                 Rested::Leave => {
-                    core.plan().hooks.stopped(me);
+                    retire(core, me);
                     core.bury();
                     break;
                 }
@@ -114,6 +131,12 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
     }
     drop(searching);
     POOL.set(0);
+}
+
+/// The last that the thread of worker `me` does for users.
+fn retire(core: &Core, me: usize) {
+    state::clear();
+    core.plan().hooks.stopped(me);
 }
 
 /// Runs a piece of some job's parallel work, if there is one to steal.

@@ -79,6 +79,8 @@ impl Core {
         if self.is_dropping() {
             if job.end(self.error(job.head().label, Kind::Closed)) {
                 self.counters.dropped.add();
+            } else {
+                self.queue.note_buried();
             }
             return None;
         }
@@ -90,6 +92,9 @@ impl Core {
             self.workers[me].book.lock().budgeted = Some(Arc::clone(&job));
         }
         let ended = job.run(self, me, now);
+        if ended.is_none() {
+            self.queue.note_buried();
+        }
         if job.head().budget.is_some() {
             let done = self.workers[me].book.lock().budgeted.take();
             drop(done);
@@ -117,16 +122,20 @@ impl Core {
 
     /// Worker `me` has run a job. Says when that was.
     #[inline]
-    pub(crate) fn ended(&self, me: usize, _head: &Head, panicked: bool) -> Instant {
+    pub(crate) fn ended(&self, me: usize, head: &Head, panicked: bool) -> Instant {
         let now = Instant::now();
         let mut book = self.workers[me].book.lock();
-        if let Some(running) = book.running.take() {
-            book.busy += now.saturating_duration_since(running.since);
-        }
+        let began = book.running.take().map_or(now, |running| running.since);
+        let ran = now.saturating_duration_since(began);
+        book.busy += ran;
+        let page = book.page(head.label);
+        page.wait
+            .record(began.saturating_duration_since(head.asked_at));
+        page.run.record(ran);
         if panicked {
-            book.panicked += 1;
+            page.panicked += 1;
         } else {
-            book.completed += 1;
+            page.completed += 1;
         }
         now
     }

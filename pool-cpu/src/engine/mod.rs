@@ -137,6 +137,20 @@ impl Core {
         &self.crew
     }
 
+    pub(crate) fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// How many jobs wait for a worker.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.live()
+    }
+
+    /// How many jobs wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        self.places.waiting() + self.background_places.waiting()
+    }
+
     pub(crate) fn places(&self, background: bool) -> &Limiter {
         if background {
             &self.background_places

@@ -1,0 +1,67 @@
+//! Long work in pieces, with others in between.
+
+use crate::{ConfigError, Error, JobBuilder, Workers, error::Kind};
+
+impl Workers {
+    /// Gives `items` to `f`, `n` at a time, each chunk a job of its own: other jobs get their turn
+    /// between two chunks. One chunk is in the queue or runs at any time, and its items are all
+    /// that is kept.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), of the first chunk that fails; the rest is not run.
+    /// [`Error::is_invalid`] if `n` is 0.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the chunks that did not begin.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_cpu::Error> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// let (tx, rx) = std::sync::mpsc::channel();
+    /// cpu.for_each_chunk(1..=10, 4, move |chunk| tx.send(chunk.iter().sum::<u32>()).unwrap()).await?;
+    /// assert_eq!(rx.iter().collect::<Vec<_>>(), [10, 26, 19]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn for_each_chunk<I, F>(&self, items: I, n: usize, f: F) -> Result<(), Error>
+    where
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+        F: FnMut(Vec<I::Item>) + Send + 'static,
+    {
+        self.job("").for_each_chunk(items, n, f).await
+    }
+}
+
+impl JobBuilder<'_> {
+    /// As [`Workers::for_each_chunk`]. The queue timeout and the budget are each chunk's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn for_each_chunk<I, F>(self, items: I, n: usize, f: F) -> Result<(), Error>
+    where
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+        F: FnMut(Vec<I::Item>) + Send + 'static,
+    {
+        if n == 0 {
+            let error = ConfigError::new("n", "0", "at least 1: the items of one chunk");
+            return Err(self.error(Kind::Invalid(error)));
+        }
+        let mut rest = Some((items.into_iter(), f));
+        while let Some((mut items, mut f)) = rest.take() {
+            // The iterator may be costly itself: it is advanced on the worker too.
+            rest = self
+                .run(move || {
+                    let chunk: Vec<_> = items.by_ref().take(n).collect();
+                    if chunk.is_empty() {
+                        return None;
+                    }
+                    let last = chunk.len() < n;
+                    f(chunk);
+                    (!last).then_some((items, f))
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,7 +1,0 @@
-//! Until pool-core has them.
-
-mod env;
-mod error;
-
-pub use env::Env;
-pub use error::ConfigError;

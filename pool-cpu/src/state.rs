@@ -1,0 +1,250 @@
+//! What each worker keeps between jobs.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    fmt,
+    sync::{
+        Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{Ctx, Run, Workers, quiet::drop_quietly, sync::Arc};
+
+/// A value for each worker, made on that worker when a job first asks for it.
+///
+/// For what is dear to make (a hasher's memory, a compiled model) or must not leave its thread (it
+/// need not be `Send`). From [`Workers::with_state`].
+///
+/// A job that panics takes the value of its worker with it, since it may be half changed; the next
+/// job there gets a new one. When the last handle is dropped, the values go as their workers next
+/// use state of this kind, or end.
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::Error> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+/// let scratch = cpu.with_state(|| Rc::new(RefCell::new(Vec::<u8>::with_capacity(1 << 16))));
+/// let sum = scratch
+///     .run(|buffer| {
+///         let mut buffer = buffer.borrow_mut();
+///         buffer.clear();
+///         buffer.extend(0..10_u8);
+///         buffer.iter().map(|n| u32::from(*n)).sum::<u32>()
+///     })
+///     .await?;
+/// assert_eq!(sum, 45);
+/// # Ok(())
+/// # }
+/// ```
+pub struct WithState<S> {
+    workers: Workers,
+    make: Arc<dyn Fn() -> S + Send + Sync>,
+    key: Key,
+}
+
+/// Tells one kind of state from all others, as long as anybody may ask for it.
+#[derive(Clone)]
+struct Key(Arc<u64>);
+
+/// What a thread keeps under one key.
+struct Entry {
+    key: u64,
+    owner: Weak<u64>,
+    value: Box<dyn Any>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Workers {
+    /// A value for each worker, made there by `make` when a job first asks for it.
+    pub fn with_state<S: 'static>(
+        &self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> WithState<S> {
+        WithState {
+            workers: self.clone(),
+            make: Arc::new(make),
+            key: Key::new(),
+        }
+    }
+}
+
+impl<S: 'static> WithState<S> {
+    /// As [`Workers::run`], with the worker's value.
+    ///
+    /// # Errors
+    /// As [`Workers::run`]; a panic while the value is made is one of the job.
+    pub fn run<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce(&mut S) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.workers.run(self.with(f))
+    }
+
+    /// Turns `f` into a plain closure, for the other ways to run a job:
+    /// `cpu.job("hash").background().run(state.with(|hasher| ..))`.
+    pub fn with<T, F>(&self, f: F) -> impl FnOnce() -> T + Send + 'static
+    where
+        F: FnOnce(&mut S) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (key, make) = (self.key.clone(), Arc::clone(&self.make));
+        move || {
+            // Taken out while the job has it: what a panic leaves is dropped with the job.
+            let mut value = key.take().unwrap_or_else(|| Box::new(make()));
+            let result = f(&mut value);
+            key.keep(value);
+            result
+        }
+    }
+}
+
+impl<S> Clone for WithState<S> {
+    fn clone(&self) -> Self {
+        Self {
+            workers: self.workers.clone(),
+            make: Arc::clone(&self.make),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for WithState<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithState")
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(Arc::new(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Takes this thread's value out.
+    fn take<S: 'static>(&self) -> Option<Box<S>> {
+        let entry = KEPT.with_borrow_mut(|kept| {
+            let at = kept.iter().position(|entry| entry.key == *self.0)?;
+            Some(kept.swap_remove(at))
+        });
+        entry?.value.downcast().ok()
+    }
+
+    /// Keeps a value for the next job on this thread, and drops those that nobody can ask for.
+    fn keep<S: 'static>(&self, value: Box<S>) {
+        let orphans: Vec<Entry> = KEPT.with_borrow_mut(|kept| {
+            kept.push(Entry {
+                key: *self.0,
+                owner: Arc::downgrade(&self.0),
+                value,
+            });
+            let orphaned = |entry: &mut Entry| entry.owner.strong_count() == 0;
+            kept.extract_if(.., orphaned).collect()
+        });
+        // Not while the list is borrowed: their `Drop` is user code.
+        drop_quietly(orphans);
+    }
+}
+
+/// Drops what this thread keeps: before it ends, since a panic in a thread-local's own drop would
+/// end the process.
+pub(crate) fn clear() {
+    drop_quietly(KEPT.take());
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{cell::Cell, rc::Rc, sync::atomic::AtomicUsize, thread, time::Duration};
+
+    use super::*;
+    use crate::{CpuPool, Shutdown};
+
+    fn pool() -> CpuPool {
+        CpuPool::builder().threads(1).build().unwrap()
+    }
+
+    #[test]
+    fn a_value_is_made_once_for_each_worker_and_need_not_be_send() {
+        let cpu = pool();
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        let state = cpu.with_state(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Rc::new(Cell::new(0))
+        });
+        for n in 0..5 {
+            let bump = state.with(|cell| cell.replace(cell.get() + 1));
+            assert_eq!(cpu.run_sync(bump).unwrap(), n);
+        }
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn two_kinds_of_state_do_not_mix() {
+        let cpu = pool();
+        let (a, b) = (cpu.with_state(|| 1_u32), cpu.with_state(|| 2_u32));
+        for _ in 0..3 {
+            assert_eq!(cpu.run_sync(a.with(|n| *n)).unwrap(), 1);
+            assert_eq!(cpu.run_sync(b.with(|n| *n)).unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_leaves_a_fresh_value_to_the_next() {
+        let cpu = pool();
+        let state = cpu.with_state(|| 0_u32);
+        let spoil = state.with(|n| {
+            *n = 7;
+            panic!("half way");
+        });
+        assert!(cpu.run_sync::<(), _>(spoil).unwrap_err().is_panic());
+        assert_eq!(cpu.run_sync(state.with(|n| *n)).unwrap(), 0);
+    }
+
+    #[test]
+    fn values_are_dropped_on_their_worker_when_it_ends_even_if_that_panics() {
+        struct Loud(Arc<AtomicUsize>, thread::ThreadId);
+        impl Drop for Loud {
+            fn drop(&mut self) {
+                assert_eq!(thread::current().id(), self.1);
+                self.0.fetch_add(1, Ordering::Relaxed);
+                panic!("in drop");
+            }
+        }
+        let cpu = pool();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&dropped);
+        let state = cpu.with_state(move || Loud(Arc::clone(&count), thread::current().id()));
+        cpu.run_sync(state.with(|_| ())).unwrap();
+        assert!(
+            cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10))
+                .is_clean()
+        );
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn state_that_nobody_can_ask_for_goes_when_its_worker_uses_state_again() {
+        let cpu = pool();
+        let token = Arc::new(());
+        let weak = Arc::downgrade(&token);
+        let state = cpu.with_state(move || Arc::clone(&token));
+        cpu.run_sync(state.with(|_| ())).unwrap();
+        drop(state);
+        assert_eq!(weak.strong_count(), 1, "the worker still has it");
+        let other = cpu.with_state(|| ());
+        cpu.run_sync(other.with(|()| ())).unwrap();
+        assert_eq!(weak.strong_count(), 0);
+    }
+}

@@ -129,8 +129,8 @@ settings! {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     max_lifetime / get_max_lifetime: Option<Duration> = Some(Duration::from_secs(600)), "MAX_LIFETIME";
 
-    /// When a body is dropped before its end, up to so many bytes of it are read to keep the connection. Zero: the connection
-    /// is closed. Default: 64 KiB.
+    /// When a body is dropped before its end, up to so many bytes of it are read to keep the connection; with more left the
+    /// connection is closed. Default: 64 KiB.
     drain_bytes / get_drain_bytes: u64 = 64 << 10, "DRAIN_BYTES";
 
     /// How long that reading may take, and how long a request may still be sent after its response is complete. Not zero.

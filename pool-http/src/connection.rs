@@ -48,12 +48,12 @@ pub(crate) struct Connection {
 enum State {
     /// Between requests.
     Idle,
-    /// A request is out, or its response is being read by somebody.
+    /// In the middle of a request or a response. Who leaves it like this leaves it to be closed.
     Busy,
     /// The rest of this response is not wanted; behind it the connection may be good.
     Unread(Incoming),
-    /// Of no more use.
-    Dead,
+    /// After its last response.
+    Done,
 }
 
 /// The task that drives the socket. Dropping it closes the socket: dropping hyper's sender would not, while a response is
@@ -103,20 +103,13 @@ impl Connection {
         self.served > 0
     }
 
-    /// Can it take a request, as far as anybody knows?
-    pub(crate) fn is_usable(&self) -> bool {
-        matches!(self.state, State::Idle)
-            && !self.sender.is_closed()
-            && self.expires.is_none_or(|expires| Instant::now() < expires)
-    }
-
-    /// Can it take a request once its last response is read to the end?
-    pub(crate) fn is_worth_settling(&self) -> bool {
-        match &self.state {
-            State::Idle => self.is_usable(),
-            State::Unread(_) => !self.sender.is_closed(),
-            State::Busy | State::Dead => false,
-        }
+    /// Is it of no more use? One that is not may still have to be [settled](Self::settle).
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.state, State::Busy | State::Done)
+            || self.sender.is_closed()
+            || self
+                .expires
+                .is_some_and(|expires| expires <= Instant::now())
     }
 
     /// Has hyper still something to do with the last request, or has the rest of its response to be read?
@@ -138,7 +131,12 @@ impl Connection {
         let closing = asks_to_close(request.headers());
         let sent = Instant::now();
         let due = || {
-            let head = patience.map(|patience| (meter.last_write().max(sent) + patience, patience));
+            let head = patience.and_then(|patience| {
+                Some((
+                    meter.last_write().max(sent).checked_add(patience)?,
+                    patience,
+                ))
+            });
             let total = deadline.map(|deadline| (deadline.at, deadline.of));
             head.into_iter().chain(total).min()
         };
@@ -172,7 +170,7 @@ impl Connection {
 
     /// The response was read to its end.
     pub(crate) fn finish(&mut self) {
-        self.state = if self.keep { State::Idle } else { State::Dead };
+        self.state = if self.keep { State::Idle } else { State::Done };
     }
 
     /// The rest of the response is not wanted; up to `most` bytes of it are worth reading to keep the connection.
@@ -180,7 +178,7 @@ impl Connection {
         self.state = if self.keep && rest.size_hint().lower() <= most {
             State::Unread(rest)
         } else {
-            State::Dead
+            State::Busy
         };
     }
 
@@ -188,7 +186,7 @@ impl Connection {
     ///
     /// It never may be: a response can be complete while its request is not (hyper#4176). Whoever calls this bounds its time.
     pub(crate) async fn settle(&mut self, most: u64) -> Result<(), DialError> {
-        if let State::Unread(rest) = std::mem::replace(&mut self.state, State::Dead) {
+        if let State::Unread(rest) = std::mem::replace(&mut self.state, State::Busy) {
             let mut rest = pin!(rest);
             let mut left = most;
             while let Some(frame) = rest.frame().await {
@@ -206,7 +204,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Says goodbye: TLS's when it is between requests, and TCP's.
+    /// Closes the socket: with a goodbye, TLS's and TCP's, unless it is in the middle of something.
     pub(crate) async fn close(self) {
         let Self {
             sender,
@@ -215,7 +213,7 @@ impl Connection {
             ..
         } = self;
         drop(sender);
-        if !matches!(state, State::Idle) {
+        if matches!(state, State::Busy | State::Unread(_)) {
             driver.0.abort();
         }
         drop(state);
@@ -224,7 +222,7 @@ impl Connection {
 
     /// Closes the socket, and returns when it is closed.
     pub(crate) async fn kill(&mut self) {
-        self.state = State::Dead;
+        self.state = State::Busy;
         self.driver.0.abort();
         self.driver.ended().await;
     }

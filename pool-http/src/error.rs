@@ -179,9 +179,11 @@ impl Error {
                 }
                 _ => Phase::Acquire,
             };
+            // To the millisecond, as timers are.
+            let waited = u64::try_from(error.waited().as_millis()).unwrap_or(u64::MAX);
             Kind::Timeout {
                 phase,
-                after: error.waited(),
+                after: Duration::from_millis(waited),
             }
         } else {
             dial.as_ref()

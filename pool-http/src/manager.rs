@@ -39,7 +39,7 @@ impl Manager for Http1 {
     }
 
     fn is_broken(&self, connection: &mut Connection) -> bool {
-        !connection.is_worth_settling()
+        connection.is_broken()
     }
 
     fn needs_reset(&self, connection: &mut Connection, _: &Usage) -> bool {

@@ -181,7 +181,9 @@ impl Table {
         self.next_sweep = now.checked_add(idle_timeout);
         let unused = self.rooms.extract_if(|_, entry| {
             let status = entry.room.pool.status();
-            entry.last_used + idle_timeout <= now && status.open == 0 && entry.room.is_idle(&status)
+            now.saturating_duration_since(entry.last_used) >= idle_timeout
+                && status.open == 0
+                && entry.room.is_idle(&status)
         });
         gone.extend(unused.map(|(_, entry)| entry.room));
     }

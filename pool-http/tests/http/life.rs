@@ -218,3 +218,44 @@ async fn the_status_tells_of_origins_and_totals() {
     );
     drop(held);
 }
+
+#[tokio::test]
+async fn times_that_no_clock_shows_are_no_trouble() {
+    let upstream = Upstream::start(|mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+                .await;
+            tokio::time::sleep(MS).await;
+            peer.write("hello").await;
+        }
+    })
+    .await;
+    let client = Client::builder()
+        .acquire_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .tls_timeout(Duration::MAX)
+        .header_timeout(Some(Duration::MAX))
+        .body_timeout(Some(Duration::MAX))
+        .timeout(Some(Duration::MAX))
+        .idle_timeout(Some(Duration::MAX))
+        .max_lifetime(Some(Duration::MAX))
+        .drain_time(Duration::MAX)
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        let request = client.get(upstream.url("/")).timeout(Duration::MAX);
+        assert_eq!(
+            request
+                .send()
+                .await
+                .unwrap()
+                .into_body()
+                .text()
+                .await
+                .unwrap(),
+            "hello"
+        );
+        drop(client.get(upstream.url("/")).send().await.unwrap());
+    }
+    assert_eq!(client.drain(Duration::MAX).await, 0);
+}

@@ -35,6 +35,7 @@
 
 mod address;
 mod bounded;
+mod environment;
 mod error;
 mod get;
 #[cfg(feature = "postgres")]

@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use pool_core::{Config, ConfigError, Env};
+use pool_core::{Config, ConfigError};
 
 use super::{
     Manager, Pool, SslMode,
-    settings::{EXPECTED, Settings, Var},
+    settings::{EXPECTED, Settings},
 };
+use crate::{address::without_password, environment::Environment};
 
 /// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
 /// settings under `pool`.
@@ -26,6 +27,9 @@ pub struct Builder {
     statement_cache: usize,
     on_connect: String,
     pool: Config,
+    /// What some of it came from.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    environment: Option<Environment>,
 }
 
 /// An address, which may hold a password.
@@ -45,6 +49,7 @@ impl Default for Builder {
             statement_cache: 128,
             on_connect: String::new(),
             pool: Config::new(),
+            environment: None,
         }
     }
 }
@@ -160,14 +165,22 @@ impl Builder {
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, &|name| std::env::var(name).ok())
+        self.apply(Environment::read(prefix)?)
     }
 
     /// Makes the pool. It connects to nothing yet: the first get does.
     ///
     /// # Errors
     /// A setting that is out of its range or contradicts another, a bad address or none, a certificate that cannot be read.
-    pub fn build(self) -> Result<Pool, ConfigError> {
+    pub fn build(mut self) -> Result<Pool, ConfigError> {
+        let environment = self.environment.take();
+        self.make().map_err(|error| match environment {
+            Some(environment) => environment.blame(error),
+            None => error,
+        })
+    }
+
+    fn make(self) -> Result<Pool, ConfigError> {
         if self.query_timeout == Some(Duration::ZERO) {
             return Err(ConfigError::new("query_timeout", "0s", "longer than zero, or none"));
         }
@@ -194,17 +207,16 @@ impl Builder {
         Ok(Pool::new(pool))
     }
 
-    fn apply(mut self, mut env: Env, var: Var<'_>) -> Result<Self, ConfigError> {
-        let own: Option<String> = env.take("URL")?;
-        let own = own.map(|url| (env.name_of("URL"), url));
-        let named = own.or_else(|| Some(("DATABASE_URL".to_owned(), var("DATABASE_URL")?)));
+    fn apply(mut self, environment: Environment) -> Result<Self, ConfigError> {
+        let mut env = environment.env();
+        let named = environment.take_url(&mut env)?;
         let (mut settings, mut found) = match (named, self.settings.take(), &self.url) {
             (Some((name, url)), _, _) => (Settings::parse(&name, &url)?, true),
             (None, Some(settings), _) => (settings, true),
             (None, None, Some(Secret(url))) => (Settings::parse("url", url)?, true),
             (None, None, None) => (Settings::default(), false),
         };
-        found |= settings.fill(var)?;
+        found |= settings.fill(&environment)?;
         self.settings = found.then_some(settings);
         if let Some(limit) = env.take("QUERY_TIMEOUT")? {
             self.query_timeout = limit;
@@ -217,13 +229,14 @@ impl Builder {
         }
         self.pool.apply_env(&mut env)?;
         env.finish()?;
+        self.environment = Some(environment);
         Ok(self)
     }
 }
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        crate::address::without_password(&self.0).fmt(f)
+        without_password(&self.0).fmt(f)
     }
 }
 
@@ -233,9 +246,7 @@ mod tests {
     use super::*;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
-        let vars: Vec<_> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let env = Env::from_vars("POOL_DB", vars.clone());
-        Builder::new().apply(env, &|name| vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone()))?.build()
+        Builder::new().apply(Environment::of(vars))?.build()
     }
 
     #[test]
@@ -260,10 +271,10 @@ mod tests {
             (vec![("POOL_DB_URL", "sqlite:app.db")], "POOL_DB_URL is sqlite:app.db, but must be `postgres://"),
             (vec![url, ("POOL_DB_MAXSIZE", "3")], "POOL_DB_MAXSIZE is \"3\", but must be unset"),
             (vec![url, ("POOL_DB_QUERY_TIMEOUT", "5")], "POOL_DB_QUERY_TIMEOUT is \"5\", but must be a duration"),
-            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "query_timeout is 0s, but must be longer than zero"),
-            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "max_size is 0, but must be at least 1"),
+            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero"),
+            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "POOL_DB_MAX_SIZE is 0, but must be at least 1"),
             (vec![url, ("PGSSLMODE", "sometimes")], "PGSSLMODE is sometimes, but must be disable"),
-            (vec![url, ("PGSSLROOTCERT", "/nowhere"), ("PGSSLMODE", "verify-ca")], "sslrootcert is /nowhere, but must be a PEM file"),
+            (vec![url, ("PGSSLROOTCERT", "/nowhere"), ("PGSSLMODE", "verify-ca")], "PGSSLROOTCERT is /nowhere, but must be a PEM file"),
         ] {
             let error = built(&vars).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
@@ -275,8 +286,8 @@ mod tests {
     fn no_password_is_in_the_debug_output() {
         let builder = Builder::new().url("postgres://me:secret@db.example/shop");
         assert!(!format!("{builder:?}").contains("secret"));
-        let env = Env::from_vars("POOL_DB", [("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
-        let builder = builder.apply(env, &|_| None).unwrap();
+        let environment = Environment::of(&[("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
+        let builder = builder.apply(environment).unwrap();
         assert!(!format!("{builder:?}").contains("secret"));
         assert!(!format!("{:?}", builder.build().unwrap().manager()).contains("secret"));
     }

@@ -8,6 +8,7 @@ use tokio_postgres::config::{Config, Host, TargetSessionAttrs};
 use super::tls::{SslMode, Tls};
 use crate::{
     address::{percent_decoded, without_password},
+    environment::Environment,
     error::reason,
 };
 
@@ -17,9 +18,6 @@ pub(super) struct Settings {
     pub(super) driver: Config,
     pub(super) tls: Tls,
 }
-
-/// Looks a variable up.
-pub(super) type Var<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Settings {
     /// `postgres://user:password@host:port/database?option=value`. `setting` is where it came from.
@@ -58,10 +56,10 @@ impl Settings {
     }
 
     /// Takes from libpq's variables what is not set yet. Returns whether any of them was set.
-    pub(super) fn fill(&mut self, var: Var<'_>) -> Result<bool, ConfigError> {
+    pub(super) fn fill(&mut self, environment: &Environment) -> Result<bool, ConfigError> {
         let mut found = false;
         let mut take = |name: &str| {
-            let value = var(name).filter(|value| !value.is_empty());
+            let value = environment.var(name).filter(|value| !value.is_empty());
             found |= value.is_some();
             value
         };
@@ -189,8 +187,7 @@ mod tests {
 
     fn filled(url: Option<&str>, vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
         let mut settings = url.map_or(Ok(Settings::default()), |url| Settings::parse("DATABASE_URL", url))?;
-        let vars: Vec<_> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        settings.fill(&|name| vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone()))?;
+        settings.fill(&Environment::of(vars))?;
         settings.complete()
     }
 

@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-use pool_core::{Config, ConfigError, Env};
-use pool_cpu::CpuPool;
+use pool_core::{Config, ConfigError};
+use pool_cpu::BlockingPool;
 
 use super::{
     Manager, Pool,
     location::{Access, EXPECTED, Location},
     session::{Plan, Session},
 };
-use crate::Error;
+use crate::environment::Environment;
 
 /// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
 /// settings under `pool`.
@@ -33,6 +33,9 @@ pub struct Builder {
     threads: Option<usize>,
     pragmas: Vec<(String, String)>,
     pool: Config,
+    /// What some of it came from.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    environment: Option<Environment>,
 }
 
 impl Default for Builder {
@@ -48,6 +51,7 @@ impl Default for Builder {
             threads: None,
             pragmas: Vec::new(),
             pool: Config::new(),
+            environment: None,
         }
     }
 }
@@ -110,7 +114,8 @@ impl Builder {
         self
     }
 
-    /// How many threads work for the pool. More than `max_size` are never busy. At least 1. Default: as many as `max_size`.
+    /// How many threads may work for the pool; they are started when there is work for them. More than `max_size` are never busy. At
+    /// least 1. Default: as many as `max_size`.
     #[must_use]
     pub const fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
@@ -168,14 +173,22 @@ impl Builder {
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, &|name| std::env::var(name).ok())
+        self.apply(Environment::read(prefix)?)
     }
 
-    /// Makes the pool and starts its threads. No file is opened yet: the first get does.
+    /// Makes the pool. No file is opened and no thread started yet: the first get does.
     ///
     /// # Errors
-    /// A setting that is out of its range or contradicts another, no address, or threads that cannot be started.
-    pub fn build(self) -> Result<Pool, ConfigError> {
+    /// A setting that is out of its range or contradicts another, or no address.
+    pub fn build(mut self) -> Result<Pool, ConfigError> {
+        let environment = self.environment.take();
+        self.make().map_err(|error| match environment {
+            Some(environment) => environment.blame(error),
+            None => error,
+        })
+    }
+
+    fn make(self) -> Result<Pool, ConfigError> {
         self.pool.validate()?;
         let (location, access) = self.location()?;
         if i32::try_from(self.busy_timeout.as_millis()).is_err() {
@@ -195,15 +208,18 @@ impl Builder {
             Location::Memory => Some(Mutex::new(open_anchor(&plan)?)),
         };
         let max_size = self.pool.get_max_size() as usize;
-        let workers = CpuPool::builder()
+        let workers = BlockingPool::builder()
             .name(self.name.clone())
-            .threads(self.threads.unwrap_or(max_size))
+            .max_threads(self.threads.unwrap_or(max_size))
             // A job for each connection, and one more for each that is being closed while its place is given on.
             .queue(2 * max_size)
             // Who waits is bounded already, by `query_timeout` or a timeout of the pool's.
             .queue_timeout(None)
             .build()
-            .map_err(|error| ConfigError::new(error.setting(), error.value().unwrap_or_default(), error.expected()))?;
+            .map_err(|error| match (error.setting(), error.value()) {
+                ("max_threads", Some(threads)) => ConfigError::new("threads", threads, error.expected()),
+                _ => error,
+            })?;
         let manager = Manager {
             workers,
             query_timeout: self.query_timeout,
@@ -215,10 +231,9 @@ impl Builder {
         Ok(Pool::new(pool))
     }
 
-    fn apply(mut self, mut env: Env, var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let own: Option<String> = env.take("URL")?;
-        let own = own.map(|url| (env.name_of("URL"), url));
-        if let Some((name, url)) = own.or_else(|| Some(("DATABASE_URL".to_owned(), var("DATABASE_URL")?))) {
+    fn apply(mut self, environment: Environment) -> Result<Self, ConfigError> {
+        let mut env = environment.env();
+        if let Some((name, url)) = environment.take_url(&mut env)? {
             Location::parse(&name, &url)?;
             self = self.url(url);
         }
@@ -239,6 +254,7 @@ impl Builder {
         }
         self.pool.apply_env(&mut env)?;
         env.finish()?;
+        self.environment = Some(environment);
         Ok(self)
     }
 
@@ -272,7 +288,6 @@ impl Builder {
 /// Does no I/O: the database is in memory.
 fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
     Session::open(plan).map_err(|error| {
-        let error = Error::from(error);
         ConfigError::new("pragmas", format!("{:?}", plan.pragmas), format!("ones that SQLite takes ({error})"))
     })
 }
@@ -283,10 +298,7 @@ mod tests {
     use super::*;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
-        let vars: Vec<_> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let env = Env::from_vars("POOL_DB", vars.clone());
-        let var = |name: &str| vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone());
-        Builder::new().apply(env, &var)?.build()
+        Builder::new().apply(Environment::of(vars))?.build()
     }
 
     #[test]
@@ -319,11 +331,11 @@ mod tests {
             (vec![("DATABASE_URL", "postgres://u:secret@h/db")], "DATABASE_URL is postgres://u:***@h/db, but must be `sqlite:PATH`"),
             (vec![url, ("POOL_DB_READONLY", "true")], "POOL_DB_READONLY is \"true\", but must be unset"),
             (vec![url, ("POOL_DB_BUSY_TIMEOUT", "5")], "POOL_DB_BUSY_TIMEOUT is \"5\", but must be a duration"),
-            (vec![url, ("POOL_DB_BUSY_TIMEOUT", "25days")], "busy_timeout is 2160000s, but must be at most 24 days"),
-            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "query_timeout is 0s, but must be longer than zero"),
-            (vec![url, ("POOL_DB_THREADS", "0")], "threads is 0, but must be"),
-            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "max_size is 0, but must be at least 1"),
-            (vec![("POOL_DB_URL", "sqlite::memory:"), ("POOL_DB_READ_ONLY", "1")], "read_only is true, but must be false"),
+            (vec![url, ("POOL_DB_BUSY_TIMEOUT", "25days")], "POOL_DB_BUSY_TIMEOUT is 2160000s, but must be at most 24 days"),
+            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero"),
+            (vec![url, ("POOL_DB_THREADS", "0")], "POOL_DB_THREADS is 0, but must be"),
+            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "POOL_DB_MAX_SIZE is 0, but must be at least 1"),
+            (vec![("POOL_DB_URL", "sqlite::memory:"), ("POOL_DB_READ_ONLY", "1")], "POOL_DB_READ_ONLY is true, but must be false"),
         ] {
             let error = built(&vars).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use pool_core::Lease;
-use pool_cpu::CpuPool;
+use pool_cpu::BlockingPool;
 
 use super::{Manager, session::Open};
 use crate::{Error, bounded::bounded};
@@ -15,7 +15,7 @@ use crate::{Error, bounded::bounded};
 pub struct Connection {
     /// `None` while, and after, a call that was given up has it.
     lease: Option<Lease<Manager>>,
-    workers: CpuPool,
+    workers: BlockingPool,
     query_timeout: Option<Duration>,
 }
 

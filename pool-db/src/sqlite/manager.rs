@@ -7,14 +7,14 @@ use std::{
 };
 
 use pool_core::Usage;
-use pool_cpu::CpuPool;
+use pool_cpu::BlockingPool;
 
 use super::session::{Open, Plan, Session};
 use crate::Error;
 
 /// Opens and keeps the connections of one [`Pool`](super::Pool).
 pub struct Manager {
-    pub(super) workers: CpuPool,
+    pub(super) workers: BlockingPool,
     pub(super) query_timeout: Option<Duration>,
     /// What error messages call the database.
     pub(super) target: String,

@@ -7,7 +7,9 @@
 compile_error!("`pool_loom` and `pool_shuttle` exclude each other");
 
 #[cfg(pool_loom)]
-pub(crate) use loom::sync::{Arc, MutexGuard};
+pub(crate) use self::torn_down::Arc;
+#[cfg(pool_loom)]
+pub(crate) use loom::sync::MutexGuard;
 #[cfg(pool_shuttle)]
 pub(crate) use shuttle::sync::{Arc, MutexGuard};
 #[cfg(not(any(pool_loom, pool_shuttle)))]
@@ -34,5 +36,43 @@ impl<T> Mutex<T> {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A model that fails is torn down by a panic, and loom's `Arc` panics when it is dropped in the middle of that, which would abort
+/// the process: this one leaks instead. It is what lets a seeded bug be a test that should panic.
+#[cfg(pool_loom)]
+mod torn_down {
+    use std::{mem, ops::Deref};
+
+    #[derive(Debug)]
+    pub(crate) struct Arc<T>(Option<loom::sync::Arc<T>>);
+
+    impl<T> Arc<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Some(loom::sync::Arc::new(value)))
+        }
+    }
+
+    impl<T> Clone for Arc<T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    impl<T> Deref for Arc<T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("it is there until it is dropped")
+        }
+    }
+
+    impl<T> Drop for Arc<T> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                mem::forget(self.0.take());
+            }
+        }
     }
 }

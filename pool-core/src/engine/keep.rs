@@ -65,12 +65,10 @@ impl<T, E: Clone> Kernel<T, E> {
         let keeping = this.limits.keeping;
         let mut work = Work::default();
         let mut state = this.lock();
-        while let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after) {
+        while !mutation::on(Mutation::GrantIsNeverReclaimed)
+            && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after)
+        {
             state.counters.reclaimed += 1;
-            if mutation::on(Mutation::ReclaimKeepsGrant) {
-                drop(state.lay_down(slot));
-                continue;
-            }
             match state.settle(slot, now, &this.limits) {
                 Put::Kept => {}
                 Put::Wake(waker) => work.wakers.push(waker),

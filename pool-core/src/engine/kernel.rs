@@ -211,7 +211,9 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         let id = state.queue.push((), waker.clone(), now);
         let mut work = Work::default();
-        state.meet_demand(this, now, &mut work);
+        if !mutation::on(Mutation::WaiterLooksTooEarly) {
+            state.meet_demand(this, now, &mut work);
+        }
         state.call_keeper(now + this.limits.keeping.tick, &mut work.wakers);
         Take::Queued(id, work)
     }
@@ -270,7 +272,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = self.lock();
         state.counters.cancelled += 1;
         match state.queue.cancel(id) {
-            Some(Ok(slot)) if mutation::on(Mutation::CancelKeepsGrant) => state.lay_down(slot),
+            Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
             Some(Ok(slot)) => state.settle(slot, now, &self.limits),
             Some(Err(_)) | None => Put::Kept,
         }
@@ -312,6 +314,9 @@ impl<T, E: Clone> Kernel<T, E> {
             SeatState::Checking => state.histograms.check.record(took),
             SeatState::Resetting => state.histograms.reset.record(took),
             _ => {}
+        }
+        if mutation::on(Mutation::CheckServesNobody) {
+            return state.lay_down(slot);
         }
         state.settle(slot, now, &self.limits)
     }
@@ -498,6 +503,10 @@ impl<T, E: Clone> State<T, E> {
         }
         if self.queue.is_empty() && wakers.is_empty() {
             return self.lay_down(slot);
+        }
+        if mutation::on(Mutation::NewcomerBarges) {
+            drop(self.lay_down(slot));
+            return self.queue.first_waker().map_or(Put::Kept, Put::Wake);
         }
         self.hand_on(slot, now, limits, wakers)
     }

@@ -10,30 +10,32 @@
     allow(dead_code, reason = "named in the kernel, switched on by models only")
 )]
 pub(crate) enum Mutation {
-    /// A waiter that goes away keeps what was handed to it.
-    CancelKeepsGrant,
-    /// A return looks for waiters before it takes the lock, and once there is none it does not look again.
+    /// A waiter that goes away lays down what was handed to it, though others wait.
+    CancelServesNobody,
+    /// A return looks for waiters, lets go of the lock, and does not look again.
     ReturnLooksTooEarly,
-    /// A waiter looks at the idle ones, and joins the line later without looking again.
+    /// A waiter looks at the idle ones, lets go of the lock, and does not look again.
     WaiterLooksTooEarly,
+    /// A return wakes the first in line but hands it nothing, and newcomers take what they see.
+    NewcomerBarges,
     /// Closing wakes one waiter, not all.
     CloseWakesOne,
     /// A return does not see that the pool was closed meanwhile.
     ReturnIgnoresClose,
     /// Room is decided on what is open, forgetting what is being opened.
     OpeningIsNotCounted,
-    /// A newcomer takes an idle one although others wait.
-    NewcomerBarges,
     /// A failed open keeps its seat.
     FailedOpenKeepsSeat,
-    /// What is taken back from an unpolled waiter goes to nobody.
-    ReclaimKeepsGrant,
+    /// A seat that is freed by a drop tells nobody.
+    VacateTellsNobody,
+    /// What a waiter does not fetch is its own for ever.
+    GrantIsNeverReclaimed,
+    /// A waiter that is polled after its grant was taken back stays parked.
+    ParkedStaysParked,
     /// Shrinking forgets those that are leased.
     ResizeForgetsLeased,
-    /// The keeper retires an idle one that it chose before it took the lock.
-    KeeperRetiresLeased,
-    /// A freed seat tells nobody.
-    VacateTellsNobody,
+    /// What the keeper had checked is laid down, though others wait.
+    CheckServesNobody,
 }
 
 #[cfg(all(test, pool_loom))]

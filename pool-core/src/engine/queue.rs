@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use super::mutation::{self, Mutation};
 use crate::moment::Moment;
 
 /// Names one waiter for as long as its future lives. Not `Clone`: `poll` and `cancel` spend it once it has an answer.
@@ -223,7 +224,9 @@ impl<G, R, A> WaitQueue<G, R, A> {
         let answered = match self.cell(index).state {
             State::Granted(..) | State::Refused(..) => true,
             State::Parked => {
-                self.unpark(index);
+                if !mutation::on(Mutation::ParkedStaysParked) {
+                    self.unpark(index);
+                }
                 false
             }
             State::Waiting | State::Free => false,

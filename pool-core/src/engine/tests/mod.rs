@@ -1,1 +1,11 @@
-mod kernel;
+//! The kernel under test: in every interleaving, and against a plain model.
+
+mod bed;
+#[cfg(pool_loom)]
+mod loom;
+#[cfg(not(pool_loom))]
+mod model;
+
+#[cfg(pool_loom)]
+#[allow(unused_imports, reason = "for the models of the other modules")]
+pub(crate) use loom::{block_on, model};

@@ -1,0 +1,273 @@
+//! A kernel with resources that are counted.
+#![cfg_attr(not(pool_loom), allow(dead_code, reason = "a part is for the models only"))]
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    engine::{
+        Backoff, Holder, Keeping, Kernel, Limits, Opened, Polled, Put, Refusal, Slot, Take,
+        WaiterId, Work,
+    },
+    moment::Moment,
+    sync::Arc,
+};
+
+pub(super) type TestKernel = Kernel<Item, &'static str>;
+pub(super) type TestSlot = Box<Slot<Item, &'static str>>;
+
+/// What the resources of one test have in common. Plain atomics: the models do not explore the bookkeeping of the test.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    alive: AtomicU32,
+    opened: AtomicU32,
+    /// So many opens fail first.
+    fail: AtomicU32,
+    now_ms: AtomicU32,
+}
+
+/// A resource. It counts itself.
+#[derive(Debug)]
+pub(super) struct Item(std::sync::Arc<Ledger>);
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A kernel, and what its resources come from.
+#[derive(Clone, Debug)]
+pub(super) struct Bed {
+    pub(super) kernel: Arc<TestKernel>,
+    pub(super) ledger: std::sync::Arc<Ledger>,
+    max_size: u32,
+}
+
+pub(super) const START: Moment = Moment::from_nanos(1_000_000_000);
+
+pub(super) fn limits(max_size: u32) -> Limits {
+    let keeping = Keeping {
+        min_idle: 0,
+        idle_timeout: None,
+        keepalive: None,
+        leak_after: None,
+        reclaim_after: Duration::from_millis(50),
+        tick: Duration::from_millis(10),
+        rounds: Duration::from_secs(30),
+    };
+    let backoff = Backoff {
+        base: Duration::ZERO,
+        ..Backoff::default()
+    };
+    Limits {
+        max_size,
+        max_opening: 4,
+        max_waiters: 64,
+        fifo: false,
+        check_after: Duration::from_secs(1),
+        shed_target: None,
+        backoff,
+        keeping,
+    }
+}
+
+impl Bed {
+    pub(super) fn new(limits: Limits) -> Self {
+        let max_size = limits.max_size;
+        Self {
+            kernel: Arc::new(Kernel::new(limits)),
+            ledger: std::sync::Arc::default(),
+            max_size,
+        }
+    }
+
+    pub(super) fn fail_first(&self, opens: u32) {
+        self.ledger.fail.store(opens, SeqCst);
+    }
+
+    pub(super) fn alive(&self) -> u32 {
+        self.ledger.alive.load(SeqCst)
+    }
+
+    pub(super) fn opened(&self) -> u32 {
+        self.ledger.opened.load(SeqCst)
+    }
+
+    #[track_caller]
+    pub(super) fn holder() -> Holder {
+        Holder {
+            since: START,
+            place: std::panic::Location::caller(),
+            label: "",
+        }
+    }
+
+    /// Opens one, and checks the bound.
+    pub(super) fn open(&self) -> Result<Item, &'static str> {
+        if self
+            .ledger
+            .fail
+            .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            return Err("down");
+        }
+        let alive = self.ledger.alive.fetch_add(1, SeqCst) + 1;
+        assert!(
+            alive <= self.max_size,
+            "the bound was exceeded: {alive} of {}",
+            self.max_size
+        );
+        self.ledger.opened.fetch_add(1, SeqCst);
+        Ok(Item(std::sync::Arc::clone(&self.ledger)))
+    }
+
+    /// Does at once what the pool does on its tasks.
+    pub(super) fn perform(&self, work: Work<Item, &'static str>) {
+        work.wakers.into_iter().for_each(std::task::Waker::wake);
+        drop(work.closes);
+        for slot in work.checks {
+            self.settle(self.kernel.put_clean(slot, self.now(), Duration::ZERO));
+        }
+        for seat in work.opens {
+            match self.open() {
+                Ok(item) => {
+                    let opened = Opened {
+                        item,
+                        expires_at: Moment::NEVER,
+                        took: Duration::ZERO,
+                    };
+                    let (put, work) = Kernel::opened(&self.kernel, seat, opened, self.now());
+                    self.settle(put);
+                    self.perform(work);
+                }
+                Err(error) => self.perform(Kernel::open_failed(
+                    &self.kernel,
+                    seat,
+                    error,
+                    self.now(),
+                    0.0,
+                )),
+            }
+        }
+    }
+
+    pub(super) fn settle(&self, put: Put<Item, &'static str>) {
+        match put {
+            Put::Kept => {}
+            Put::Wake(waker) => waker.wake(),
+            Put::Close(slot, _) => drop(slot),
+            Put::Work(work) => self.perform(*work),
+        }
+    }
+
+    pub(super) fn put(&self, slot: TestSlot) {
+        self.settle(self.kernel.put(slot, self.now(), None));
+    }
+
+    pub(super) fn close(&self) {
+        self.perform(self.kernel.close());
+    }
+
+    pub(super) fn wait(&self) -> Wait {
+        Wait {
+            bed: self.clone(),
+            id: None,
+        }
+    }
+
+    /// What time it is: whatever the test says.
+    pub(super) fn now(&self) -> Moment {
+        START + Duration::from_millis(self.ledger.now_ms.load(SeqCst).into())
+    }
+
+    pub(super) fn advance(&self, ms: u32) {
+        self.ledger.now_ms.fetch_add(ms, SeqCst);
+    }
+
+    /// Takes one that is idle, or panics.
+    pub(super) fn lease(&self) -> TestSlot {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..4 {
+            let mut wait = self.wait();
+            for _ in 0..4 {
+                if let Poll::Ready(answer) = wait.poll(&mut context) {
+                    return answer.expect("it can be opened");
+                }
+            }
+        }
+        panic!("nothing came");
+    }
+
+    /// Everything came home, and closes now.
+    pub(super) fn finish(self) {
+        self.close();
+        let snapshot = self.kernel.snapshot();
+        let left = [
+            snapshot.idle,
+            snapshot.leased,
+            snapshot.opening,
+            snapshot.checking,
+            snapshot.resetting,
+            snapshot.closing,
+        ];
+        assert_eq!(
+            (left, snapshot.waiting),
+            ([0; 6], 0),
+            "something was left behind"
+        );
+        assert_eq!(self.alive(), 0, "a resource was lost");
+    }
+}
+
+/// One get, as the pool's future does it.
+pub(super) struct Wait {
+    bed: Bed,
+    id: Option<WaiterId>,
+}
+
+impl Wait {
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<TestSlot, Refusal<&'static str>>> {
+        let bed = self.bed.clone();
+        let holder = Bed::holder();
+        let Some(id) = &self.id else {
+            if let Some(slot) = bed.kernel.take(bed.now(), holder) {
+                return Poll::Ready(Ok(slot));
+            }
+            return match Kernel::take_or_wait(&bed.kernel, bed.now(), holder, context.waker()) {
+                Take::Ready(slot) => Poll::Ready(Ok(slot)),
+                Take::Refused(refusal) => Poll::Ready(Err(refusal)),
+                Take::Queued(id, work) => {
+                    self.id = Some(id);
+                    bed.perform(work);
+                    Poll::Pending
+                }
+            };
+        };
+        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), holder, || bed.now()) {
+            Polled::Granted(slot) => Ok(slot),
+            Polled::Refused(refusal) => Err(refusal),
+            Polled::Pending { work, .. } => {
+                bed.perform(work);
+                return Poll::Pending;
+            }
+        };
+        self.id = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take().filter(|_| !std::thread::panicking()) {
+            self.bed.settle(self.bed.kernel.cancel(id, self.bed.now()));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Every interleaving of the kernel's hazards, one hazard a model, and for each a seeded bug that the model must catch.
+//!
+//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-core --lib loom`. Models of two threads are exhaustive, the others
+//! explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use loom::{
+    sync::{Condvar, Mutex},
+    thread,
+};
+
+use super::bed::{Bed, START, TestSlot, limits};
+use crate::engine::{
+    Kernel, Refusal,
+    mutation::{self, Mutation},
+};
+
+/// Explores `model` in every schedule with up to `preemptions` preemptions, all if `None`, and says how many those were.
+pub(crate) fn model(
+    name: &str,
+    preemptions: Option<usize>,
+    model: impl Fn() + Sync + Send + 'static,
+) {
+    let mut builder = loom::model::Builder::new();
+    // What the environment says is a bound for all but the exhaustive ones.
+    builder.preemption_bound = preemptions.map(|bound| builder.preemption_bound.unwrap_or(bound));
+    builder.max_branches = 20_000;
+    let iterations = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&iterations);
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        model();
+    });
+    println!("loom: {name}: {} iterations", iterations.load(Relaxed));
+}
+
+/// Runs a future to its end. Unlike loom's own it can be torn down by the panic of a failed model.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let parker = std::sync::Arc::new(Parker {
+        woken: Mutex::new(false),
+        changed: Condvar::new(),
+    });
+    let waker = Waker::from(std::sync::Arc::clone(&parker));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut woken = parker.woken.lock().unwrap();
+        while !*woken {
+            woken = parker.changed.wait(woken).unwrap();
+        }
+        *woken = false;
+    }
+}
+
+struct Parker {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Parker {
+    fn wake(self: std::sync::Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+const BOUND: Option<usize> = Some(3);
+const EXHAUSTIVE: Option<usize> = None;
+
+/// Waits for one, to the end.
+fn get(bed: &Bed) -> Result<TestSlot, Refusal<&'static str>> {
+    let mut wait = bed.wait();
+    block_on(poll_fn(|context| wait.poll(context)))
+}
+
+fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> {
+    let bed = bed.clone();
+    thread::spawn(move || run(&bed))
+}
+
+fn poll_once(wait: &mut super::bed::Wait) -> Poll<Result<TestSlot, Refusal<&'static str>>> {
+    wait.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Declares a model, and that it fails with each of the seeded bugs.
+macro_rules! models {
+    ($($(#[doc = $doc:literal])+ $name:ident($bound:expr) $body:block, caught by $($mutant:ident = $mutation:ident),*;)+) => {$(
+        $(#[doc = $doc])+
+        #[test]
+        fn $name() {
+            model(stringify!($name), $bound, || $body);
+        }
+
+        $(
+            #[test]
+            #[should_panic]
+            fn $mutant() {
+                mutation::with(Mutation::$mutation, || model(stringify!($mutant), $bound, || $body));
+            }
+        )*
+    )+};
+}
+
+models! {
+    /// What is returned while somebody joins the line is not slept past.
+    a_return_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it is returned")));
+        bed.put(held);
+        waiter.join().unwrap();
+        bed.finish();
+    }, caught by mutant_return_looks_too_early = ReturnLooksTooEarly, mutant_waiter_looks_too_early = WaiterLooksTooEarly;
+
+    /// A waiter that goes away at any point passes on what it was handed.
+    hand_off_against_cancel(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let leaver = spawn(&bed, |bed| {
+            let mut wait = bed.wait();
+            if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
+                bed.put(slot);
+            }
+        });
+        let stayer = spawn(&bed, |bed| bed.put(get(bed).expect("it is returned")));
+        bed.put(held);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+        bed.finish();
+    }, caught by mutant_cancel_serves_nobody = CancelServesNobody;
+
+    /// What is returned while the pool closes is closed, once, by one side or the other.
+    return_against_close(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let closer = spawn(&bed, Bed::close);
+        bed.put(held);
+        closer.join().unwrap();
+        assert_eq!((bed.alive(), bed.kernel.snapshot().idle), (0, 0), "idle in a closed pool");
+        bed.finish();
+    }, caught by mutant_return_ignores_close = ReturnIgnoresClose;
+
+    /// A close that races a grant has one outcome: the resource, or the refusal.
+    close_against_grant(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let closer = spawn(&bed, Bed::close);
+        let waiter = spawn(&bed, |bed| match get(bed) {
+            Ok(slot) => bed.put(slot),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Closed)),
+        });
+        bed.put(held);
+        closer.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(bed.kernel.snapshot().idle, 0, "idle in a closed pool");
+        bed.finish();
+    }, caught by mutant_return_into_a_closed_pool = ReturnIgnoresClose;
+
+    /// Two returns serve two waiters, whatever the order.
+    two_returns_and_two_waiters(BOUND) {
+        let bed = Bed::new(limits(2));
+        let (first, second) = (bed.lease(), bed.lease());
+        let waiters = [0, 1].map(|_| spawn(&bed, |bed| {
+            let slot = get(bed).expect("there are two");
+            bed.put(slot);
+        }));
+        let returner = spawn(&bed, |bed| bed.put(second));
+        bed.put(first);
+        returner.join().unwrap();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        assert_eq!(bed.opened(), 2);
+        bed.finish();
+    }, caught by mutant_two_returns_look_too_early = ReturnLooksTooEarly;
+
+    /// Two that open at once stay within the bound, and the one that finds no room is served by the other's return.
+    the_bound_is_never_exceeded(BOUND) {
+        let bed = Bed::new(limits(1));
+        let other = spawn(&bed, |bed| bed.put(get(bed).expect("one can be opened")));
+        bed.put(get(&bed).expect("one can be opened"));
+        other.join().unwrap();
+        assert_eq!(bed.opened(), 1);
+        bed.finish();
+    }, caught by mutant_opening_is_not_counted = OpeningIsNotCounted;
+
+    /// Closing tells everybody.
+    close_wakes_all(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let waiters = [0, 1].map(|_| spawn(&bed, |bed| assert!(matches!(get(bed), Err(Refusal::Closed)))));
+        bed.close();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        drop(held);
+        bed.finish();
+    }, caught by mutant_close_wakes_one = CloseWakesOne;
+
+    /// A newcomer does not get what was returned to somebody in line.
+    no_newcomer_barges(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut first = bed.wait();
+        assert!(poll_once(&mut first).is_pending());
+        let newcomer = spawn(&bed, |bed| assert!(bed.kernel.take(START, Bed::holder()).is_none(), "it barged"));
+        bed.put(held);
+        newcomer.join().unwrap();
+        let Poll::Ready(Ok(slot)) = poll_once(&mut first) else { panic!("it was handed over") };
+        bed.put(slot);
+        drop(first);
+        bed.finish();
+    }, caught by mutant_newcomer_barges = NewcomerBarges;
+
+    /// First come, first served: nobody is handed anything before those who joined the line earlier.
+    the_line_is_first_in_first_out(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let (mut first, mut second) = (bed.wait(), bed.wait());
+        assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+        let returner = spawn(&bed, move |bed| bed.put(held));
+        let late = poll_once(&mut second);
+        assert!(late.is_pending(), "the second overtook the first");
+        returner.join().unwrap();
+        let Poll::Ready(Ok(slot)) = poll_once(&mut first) else { panic!("it was the first in line") };
+        bed.put(slot);
+        let Poll::Ready(Ok(slot)) = poll_once(&mut second) else { panic!("it was the next in line") };
+        bed.put(slot);
+        drop((first, second));
+        bed.finish();
+    }, caught by mutant_return_hands_nothing_over = NewcomerBarges;
+
+    /// An open that fails frees its place for the next attempt.
+    a_failed_open_frees_its_place(BOUND) {
+        let bed = Bed::new(limits(1));
+        bed.fail_first(1);
+        let other = spawn(&bed, |bed| bed.put(get(bed).expect("the second attempt succeeds")));
+        bed.put(get(&bed).expect("the second attempt succeeds"));
+        other.join().unwrap();
+        bed.finish();
+    }, caught by mutant_failed_open_keeps_seat = FailedOpenKeepsSeat;
+
+    /// When the task that was to open one is dropped, whoever waits for it tries again.
+    a_dropped_open_is_tried_again(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let mut given_up = bed.wait();
+        let crate::engine::Take::Queued(id, mut work) =
+            Kernel::take_or_wait(&bed.kernel, START, Bed::holder(), Waker::noop()) else { panic!("nothing is open") };
+        bed.settle(bed.kernel.cancel(id, START));
+        let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it opens one itself")));
+        drop(work.opens.pop());
+        waiter.join().unwrap();
+        assert!(poll_once(&mut given_up).is_ready());
+        drop(given_up);
+        bed.perform(work);
+        bed.finish();
+    }, caught by mutant_vacate_tells_nobody = VacateTellsNobody;
+
+    /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
+    reclaim_against_a_late_poll(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut unpolled = bed.wait();
+        assert!(poll_once(&mut unpolled).is_pending());
+        let next = spawn(&bed, |bed| bed.put(get(bed).expect("it is reclaimed")));
+        bed.put(held);
+        let late = START + Duration::from_millis(60);
+        let tick = Kernel::tick(&bed.kernel, late, Waker::noop());
+        bed.perform(tick.work);
+        next.join().unwrap();
+        let Poll::Ready(Ok(slot)) = block_on(poll_fn(|context| Poll::Ready(unpolled.poll(context)))) else {
+            // Back in line by that poll, and first: what is idle is handed to it.
+            let slot = block_on(poll_fn(|context| unpolled.poll(context))).expect("it keeps its place");
+            bed.put(slot);
+            drop(unpolled);
+            return bed.finish();
+        };
+        bed.put(slot);
+        drop(unpolled);
+        bed.finish();
+    }, caught by mutant_a_grant_is_never_reclaimed = GrantIsNeverReclaimed, mutant_parked_stays_parked = ParkedStaysParked;
+
+    /// A pool that shrinks while leases come back ends at its new size, and not below.
+    resize_against_returns(BOUND) {
+        let bed = Bed::new(limits(2));
+        let (first, second) = (bed.lease(), bed.lease());
+        let returner = spawn(&bed, |bed| bed.put(second));
+        let resizer = spawn(&bed, |bed| bed.perform(Kernel::resize(&bed.kernel, 1, START)));
+        bed.put(first);
+        returner.join().unwrap();
+        resizer.join().unwrap();
+        assert_eq!((bed.alive(), bed.kernel.snapshot().idle), (1, 1));
+        bed.finish();
+    }, caught by mutant_resize_forgets_leased = ResizeForgetsLeased;
+
+    /// What the keeper takes out for a check is not lost to somebody who comes for it meanwhile.
+    keeper_against_checkout(EXHAUSTIVE) {
+        let mut limits = limits(1);
+        limits.keeping.keepalive = Some(Duration::from_secs(1));
+        let bed = Bed::new(limits);
+        bed.put(bed.lease());
+        let getter = spawn(&bed, |bed| bed.put(get(bed).expect("it is checked and good")));
+        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop());
+        bed.perform(tick.work);
+        getter.join().unwrap();
+        assert_eq!(bed.opened(), 1);
+        bed.finish();
+    }, caught by mutant_check_serves_nobody = CheckServesNobody;
+
+    /// What the keeper retires is not handed out, and what is handed out is not retired.
+    keeper_retires_against_checkout(EXHAUSTIVE) {
+        let mut limits = limits(1);
+        limits.keeping.idle_timeout = Some(Duration::from_secs(1));
+        let bed = Bed::new(limits);
+        bed.put(bed.lease());
+        let getter = spawn(&bed, |bed| bed.put(get(bed).expect("that one or a new one")));
+        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop());
+        bed.perform(tick.work);
+        getter.join().unwrap();
+        bed.finish();
+    }, caught by mutant_retired_seat_tells_nobody = VacateTellsNobody;
+}

@@ -1,0 +1,240 @@
+//! Waiting for permits.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::Hash,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Inner, LimitError, Permit,
+    error::Kind,
+    lines::Ticket,
+    permits::{Refusal, Take},
+};
+
+/// The future of [`Limiter::acquire`](super::Limiter::acquire). Until it is first polled it can be told more.
+///
+/// It borrows nothing.
+#[must_use = "an acquire does nothing until it is awaited"]
+pub struct Acquire {
+    /// `None` once it has ended: the permit took it.
+    inner: Option<Arc<Inner>>,
+    count: u32,
+    key: Option<u64>,
+    limit: Limit,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    /// The limiter's own.
+    Default,
+    Timeout(Duration),
+    Deadline(Instant),
+}
+
+struct Waiting {
+    ticket: Ticket,
+    /// What is left of the time when the wait begins, and its end; `None` when it has no end.
+    deadline: Option<(Duration, Pin<Box<Sleep>>)>,
+}
+
+impl Acquire {
+    #[inline]
+    pub(super) const fn new(inner: Arc<Inner>, count: u32) -> Self {
+        Self {
+            inner: Some(inner),
+            count,
+            key: None,
+            limit: Limit::Default,
+            waiting: None,
+        }
+    }
+
+    /// Gives up after so long. Zero: takes what is there at once, or fails.
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Limit::Timeout(limit);
+        self
+    }
+
+    /// Gives up at `deadline`.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
+        self
+    }
+
+    /// Waits in the line of `key`: a tenant, a user, a shard. The keys take turns, so that one that asks for much delays the
+    /// others little; those without a key take turns with them, as one more.
+    ///
+    /// Keys are told apart by a 64-bit hash with a random seed.
+    pub fn key(mut self, key: impl Hash) -> Self {
+        self.key = self.inner.as_ref().map(|inner| inner.hash(key));
+        self
+    }
+
+    /// Asks under the lock, and joins the line.
+    #[cold]
+    fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
+        let Some(inner) = &self.inner else {
+            return Poll::Pending;
+        };
+        let ticket = match inner
+            .permits
+            .take_or_wait(self.count, self.key, context.waker())
+        {
+            Take::Ready => return Poll::Ready(Ok(())),
+            Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),
+            Take::Queued { ticket, keeperless } => {
+                if keeperless {
+                    inner.start_keeper();
+                }
+                ticket
+            }
+        };
+        // From here on the ticket is given back however this ends.
+        let waiting = self.waiting.insert(Waiting {
+            ticket,
+            deadline: None,
+        });
+        let (left, at) = match self.limit.or(inner.timeout) {
+            Limit::Default => return Poll::Pending,
+            Limit::Timeout(limit) => match Instant::now().checked_add(limit) {
+                Some(at) => (limit, at),
+                // Longer than the clock runs.
+                None => return Poll::Pending,
+            },
+            Limit::Deadline(at) => (at.saturating_duration_since(Instant::now()), at),
+        };
+        if Handle::try_current().is_err() {
+            return Poll::Ready(Err(Kind::NoRuntime));
+        }
+        waiting.deadline = Some((left, Box::pin(sleep_until(at))));
+        self.watch_deadline(context)
+    }
+
+    /// Has the wait an end?
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
+        let (Some(inner), Some(waiting)) = (&self.inner, &self.waiting) else {
+            return Poll::Pending;
+        };
+        match inner.permits.poll(&waiting.ticket, context.waker()) {
+            Poll::Pending => self.watch_deadline(context),
+            Poll::Ready(answer) => {
+                self.waiting = None;
+                Poll::Ready(answer.map_err(Kind::from))
+            }
+        }
+    }
+
+    fn watch_deadline(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
+        let deadline = self.waiting.as_mut().and_then(|waiting| waiting.deadline.as_mut());
+        let Some((left, sleep)) = deadline else {
+            return Poll::Pending;
+        };
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let left = *left;
+        let (Some(inner), Some(waiting)) = (&self.inner, self.waiting.take()) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match inner.permits.time_out(waiting.ticket) {
+            Some(answer) => answer.map_err(Kind::from),
+            None => Err(Kind::Timeout(left)),
+        })
+    }
+}
+
+impl Limit {
+    fn or(self, default: Option<Duration>) -> Self {
+        match (self, default) {
+            (Self::Default, Some(limit)) => Self::Timeout(limit),
+            _ => self,
+        }
+    }
+}
+
+impl From<Refusal> for Kind {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => Self::Closed,
+            Refusal::Overloaded => Self::Overloaded,
+            Refusal::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Permit, LimitError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(inner) = &this.inner else {
+            panic!("an acquire was polled after it had ended");
+        };
+        let answer = if this.waiting.is_some() {
+            this.wait(context)
+        } else if inner.permits.take(this.count) {
+            Poll::Ready(Ok(()))
+        } else {
+            this.start(context)
+        };
+        let Poll::Ready(answer) = answer else {
+            return Poll::Pending;
+        };
+        // With `NoRuntime` it still stands in line.
+        this.leave();
+        let Some(inner) = this.inner.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match answer {
+            Ok(()) => Ok(Permit::new(inner, this.count)),
+            Err(kind) => {
+                let status = inner.permits.status();
+                Err(LimitError::new(&inner.name, kind, this.count, status))
+            }
+        })
+    }
+}
+
+impl Acquire {
+    #[inline]
+    fn leave(&mut self) {
+        if let (Some(inner), Some(waiting)) = (&self.inner, mem::take(&mut self.waiting)) {
+            inner.permits.cancel(waiting.ticket);
+        }
+    }
+}
+
+impl Drop for Acquire {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (&self.inner, &self.waiting) {
+            (None, _) => "done",
+            (Some(_), None) => "new",
+            (Some(_), Some(_)) => "waiting",
+        };
+        f.debug_struct("Acquire")
+            .field("count", &self.count)
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! The task that takes back what nobody fetches.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Inner;
+
+/// Keeps the time for a limiter until that is gone. Holds it weakly: a limiter does not live for its keeper.
+pub(super) fn keep(
+    inner: &Arc<Inner>,
+    after: Duration,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
+    let mut keeper = Keeper {
+        inner: Arc::downgrade(inner),
+        after,
+        sleep: None,
+    };
+    async move { poll_fn(|context| keeper.poll(context)).await }
+}
+
+struct Keeper {
+    inner: Weak<Inner>,
+    after: Duration,
+    /// Until the next tick; none while there is nothing to wait for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Keeper {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let tick = TICK.min(self.after);
+            let mut passed = Duration::ZERO;
+            if let Some(sleep) = &mut self.sleep {
+                if sleep.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                passed = tick;
+            }
+            let Some(inner) = self.inner.upgrade() else {
+                return Poll::Ready(());
+            };
+            if !inner.permits.tick(passed, self.after, context.waker()) {
+                self.sleep = None;
+                return Poll::Pending;
+            }
+            drop(inner);
+            let at = Instant::now() + tick;
+            match &mut self.sleep {
+                Some(sleep) => sleep.as_mut().reset(at),
+                none => *none = Some(Box::pin(sleep_until(at))),
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            // A runtime without a timer: another keeper would fare no better.
+            let again = !std::thread::panicking();
+            inner.permits.keeper_left(again);
+        }
+    }
+}
+
+/// How often it looks, while a grant is on its way.
+const TICK: Duration = Duration::from_millis(10);

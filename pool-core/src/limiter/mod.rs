@@ -1,0 +1,206 @@
+//! Bounded permits, handed out in order of arrival.
+
+mod acquire;
+mod builder;
+mod error;
+mod keeper;
+mod lines;
+mod permit;
+mod permits;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+pub use acquire::Acquire;
+pub use builder::LimiterBuilder;
+pub use error::LimitError;
+pub use permit::Permit;
+use permits::Permits;
+pub use status::LimiterStatus;
+
+/// Lets so many in at once; the others wait in line, in order of arrival, and the line is bounded.
+///
+/// A cheap handle: clones share one count. It needs no runtime; only a wait that has a deadline does.
+///
+/// Admission control is one line in front of the work:
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::{LimitError, Limiter};
+///
+/// /// Renders an invoice: 30 MB of memory each, so four at once are what this machine has room for.
+/// async fn invoice(limiter: &Limiter, tenant: &str, number: u32) -> Result<String, LimitError> {
+///     let _permit = limiter.acquire().key(tenant).timeout(Duration::from_secs(2)).await?;
+///     Ok(format!("invoice {number} of {tenant}"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LimitError> {
+/// let limiter = Limiter::new(4);
+/// assert_eq!(invoice(&limiter, "acme", 7).await?, "invoice 7 of acme");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Fairness
+/// First come, first served, and nobody overtakes: neither a newcomer, nor a small request a large one that stands before it.
+/// Where requests are given a [`key`](Acquire::key), the keys take turns, and each key's own requests come in order: a tenant with
+/// a thousand in line delays another by one request, not by a thousand.
+///
+/// # A grant that nobody fetches
+/// Permits are handed straight to the first in line. When its future is not polled (it lost a `select!` that still holds it, or
+/// sits in a stream that is paused) they go to the next after [`reclaim_after`](LimiterBuilder::reclaim_after), and the unpolled
+/// one keeps its place. It takes a clock to see that: a wait that begins on a tokio runtime starts one small task for the
+/// limiter, which sleeps but for a tick every 10 ms while a grant is on its way. Where no wait ever began on a runtime, permits
+/// stay granted until their future is polled or dropped.
+///
+/// # Limits
+/// It bounds how many are in at once, not how many come in a second. A turn is one request, whatever its weight.
+#[derive(Clone)]
+pub struct Limiter {
+    inner: Arc<Inner>,
+}
+
+/// What the handles, futures and permits of one limiter share. The keeper holds it weakly.
+struct Inner {
+    permits: Permits,
+    name: Arc<str>,
+    timeout: Option<Duration>,
+    reclaim_after: Option<Duration>,
+    hasher: RandomState,
+}
+
+impl Limiter {
+    /// Lets `limit` in at once, with the defaults of [`builder`](Self::builder).
+    ///
+    /// A limit of 0 lets nobody in: every acquire fails at once with [`LimitError::is_too_large`].
+    pub fn new(limit: u32) -> Self {
+        LimiterBuilder::new(limit).finish()
+    }
+
+    /// Begins a limiter that lets `limit` in at once.
+    pub fn builder(limit: u32) -> LimiterBuilder {
+        LimiterBuilder::new(limit)
+    }
+
+    /// Waits in line for one permit.
+    ///
+    /// The future can be told more before it is awaited: `limiter.acquire().key(tenant).timeout(limit).await`.
+    ///
+    /// # Errors
+    /// [`LimitError::is_overloaded`] when the line is full; [`LimitError::is_closed`]; [`LimitError::is_timeout`] at the deadline,
+    /// where one was set, here or for the [whole limiter](LimiterBuilder::acquire_timeout): without one the wait is as long as
+    /// the line; [`LimitError::is_no_runtime`] when it has a deadline, has to wait, and does not run on tokio.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up its place in line; permits that were handed to it go to the next.
+    ///
+    /// # Panics
+    /// When it has a deadline and waits on a tokio runtime that was built without a timer.
+    #[inline]
+    pub fn acquire(&self) -> Acquire {
+        self.acquire_many(1)
+    }
+
+    /// Waits in line for `count` permits at once, as one [`Permit`].
+    ///
+    /// It takes none before it can take all, and nobody behind it is served before it is: it is not overtaken for ever. Zero are
+    /// granted when their turn comes.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit.
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_many(&self, count: u32) -> Acquire {
+        Acquire::new(Arc::clone(&self.inner), count)
+    }
+
+    /// Takes a permit, if one is free and nobody waits for it.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<Permit> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `count` permits at once, if so many are free and nobody waits for them.
+    #[inline]
+    pub fn try_acquire_many(&self, count: u32) -> Option<Permit> {
+        let inner = &self.inner;
+        (inner.permits.take(count) || inner.permits.take_locked(count))
+            .then(|| Permit::new(Arc::clone(inner), count))
+    }
+
+    /// Sets another limit, while permits are out. Nobody loses one: what is out beyond a smaller limit is a debt, which the next
+    /// returns repay. Who waits for more than the new limit is told so ([`LimitError::is_too_large`]).
+    pub fn resize(&self, limit: u32) {
+        self.inner.permits.resize(limit);
+    }
+
+    /// Lets nobody in from now on, and tells all who wait. Permits that are out stay good.
+    pub fn close(&self) {
+        self.inner.permits.close();
+    }
+
+    /// Was it closed?
+    pub fn is_closed(&self) -> bool {
+        self.inner.permits.status().is_closed
+    }
+
+    /// All counts, as they are at this moment.
+    pub fn status(&self) -> LimiterStatus {
+        self.inner.permits.status()
+    }
+
+    /// The name that it was given, for messages.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+}
+
+impl Inner {
+    fn hash(&self, key: impl std::hash::Hash) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Makes sure that somebody takes back what nobody fetches, if there is a runtime for it.
+    #[cold]
+    fn start_keeper(self: &Arc<Self>) {
+        let Some(after) = self.reclaim_after else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current()
+            && self.permits.claim_keeper()
+        {
+            drop(runtime.spawn(keeper::keep(self, after)));
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody else will: its keeper waits to be called.
+        self.permits.dismiss_keeper();
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! Permits, for as long as somebody has them.
+
+use std::{fmt, mem, sync::Arc};
+
+use super::Inner;
+
+/// One or more permits of a [`Limiter`](super::Limiter), given back when dropped, on any thread.
+///
+/// It borrows nothing, so it can go with the work that it admits, and outlive every handle of the limiter.
+///
+/// ```
+/// # use pool_core::{LimitError, Limiter};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LimitError> {
+/// let limiter = Limiter::new(8);
+/// let mut batch = limiter.acquire_many(3).await?; // three rows at once, each done on its own
+/// let row = batch.split(1).expect("three are more than one");
+/// drop(row);
+/// assert_eq!((batch.count(), limiter.status().available), (2, 6));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a permit is given back when it is dropped"]
+pub struct Permit {
+    inner: Arc<Inner>,
+    count: u32,
+}
+
+impl Permit {
+    #[inline]
+    pub(super) const fn new(inner: Arc<Inner>, count: u32) -> Self {
+        Self { inner, count }
+    }
+
+    /// How many permits this is.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes `count` of them out, as a permit of its own; `None`, and nothing changes, when there are not so many.
+    pub fn split(&mut self, count: u32) -> Option<Self> {
+        self.count = self.count.checked_sub(count)?;
+        Some(Self::new(Arc::clone(&self.inner), count))
+    }
+
+    /// Adds those of `other`.
+    ///
+    /// # Errors
+    /// They are another limiter's: here they are again.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
+        if !Arc::ptr_eq(&self.inner, &other.inner) {
+            return Err(other);
+        }
+        // All that are out of one limiter fit into its count.
+        self.count += mem::take(&mut other.count);
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        self.inner.permits.put(self.count);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("limiter", &self.inner.name)
+            .field("count", &self.count)
+            .finish()
+    }
+}

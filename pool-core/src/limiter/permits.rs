@@ -1,0 +1,462 @@
+//! The count and its line: the part that is model-checked. No runtime, no clock, no user code under the lock.
+//!
+//! One word holds the free permits and the bit `LINE`. While `LINE` is clear, permits are taken and put back by one
+//! compare-and-swap each. Whoever needs more than that locks the mutex and sets `LINE`; from then until `LINE` is cleared only
+//! the holder of the mutex changes the word. `LINE` stays set as long as anybody waits, a debt is open, or the limiter is closed.
+//!
+//! No wake-up is lost: a return that found `LINE` clear added to the word before the waiter set `LINE`, so the waiter, which
+//! reads the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter.
+
+use std::{
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use super::{
+    LimiterStatus,
+    lines::{Lines, Ticket},
+};
+use crate::{
+    engine::mutation::{self, Mutation},
+    moment::Moment,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The permits of one limiter, and those who wait for them.
+#[derive(Debug)]
+pub(super) struct Permits {
+    /// Free permits, above the bit `LINE`.
+    word: AtomicU64,
+    /// The only lock. While it is held nothing else is locked, and no waker runs.
+    state: Mutex<State>,
+    max_waiters: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: u32,
+    /// Permits that are out beyond the limit, since it was made smaller.
+    debt: u32,
+    closed: bool,
+    lines: Lines,
+    /// Time as the keeper counts it, in ticks that it slept through: never ahead of the clock.
+    now: Moment,
+    keeper: Keeper,
+    waited: u64,
+    timeouts: u64,
+    overloaded: u64,
+    cancelled: u64,
+    reclaimed: u64,
+}
+
+#[derive(Debug)]
+enum Keeper {
+    Absent,
+    Ticking,
+    /// Waits for a grant to be made.
+    Parked(Waker),
+    /// There shall be none.
+    Never,
+}
+
+/// Why an acquire ends without permits, other than by its own deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Closed,
+    Overloaded,
+    TooLarge,
+}
+
+/// What came of asking for permits.
+#[derive(Debug)]
+pub(super) enum Take {
+    Ready,
+    Refused(Refusal),
+    /// In line. `keeperless`: nobody keeps the time.
+    Queued {
+        ticket: Ticket,
+        keeperless: bool,
+    },
+}
+
+/// The lowest bit of the word: all goes through the mutex.
+const LINE: u64 = 1;
+/// One permit.
+const ONE: u64 = 2;
+
+impl Permits {
+    pub(super) fn new(limit: u32, max_waiters: usize) -> Self {
+        let state = State {
+            limit,
+            debt: 0,
+            closed: false,
+            lines: Lines::new(),
+            now: Moment::from_nanos(0),
+            keeper: Keeper::Absent,
+            waited: 0,
+            timeouts: 0,
+            overloaded: 0,
+            cancelled: 0,
+            reclaimed: 0,
+        };
+        Self {
+            word: AtomicU64::new(u64::from(limit) * ONE),
+            state: Mutex::new(state),
+            max_waiters,
+        }
+    }
+
+    /// Takes `count`, if they are free and nothing is under way.
+    #[inline]
+    pub(super) fn take(&self, count: u32) -> bool {
+        let asked = u64::from(count) * ONE;
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word >= asked && (word & LINE == 0 || mutation::on(Mutation::PermitBarges)) {
+            // Ordering: Acquire pairs with the Release of `put`: what was done with a permit is done before it is had again.
+            match self.word.compare_exchange_weak(
+                word,
+                word - asked,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(changed) => word = changed,
+            }
+        }
+        false
+    }
+
+    /// Takes `count`, if they are free and nobody waits.
+    #[cold]
+    pub(super) fn take_locked(&self, count: u32) -> bool {
+        let mut locked = self.lock();
+        locked.take(count)
+    }
+
+    /// Takes `count`, or joins the line of `key`.
+    ///
+    /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    #[cold]
+    pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: &Waker) -> Take {
+        let mut locked = self.lock();
+        if locked.state.closed {
+            return Take::Refused(Refusal::Closed);
+        }
+        if locked.take(count) {
+            return Take::Ready;
+        }
+        let state = &mut *locked.state;
+        if count > state.limit {
+            return Take::Refused(Refusal::TooLarge);
+        }
+        if state.lines.len() >= self.max_waiters {
+            state.overloaded += 1;
+            return Take::Refused(Refusal::Overloaded);
+        }
+        Take::Queued {
+            ticket: state.lines.push(key, count, waker.clone(), state.now),
+            keeperless: matches!(state.keeper, Keeper::Absent),
+        }
+    }
+
+    /// Has a waiter its answer? After `Ready` its ticket is spent.
+    pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        let mut answer = locked.state.lines.poll(ticket, waker);
+        if answer.is_pending() && locked.serve(&mut wakers) {
+            // It may have been parked, with permits free.
+            answer = locked.state.lines.poll(ticket, waker);
+        }
+        if let Poll::Ready(Ok(_)) = answer {
+            locked.state.waited += 1;
+        }
+        drop(locked);
+        wakers.wake();
+        answer.map_ok(drop)
+    }
+
+    /// A waiter gives up at its deadline: what it was told or handed meanwhile, if anything.
+    pub(super) fn time_out(&self, ticket: Ticket) -> Option<Result<(), Refusal>> {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        let answer = locked.state.lines.cancel(ticket);
+        match answer {
+            Some(Ok(_)) => locked.state.waited += 1,
+            Some(Err(_)) => {}
+            None => {
+                locked.state.timeouts += 1;
+                locked.serve(&mut wakers);
+            }
+        }
+        drop(locked);
+        wakers.wake();
+        answer.map(|answer| answer.map(drop))
+    }
+
+    /// A waiter goes away. What was handed to it goes to the next; and if it asked for much, those behind it may now have what is
+    /// free.
+    pub(super) fn cancel(&self, ticket: Ticket) {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        locked.state.cancelled += 1;
+        match locked.state.lines.cancel(ticket) {
+            Some(Ok(_)) if mutation::on(Mutation::PermitCancelKeepsGrant) => {}
+            Some(Ok(count)) => locked.put(count),
+            Some(Err(_)) | None => {}
+        }
+        if !mutation::on(Mutation::PermitCancelServesNobody) {
+            locked.serve(&mut wakers);
+        }
+        drop(locked);
+        wakers.wake();
+    }
+
+    /// Gives `count` back.
+    #[inline]
+    pub(super) fn put(&self, count: u32) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & LINE == 0 || mutation::on(Mutation::PermitReturnIgnoresLine) {
+            let returned = word + u64::from(count) * ONE;
+            // Ordering: Release pairs with the Acquire of whoever takes them next, in `take` or in `lock`.
+            match self.word.compare_exchange_weak(
+                word,
+                returned,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(changed) => word = changed,
+            }
+        }
+        self.put_locked(count);
+    }
+
+    #[cold]
+    fn put_locked(&self, count: u32) {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        locked.put(count);
+        locked.serve(&mut wakers);
+        drop(locked);
+        wakers.wake();
+    }
+
+    /// Sets another limit.
+    pub(super) fn resize(&self, limit: u32) {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        let state = &mut *locked.state;
+        let there_are = state.limit + state.debt;
+        state.limit = limit;
+        state.debt = 0;
+        if limit >= there_are {
+            locked.free += limit - there_are;
+        } else {
+            let surplus = there_are - limit;
+            let unused = surplus.min(locked.free);
+            locked.free -= unused;
+            if !mutation::on(Mutation::PermitShrinkForgetsDebt) {
+                locked.state.debt = surplus - unused;
+            }
+        }
+        locked.serve(&mut wakers);
+        drop(locked);
+        wakers.wake();
+    }
+
+    /// Lets nobody in from now on.
+    pub(super) fn close(&self) {
+        let mut locked = self.lock();
+        locked.state.closed = true;
+        let wakers = if mutation::on(Mutation::PermitCloseWakesOne) {
+            let first = locked.state.lines.refuse_first(Refusal::Closed);
+            first.into_iter().collect()
+        } else {
+            locked.state.lines.refuse_all(Refusal::Closed)
+        };
+        drop(locked);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn status(&self) -> LimiterStatus {
+        let locked = self.lock();
+        let state = &*locked.state;
+        LimiterStatus {
+            limit: state.limit,
+            available: locked.free,
+            in_use: (state.limit + state.debt).saturating_sub(locked.free),
+            waiting: state.lines.len(),
+            is_closed: state.closed,
+            waited: state.waited,
+            timeouts: state.timeouts,
+            overloaded: state.overloaded,
+            cancelled: state.cancelled,
+            reclaimed: state.reclaimed,
+        }
+    }
+
+    /// May the caller start a keeper?
+    pub(super) fn claim_keeper(&self) -> bool {
+        let mut state = self.state.lock();
+        let absent = matches!(state.keeper, Keeper::Absent);
+        if absent {
+            state.keeper = Keeper::Ticking;
+        }
+        absent
+    }
+
+    /// The keeper slept for `passed`: takes back what nobody fetched for `after`. Shall it come again after another sleep? If not,
+    /// it is woken when there is a reason to.
+    pub(super) fn tick(&self, passed: Duration, after: Duration, keeper: &Waker) -> bool {
+        let mut wakers = Wakers::default();
+        let mut locked = self.lock();
+        let state = &mut *locked.state;
+        state.now = state.now + passed;
+        let (grants, permits) = state.lines.reclaim(state.now, after);
+        state.reclaimed += grants;
+        if permits > 0 && !mutation::on(Mutation::PermitReclaimKeepsGrant) {
+            locked.put(permits);
+        }
+        if grants > 0 {
+            locked.serve(&mut wakers);
+        }
+        let again = locked.state.lines.granted() > 0;
+        locked.state.keeper = if again {
+            Keeper::Ticking
+        } else {
+            Keeper::Parked(keeper.clone())
+        };
+        drop(locked);
+        wakers.wake();
+        again
+    }
+
+    /// The keeper is gone, with its runtime. The next who waits may start another, if it shall be tried `again`.
+    pub(super) fn keeper_left(&self, again: bool) {
+        let left = if again {
+            Keeper::Absent
+        } else {
+            Keeper::Never
+        };
+        let mut state = self.state.lock();
+        let old = std::mem::replace(&mut state.keeper, left);
+        drop(state);
+        drop(old);
+    }
+
+    /// Sends the keeper away.
+    pub(super) fn dismiss_keeper(&self) {
+        let mut state = self.state.lock();
+        let old = std::mem::replace(&mut state.keeper, Keeper::Never);
+        drop(state);
+        if let Keeper::Parked(keeper) = old {
+            keeper.wake();
+        }
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock();
+        // Ordering: if `LINE` is set, nobody without the mutex changes the word, and the mutex has published it.
+        let mut word = self.word.load(Ordering::Relaxed);
+        if word & LINE == 0 {
+            // Ordering: Acquire pairs with the Release of `put`; a plain read-modify-write, so that it sees the latest word.
+            let latest = self.word.fetch_or(LINE, Ordering::Acquire);
+            if !mutation::on(Mutation::PermitWaiterLooksTooEarly) {
+                word = latest;
+            }
+        }
+        Locked {
+            permits: self,
+            state,
+            free: u32::try_from(word / ONE).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// The mutex, held, with the free permits taken out of the word. They go back into it at the end.
+struct Locked<'a> {
+    permits: &'a Permits,
+    state: MutexGuard<'a, State>,
+    free: u32,
+}
+
+impl Locked<'_> {
+    /// Takes `count`, if they are free and nobody waits for them.
+    fn take(&mut self, count: u32) -> bool {
+        let state = &*self.state;
+        let may = !state.closed && state.lines.is_empty() && count <= self.free;
+        if may {
+            self.free -= count;
+        }
+        may
+    }
+
+    /// Puts `count` back: what is owed first.
+    fn put(&mut self, count: u32) {
+        let repaid = count.min(self.state.debt);
+        self.state.debt -= repaid;
+        self.free += count - repaid;
+    }
+
+    /// Serves those whose turn it is with what is free. Was anybody served?
+    fn serve(&mut self, wakers: &mut Wakers) -> bool {
+        let mut served = false;
+        let state = &mut *self.state;
+        while let Some(asked) = state.lines.first() {
+            if asked > state.limit {
+                wakers.push(state.lines.refuse_first(Refusal::TooLarge));
+            } else if asked <= self.free {
+                self.free -= asked;
+                wakers.push(state.lines.grant_first(state.now));
+            } else {
+                break;
+            }
+            served = true;
+        }
+        if served && let Keeper::Parked(_) = state.keeper {
+            if let Keeper::Parked(keeper) =
+                std::mem::replace(&mut state.keeper, Keeper::Ticking)
+            {
+                wakers.push(Some(keeper));
+            }
+        }
+        served
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let state = &*self.state;
+        let settled = !state.closed && state.debt == 0 && state.lines.is_empty();
+        let word = u64::from(self.free) * ONE + if settled { 0 } else { LINE };
+        // Ordering: Release pairs with the Acquire of `take`. No read-modify-write: `LINE` is set and the mutex is held.
+        self.permits.word.store(word, Ordering::Release);
+    }
+}
+
+/// Who to wake after unlocking. It is nearly always one.
+#[derive(Debug, Default)]
+struct Wakers {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Wakers {
+    fn push(&mut self, waker: Option<Waker>) {
+        match self.first {
+            None => self.first = waker,
+            Some(_) => self.more.extend(waker),
+        }
+    }
+
+    fn wake(self) {
+        if let Some(first) = self.first {
+            first.wake();
+        }
+        self.more.into_iter().for_each(Waker::wake);
+    }
+}

@@ -8,6 +8,7 @@ mod block_on;
 mod blocking;
 mod chunked;
 mod config;
+pub mod coop;
 mod cpu;
 mod crew;
 mod ctx;
@@ -18,7 +19,11 @@ mod hooks;
 mod idle;
 mod job;
 mod job_builder;
+#[cfg(feature = "json")]
+pub mod json;
 mod keeper;
+#[cfg(feature = "lag")]
+pub mod lag;
 mod mutation;
 mod nice;
 mod patience;

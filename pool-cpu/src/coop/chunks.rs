@@ -1,0 +1,136 @@
+//! Items in chunks, with turns for the executor between them.
+
+use std::time::Duration;
+
+use super::{BUDGET, Budget};
+use crate::ConfigError;
+
+/// Hands out `items` in chunks of `n`, and gives the executor its turn between two chunks whenever
+/// the [`BUDGET`] is spent.
+///
+/// `n` is how many items go by between two looks at the clock: as many as surely take less than the
+/// budget, so that the clock is not looked at for each.
+///
+/// # Errors
+/// `n` is 0.
+///
+/// ```
+/// use pool_cpu::coop;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::ConfigError> {
+/// let rows: Vec<u64> = (0..100_000).collect();
+/// let mut sum = 0;
+/// let mut chunks = coop::chunks(&rows, 256)?;
+/// while let Some(chunk) = chunks.next().await {
+///     for row in chunk {
+///         sum += row;
+///     }
+/// }
+/// assert_eq!(sum, 4_999_950_000);
+/// # Ok(())
+/// # }
+/// ```
+pub fn chunks<I: IntoIterator>(items: I, n: usize) -> Result<Chunks<I::IntoIter>, ConfigError> {
+    if n == 0 {
+        return Err(ConfigError::new(
+            "n",
+            "0",
+            "at least 1: the items of one chunk",
+        ));
+    }
+    Ok(Chunks {
+        items: items.into_iter(),
+        n,
+        budget: Budget::new(BUDGET),
+    })
+}
+
+/// Items that are handed out in chunks. From [`chunks`].
+#[derive(Debug)]
+pub struct Chunks<I> {
+    items: I,
+    n: usize,
+    budget: Budget,
+}
+
+/// Up to `n` items. What is not taken comes with the next chunk.
+#[derive(Debug)]
+pub struct Chunk<'a, I: Iterator> {
+    first: Option<I::Item>,
+    items: &'a mut I,
+    left: usize,
+}
+
+impl<I: Iterator> Chunks<I> {
+    /// How long to hold the thread at most, give or take a chunk. Default: [`BUDGET`].
+    #[must_use]
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = Budget::new(budget);
+        self
+    }
+
+    /// The next items, at least one; `None` when there are no more. Gives the executor its turn
+    /// before, if it is due.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: items are taken after the turn.
+    pub async fn next(&mut self) -> Option<Chunk<'_, I>> {
+        self.budget.turn().await;
+        let first = Some(self.items.next()?);
+        Some(Chunk {
+            first,
+            items: &mut self.items,
+            left: self.n - 1,
+        })
+    }
+}
+
+impl<I: Iterator> Iterator for Chunk<'_, I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        self.left = self.left.checked_sub(1)?;
+        self.items.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_item_comes_once_and_in_order() {
+        let mut chunks = chunks(0..10, 4).unwrap();
+        let mut seen = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            seen.push(chunk.collect::<Vec<_>>());
+        }
+        assert_eq!(seen, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+    }
+
+    #[tokio::test]
+    async fn items_that_a_chunk_did_not_hand_out_come_with_the_next() {
+        let mut chunks = chunks(0..4, 4).unwrap();
+        assert_eq!(chunks.next().await.unwrap().next(), Some(0));
+        assert_eq!(chunks.next().await.unwrap().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn no_items_at_a_time_is_an_error() {
+        assert_eq!(chunks([1], 0).unwrap_err().setting(), "n");
+    }
+
+    #[tokio::test]
+    async fn another_task_gets_its_turn_once_the_budget_is_spent() {
+        let other = tokio::spawn(async {});
+        let mut chunks = chunks(0..3, 1).unwrap().budget(Duration::ZERO);
+        assert!(chunks.next().await.is_some());
+        assert!(other.is_finished());
+    }
+}

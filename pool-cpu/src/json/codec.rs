@@ -1,0 +1,157 @@
+//! One document at a time.
+
+use std::io;
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{JsonError, error::Kind};
+use crate::Workers;
+
+/// A document of up to this many bytes is encoded and decoded in place: some tens of microseconds.
+pub const INLINE: usize = 16 * 1024;
+
+/// Encodes `value`: in place if that gives at most [`INLINE`] bytes, else on the pool.
+///
+/// How long it will be is not known before, so it is begun in place and given up at [`INLINE`].
+///
+/// # Errors
+/// [`JsonError::is_json`] if `value` cannot be encoded; [`JsonError::job_error`] if the pool does
+/// not run the job.
+///
+/// # Cancel safety
+/// As [`Workers::run`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+/// let report: Vec<u32> = (0..100_000).collect();
+/// let body = pool_cpu::json::encode(&cpu, report).await?;
+/// assert!(body.starts_with(b"[0,1,2,"));
+/// # Ok(())
+/// # }
+/// ```
+pub async fn encode<T>(pool: &Workers, value: T) -> Result<Bytes, JsonError>
+where
+    T: Serialize + Send + 'static,
+{
+    let mut start = Start(Vec::new());
+    match serde_json::to_writer(&mut start, &value) {
+        Ok(()) => return Ok(start.0.into()),
+        // `Start` fails in one way only: it is full.
+        Err(error) if error.is_io() => drop(start),
+        Err(error) => return Err(Kind::Json(error).into()),
+    }
+    let encode = move || serde_json::to_vec(&value);
+    let body = pool
+        .job("json encode")
+        .run(encode)
+        .await
+        .map_err(Kind::Job)?;
+    Ok(body.map_err(Kind::Json)?.into())
+}
+
+/// Decodes `text`: in place if it is at most [`INLINE`] bytes long, else on the pool.
+///
+/// # Errors
+/// [`JsonError::is_json`] if `text` is not a `T`; [`JsonError::job_error`] if the pool does not run
+/// the job.
+///
+/// # Cancel safety
+/// As [`Workers::run`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+/// let numbers: Vec<u32> = pool_cpu::json::decode(&cpu, "[1,2,3]").await?;
+/// assert_eq!(numbers, [1, 2, 3]);
+/// # Ok(())
+/// # }
+/// ```
+pub async fn decode<T>(pool: &Workers, text: impl Into<Bytes>) -> Result<T, JsonError>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    let text = text.into();
+    let value = if text.len() <= INLINE {
+        serde_json::from_slice(&text)
+    } else {
+        let decode = move || serde_json::from_slice(&text);
+        pool.job("json decode")
+            .run(decode)
+            .await
+            .map_err(Kind::Job)?
+    };
+    value.map_err(|error| Kind::Json(error).into())
+}
+
+/// The first [`INLINE`] bytes of a document. More is an error.
+struct Start(Vec<u8>);
+
+impl io::Write for Start {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > INLINE {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde::Serializer;
+
+    use super::*;
+    use crate::CpuPool;
+
+    fn pool() -> CpuPool {
+        CpuPool::builder().threads(1).build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn small_documents_stay_and_large_ones_go() {
+        let cpu = pool();
+        let small: Vec<u8> = vec![7; 100];
+        let text = encode(&cpu, small.clone()).await.unwrap();
+        assert_eq!(decode::<Vec<u8>>(&cpu, text).await.unwrap(), small);
+        assert_eq!(cpu.stats().completed, 0);
+        let large: Vec<u64> = (0..20_000).collect();
+        let text = encode(&cpu, large.clone()).await.unwrap();
+        assert_eq!(text, serde_json::to_vec(&large).unwrap());
+        assert_eq!(decode::<Vec<u64>>(&cpu, text).await.unwrap(), large);
+        assert_eq!(cpu.stats().completed, 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_json_is_an_error_of_json() {
+        let cpu = pool();
+        assert!(decode::<u8>(&cpu, "[1").await.unwrap_err().is_json());
+        let long = format!("\"{}", "x".repeat(2 * INLINE));
+        assert!(decode::<String>(&cpu, long).await.unwrap_err().is_json());
+        struct Stubborn;
+        impl Serialize for Stubborn {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        assert!(encode(&cpu, Stubborn).await.unwrap_err().is_json());
+    }
+
+    #[tokio::test]
+    async fn a_closed_pool_is_an_error_of_the_job() {
+        let cpu = pool();
+        cpu.shutdown(crate::Shutdown::Drain, std::time::Duration::from_secs(5))
+            .await;
+        let error = encode(&cpu, "x".repeat(2 * INLINE)).await.unwrap_err();
+        assert!(error.job_error().unwrap().is_closed());
+    }
+}

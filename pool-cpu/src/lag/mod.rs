@@ -1,0 +1,17 @@
+//! Who blocks the executor, and how much it hurts.
+//!
+//! A task that computes, or calls something that waits, holds its worker thread: every other task
+//! of that worker waits, and so do timers and sockets when it is the one that polls them.
+//!
+//! - [`Watchdog`] says which worker is held right now, and for how long. It is a thread of its own:
+//!   a task that samples would run on another worker and see nothing.
+//! - [`LagMonitor`] says how late timers are, which is what callers feel: percentiles, corrected
+//!   for the samples that a stall itself prevents. It is what Node calls `monitorEventLoopDelay`.
+//!
+//! Both need no `tokio_unstable`, and cost less than half a percent of a core.
+
+mod monitor;
+mod watchdog;
+
+pub use monitor::{Lag, LagMonitor};
+pub use watchdog::{Stall, Stalls, Watchdog, WatchdogBuilder};

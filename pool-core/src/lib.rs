@@ -31,11 +31,13 @@
 
 mod config;
 mod engine;
+mod limiter;
 mod moment;
 pub mod observe;
 mod pool;
 mod sync;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
+pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
 pub use observe::Status;
 pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};

@@ -22,6 +22,8 @@ use shuttle::sync as imp;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 use std::sync as imp;
 
+pub(crate) use imp::atomic;
+
 use std::sync::PoisonError;
 
 /// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.

@@ -36,6 +36,22 @@ pub(crate) enum Mutation {
     ResizeForgetsLeased,
     /// What the keeper had checked is laid down, though others wait.
     CheckServesNobody,
+    /// A return adds to the count although somebody waits.
+    PermitReturnIgnoresLine,
+    /// A newcomer takes free permits although others wait.
+    PermitBarges,
+    /// A waiter looks at the free permits before it closes the way past the line.
+    PermitWaiterLooksTooEarly,
+    /// A waiter that goes away keeps the permits that were handed to it.
+    PermitCancelKeepsGrant,
+    /// When a waiter goes away, those behind it are not looked at.
+    PermitCancelServesNobody,
+    /// Shrinking forgets the permits that are out.
+    PermitShrinkForgetsDebt,
+    /// Closing a limiter wakes one waiter, not all.
+    PermitCloseWakesOne,
+    /// Permits that were taken back go to nobody.
+    PermitReclaimKeepsGrant,
 }
 
 #[cfg(all(test, pool_loom))]

@@ -138,7 +138,10 @@ impl Acquire {
     }
 
     fn watch_deadline(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
-        let deadline = self.waiting.as_mut().and_then(|waiting| waiting.deadline.as_mut());
+        let deadline = self
+            .waiting
+            .as_mut()
+            .and_then(|waiting| waiting.deadline.as_mut());
         let Some((left, sleep)) = deadline else {
             return Poll::Pending;
         };

@@ -13,10 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Inner;
 
 /// Keeps the time for a limiter until that is gone. Holds it weakly: a limiter does not live for its keeper.
-pub(super) fn keep(
-    inner: &Arc<Inner>,
-    after: Duration,
-) -> impl Future<Output = ()> + Send + use<> {
+pub(super) fn keep(inner: &Arc<Inner>, after: Duration) -> impl Future<Output = ()> + Send + use<> {
     // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
     let mut keeper = Keeper {
         inner: Arc::downgrade(inner),

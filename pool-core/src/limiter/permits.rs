@@ -8,6 +8,7 @@
 //! reads the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter.
 
 use std::{
+    mem,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -60,6 +61,19 @@ enum Keeper {
     Parked(Waker),
     /// There shall be none.
     Never,
+}
+
+impl Keeper {
+    /// Wakes it, if it waits for that.
+    fn call(&mut self) -> Option<Waker> {
+        match mem::replace(self, Self::Ticking) {
+            Self::Parked(keeper) => Some(keeper),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 /// Why an acquire ends without permits, other than by its own deadline.
@@ -325,25 +339,23 @@ impl Permits {
             locked.serve(&mut wakers);
         }
         let again = locked.state.lines.granted() > 0;
-        locked.state.keeper = if again {
+        let next = if again {
             Keeper::Ticking
         } else {
             Keeper::Parked(keeper.clone())
         };
+        let last = mem::replace(&mut locked.state.keeper, next);
         drop(locked);
+        drop(last);
         wakers.wake();
         again
     }
 
     /// The keeper is gone, with its runtime. The next who waits may start another, if it shall be tried `again`.
     pub(super) fn keeper_left(&self, again: bool) {
-        let left = if again {
-            Keeper::Absent
-        } else {
-            Keeper::Never
-        };
+        let left = if again { Keeper::Absent } else { Keeper::Never };
         let mut state = self.state.lock();
-        let old = std::mem::replace(&mut state.keeper, left);
+        let old = mem::replace(&mut state.keeper, left);
         drop(state);
         drop(old);
     }
@@ -351,7 +363,7 @@ impl Permits {
     /// Sends the keeper away.
     pub(super) fn dismiss_keeper(&self) {
         let mut state = self.state.lock();
-        let old = std::mem::replace(&mut state.keeper, Keeper::Never);
+        let old = mem::replace(&mut state.keeper, Keeper::Never);
         drop(state);
         if let Keeper::Parked(keeper) = old {
             keeper.wake();
@@ -417,12 +429,8 @@ impl Locked<'_> {
             }
             served = true;
         }
-        if served && let Keeper::Parked(_) = state.keeper {
-            if let Keeper::Parked(keeper) =
-                std::mem::replace(&mut state.keeper, Keeper::Ticking)
-            {
-                wakers.push(Some(keeper));
-            }
+        if served {
+            wakers.push(state.keeper.call());
         }
         served
     }

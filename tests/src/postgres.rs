@@ -151,7 +151,7 @@ impl Server {
         if let Some(mut process) = self.process.take() {
             let went = process.stop("INT", PATIENCE);
             assert!(
-                went,
+                went.is_some(),
                 "did not stop within {PATIENCE:?}; it printed:\n{}",
                 self.log()
             );

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,20 +79,30 @@ impl Process {
         }
     }
 
-    /// Asks it to end by `signal` (a name such as `TERM`), and kills it when it has not within `within`.
-    /// Answers whether it went by itself.
-    pub fn stop(&mut self, signal: &str, within: Duration) -> bool {
+    /// Asks it to end by `signal` (a name such as `TERM`); returns how it ended. One that has not ended within
+    /// `within` is killed: `None`.
+    pub fn stop(&mut self, signal: &str, within: Duration) -> Option<ExitStatus> {
         self.thaw();
-        send(signal, &[self.id()]);
-        let deadline = Instant::now() + within;
-        while self.is_running() {
-            if Instant::now() >= deadline {
-                self.kill();
-                return false;
-            }
-            thread::sleep(Duration::from_millis(5));
+        if self.is_running() {
+            send(signal, &[self.id()]);
         }
-        true
+        let status = self.wait(within);
+        if status.is_none() {
+            self.kill();
+        }
+        status
+    }
+
+    /// Waits until it has ended by itself; `None` when it still runs after `within`.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => return Some(status),
+                None if Instant::now() >= deadline => return None,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
     }
 
     /// Kills it and every process below it at once, as a power cut would: nobody says goodbye.
@@ -316,9 +326,23 @@ mod tests {
         command.args(["-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]);
         let mut process = Process::spawn(command, &folder.path().join("log"));
         wait(|| process.log().contains("deaf"));
-        assert!(!process.stop("TERM", Duration::from_millis(100)));
+        assert_eq!(process.stop("TERM", Duration::from_millis(100)), None);
         assert!(!process.is_running());
-        assert!(sleeper(folder.path()).stop("TERM", SOON));
+    }
+
+    #[test]
+    fn a_process_that_is_asked_to_end_says_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = User::current().command("sh");
+        command.args([
+            "-c",
+            "trap 'exit 3' TERM; echo polite; while :; do sleep 0.01; done",
+        ]);
+        let mut process = Process::spawn(command, &folder.path().join("log"));
+        wait(|| process.log().contains("polite"));
+        assert_eq!(process.wait(Duration::ZERO), None);
+        assert_eq!(process.stop("TERM", SOON).unwrap().code(), Some(3));
+        assert_eq!(process.stop("TERM", SOON).unwrap().code(), Some(3));
     }
 
     #[test]

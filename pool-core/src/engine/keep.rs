@@ -10,7 +10,7 @@ use super::{
     kernel::{Kernel, Put, Refusal, Work},
     mutation::{self, Mutation},
     seat::{Holder, SeatState},
-    slot::Slot,
+    slot::{Idle, Slot},
     stats::{Counters, Histograms},
 };
 use crate::{moment::Moment, observe::CloseReason, sync::Arc};
@@ -130,7 +130,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = this.lock();
         state.target = max_size;
         while state.in_use() > max_size
-            && let Some(slot) = state.idle.pop_front()
+            && let Some(Idle { slot, .. }) = state.idle.pop_front()
         {
             state.retire(slot, CloseReason::Shrunk, &mut work);
         }
@@ -143,7 +143,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.generation += 1;
-        while let Some(slot) = state.idle.pop_front() {
+        while let Some(Idle { slot, .. }) = state.idle.pop_front() {
             state.retire(slot, CloseReason::Reset, &mut work);
         }
         state.meet_demand(this, now, &mut work);
@@ -154,7 +154,10 @@ impl<T, E: Clone> Kernel<T, E> {
     /// is closed.
     pub(crate) fn take_idle(&self) -> Vec<Box<Slot<T, E>>> {
         let mut state = self.lock();
-        let slots: Vec<_> = mem::take(&mut state.idle).into();
+        let slots: Vec<_> = mem::take(&mut state.idle)
+            .into_iter()
+            .map(|idle| idle.slot)
+            .collect();
         for slot in &slots {
             state.seats.set(slot.seat.index(), SeatState::Checking);
         }
@@ -175,7 +178,7 @@ impl<T, E: Clone> Kernel<T, E> {
         } else {
             state.queue.refuse_all(|| Refusal::Closed)
         };
-        while let Some(slot) = state.idle.pop_front() {
+        while let Some(Idle { slot, .. }) = state.idle.pop_front() {
             state.retire(slot, CloseReason::PoolClosed, &mut work);
         }
         work.wakers.extend(state.keeper.take());
@@ -252,7 +255,7 @@ impl<T, E: Clone> super::kernel::State<T, E> {
         let keeping = kernel.limits.keeping;
         let mut index = 0;
         while index < self.idle.len() {
-            let slot = &self.idle[index];
+            let slot = &self.idle[index].slot;
             let lapsed = |since: Moment, after: Option<Duration>| {
                 after.is_some_and(|after| now - since >= after)
             };
@@ -267,7 +270,7 @@ impl<T, E: Clone> super::kernel::State<T, E> {
                 continue;
             }
             // Out of the list while it is decided on: what counts as needed is what is needed without it.
-            let Some(mut slot) = self.idle.remove(index) else {
+            let Some(Idle { mut slot, .. }) = self.idle.remove(index) else {
                 return;
             };
             if unused {
@@ -280,7 +283,8 @@ impl<T, E: Clone> super::kernel::State<T, E> {
                 self.seats.set(slot.seat.index(), SeatState::Checking);
                 work.checks.push(slot);
             } else {
-                self.idle.insert(index, slot);
+                self.idle
+                    .insert(index, Idle::new(slot, kernel.limits.check_after));
                 index += 1;
             }
         }
@@ -308,7 +312,7 @@ impl<T, E: Clone> super::kernel::State<T, E> {
             next = next.min(next_try);
         }
         let surplus = self.idle.len() > keeping.min_idle as usize;
-        for slot in &self.idle {
+        for Idle { slot, .. } in &self.idle {
             // What is kept although it expired is looked at every round.
             if slot.expires_at > now {
                 next = next.min(slot.expires_at);

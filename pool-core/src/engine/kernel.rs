@@ -4,6 +4,7 @@
 //! wakers to wake, resources to check or close, seats to open something on.
 
 use std::{
+    collections::VecDeque,
     mem,
     task::{Poll, Waker},
     time::Duration,
@@ -15,8 +16,8 @@ use super::{
     queue::{WaitQueue, WaiterId},
     seat::{Holder, Seat, SeatState, Seats},
     shed::Shed,
-    slot::Slot,
-    stats::{Counters, Histograms, TIMED_EVERY},
+    slot::{Idle, Slot},
+    stats::{Counters, Histograms},
 };
 use crate::{
     engine::keep::Keeping,
@@ -51,12 +52,14 @@ pub(crate) struct Kernel<T, E: Clone> {
 #[derive(Debug)]
 pub(super) struct State<T, E: Clone> {
     /// Last used at the back.
-    pub(super) idle: std::collections::VecDeque<Box<Slot<T, E>>>,
+    pub(super) idle: VecDeque<Idle<T, E>>,
     pub(super) seats: Seats,
     pub(super) queue: WaitQueue<Box<Slot<T, E>>, Refusal<E>>,
     pub(super) target: u32,
     pub(super) generation: u64,
     pub(super) closed: bool,
+    /// The tick at which a wait was timed last.
+    timed_at: Moment,
     /// Opens that were ordered to replace what reached its lifetime, and did not start yet.
     replacements: u32,
     pub(super) gate: Gate<E>,
@@ -84,8 +87,17 @@ pub(crate) enum Refusal<E> {
 #[derive(Debug)]
 pub(crate) enum Take<T, E: Clone> {
     Ready(Box<Slot<T, E>>),
-    Queued(WaiterId, Work<T, E>),
+    Queued(Queued<T, E>),
     Refused(Refusal<E>),
+}
+
+/// A place in line.
+#[derive(Debug)]
+pub(crate) struct Queued<T, E: Clone> {
+    pub(crate) id: WaiterId,
+    /// Is it known exactly when it joined?
+    pub(crate) timed: bool,
+    pub(crate) work: Work<T, E>,
 }
 
 /// What a waiter is told when it is polled.
@@ -143,12 +155,13 @@ impl<T, E: Clone> Default for Work<T, E> {
 impl<T, E: Clone> Kernel<T, E> {
     pub(crate) fn new(limits: Limits) -> Self {
         let state = State {
-            idle: std::collections::VecDeque::new(),
+            idle: VecDeque::new(),
             seats: Seats::new(),
             queue: WaitQueue::new(),
             target: limits.max_size,
             generation: 0,
             closed: false,
+            timed_at: Moment::NEVER,
             replacements: 0,
             gate: Gate::new(limits.backoff),
             shed: limits.shed_target.map(Shed::new),
@@ -176,61 +189,43 @@ impl<T, E: Clone> Kernel<T, E> {
         if !state.queue.is_empty() && !mutation::on(Mutation::NewcomerBarges) {
             return None;
         }
-        let slot = state.pop_ready(now, &self.limits)?;
-        state.lease(&slot, holder);
-        Some(slot)
+        state.lease_ready(now, holder, &self.limits)
     }
 
-    /// Takes an idle one, or joins the line.
+    /// Takes an idle one, or joins the line. `now` may be rough, `exact` is not.
     ///
     /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    #[inline]
     pub(crate) fn take_or_wait(
         this: &Arc<Self>,
         now: Moment,
+        exact: impl FnOnce() -> Moment,
         holder: Holder,
         waker: &Waker,
     ) -> Take<T, E> {
         let mut state = this.lock();
-        if state.closed {
-            return Take::Refused(Refusal::Closed);
-        }
         if state.queue.is_empty()
             && !mutation::on(Mutation::WaiterLooksTooEarly)
-            && let Some(slot) = state.pop_ready(now, &this.limits)
+            && let Some(slot) = state.lease_ready(now, holder, &this.limits)
         {
-            state.lease(&slot, holder);
             return Take::Ready(slot);
         }
-        if let Some(error) = state.gate.verdict(state.seats.alive()) {
-            state.counters.failed_fast += 1;
-            return Take::Refused(Refusal::Connect(error));
-        }
-        if state.queue.len() >= this.limits.max_waiters {
-            state.counters.overloaded += 1;
-            return Take::Refused(Refusal::Overloaded);
-        }
-        let id = state.queue.push((), waker.clone(), now);
-        let mut work = Work::default();
-        if !mutation::on(Mutation::WaiterLooksTooEarly) {
-            state.meet_demand(this, now, &mut work);
-        }
-        state.call_keeper(now + this.limits.keeping.tick, &mut work.wakers);
-        Take::Queued(id, work)
+        state.wait(this, now, exact, waker)
     }
 
-    /// Has a waiter its answer? After that its id is spent.
+    /// Has a waiter its answer? After that its id is spent. `lasted` is how long it has waited, when that is worth recording.
     pub(crate) fn poll(
         this: &Arc<Self>,
         id: &WaiterId,
         waker: &Waker,
         holder: Holder,
-        now: impl Fn() -> Moment,
+        lasted: impl FnOnce() -> Option<Duration>,
     ) -> Polled<T, E> {
         let mut state = this.lock();
         match state.queue.poll(id, waker) {
             Poll::Pending => {
                 let mut work = Work::default();
-                state.meet_demand(this, now(), &mut work);
+                state.meet_demand(this, holder.since, &mut work);
                 Polled::Pending {
                     work,
                     armed: state.queue.is_armed(id),
@@ -238,24 +233,24 @@ impl<T, E: Clone> Kernel<T, E> {
             }
             Poll::Ready(Err(refusal)) => Polled::Refused(refusal),
             Poll::Ready(Ok(slot)) => {
-                state.fetched(&slot, id.ticket(), id.since(), holder, now);
+                state.fetched(&slot, holder, lasted());
                 Polled::Granted(slot)
             }
         }
     }
 
-    /// A waiter gives up at its deadline: the resource if one was handed to it meanwhile, else what it was waiting for.
+    /// A waiter gives up at its deadline, after waiting so long: the resource if one was handed to it meanwhile, else what it
+    /// was waiting for.
     pub(crate) fn time_out(
         &self,
         id: WaiterId,
         holder: Holder,
-        now: impl Fn() -> Moment,
+        lasted: Duration,
     ) -> Result<Box<Slot<T, E>>, (Option<Refusal<E>>, Phase)> {
         let mut state = self.lock();
-        let (ticket, since) = (id.ticket(), id.since());
         match state.queue.cancel(id) {
             Some(Ok(slot)) => {
-                state.fetched(&slot, ticket, since, holder, now);
+                state.fetched(&slot, holder, Some(lasted));
                 Ok(slot)
             }
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
@@ -272,7 +267,9 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = self.lock();
         state.counters.cancelled += 1;
         match state.queue.cancel(id) {
-            Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
+            Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => {
+                state.lay_down(slot, &self.limits)
+            }
             Some(Ok(slot)) => state.settle(slot, now, &self.limits),
             Some(Err(_)) | None => Put::Kept,
         }
@@ -289,7 +286,7 @@ impl<T, E: Clone> Kernel<T, E> {
         slot.used_at = now;
         slot.idle_since = now;
         if mutation::on(Mutation::ReturnLooksTooEarly) && self.lock().queue.is_empty() {
-            return self.lock().lay_down(slot);
+            return self.lock().lay_down(slot, &self.limits);
         }
         let mut state = self.lock();
         state.returned(lasted);
@@ -316,7 +313,7 @@ impl<T, E: Clone> Kernel<T, E> {
             _ => {}
         }
         if mutation::on(Mutation::CheckServesNobody) {
-            return state.lay_down(slot);
+            return state.lay_down(slot, &self.limits);
         }
         state.settle(slot, now, &self.limits)
     }
@@ -339,6 +336,7 @@ impl<T, E: Clone> Kernel<T, E> {
             used_at: now,
             idle_since: now,
             timed_from: None,
+            timed_at: Moment::NEVER,
             uses: 0,
             generation: state.generation,
             tainted: false,
@@ -424,22 +422,36 @@ impl<T, E: Clone> Kernel<T, E> {
 }
 
 impl<T, E: Clone> State<T, E> {
-    /// The next idle one, if it may be handed out as it is.
+    /// Leases the next idle one, if it may be handed out as it is.
     #[inline]
-    pub(super) fn pop_ready(&mut self, now: Moment, limits: &Limits) -> Option<Box<Slot<T, E>>> {
+    fn lease_ready(
+        &mut self,
+        now: Moment,
+        holder: Holder,
+        limits: &Limits,
+    ) -> Option<Box<Slot<T, E>>> {
+        let idle = self.pop_ready(now, limits)?;
+        self.seats.lease(idle.seat, holder);
+        self.counters.gets += 1;
+        Some(idle.slot)
+    }
+
+    /// The next idle one, if it may be handed out as it is. Those are the first to go, so it looks at one.
+    #[inline]
+    fn pop_ready(&mut self, now: Moment, limits: &Limits) -> Option<Idle<T, E>> {
         let next = if limits.fifo {
             self.idle.front()?
         } else {
             self.idle.back()?
         };
-        if now.since(next.used_at) > limits.check_after || now >= next.expires_at {
+        if now >= next.ready_until {
             return None;
         }
         self.pop_idle(limits)
     }
 
     #[inline]
-    fn pop_idle(&mut self, limits: &Limits) -> Option<Box<Slot<T, E>>> {
+    fn pop_idle(&mut self, limits: &Limits) -> Option<Idle<T, E>> {
         if limits.fifo {
             self.idle.pop_front()
         } else {
@@ -447,32 +459,45 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    #[inline]
-    fn lease(&mut self, slot: &Slot<T, E>, holder: Holder) {
-        let index = slot.seat.index();
-        self.seats.set(index, SeatState::Leased);
-        self.seats.hold(index, holder);
-        self.counters.gets += 1;
+    /// Joins the line, unless there is a reason not to.
+    fn wait(
+        &mut self,
+        kernel: &Arc<Kernel<T, E>>,
+        now: Moment,
+        exact: impl FnOnce() -> Moment,
+        waker: &Waker,
+    ) -> Take<T, E> {
+        let limits = &kernel.limits;
+        if self.closed {
+            return Take::Refused(Refusal::Closed);
+        }
+        if let Some(error) = self.gate.verdict(self.seats.alive()) {
+            self.counters.failed_fast += 1;
+            return Take::Refused(Refusal::Connect(error));
+        }
+        if self.queue.len() >= limits.max_waiters {
+            self.counters.overloaded += 1;
+            return Take::Refused(Refusal::Overloaded);
+        }
+        // One wait a tick is timed exactly, and all when the shedder needs to know.
+        let timed = now != self.timed_at || self.shed.is_some();
+        self.timed_at = now;
+        let since = if timed { exact() } else { now };
+        let id = self.queue.push((), waker.clone(), since);
+        let mut work = Work::default();
+        if !mutation::on(Mutation::WaiterLooksTooEarly) {
+            self.meet_demand(kernel, since, &mut work);
+        }
+        self.call_keeper(since + limits.keeping.tick, &mut work.wakers);
+        Take::Queued(Queued { id, timed, work })
     }
 
     /// A waiter fetched what was handed to it.
-    fn fetched(
-        &mut self,
-        slot: &Slot<T, E>,
-        ticket: u64,
-        since: Moment,
-        mut holder: Holder,
-        now: impl Fn() -> Moment,
-    ) {
+    fn fetched(&mut self, slot: &Slot<T, E>, holder: Holder, lasted: Option<Duration>) {
         self.counters.gets += 1;
         self.counters.waited += 1;
-        // One wait in eight is timed, and stands for eight.
-        if ticket.is_multiple_of(WAITS_TIMED_EVERY) {
-            let now = now();
-            holder.since = now;
-            self.histograms
-                .wait
-                .record_weighted(now - since, WAITS_TIMED_EVERY);
+        if let Some(lasted) = lasted {
+            self.histograms.wait.record(lasted);
         }
         self.seats.hold(slot.seat.index(), holder);
     }
@@ -481,7 +506,7 @@ impl<T, E: Clone> State<T, E> {
     fn returned(&mut self, lasted: Option<Duration>) {
         self.counters.returns += 1;
         if let Some(lasted) = lasted {
-            self.histograms.used.record_weighted(lasted, TIMED_EVERY);
+            self.histograms.used.record(lasted);
             if let Some(shed) = &mut self.shed {
                 shed.used(lasted);
             }
@@ -502,10 +527,10 @@ impl<T, E: Clone> State<T, E> {
             return Put::Close(slot, reason);
         }
         if self.queue.is_empty() && wakers.is_empty() {
-            return self.lay_down(slot);
+            return self.lay_down(slot, limits);
         }
         if mutation::on(Mutation::NewcomerBarges) {
-            drop(self.lay_down(slot));
+            drop(self.lay_down(slot, limits));
             return self.queue.first_waker().map_or(Put::Kept, Put::Wake);
         }
         self.hand_on(slot, now, limits, wakers)
@@ -582,7 +607,7 @@ impl<T, E: Clone> State<T, E> {
                 }
             }
             // Nobody is left in line.
-            Err(slot) => drop(self.lay_down(slot)),
+            Err(slot) => drop(self.lay_down(slot, limits)),
         }
         if wakers.is_empty() {
             Put::Kept
@@ -607,9 +632,9 @@ impl<T, E: Clone> State<T, E> {
 
     /// Makes it idle.
     #[inline]
-    pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>) -> Put<T, E> {
+    pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>, limits: &Limits) -> Put<T, E> {
         self.seats.set(slot.seat.index(), SeatState::Idle);
-        self.idle.push_back(slot);
+        self.idle.push_back(Idle::new(slot, limits.check_after));
         Put::Kept
     }
 
@@ -649,21 +674,22 @@ impl<T, E: Clone> State<T, E> {
         now: Moment,
         work: &mut Work<T, E>,
     ) {
-        if self.closed {
+        let limits = &kernel.limits;
+        // The usual case of a busy pool: nothing is idle, and there is no room.
+        if self.closed || (self.idle.is_empty() && !self.has_room()) {
             return;
         }
-        let limits = &kernel.limits;
         while !self.queue.is_empty()
-            && let Some(slot) = self.pop_ready(now, limits)
+            && let Some(idle) = self.pop_ready(now, limits)
         {
-            match self.hand_on(slot, now, limits, Vec::new()) {
+            match self.hand_on(idle.slot, now, limits, Vec::new()) {
                 Put::Wake(waker) => work.wakers.push(waker),
                 Put::Work(mut more) => work.wakers.append(&mut more.wakers),
                 Put::Kept | Put::Close(..) => {}
             }
         }
         while self.queue.waiting() > self.coming()
-            && let Some(mut slot) = self.pop_idle(limits)
+            && let Some(Idle { mut slot, .. }) = self.pop_idle(limits)
         {
             if now >= slot.expires_at
                 && !self.keeps_expired(&mut slot, now, limits, &mut work.wakers)
@@ -749,6 +775,3 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 }
-
-/// One wait in so many is timed with the precise clock.
-const WAITS_TIMED_EVERY: u64 = 8;

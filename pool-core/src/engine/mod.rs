@@ -14,11 +14,10 @@ mod stats;
 
 pub(crate) use gate::Backoff;
 pub(crate) use keep::Keeping;
-pub(crate) use kernel::{Kernel, Limits, Opened, Polled, Put, Refusal, Take, Work};
+pub(crate) use kernel::{Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Work};
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::{Holder, Seat};
 pub(crate) use slot::Slot;
-pub(crate) use stats::TIMED_EVERY;
 
 pub(crate) use crate::sync::Arc;
 

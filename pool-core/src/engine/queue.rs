@@ -37,11 +37,6 @@ impl WaiterId {
     pub(crate) const fn since(&self) -> Moment {
         self.since
     }
-
-    /// Its place in the order of arrival, ever rising.
-    pub(crate) const fn ticket(&self) -> u64 {
-        self.ticket
-    }
 }
 
 /// What a waiter gets: a grant `G`, or a refusal `R`.
@@ -215,34 +210,46 @@ impl<G, R, A> WaitQueue<G, R, A> {
     /// After `Ready` the id is spent: the caller forgets it.
     #[inline]
     pub(crate) fn poll(&mut self, id: &WaiterId, waker: &Waker) -> Poll<Answer<G, R>> {
+        let answer = self.answer(id);
+        if answer.is_pending() {
+            match self.waker(id) {
+                Some(held) => held.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+        answer
+    }
+
+    /// As [`poll`](Self::poll), but who to wake stays as it is.
+    #[inline]
+    pub(crate) fn answer(&mut self, id: &WaiterId) -> Poll<Answer<G, R>> {
         let index = id.index;
         debug_assert_eq!(
             self.cell(index).ticket,
             id.ticket,
             "a waiter id was used after its answer"
         );
-        let answered = match self.cell(index).state {
-            State::Granted(..) | State::Refused(..) => true,
+        match self.cell(index).state {
+            State::Granted(..) | State::Refused(..) => {}
             State::Parked => {
                 if !mutation::on(Mutation::ParkedStaysParked) {
                     self.unpark(index);
                 }
-                false
+                return Poll::Pending;
             }
-            State::Waiting | State::Free => false,
-        };
-        if !answered {
-            match &mut self.cell(index).waker {
-                Some(held) => held.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
-            return Poll::Pending;
+            State::Waiting | State::Free => return Poll::Pending,
         }
         match self.remove(index) {
             State::Granted(grant, _) => Poll::Ready(Ok(grant)),
             State::Refused(why) => Poll::Ready(Err(why)),
             State::Waiting | State::Parked | State::Free => Poll::Pending,
         }
+    }
+
+    /// Who to wake for this waiter, for an owner that clones and drops wakers with nothing locked.
+    #[inline]
+    pub(crate) fn waker(&mut self, id: &WaiterId) -> &mut Option<Waker> {
+        &mut self.cell(id.index).waker
     }
 
     /// Was this waiter told to keep a timer of its own?

@@ -148,6 +148,18 @@ impl Seats {
         row.state = state;
     }
 
+    /// An idle one is leased by `holder`.
+    #[inline]
+    pub(super) fn lease(&mut self, index: u32, holder: Holder) {
+        self.counts[SeatState::Idle as usize] -= 1;
+        self.counts[SeatState::Leased as usize] += 1;
+        let row = &mut self.rows[index as usize];
+        debug_assert_eq!(row.state, SeatState::Idle);
+        row.state = SeatState::Leased;
+        row.holder = Some(holder);
+        row.reported = false;
+    }
+
     #[inline]
     pub(super) fn hold(&mut self, index: u32, holder: Holder) {
         let row = &mut self.rows[index as usize];

@@ -1,5 +1,7 @@
 //! One open resource with what the pool knows of it.
 
+use std::time::Duration;
+
 use super::seat::Seat;
 use crate::moment::Moment;
 
@@ -15,8 +17,10 @@ pub(crate) struct Slot<T, E: Clone> {
     pub(crate) used_at: Moment,
     /// When it was last used by somebody: opened or returned. Keepalive checks do not count.
     pub(crate) idle_since: Moment,
-    /// When the lease that is being timed began (one in [`TIMED_EVERY`](super::stats::TIMED_EVERY) is).
+    /// When this lease began, if it is being timed.
     pub(crate) timed_from: Option<Moment>,
+    /// The tick at which a lease was timed last.
+    pub(crate) timed_at: Moment,
     /// Leases so far.
     pub(crate) uses: u64,
     pub(crate) generation: u64,
@@ -24,4 +28,25 @@ pub(crate) struct Slot<T, E: Clone> {
     /// A replacement was ordered; it goes when that one is there.
     pub(crate) replaced: bool,
     pub(crate) seat: Seat<T, E>,
+}
+
+/// An idle slot, with what decides whether it can be handed out as it is: the slot itself may be in another core's cache.
+#[derive(Debug)]
+pub(super) struct Idle<T, E: Clone> {
+    pub(super) slot: Box<Slot<T, E>>,
+    pub(super) seat: u32,
+    /// From then on it must be checked first, or its lifetime is over.
+    pub(super) ready_until: Moment,
+}
+
+impl<T, E: Clone> Idle<T, E> {
+    #[inline]
+    pub(super) fn new(slot: Box<Slot<T, E>>, check_after: Duration) -> Self {
+        let ready_until = (slot.used_at + check_after).min(slot.expires_at);
+        Self {
+            seat: slot.seat.index(),
+            ready_until,
+            slot,
+        }
+    }
 }

@@ -2,9 +2,6 @@
 
 use crate::observe::{CloseReason, Histogram, Phase};
 
-/// One lease in so many of each resource is timed with the precise clock.
-pub(crate) const TIMED_EVERY: u64 = 16;
-
 /// Counts since the pool was built. They only rise.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {

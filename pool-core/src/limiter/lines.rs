@@ -149,9 +149,9 @@ impl Lines {
 
     /// Has this waiter an answer? After `Ready` its ticket is spent.
     #[inline]
-    pub(super) fn poll(&mut self, ticket: &Ticket, waker: &Waker) -> Poll<Result<u32, Refusal>> {
+    pub(super) fn poll(&mut self, ticket: &Ticket) -> Poll<Result<u32, Refusal>> {
         let row = &mut self.lines[ticket.line as usize];
-        let answer = row.queue.poll(&ticket.id, waker);
+        let answer = row.queue.answer(&ticket.id);
         match answer {
             Poll::Ready(answer) => {
                 self.granted -= usize::from(answer.is_ok());
@@ -168,9 +168,18 @@ impl Lines {
         }
     }
 
-    /// Gives up its place. What was granted and not fetched comes back.
-    pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<u32, Refusal>> {
+    /// Who to wake for this waiter.
+    pub(super) fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
+        self.lines[ticket.line as usize].queue.waker(&ticket.id)
+    }
+
+    /// Gives up its place. What was granted and not fetched comes back; the waker is to be dropped after unlocking.
+    pub(super) fn cancel(
+        &mut self,
+        ticket: Ticket,
+    ) -> (Option<Result<u32, Refusal>>, Option<Waker>) {
         let row = &mut self.lines[ticket.line as usize];
+        let waker = row.queue.waker(&ticket.id).take();
         let answer = row.queue.cancel(ticket.id);
         match answer {
             Some(Ok(_)) => self.granted -= 1,
@@ -183,7 +192,7 @@ impl Lines {
             }
         }
         self.leave(ticket.line);
-        answer
+        (answer, waker)
     }
 
     /// Takes back what nobody fetched for `grace`: how many grants, and how many permits in all.

@@ -154,7 +154,9 @@ impl Permits {
     ///
     /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
     #[cold]
-    pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: &Waker) -> Take {
+    pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: Waker) -> Take {
+        // What is not used of it is dropped after the lock, which is declared later.
+        let mut waker = Some(waker);
         let mut locked = self.lock();
         if locked.state.closed {
             return Take::Refused(Refusal::Closed);
@@ -171,33 +173,50 @@ impl Permits {
             return Take::Refused(Refusal::Overloaded);
         }
         Take::Queued {
-            ticket: state.lines.push(key, count, waker.clone(), state.now),
+            ticket: state.lines.push(key, count, waker.take(), state.now),
             keeperless: matches!(state.keeper, Keeper::Absent),
         }
     }
 
     /// Has a waiter its answer? After `Ready` its ticket is spent.
     pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
-        let mut wakers = Wakers::default();
-        let mut locked = self.lock();
-        let mut answer = locked.state.lines.poll(ticket, waker);
-        if answer.is_pending() && locked.serve(&mut wakers) {
-            // It may have been parked, with permits free.
-            answer = locked.state.lines.poll(ticket, waker);
+        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        let mut new = None;
+        loop {
+            let mut wakers = Wakers::default();
+            let mut locked = self.lock();
+            let mut answer = locked.state.lines.poll(ticket);
+            if answer.is_pending() && locked.serve(&mut wakers) {
+                // It may have been parked, with permits free.
+                answer = locked.state.lines.poll(ticket);
+            }
+            let mut known = true;
+            match answer {
+                Poll::Ready(Ok(_)) => locked.state.waited += 1,
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => {
+                    let held = locked.state.lines.waker(ticket);
+                    known = held.as_ref().is_some_and(|held| held.will_wake(waker));
+                    if !known && new.is_some() {
+                        mem::swap(held, &mut new);
+                        known = true;
+                    }
+                }
+            }
+            drop(locked);
+            wakers.wake();
+            if known {
+                return answer.map_ok(drop);
+            }
+            new = Some(waker.clone());
         }
-        if let Poll::Ready(Ok(_)) = answer {
-            locked.state.waited += 1;
-        }
-        drop(locked);
-        wakers.wake();
-        answer.map_ok(drop)
     }
 
     /// A waiter gives up at its deadline: what it was told or handed meanwhile, if anything.
     pub(super) fn time_out(&self, ticket: Ticket) -> Option<Result<(), Refusal>> {
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
-        let answer = locked.state.lines.cancel(ticket);
+        let (answer, held) = locked.state.lines.cancel(ticket);
         match answer {
             Some(Ok(_)) => locked.state.waited += 1,
             Some(Err(_)) => {}
@@ -207,6 +226,7 @@ impl Permits {
             }
         }
         drop(locked);
+        drop(held);
         wakers.wake();
         answer.map(|answer| answer.map(drop))
     }
@@ -217,7 +237,8 @@ impl Permits {
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
         locked.state.cancelled += 1;
-        match locked.state.lines.cancel(ticket) {
+        let (answer, held) = locked.state.lines.cancel(ticket);
+        match answer {
             Some(Ok(_)) if mutation::on(Mutation::PermitCancelKeepsGrant) => {}
             Some(Ok(count)) => locked.put(count),
             Some(Err(_)) | None => {}
@@ -226,6 +247,7 @@ impl Permits {
             locked.serve(&mut wakers);
         }
         drop(locked);
+        drop(held);
         wakers.wake();
     }
 

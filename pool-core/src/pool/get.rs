@@ -12,16 +12,16 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep},
 };
 
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
-    shared::{Slot, TICK},
+    shared::{Queue, Slot, TICK},
 };
 use crate::{
-    engine::{Holder, Kernel, Polled, Take, WaiterId},
+    engine::{Holder, Kernel, Polled, Queued, Take, WaiterId},
     moment::Moment,
     observe::CloseReason,
 };
@@ -54,6 +54,8 @@ enum State {
 
 struct Waiting {
     id: WaiterId,
+    /// Is it known exactly when it began?
+    timed: bool,
     deadline: Moment,
     /// Made when the wait is no longer a short one.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -97,62 +99,104 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
-    /// Joins the line.
-    #[cold]
-    fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+    /// Takes an idle one, or joins the line: while the keeper runs, one lock for both.
+    #[inline]
+    fn start(
+        &mut self,
+        now: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
         let shared = self.pool.shared();
-        let Ok(runtime) = Handle::try_current() else {
-            let kind = if shared.kernel.is_closed() {
-                Kind::Closed
-            } else {
-                Kind::NoRuntime
+        let holder = self.holder(now);
+        if !shared.keeper_runs() {
+            if let Some(slot) = shared.kernel.take(now, holder) {
+                return Poll::Ready(Ok(slot));
+            }
+            let Ok(runtime) = Handle::try_current() else {
+                let kind = if shared.kernel.is_closed() {
+                    Kind::Closed
+                } else {
+                    Kind::NoRuntime
+                };
+                return Poll::Ready(Err(shared.error(kind, Duration::ZERO, None)));
             };
-            return Poll::Ready(Err(shared.error(kind, Duration::ZERO, None)));
-        };
-        shared.ensure_keeper(&runtime);
-        let now = shared.clock.now();
-        match Kernel::take_or_wait(&shared.kernel, now, self.holder(now), context.waker()) {
+            shared.ensure_keeper(&runtime);
+        }
+        match Kernel::take_or_wait(
+            &shared.kernel,
+            now,
+            || shared.clock.now(),
+            holder,
+            context.waker(),
+        ) {
             Take::Ready(slot) => Poll::Ready(Ok(slot)),
             Take::Refused(refusal) => Poll::Ready(Err(shared.refused(refusal, Duration::ZERO))),
-            Take::Queued(id, work) => {
-                let deadline = match self.limit {
-                    Limit::Pool => now + shared.config.acquire_timeout,
-                    Limit::Timeout(limit) => now + limit,
-                    Limit::Deadline(at) => shared.clock.moment(at),
-                    Limit::Until(deadline) => deadline,
-                };
-                self.limit = Limit::Until(deadline);
-                self.state = State::Waiting(Waiting {
-                    id,
-                    deadline,
-                    sleep: None,
-                });
-                shared.perform(work);
-                self.watch_deadline(deadline - now <= 2 * TICK, context)
-            }
+            Take::Queued(queued) => self.queued(queued, context),
         }
+    }
+
+    fn queued(
+        &mut self,
+        queued: Queue<M>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        let Queued { id, timed, work } = queued;
+        let limit = match self.limit {
+            Limit::Pool => shared.config.acquire_timeout,
+            Limit::Timeout(limit) => limit,
+            Limit::Deadline(_) | Limit::Until(_) => Duration::ZERO,
+        };
+        let deadline = match self.limit {
+            Limit::Deadline(at) => shared.clock.moment(at),
+            Limit::Until(deadline) => deadline,
+            Limit::Pool | Limit::Timeout(_) if timed => id.since() + limit,
+            Limit::Pool | Limit::Timeout(_) if limit <= PRECISE => shared.clock.now() + limit,
+            // The tick may lag by its length: rather late by that much than early.
+            Limit::Pool | Limit::Timeout(_) => id.since() + TICK + limit,
+        };
+        let short = deadline - id.since() <= 3 * TICK;
+        self.limit = Limit::Until(deadline);
+        self.state = State::Waiting(Waiting {
+            id,
+            timed,
+            deadline,
+            sleep: None,
+        });
+        shared.perform(work);
+        self.watch_deadline(short, context)
     }
 
     /// Has the wait an end?
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let State::Waiting(waiting) = &self.state else {
+        let State::Waiting(Waiting { id, timed, .. }) = &self.state else {
             return Poll::Pending;
         };
         let shared = self.pool.shared();
-        let holder = self.holder(waiting.id.since());
-        match Kernel::poll(&shared.kernel, &waiting.id, context.waker(), holder, || {
-            shared.clock.now()
-        }) {
+        let now = shared.rough_now();
+        let since = id.since();
+        let lasted = || {
+            if *timed {
+                Some(shared.clock.now() - since)
+            } else {
+                Some(now - since).filter(|it| *it >= TICK)
+            }
+        };
+        match Kernel::poll(
+            &shared.kernel,
+            id,
+            context.waker(),
+            self.holder(now),
+            lasted,
+        ) {
             Polled::Granted(slot) => {
-                let since = waiting.id.since();
                 self.state = State::Done;
                 shared.waited(since);
                 Poll::Ready(Ok(slot))
             }
             Polled::Refused(refusal) => {
-                let waited = shared.clock.now() - waiting.id.since();
                 self.state = State::Done;
-                Poll::Ready(Err(shared.refused(refusal, waited)))
+                Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
             }
             Polled::Pending { work, armed } => {
                 if let Ok(runtime) = Handle::try_current() {
@@ -178,25 +222,22 @@ impl<'a, M: Manager> Get<'a, M> {
             return Poll::Pending;
         }
         let at = shared.clock.instant(waiting.deadline);
-        let sleep = waiting
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(at)));
+        let sleep = waiting.sleep.get_or_insert_with(|| shared.sleep_until(at));
         if sleep.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
             return Poll::Pending;
         };
-        let since = waiting.id.since();
-        let answer = shared
-            .kernel
-            .time_out(waiting.id, self.holder(since), || shared.clock.now());
-        let waited = shared.clock.now() - since;
-        Poll::Ready(match answer {
-            Ok(slot) => Ok(slot),
-            Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
-            Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
-        })
+        let now = shared.clock.now();
+        let waited = now - waiting.id.since();
+        Poll::Ready(
+            match shared.kernel.time_out(waiting.id, self.holder(now), waited) {
+                Ok(slot) => Ok(slot),
+                Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
+                Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
+            },
+        )
     }
 }
 
@@ -208,15 +249,9 @@ impl<M: Manager> Future for Get<'_, M> {
         let this = self.get_mut();
         let shared = this.pool.shared();
         loop {
+            let now = shared.rough_now();
             let answer = match this.state {
-                State::New => {
-                    let now = shared.rough_now();
-                    if let Some(slot) = shared.take_fit(now, this.holder(now)) {
-                        this.state = State::Done;
-                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared))));
-                    }
-                    this.start(context)
-                }
+                State::New => this.start(now, context),
                 State::Waiting(_) => this.wait(context),
                 State::Done => panic!("a get was polled after it had ended"),
             };
@@ -229,7 +264,7 @@ impl<M: Manager> Future for Get<'_, M> {
                 Poll::Ready(Ok(mut slot)) => {
                     if shared.is_fit(&mut slot) {
                         this.state = State::Done;
-                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared))));
+                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared), now)));
                     }
                     // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
                     // the time.
@@ -264,3 +299,6 @@ impl<M: Manager> fmt::Debug for Get<'_, M> {
             .finish_non_exhaustive()
     }
 }
+
+/// Up to this long a timeout is kept to the millisecond; a longer one may be late by a tick.
+const PRECISE: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use super::{
     Manager, Usage,
     shared::{Shared, Slot, usage_of},
 };
-use crate::engine::TIMED_EVERY;
+use crate::moment::Moment;
 
 /// A resource, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
 ///
@@ -49,10 +49,14 @@ pub struct Lease<M: Manager> {
 }
 
 impl<M: Manager> Lease<M> {
+    /// `now` may be rough.
     #[inline]
-    pub(crate) fn new(mut slot: Box<Slot<M>>, shared: Arc<Shared<M>>) -> Self {
+    pub(crate) fn new(mut slot: Box<Slot<M>>, shared: Arc<Shared<M>>, now: Moment) -> Self {
         slot.uses += 1;
-        if slot.uses % TIMED_EVERY == 1 {
+        slot.used_at = now;
+        // One lease of each resource in each tick is timed exactly.
+        if slot.timed_at != now {
+            slot.timed_at = now;
             slot.timed_from = Some(shared.clock.now());
         }
         Self {

@@ -133,7 +133,7 @@ impl<M: Manager> Pool<M> {
             label: "",
         };
         match shared.take_fit(now, holder) {
-            Some(slot) => Ok(Lease::new(slot, Arc::clone(shared))),
+            Some(slot) => Ok(Lease::new(slot, Arc::clone(shared), now)),
             None => {
                 let kind = if shared.kernel.is_closed() {
                     Kind::Closed

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     Manager, Usage,
@@ -29,6 +34,7 @@ use crate::{
 pub(crate) type Slot<M> = engine::Slot<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
 pub(crate) type Seat<M> = engine::Seat<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
 pub(crate) type Work<M> = engine::Work<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+pub(crate) type Queue<M> = engine::Queued<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
 type Handed<M> = Put<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
 
 /// One pool. Handles, leases and running tasks keep it alive; its keeper does not.
@@ -40,7 +46,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) clock: Clock,
     /// Tells opens that are under way that the pool was closed.
     pub(crate) closing: Notify,
-    pub(crate) keeper_runs: AtomicBool,
+    pub(super) keeper_runs: AtomicBool,
     observer: Option<Arc<dyn Observer>>,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
@@ -131,10 +137,15 @@ impl<M: Manager> Shared<M> {
             return self.discard(slot, CloseReason::Broken);
         }
         let (now, lasted) = match slot.timed_from.take() {
-            None => (self.rough_now(), None),
             Some(from) => {
                 let now = self.clock.now();
                 (now, Some(now - from))
+            }
+            // Not timed exactly; known well enough if it was a long one.
+            None => {
+                let now = self.rough_now();
+                let lasted = now - slot.used_at;
+                (now, (lasted >= TICK).then_some(lasted))
             }
         };
         let usage = usage_of(&slot, now);
@@ -216,6 +227,19 @@ impl<M: Manager> Shared<M> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
         })
+    }
+
+    #[inline]
+    pub(crate) fn keeper_runs(&self) -> bool {
+        // Ordering: a hint. `ensure_keeper` decides.
+        self.keeper_runs.load(Ordering::Relaxed)
+    }
+
+    /// A timer on this thread's runtime, or on the keeper's.
+    pub(crate) fn sleep_until(&self, at: Instant) -> Pin<Box<Sleep>> {
+        let runtime = self.runtime();
+        let _entered = runtime.as_ref().map(Handle::enter);
+        Box::pin(sleep_until(at))
     }
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.

@@ -1,5 +1,8 @@
 //! A kernel with resources that are counted.
-#![cfg_attr(not(pool_loom), allow(dead_code, reason = "a part is for the models only"))]
+#![cfg_attr(
+    not(pool_loom),
+    allow(dead_code, reason = "a part is for the models only")
+)]
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -9,7 +12,7 @@ use std::{
 
 use crate::{
     engine::{
-        Backoff, Holder, Keeping, Kernel, Limits, Opened, Polled, Put, Refusal, Slot, Take,
+        Backoff, Holder, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Slot, Take,
         WaiterId, Work,
     },
     moment::Moment,
@@ -185,6 +188,7 @@ impl Bed {
         START + Duration::from_millis(self.ledger.now_ms.load(SeqCst).into())
     }
 
+    #[cfg_attr(pool_loom, allow(dead_code, reason = "in a model no time passes"))]
     pub(super) fn advance(&self, ms: u32) {
         self.ledger.now_ms.fetch_add(ms, SeqCst);
     }
@@ -236,22 +240,31 @@ impl Wait {
         context: &mut Context<'_>,
     ) -> Poll<Result<TestSlot, Refusal<&'static str>>> {
         let bed = self.bed.clone();
-        let holder = Bed::holder();
+        let holder = Holder {
+            since: bed.now(),
+            ..Bed::holder()
+        };
         let Some(id) = &self.id else {
             if let Some(slot) = bed.kernel.take(bed.now(), holder) {
                 return Poll::Ready(Ok(slot));
             }
-            return match Kernel::take_or_wait(&bed.kernel, bed.now(), holder, context.waker()) {
+            return match Kernel::take_or_wait(
+                &bed.kernel,
+                bed.now(),
+                || bed.now(),
+                holder,
+                context.waker(),
+            ) {
                 Take::Ready(slot) => Poll::Ready(Ok(slot)),
                 Take::Refused(refusal) => Poll::Ready(Err(refusal)),
-                Take::Queued(id, work) => {
+                Take::Queued(Queued { id, work, .. }) => {
                     self.id = Some(id);
                     bed.perform(work);
                     Poll::Pending
                 }
             };
         };
-        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), holder, || bed.now()) {
+        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), holder, || None) {
             Polled::Granted(slot) => Ok(slot),
             Polled::Refused(refusal) => Err(refusal),
             Polled::Pending { work, .. } => {

@@ -18,7 +18,7 @@ use loom::{
 
 use super::bed::{Bed, START, TestSlot, limits};
 use crate::engine::{
-    Kernel, Refusal,
+    Kernel, Queued, Refusal, Take,
     mutation::{self, Mutation},
 };
 
@@ -249,8 +249,8 @@ models! {
     a_dropped_open_is_tried_again(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let mut given_up = bed.wait();
-        let crate::engine::Take::Queued(id, mut work) =
-            Kernel::take_or_wait(&bed.kernel, START, Bed::holder(), Waker::noop()) else { panic!("nothing is open") };
+        let Take::Queued(Queued { id, mut work, .. }) =
+            Kernel::take_or_wait(&bed.kernel, START, || START, Bed::holder(), Waker::noop()) else { panic!("nothing is open") };
         bed.settle(bed.kernel.cancel(id, START));
         let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it opens one itself")));
         drop(work.opens.pop());

@@ -28,6 +28,8 @@ pub enum Act {
     Take(Duration),
     /// Waits until the test lets it through.
     Gate(Arc<Semaphore>),
+    /// Waits until the test lets it through, and does that then.
+    Then(Arc<Semaphore>, Box<Self>),
 }
 
 impl Act {
@@ -44,6 +46,10 @@ impl Act {
             Self::Gate(gate) => {
                 gate.acquire().await.unwrap().forget();
                 Ok(())
+            }
+            Self::Then(gate, act) => {
+                gate.acquire().await.unwrap().forget();
+                Box::pin(act.run()).await
             }
         }
     }

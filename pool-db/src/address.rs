@@ -46,7 +46,9 @@ pub(crate) fn percent_decoded(text: &str) -> Option<String> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -58,10 +60,19 @@ mod tests {
         for (url, shown) in [
             ("postgres://u:secret@h:5/db", "postgres://u:***@h:5/db"),
             ("postgres://u@h/db", "postgres://u@h/db"),
-            ("postgres://h/db?sslmode=require", "postgres://h/db?sslmode=require"),
+            (
+                "postgres://h/db?sslmode=require",
+                "postgres://h/db?sslmode=require",
+            ),
             ("postgres://u:se/cr@et?@h/db", "postgres://u:***@h/db"),
-            ("postgres://h/db?password=secret&user=u", "postgres://h/db?password=***&user=u"),
-            ("postgres://h/db?PassWord=secret", "postgres://h/db?PassWord=***"),
+            (
+                "postgres://h/db?password=secret&user=u",
+                "postgres://h/db?password=***&user=u",
+            ),
+            (
+                "postgres://h/db?PassWord=secret",
+                "postgres://h/db?PassWord=***",
+            ),
             ("u:secret@h", "u:***@h"),
             ("sqlite:app.db", "sqlite:app.db"),
         ] {

@@ -17,14 +17,20 @@ impl Environment {
         let mut vars = BTreeMap::new();
         let under = format!("{prefix}_");
         for (name, value) in std::env::vars_os() {
-            let concerns = |name: &&str| name.starts_with(&under) || name.starts_with("PG") || *name == URL;
-            let Some(name) = name.to_str().filter(concerns) else { continue };
+            let concerns =
+                |name: &&str| name.starts_with(&under) || name.starts_with("PG") || *name == URL;
+            let Some(name) = name.to_str().filter(concerns) else {
+                continue;
+            };
             match value.into_string() {
                 Ok(value) => drop(vars.insert(name.to_owned(), value)),
                 Err(_) => return Err(ConfigError::secret(name, "Unicode text")),
             }
         }
-        Ok(Self { prefix: prefix.to_owned(), vars })
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            vars,
+        })
     }
 
     /// Those under the prefix.
@@ -48,7 +54,10 @@ impl Environment {
     pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
         let setting = error.setting().to_uppercase();
         let names = [format!("{}_{setting}", self.prefix), format!("PG{setting}")];
-        match (names.into_iter().find(|name| self.vars.contains_key(name)), error.value()) {
+        match (
+            names.into_iter().find(|name| self.vars.contains_key(name)),
+            error.value(),
+        ) {
             (Some(name), Some(value)) => ConfigError::new(name, value, error.expected()),
             (Some(name), None) => ConfigError::secret(name, error.expected()),
             (None, _) => error,
@@ -59,8 +68,14 @@ impl Environment {
 #[cfg(test)]
 impl Environment {
     pub(crate) fn of(vars: &[(&str, &str)]) -> Self {
-        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self { prefix: "POOL_DB".to_owned(), vars }
+        let vars = vars
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Self {
+            prefix: "POOL_DB".to_owned(),
+            vars,
+        }
     }
 }
 

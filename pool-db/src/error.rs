@@ -53,10 +53,15 @@ impl Error {
         self.0.kind == Kind::Overloaded
     }
 
-    /// Could no connection be opened? A timeout while the database could not be reached is one as well.
+    /// Could no connection be opened? A timeout while none could be opened is one as well.
     pub fn is_connect(&self) -> bool {
-        self.0.kind == Kind::Connect
-            || (self.0.kind == Kind::Timeout && self.find::<Self>().is_some())
+        match self.0.kind {
+            Kind::Connect => true,
+            Kind::Timeout => self
+                .find::<pool_core::Error<Self>>()
+                .is_some_and(|error| error.open_error().is_some()),
+            _ => false,
+        }
     }
 
     /// Has the pool been closed?
@@ -90,7 +95,9 @@ impl Error {
         #[cfg(feature = "sqlite")]
         {
             use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
-            if let Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE) = self.as_sqlite_code() {
+            if let Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE) =
+                self.as_sqlite_code()
+            {
                 return true;
             }
         }
@@ -125,12 +132,20 @@ impl Error {
     }
 
     fn new(kind: Kind, message: String, source: Option<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(Inner { kind, message, source }))
+        Self(Box::new(Inner {
+            kind,
+            message,
+            source,
+        }))
     }
 
     /// Nothing came within `query_timeout`.
     pub(crate) fn no_answer(within: Duration) -> Self {
-        Self::new(Kind::Timeout, format!("no answer within {within:?} (query_timeout)"), None)
+        Self::new(
+            Kind::Timeout,
+            format!("no answer within {within:?} (query_timeout)"),
+            None,
+        )
     }
 
     /// `target` could not be opened.
@@ -144,7 +159,11 @@ impl Error {
 impl Error {
     /// The connection ended, for this reason if it is known.
     pub(crate) fn disconnected(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(Kind::Disconnected, format!("the connection was lost: {}", reason(&error)), Some(Box::new(error)))
+        Self::new(
+            Kind::Disconnected,
+            format!("the connection was lost: {}", reason(&error)),
+            Some(Box::new(error)),
+        )
     }
 
     /// A commit of what can only be rolled back.
@@ -155,7 +174,11 @@ impl Error {
 
     /// A statement that nobody waits for has not ended.
     pub(crate) fn still_busy(after: Duration) -> Self {
-        Self::new(Kind::Abandoned, format!("a statement that was given up still runs after {after:?}"), None)
+        Self::new(
+            Kind::Abandoned,
+            format!("a statement that was given up still runs after {after:?}"),
+            None,
+        )
     }
 }
 
@@ -190,8 +213,16 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, source } = &*self.0;
-        f.debug_struct("Error").field("kind", kind).field("message", message).field("source", source).finish()
+        let Inner {
+            kind,
+            message,
+            source,
+        } = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("message", message)
+            .field("source", source)
+            .finish()
     }
 }
 
@@ -227,7 +258,11 @@ impl From<pool_core::ConfigError> for Error {
 #[cfg(feature = "sqlite")]
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        let kind = if refusal(&error).is_some() { Kind::Database } else { Kind::Other };
+        let kind = if refusal(&error).is_some() {
+            Kind::Database
+        } else {
+            Kind::Other
+        };
         Self::new(kind, error.to_string(), Some(Box::new(error)))
     }
 }
@@ -236,7 +271,9 @@ impl From<rusqlite::Error> for Error {
 #[cfg(feature = "sqlite")]
 const fn refusal(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
     match error {
-        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => Some(error),
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            Some(error)
+        }
         _ => None,
     }
 }
@@ -266,7 +303,12 @@ impl From<tokio_postgres::Error> for Error {
 
         let (kind, message) = match error.as_db_error() {
             // The server says why, and hangs up.
-            Some(db) if matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic)) => {
+            Some(db)
+                if matches!(
+                    db.parsed_severity(),
+                    Some(Severity::Fatal | Severity::Panic)
+                ) =>
+            {
                 (Kind::Disconnected, describe(db))
             }
             Some(db) => (Kind::Database, describe(db)),
@@ -279,5 +321,10 @@ impl From<tokio_postgres::Error> for Error {
 
 #[cfg(feature = "postgres")]
 fn describe(error: &tokio_postgres::error::DbError) -> String {
-    format!("{}: {} (SQLSTATE {})", error.severity(), error.message(), error.code().code())
+    format!(
+        "{}: {} (SQLSTATE {})",
+        error.severity(),
+        error.message(),
+        error.code().code()
+    )
 }

@@ -23,7 +23,10 @@ pub struct Get<'a, M: Manager, C> {
 
 impl<'a, M: Manager, C> Get<'a, M, C> {
     pub(crate) const fn new(get: pool_core::Get<'a, M>) -> Self {
-        Self { get, connection: PhantomData }
+        Self {
+            get,
+            connection: PhantomData,
+        }
     }
 
     /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
@@ -52,7 +55,9 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.get).poll(context).map(|lease| Ok(C::from(lease?)))
+        Pin::new(&mut self.get)
+            .poll(context)
+            .map(|lease| Ok(C::from(lease?)))
     }
 }
 

@@ -26,24 +26,31 @@ use tokio::time::{sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Runs until it is stopped.
-const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 /// A file with one table `t (n)`, and a builder of pools on it.
 async fn database() -> (TempDir, Builder) {
     let folder = tempfile::tempdir().unwrap();
     let builder = Pool::builder().path(folder.path().join("test.db"));
     let pool = builder.clone().build().unwrap();
-    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")).await.unwrap();
+    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)"))
+        .await
+        .unwrap();
     assert!(pool.drain(SOON).await.is_complete());
     (folder, builder)
 }
 
 async fn count(pool: &Pool) -> i64 {
-    pool.run(|sqlite| sqlite.query_row("SELECT count(*) FROM t", [], |row| row.get(0))).await.unwrap()
+    pool.run(|sqlite| sqlite.query_row("SELECT count(*) FROM t", [], |row| row.get(0)))
+        .await
+        .unwrap()
 }
 
 async fn endless(connection: &mut Connection) -> Result<i64, Error> {
-    connection.run(|sqlite| sqlite.query_row(ENDLESS, [], |row| row.get(0))).await
+    connection
+        .run(|sqlite| sqlite.query_row(ENDLESS, [], |row| row.get(0)))
+        .await
 }
 
 /// Waits until the pool says so.
@@ -62,7 +69,12 @@ async fn closures_run_on_the_pools_threads_and_never_block_the_executor() {
     let executor = thread::current().id();
     let mut connection = pool.get().await.unwrap();
     let (thread, name) = connection
-        .run(|_| Ok::<_, Error>((thread::current().id(), thread::current().name().map(str::to_owned))))
+        .run(|_| {
+            Ok::<_, Error>((
+                thread::current().id(),
+                thread::current().name().map(str::to_owned),
+            ))
+        })
         .await
         .unwrap();
     assert_ne!(thread, executor);
@@ -84,7 +96,10 @@ async fn closures_run_on_the_pools_threads_and_never_block_the_executor() {
     });
     slow.await.unwrap();
     ticker.abort();
-    assert!(ticks.load(Ordering::Relaxed) >= 10, "a single thread went on polling");
+    assert!(
+        ticks.load(Ordering::Relaxed) >= 10,
+        "a single thread went on polling"
+    );
 }
 
 #[tokio::test]
@@ -93,14 +108,28 @@ async fn a_connection_has_the_pragmas_that_services_want() {
     let read = |sqlite: &mut rusqlite::Connection| {
         let text = |name| sqlite.pragma_query_value(None, name, |row| row.get::<_, String>(0));
         let number = |name| sqlite.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        Ok::<_, rusqlite::Error>((text("journal_mode")?, number("synchronous")?, number("foreign_keys")?, number("busy_timeout")?))
+        Ok::<_, rusqlite::Error>((
+            text("journal_mode")?,
+            number("synchronous")?,
+            number("foreign_keys")?,
+            number("busy_timeout")?,
+        ))
     };
     let pool = builder.clone().build().unwrap();
-    assert_eq!(pool.run(read).await.unwrap(), ("wal".to_owned(), 1, 1, 5000));
+    assert_eq!(
+        pool.run(read).await.unwrap(),
+        ("wal".to_owned(), 1, 1, 5000)
+    );
     pool.drain(SOON).await;
-    let other = builder.pragma("journal_mode", "delete").pragma("synchronous", "full").pragma("foreign_keys", "off");
+    let other = builder
+        .pragma("journal_mode", "delete")
+        .pragma("synchronous", "full")
+        .pragma("foreign_keys", "off");
     let pool = other.busy_timeout(Duration::ZERO).build().unwrap();
-    assert_eq!(pool.run(read).await.unwrap(), ("delete".to_owned(), 2, 0, 0));
+    assert_eq!(
+        pool.run(read).await.unwrap(),
+        ("delete".to_owned(), 2, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -108,15 +137,28 @@ async fn a_pragma_that_sqlite_would_ignore_is_an_error() {
     let (_folder, builder) = database().await;
     for (name, value, says) in [
         ("foreing_keys", "on", "there is no pragma `foreing_keys`"),
-        ("journal_mode", "wall", "journal_mode cannot be `wall` here: it stays `wal`"),
+        (
+            "journal_mode",
+            "wall",
+            "journal_mode cannot be `wall` here: it stays `wal`",
+        ),
     ] {
         let pool = builder.clone().pragma(name, value).build().unwrap();
         let error = pool.get().timeout(SOON).await.unwrap_err();
         assert!(error.is_connect(), "{error}");
         assert!(error.to_string().contains(says), "{error}");
     }
-    let error = Pool::builder().memory().pragma("cahce_size", "1").build().unwrap_err();
-    assert!(error.to_string().contains("there is no pragma `cahce_size`"), "{error}");
+    let error = Pool::builder()
+        .memory()
+        .pragma("cahce_size", "1")
+        .build()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("there is no pragma `cahce_size`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -140,10 +182,19 @@ async fn a_call_that_is_given_up_keeps_its_connection_until_it_ends() {
     drop(connection);
 
     assert_eq!(pool.status().leased, 1, "the worker still has it");
-    assert!(pool.get().timeout(Duration::from_millis(50)).await.unwrap_err().is_timeout());
+    assert!(
+        pool.get()
+            .timeout(Duration::from_millis(50))
+            .await
+            .unwrap_err()
+            .is_timeout()
+    );
     go.send(()).unwrap();
     let mut connection = pool.get().timeout(SOON).await.unwrap();
-    assert!(ended.load(Ordering::SeqCst), "and nobody else got it before");
+    assert!(
+        ended.load(Ordering::SeqCst),
+        "and nobody else got it before"
+    );
     connection.run(|_| Ok::<_, Error>(())).await.unwrap();
     assert_eq!(pool.status().opened, 1, "it is the same one");
 }
@@ -154,7 +205,11 @@ async fn dropping_a_call_stops_sqlite() {
     let pool = builder.max_size(1).build().unwrap();
     for _ in 0..10 {
         let mut connection = pool.get().timeout(SOON).await.unwrap();
-        assert!(timeout(Duration::from_millis(20), endless(&mut connection)).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(20), endless(&mut connection))
+                .await
+                .is_err()
+        );
     }
     assert_eq!(count(&pool).await, 0);
     assert_eq!(pool.status().opened, 1);
@@ -181,7 +236,11 @@ async fn dropping_a_call_stops_a_loop_of_short_statements_too() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     let (_folder, builder) = database().await;
-    let pool = builder.max_size(1).query_timeout(Some(Duration::from_millis(50))).build().unwrap();
+    let pool = builder
+        .max_size(1)
+        .query_timeout(Some(Duration::from_millis(50)))
+        .build()
+        .unwrap();
     let mut connection = pool.get().await.unwrap();
     let error = endless(&mut connection).await.unwrap_err();
     assert!(error.is_timeout() && !error.is_connect(), "{error}");
@@ -191,10 +250,19 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
 
     let mut connection = pool.get().await.unwrap();
     connection.set_query_timeout(None);
-    connection.run(|_| Ok::<_, Error>(thread::sleep(Duration::from_millis(100)))).await.unwrap();
+    connection
+        .run(|_| {
+            thread::sleep(Duration::from_millis(100));
+            Ok::<_, Error>(())
+        })
+        .await
+        .unwrap();
     drop(connection);
     let mut connection = pool.get().await.unwrap();
-    assert!(endless(&mut connection).await.unwrap_err().is_timeout(), "the next user has the pool's bound again");
+    assert!(
+        endless(&mut connection).await.unwrap_err().is_timeout(),
+        "the next user has the pool's bound again"
+    );
 }
 
 // transact-rs/sqlx#4385, #4393: a connection came back in a transaction.
@@ -202,7 +270,9 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
 async fn an_open_transaction_is_rolled_back_before_the_next_user() {
     let (_folder, builder) = database().await;
     let pool = builder.max_size(1).build().unwrap();
-    pool.run(|sqlite| sqlite.execute_batch("BEGIN; INSERT INTO t VALUES (1)")).await.unwrap();
+    pool.run(|sqlite| sqlite.execute_batch("BEGIN; INSERT INTO t VALUES (1)"))
+        .await
+        .unwrap();
     assert_eq!(count(&pool).await, 0);
 
     let mut connection = pool.get().await.unwrap();
@@ -212,7 +282,10 @@ async fn an_open_transaction_is_rolled_back_before_the_next_user() {
     });
     assert!(timeout(Duration::from_millis(50), given_up).await.is_err());
     drop(connection);
-    let autocommit = pool.run(|sqlite| Ok::<_, Error>(sqlite.is_autocommit())).await.unwrap();
+    let autocommit = pool
+        .run(|sqlite| Ok::<_, Error>(sqlite.is_autocommit()))
+        .await
+        .unwrap();
     assert!(autocommit);
     assert_eq!(count(&pool).await, 0);
     let status = pool.status();
@@ -225,10 +298,19 @@ async fn a_panic_is_an_error_and_costs_one_connection_and_no_place() {
     let pool = builder.max_size(1).build().unwrap();
     for _ in 0..3 {
         let mut connection = pool.get().timeout(SOON).await.unwrap();
-        let error = connection.run::<(), Error, _>(|_| panic!("no such user")).await.unwrap_err();
+        let error = connection
+            .run::<(), Error, _>(|_| panic!("no such user"))
+            .await
+            .unwrap_err();
         assert!(error.is_panic(), "{error}");
         assert!(error.to_string().contains("no such user"), "{error}");
-        assert!(connection.run(|_| Ok::<_, Error>(())).await.unwrap_err().is_abandoned());
+        assert!(
+            connection
+                .run(|_| Ok::<_, Error>(()))
+                .await
+                .unwrap_err()
+                .is_abandoned()
+        );
     }
     assert_eq!(count(&pool).await, 0);
     assert_eq!(pool.status().opened, 4);
@@ -240,11 +322,17 @@ async fn a_call_that_no_worker_took_yet_never_runs() {
     let pool = builder.max_size(2).threads(1).build().unwrap();
     let (mut first, mut second) = (pool.get().await.unwrap(), pool.get().await.unwrap());
     let (go, wait) = mpsc::channel::<()>();
-    let busy = first.run(move |_| Ok::<_, Error>(wait.recv().unwrap()));
+    let busy = first.run(move |_| {
+        wait.recv().unwrap();
+        Ok::<_, Error>(())
+    });
     let ran = Arc::new(AtomicBool::new(false));
     let queued = second.run({
         let ran = Arc::clone(&ran);
-        move |_| Ok::<_, Error>(ran.store(true, Ordering::SeqCst))
+        move |_| {
+            ran.store(true, Ordering::SeqCst);
+            Ok::<_, Error>(())
+        }
     });
     tokio::pin!(busy);
     assert!(timeout(Duration::from_millis(20), &mut busy).await.is_err());
@@ -260,28 +348,45 @@ async fn a_call_that_no_worker_took_yet_never_runs() {
 #[tokio::test]
 async fn a_database_in_memory_is_shared_by_its_pool_and_by_nobody_else() {
     let pool = Pool::builder().memory().max_size(4).build().unwrap();
-    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n)")).await.unwrap();
+    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n)"))
+        .await
+        .unwrap();
     let mut connections = Vec::new();
     for n in 0..4 {
         let mut connection = pool.get().await.unwrap();
-        connection.run(move |sqlite| sqlite.execute("INSERT INTO t VALUES (?1)", [n])).await.unwrap();
+        connection
+            .run(move |sqlite| sqlite.execute("INSERT INTO t VALUES (?1)", [n]))
+            .await
+            .unwrap();
         connections.push(connection);
     }
     drop(connections);
     assert_eq!(count(&pool).await, 4);
     pool.reset_all();
     until(&pool, |status| status.open + status.opening == 0).await;
-    assert_eq!(count(&pool).await, 4, "it is there although no connection was");
+    assert_eq!(
+        count(&pool).await,
+        4,
+        "it is there although no connection was"
+    );
 
     let other = Pool::builder().url("sqlite::memory:").build().unwrap();
-    let error = other.run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", [])).await.unwrap_err();
-    assert!(error.is_database() && error.to_string().contains("no such table"), "{error}");
+    let error = other
+        .run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", []))
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_database() && error.to_string().contains("no such table"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn in_memory_writers_wait_for_each_other() {
     let pool = Pool::builder().memory().max_size(4).build().unwrap();
-    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n)")).await.unwrap();
+    pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE t (n)"))
+        .await
+        .unwrap();
     write_from_many_tasks(&pool).await;
 }
 
@@ -290,8 +395,14 @@ async fn a_file_that_is_only_read_is_not_made_and_not_changed() {
     let (folder, builder) = database().await;
     let pool = builder.read_only(true).build().unwrap();
     assert_eq!(count(&pool).await, 0);
-    let error = pool.run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", [])).await.unwrap_err();
-    assert!(error.is_database() && error.to_string().contains("readonly"), "{error}");
+    let error = pool
+        .run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", []))
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_database() && error.to_string().contains("readonly"),
+        "{error}"
+    );
 
     let missing: PathBuf = folder.path().join("missing.db");
     for builder in [
@@ -299,10 +410,20 @@ async fn a_file_that_is_only_read_is_not_made_and_not_changed() {
         Pool::builder().url(format!("sqlite:{}?mode=rw", missing.display())),
         Pool::builder().path(folder.path().join("no such folder").join("a.db")),
     ] {
-        let error = builder.build().unwrap().get().timeout(SOON).await.unwrap_err();
+        let error = builder
+            .build()
+            .unwrap()
+            .get()
+            .timeout(SOON)
+            .await
+            .unwrap_err();
         assert!(error.is_connect(), "{error}");
         let text = error.to_string();
-        assert!(text.contains("cannot connect to sqlite /") && text.contains("unable to open database file"), "{text}");
+        assert!(
+            text.contains("cannot connect to sqlite /")
+                && text.contains("unable to open database file"),
+            "{text}"
+        );
         assert_eq!(error.as_sqlite_code(), Some(rusqlite::ffi::SQLITE_CANTOPEN));
     }
     assert!(!missing.exists());
@@ -315,10 +436,22 @@ async fn errors_say_what_they_are() {
     let insert = || pool.run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", []));
     insert().await.unwrap();
     let error = insert().await.unwrap_err();
-    assert!(error.is_database() && error.is_unique_violation(), "{error}");
-    let error = pool.run(|sqlite| sqlite.execute("INSRT", [])).await.unwrap_err();
-    assert!(error.is_database() && !error.is_unique_violation(), "{error}");
-    let error = pool.run(|_| Err::<(), _>(Error::other("too poor"))).await.unwrap_err();
+    assert!(
+        error.is_database() && error.is_unique_violation(),
+        "{error}"
+    );
+    let error = pool
+        .run(|sqlite| sqlite.execute("INSRT", []))
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_database() && !error.is_unique_violation(),
+        "{error}"
+    );
+    let error = pool
+        .run(|_| Err::<(), _>(Error::other("too poor")))
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "too poor");
     assert!(!error.is_database());
 }
@@ -327,16 +460,25 @@ async fn errors_say_what_they_are() {
 async fn a_new_file_can_be_opened_by_all_connections_at_once() {
     for _ in 0..5 {
         let folder = tempfile::tempdir().unwrap();
-        let pool = Pool::builder().path(folder.path().join("new.db")).max_size(16);
-        let pool = pool.config(pool_db::Config::new().max_size(16).max_opening(16)).build().unwrap();
-        let opening: Vec<_> = (0..16).map(|_| tokio::spawn({
-            let pool = pool.clone();
-            async move {
-                let connection = pool.get().timeout(SOON).await.unwrap();
-                sleep(Duration::from_millis(20)).await;
-                drop(connection);
-            }
-        })).collect();
+        let pool = Pool::builder()
+            .path(folder.path().join("new.db"))
+            .max_size(16);
+        let pool = pool
+            .config(pool_db::Config::new().max_size(16).max_opening(16))
+            .build()
+            .unwrap();
+        let opening: Vec<_> = (0..16)
+            .map(|_| {
+                tokio::spawn({
+                    let pool = pool.clone();
+                    async move {
+                        let connection = pool.get().timeout(SOON).await.unwrap();
+                        sleep(Duration::from_millis(20)).await;
+                        drop(connection);
+                    }
+                })
+            })
+            .collect();
         for task in opening {
             task.await.unwrap();
         }
@@ -346,20 +488,25 @@ async fn a_new_file_can_be_opened_by_all_connections_at_once() {
 }
 
 async fn write_from_many_tasks(pool: &Pool) {
-    let writers: Vec<_> = (0..16).map(|writer| tokio::spawn({
-        let pool = pool.clone();
-        async move {
-            for n in 0..20 {
-                pool.run(move |sqlite| {
-                    let transaction = sqlite.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    transaction.execute("INSERT INTO t VALUES (?1)", [100 * writer + n])?;
-                    transaction.commit()
-                })
-                .await
-                .unwrap();
-            }
-        }
-    })).collect();
+    let writers: Vec<_> = (0..16)
+        .map(|writer| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move {
+                    for n in 0..20 {
+                        pool.run(move |sqlite| {
+                            let transaction =
+                                sqlite.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                            transaction.execute("INSERT INTO t VALUES (?1)", [100 * writer + n])?;
+                            transaction.commit()
+                        })
+                        .await
+                        .unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
     for writer in writers {
         writer.await.unwrap();
     }
@@ -377,30 +524,43 @@ async fn writers_wait_for_each_other() {
 async fn full_capacity_is_there_after_a_storm_of_calls_given_up_anywhere() {
     let (_folder, builder) = database().await;
     let pool = builder.max_size(4).build().unwrap();
-    let tasks: Vec<_> = (0..8_u64).map(|task| tokio::spawn({
-        let pool = pool.clone();
-        async move {
-            for step in 0..60_u64 {
-                let patience = Duration::from_micros((task * 37 + step * 101) % 1500);
-                let work = async {
-                    let mut connection = pool.get().await.unwrap();
-                    connection.run(move |sqlite| {
-                        sqlite.execute_batch("BEGIN")?;
-                        if step % 7 == 0 { panic!("as planned") }
-                        sqlite.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
-                    }).await
-                };
-                drop(timeout(patience, work).await);
-            }
-        }
-    })).collect();
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|task| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move {
+                    for step in 0..60_u64 {
+                        let patience = Duration::from_micros((task * 37 + step * 101) % 1500);
+                        let work = async {
+                            let mut connection = pool.get().await.unwrap();
+                            connection
+                                .run(move |sqlite| {
+                                    sqlite.execute_batch("BEGIN")?;
+                                    if step % 7 == 0 {
+                                        panic!("as planned")
+                                    }
+                                    sqlite.query_row("SELECT count(*) FROM t", [], |row| {
+                                        row.get::<_, i64>(0)
+                                    })
+                                })
+                                .await
+                        };
+                        drop(timeout(patience, work).await);
+                    }
+                }
+            })
+        })
+        .collect();
     for task in tasks {
         task.await.unwrap();
     }
     let mut connections = Vec::new();
     for _ in 0..4 {
         let mut connection = pool.get().timeout(SOON).await.unwrap();
-        connection.run(|sqlite| sqlite.execute_batch("BEGIN; COMMIT")).await.unwrap();
+        connection
+            .run(|sqlite| sqlite.execute_batch("BEGIN; COMMIT"))
+            .await
+            .unwrap();
         connections.push(connection);
     }
     assert_eq!(pool.status().leased, 4);
@@ -411,7 +571,10 @@ async fn drain_closes_the_files_and_ends_what_waits() {
     let (folder, builder) = database().await;
     let pool = builder.max_size(1).build().unwrap();
     let mut connection = pool.get().await.unwrap();
-    connection.run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", [])).await.unwrap();
+    connection
+        .run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", []))
+        .await
+        .unwrap();
     let waiting = tokio::spawn({
         let pool = pool.clone();
         async move { pool.get().await.map(drop) }
@@ -420,22 +583,35 @@ async fn drain_closes_the_files_and_ends_what_waits() {
     let report = pool.drain(Duration::from_millis(20)).await;
     assert_eq!((report.left, report.leased.len()), (1, 1));
     assert!(waiting.await.unwrap().unwrap_err().is_closed());
-    connection.run(|sqlite| sqlite.execute("INSERT INTO t VALUES (2)", [])).await.unwrap();
+    connection
+        .run(|sqlite| sqlite.execute("INSERT INTO t VALUES (2)", []))
+        .await
+        .unwrap();
     drop(connection);
     assert!(pool.drain(SOON).await.is_complete());
     assert!(pool.get().await.unwrap_err().is_closed());
-    assert!(!folder.path().join("test.db-wal").exists(), "the last close writes the log back");
+    assert!(
+        !folder.path().join("test.db-wal").exists(),
+        "the last close writes the log back"
+    );
 }
 
 // transact-rs/sqlx#1396: a guard that was dropped without a runtime leaked or panicked.
 #[test]
 fn a_connection_can_outlive_its_runtime_and_its_pool() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     let first = runtime();
     let (_folder, builder) = first.block_on(database());
     let pool = builder.max_size(1).build().unwrap();
     let mut connection = first.block_on(pool.get()).unwrap();
-    first.block_on(connection.run(|sqlite| sqlite.execute_batch("BEGIN"))).unwrap();
+    first
+        .block_on(connection.run(|sqlite| sqlite.execute_batch("BEGIN")))
+        .unwrap();
     drop(first);
     drop(connection);
     let second = runtime();
@@ -450,7 +626,16 @@ async fn the_last_handle_may_be_dropped_by_a_worker() {
     let (_folder, builder) = database().await;
     let pool = builder.build().unwrap();
     let mut connection = pool.get().await.unwrap();
-    timeout(SOON, connection.run(move |_| Ok::<_, Error>(drop(pool)))).await.unwrap().unwrap();
+    timeout(
+        SOON,
+        connection.run(move |_| {
+            drop(pool);
+            Ok::<_, Error>(())
+        }),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     drop(connection);
 }
 
@@ -471,7 +656,9 @@ async fn its_futures_can_be_spawned() {
     let pool = Pool::builder().memory().build().unwrap();
     let (a, b) = (pool.clone(), pool.clone());
     spawnable(async move { a.get().await }).await.unwrap();
-    spawnable(async move { b.run(|sqlite| sqlite.execute_batch("SELECT 1")).await }).await.unwrap();
+    spawnable(async move { b.run(|sqlite| sqlite.execute_batch("SELECT 1")).await })
+        .await
+        .unwrap();
     pool.warm_up().await.unwrap();
     pool.try_get().unwrap();
 }

@@ -13,7 +13,11 @@ use crate::{address::without_password, environment::Environment};
 /// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
 /// settings under `pool`.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Builder {
     name: String,
     url: Option<Secret>,
@@ -71,7 +75,10 @@ impl Builder {
     /// The server is what the driver's own `config` says; its `ssl_mode` counts unless [`ssl_mode`](Self::ssl_mode) is set.
     #[must_use]
     pub fn driver_config(mut self, config: tokio_postgres::Config) -> Self {
-        let mut settings = Settings { driver: config, ..Settings::default() };
+        let mut settings = Settings {
+            driver: config,
+            ..Settings::default()
+        };
         settings.tls.mode = Some(match settings.driver.get_ssl_mode() {
             tokio_postgres::config::SslMode::Disable => SslMode::Disable,
             tokio_postgres::config::SslMode::Require => SslMode::Require,
@@ -182,13 +189,19 @@ impl Builder {
 
     fn make(self) -> Result<Pool, ConfigError> {
         if self.query_timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new("query_timeout", "0s", "longer than zero, or none"));
+            return Err(ConfigError::new(
+                "query_timeout",
+                "0s",
+                "longer than zero, or none",
+            ));
         }
         let mut settings = match (self.settings, self.url) {
             (Some(settings), _) => settings,
             (None, Some(Secret(url))) => Settings::parse("url", &url)?,
             (None, None) => {
-                let expected = format!("set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}");
+                let expected = format!(
+                    "set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}"
+                );
                 return Err(ConfigError::secret("url", expected));
             }
         };
@@ -203,7 +216,10 @@ impl Builder {
             query_timeout: self.query_timeout,
             setup: self.on_connect,
         };
-        let pool = pool_core::Pool::builder(manager).name(self.name).config(self.pool).build()?;
+        let pool = pool_core::Pool::builder(manager)
+            .name(self.name)
+            .config(self.pool)
+            .build()?;
         Ok(Pool::new(pool))
     }
 
@@ -252,9 +268,18 @@ mod tests {
     #[test]
     fn the_environment_says_where_and_how() {
         let url = "postgres://me:secret@db.example/shop";
-        let pool = built(&[("DATABASE_URL", url), ("POOL_DB_MAX_SIZE", "7"), ("POOL_DB_QUERY_TIMEOUT", "off"), ("PGAPPNAME", "web")]).unwrap();
+        let pool = built(&[
+            ("DATABASE_URL", url),
+            ("POOL_DB_MAX_SIZE", "7"),
+            ("POOL_DB_QUERY_TIMEOUT", "off"),
+            ("PGAPPNAME", "web"),
+        ])
+        .unwrap();
         assert_eq!(pool.status().max_size, 7);
-        assert_eq!(pool.manager().target, "postgres at db.example:5432/shop as me");
+        assert_eq!(
+            pool.manager().target,
+            "postgres at db.example:5432/shop as me"
+        );
         assert_eq!(pool.manager().query_timeout, None);
         assert_eq!(pool.manager().driver.get_application_name(), Some("web"));
         let pool = built(&[("DATABASE_URL", url), ("POOL_DB_URL", "postgres://other")]).unwrap();
@@ -268,13 +293,38 @@ mod tests {
         let url = ("DATABASE_URL", "postgres://me:secret@db.example/shop");
         for (vars, says) in [
             (vec![], "url must be set, as DATABASE_URL or PGHOST"),
-            (vec![("POOL_DB_URL", "sqlite:app.db")], "POOL_DB_URL is sqlite:app.db, but must be `postgres://"),
-            (vec![url, ("POOL_DB_MAXSIZE", "3")], "POOL_DB_MAXSIZE is \"3\", but must be unset"),
-            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "5")], "POOL_DB_QUERY_TIMEOUT is \"5\", but must be a duration"),
-            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero"),
-            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "POOL_DB_MAX_SIZE is 0, but must be at least 1"),
-            (vec![url, ("PGSSLMODE", "sometimes")], "PGSSLMODE is sometimes, but must be disable"),
-            (vec![url, ("PGSSLROOTCERT", "/nowhere"), ("PGSSLMODE", "verify-ca")], "PGSSLROOTCERT is /nowhere, but must be a PEM file"),
+            (
+                vec![("POOL_DB_URL", "sqlite:app.db")],
+                "POOL_DB_URL is sqlite:app.db, but must be `postgres://",
+            ),
+            (
+                vec![url, ("POOL_DB_MAXSIZE", "3")],
+                "POOL_DB_MAXSIZE is \"3\", but must be unset",
+            ),
+            (
+                vec![url, ("POOL_DB_QUERY_TIMEOUT", "5")],
+                "POOL_DB_QUERY_TIMEOUT is \"5\", but must be a duration",
+            ),
+            (
+                vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")],
+                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero",
+            ),
+            (
+                vec![url, ("POOL_DB_MAX_SIZE", "0")],
+                "POOL_DB_MAX_SIZE is 0, but must be at least 1",
+            ),
+            (
+                vec![url, ("PGSSLMODE", "sometimes")],
+                "PGSSLMODE is sometimes, but must be disable",
+            ),
+            (
+                vec![
+                    url,
+                    ("PGSSLROOTCERT", "/nowhere"),
+                    ("PGSSLMODE", "verify-ca"),
+                ],
+                "PGSSLROOTCERT is /nowhere, but must be a PEM file",
+            ),
         ] {
             let error = built(&vars).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
@@ -286,7 +336,8 @@ mod tests {
     fn no_password_is_in_the_debug_output() {
         let builder = Builder::new().url("postgres://me:secret@db.example/shop");
         assert!(!format!("{builder:?}").contains("secret"));
-        let environment = Environment::of(&[("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
+        let environment =
+            Environment::of(&[("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
         let builder = builder.apply(environment).unwrap();
         assert!(!format!("{builder:?}").contains("secret"));
         assert!(!format!("{:?}", builder.build().unwrap().manager()).contains("secret"));
@@ -296,8 +347,14 @@ mod tests {
     #[test]
     fn it_is_read_from_any_format() {
         let text = r#"{"url": "postgres://h/db", "ssl_mode": "verify-full", "query_timeout": null, "pool": {"max_size": 3}}"#;
-        let pool = serde_json::from_str::<Builder>(text).unwrap().build().unwrap();
-        assert_eq!((pool.status().max_size, pool.manager().query_timeout), (3, None));
+        let pool = serde_json::from_str::<Builder>(text)
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(
+            (pool.status().max_size, pool.manager().query_timeout),
+            (3, None)
+        );
         assert!(serde_json::from_str::<Builder>(r#"{"uri": "postgres://h/db"}"#).is_err());
     }
 }

@@ -10,16 +10,12 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{
-    Config, Row, SimpleQueryMessage, Statement,
-    error::SqlState,
-    types::ToSql,
-};
+use tokio_postgres::{Config, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    transaction::{Transaction, TransactionBuilder},
     state::{State, is_harmless},
+    transaction::{Transaction, TransactionBuilder},
 };
 use crate::{Error, bounded::bounded};
 
@@ -68,7 +64,12 @@ impl Client {
             // Only now is everybody told who still waits for an answer.
             drop(connection);
         });
-        Ok(Self { driver, state, query_timeout, task: Task(task) })
+        Ok(Self {
+            driver,
+            state,
+            query_timeout,
+            task: Task(task),
+        })
     }
 
     /// Runs a statement, returns its rows.
@@ -84,32 +85,60 @@ impl Client {
     /// # Errors
     /// [`Error::is_database`] with its [`Error::as_sqlstate`]; [`Error::is_timeout`] after `query_timeout`;
     /// [`Error::is_disconnected`]; a parameter that does not fit.
-    pub async fn query<'a>(&self, query: impl Into<Query<'a>>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        self.run(query.into(), async |statement| self.driver.query(statement, params).await).await
+    pub async fn query<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.run(query.into(), async move |statement: Statement| {
+            self.driver.query(&statement, params).await
+        })
+        .await
     }
 
     /// Runs a statement that returns exactly one row.
     ///
     /// # Errors
     /// As [`query`](Self::query); another number of rows.
-    pub async fn query_one<'a>(&self, query: impl Into<Query<'a>>, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        self.run(query.into(), async |statement| self.driver.query_one(statement, params).await).await
+    pub async fn query_one<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Error> {
+        self.run(query.into(), async move |statement: Statement| {
+            self.driver.query_one(&statement, params).await
+        })
+        .await
     }
 
     /// Runs a statement that returns one row or none.
     ///
     /// # Errors
     /// As [`query`](Self::query); more than one row.
-    pub async fn query_opt<'a>(&self, query: impl Into<Query<'a>>, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
-        self.run(query.into(), async |statement| self.driver.query_opt(statement, params).await).await
+    pub async fn query_opt<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error> {
+        self.run(query.into(), async move |statement: Statement| {
+            self.driver.query_opt(&statement, params).await
+        })
+        .await
     }
 
     /// Runs a statement, returns how many rows it changed.
     ///
     /// # Errors
     /// As [`query`](Self::query).
-    pub async fn execute<'a>(&self, query: impl Into<Query<'a>>, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.run(query.into(), async |statement| self.driver.execute(statement, params).await).await
+    pub async fn execute<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        self.run(query.into(), async move |statement: Statement| {
+            self.driver.execute(&statement, params).await
+        })
+        .await
     }
 
     /// Prepares a statement, or finds it among those that this connection keeps prepared (`statement_cache`).
@@ -119,7 +148,8 @@ impl Client {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
-        self.run(Query::Sql(sql), async |statement| Ok(statement.clone())).await
+        self.run(Query::Sql(sql), async |statement| Ok(statement))
+            .await
     }
 
     /// Runs several statements, separated by `;` and without parameters, and drops what they return.
@@ -201,7 +231,9 @@ impl Client {
         self.state.begin();
         // The driver sends at the first poll.
         let mut context = Context::from_waker(Waker::noop());
-        let _ = pin!(self.driver.batch_execute(sql)).poll(&mut context).is_ready();
+        let _ = pin!(self.driver.batch_execute(sql))
+            .poll(&mut context)
+            .is_ready();
     }
 
     /// One round trip, and no more.
@@ -213,10 +245,14 @@ impl Client {
     pub(super) async fn settle(&mut self, setup: &str) -> Result<(), Error> {
         if self.state.is_unclean() {
             // A lone `ROLLBACK` outside a transaction would be a warning in the server's log.
-            let done = self.batch(&format!("BEGIN; ROLLBACK; {CLEAN} {setup}")).await;
+            let done = self
+                .batch(&format!("BEGIN; ROLLBACK; {CLEAN} {setup}"))
+                .await;
             match done {
                 // The transaction that was left behind had failed, and takes nothing else.
-                Err(error) if error.as_sqlstate() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) => {
+                Err(error)
+                    if error.as_sqlstate() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) =>
+                {
                     self.batch(&format!("ROLLBACK; {CLEAN} {setup}")).await?;
                 }
                 done => done?,
@@ -230,7 +266,12 @@ impl Client {
 
     /// Says goodbye. If the server is busy with what nobody waits for, tells it to stop.
     pub(super) async fn close(self, tls: MakeRustlsConnect) {
-        let Self { driver, state, mut task, .. } = self;
+        let Self {
+            driver,
+            state,
+            mut task,
+            ..
+        } = self;
         if state.is_running() && !driver.is_closed() {
             // What it says changes nothing: the connection ends.
             drop(driver.cancel_token().cancel_query(tls).await);
@@ -241,13 +282,12 @@ impl Client {
     }
 
     /// Prepares if need be, and runs.
-    async fn run<T>(
-        &self,
-        query: Query<'_>,
-        run: impl AsyncFn(&Statement) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, Error> {
+    async fn run<T, F>(&self, query: Query<'_>, run: impl Fn(Statement) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>>,
+    {
         let sql = match query {
-            Query::Prepared(statement) => return self.request(run(statement)).await,
+            Query::Prepared(statement) => return self.request(run(statement.clone())).await,
             Query::Sql(sql) => sql,
         };
         if !is_harmless(sql) {
@@ -255,13 +295,15 @@ impl Client {
         }
         let work = async {
             let statement = self.prepared(sql).await?;
-            match run(&statement).await {
+            match run(statement).await {
                 Err(error) if is_stale(&error) => {
                     // It did not run. Within a transaction the second try only says that the transaction has failed, so then
                     // the first error is the better one.
                     self.state.statements.forget(sql);
-                    let Ok(statement) = self.prepared(sql).await else { return Err(error) };
-                    run(&statement).await
+                    let Ok(statement) = self.prepared(sql).await else {
+                        return Err(error);
+                    };
+                    run(statement).await
                 }
                 result => result,
             }
@@ -279,7 +321,10 @@ impl Client {
     }
 
     /// Every request to the server goes through here, or [`send`](Self::send).
-    async fn request<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+    async fn request<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
         self.state.begin();
         let result = bounded(self.query_timeout, work).await?;
         self.state.end(result)
@@ -306,7 +351,9 @@ impl<'a> From<&'a Statement> for Query<'a> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("is_closed", &self.is_closed()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }
 

@@ -51,6 +51,8 @@ impl DerefMut for Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("client", &**self).finish()
+        f.debug_struct("Connection")
+            .field("client", &**self)
+            .finish()
     }
 }

@@ -26,10 +26,19 @@ impl pool_core::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Client, Error> {
-        let connected = Client::connect(&self.driver, self.tls.clone(), self.statement_cache, self.query_timeout).await;
+        let connected = Client::connect(
+            &self.driver,
+            self.tls.clone(),
+            self.statement_cache,
+            self.query_timeout,
+        )
+        .await;
         let client = connected.map_err(|error| Error::connect(&self.target, error))?;
         if !self.setup.is_empty() {
-            client.batch(&self.setup).await.map_err(|error| Error::connect(&self.target, error))?;
+            client
+                .batch(&self.setup)
+                .await
+                .map_err(|error| Error::connect(&self.target, error))?;
         }
         Ok(client)
     }
@@ -42,7 +51,11 @@ impl pool_core::Manager for Manager {
         usage.tainted || client.state.is_running() || client.state.is_unclean()
     }
 
-    async fn reset(&self, client: &mut Client, _: &Usage) -> Result<(), Error> {
+    async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
+        if usage.tainted {
+            // A panic stopped its user anywhere.
+            client.clean_on_return();
+        }
         if !client.state.is_running() {
             return client.settle(&self.setup).await;
         }
@@ -65,7 +78,9 @@ impl pool_core::Manager for Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 

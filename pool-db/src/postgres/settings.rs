@@ -22,8 +22,13 @@ pub(super) struct Settings {
 impl Settings {
     /// `postgres://user:password@host:port/database?option=value`. `setting` is where it came from.
     pub(super) fn parse(setting: &str, url: &str) -> Result<Self, ConfigError> {
-        let bad = |why: &str| ConfigError::new(setting, without_password(url), format!("{EXPECTED}{why}"));
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let bad = |why: &str| {
+            ConfigError::new(setting, without_password(url), format!("{EXPECTED}{why}"))
+        };
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
             return Err(bad(""));
         }
         // Where the driver, too, takes the password to end.
@@ -38,7 +43,8 @@ impl Settings {
             let value = || percent_decoded(value).ok_or_else(|| bad(""));
             match key {
                 "sslmode" => {
-                    let mode = SslMode::parse(&value()?).ok_or_else(|| bad(&format!(" (sslmode may be {SSL_MODES})")))?;
+                    let mode = SslMode::parse(&value()?)
+                        .ok_or_else(|| bad(&format!(" (sslmode may be {SSL_MODES})")))?;
                     tls.mode = Some(mode);
                 }
                 "sslrootcert" => tls.root_certificate = Some(value()?.into()),
@@ -47,11 +53,17 @@ impl Settings {
                 _ => rest.push(pair),
             }
         }
-        let driver = format!("{base}?{}", rest.join("&")).parse().map_err(|error| {
-            // Of an address whose parts are not where they belong, the reason could quote the password.
-            let why = if query.contains('@') { String::new() } else { format!(" ({})", reason(&error)) };
-            bad(&why)
-        })?;
+        let driver = format!("{base}?{}", rest.join("&"))
+            .parse()
+            .map_err(|error| {
+                // Of an address whose parts are not where they belong, the reason could quote the password.
+                let why = if query.contains('@') {
+                    String::new()
+                } else {
+                    format!(" ({})", reason(&error))
+                };
+                bad(&why)
+            })?;
         Ok(Self { driver, tls })
     }
 
@@ -70,14 +82,26 @@ impl Settings {
                 driver.host(host);
             }
             for address in list(&hosts.1) {
-                driver.hostaddr(address.parse::<IpAddr>().map_err(|_| ConfigError::new("PGHOSTADDR", address, "IP addresses, separated by commas"))?);
+                driver.hostaddr(address.parse::<IpAddr>().map_err(|_| {
+                    ConfigError::new("PGHOSTADDR", address, "IP addresses, separated by commas")
+                })?);
             }
         }
         let ports = take("PGPORT");
         if driver.get_ports().is_empty() {
             for port in list(&ports) {
-                let number = if port.is_empty() { Ok(DEFAULT_PORT) } else { port.parse() };
-                driver.port(number.map_err(|_| ConfigError::new("PGPORT", port, "port numbers up to 65535, separated by commas"))?);
+                let number = if port.is_empty() {
+                    Ok(DEFAULT_PORT)
+                } else {
+                    port.parse()
+                };
+                driver.port(number.map_err(|_| {
+                    ConfigError::new(
+                        "PGPORT",
+                        port,
+                        "port numbers up to 65535, separated by commas",
+                    )
+                })?);
             }
         }
         if let (None, Some(user)) = (driver.get_user(), take("PGUSER")) {
@@ -96,22 +120,40 @@ impl Settings {
             driver.options(options);
         }
         if let (None, Some(seconds)) = (driver.get_connect_timeout(), take("PGCONNECT_TIMEOUT")) {
-            let number: i64 = seconds.parse().map_err(|_| ConfigError::new("PGCONNECT_TIMEOUT", &seconds, "seconds as a whole number; 0 or less for none"))?;
+            let number: i64 = seconds.parse().map_err(|_| {
+                ConfigError::new(
+                    "PGCONNECT_TIMEOUT",
+                    &seconds,
+                    "seconds as a whole number; 0 or less for none",
+                )
+            })?;
             if let Some(seconds) = u64::try_from(number).ok().filter(|seconds| *seconds > 0) {
                 driver.connect_timeout(Duration::from_secs(seconds));
             }
         }
-        if let (TargetSessionAttrs::Any, Some(target)) = (driver.get_target_session_attrs(), take("PGTARGETSESSIONATTRS")) {
+        if let (TargetSessionAttrs::Any, Some(target)) = (
+            driver.get_target_session_attrs(),
+            take("PGTARGETSESSIONATTRS"),
+        ) {
             driver.target_session_attrs(match target.as_str() {
                 "any" => TargetSessionAttrs::Any,
                 "read-write" => TargetSessionAttrs::ReadWrite,
                 "read-only" => TargetSessionAttrs::ReadOnly,
-                _ => return Err(ConfigError::new("PGTARGETSESSIONATTRS", target, "any, read-write or read-only")),
+                _ => {
+                    return Err(ConfigError::new(
+                        "PGTARGETSESSIONATTRS",
+                        target,
+                        "any, read-write or read-only",
+                    ));
+                }
             });
         }
         let tls = &mut self.tls;
         if let (None, Some(mode)) = (tls.mode, take("PGSSLMODE")) {
-            tls.mode = Some(SslMode::parse(&mode).ok_or_else(|| ConfigError::new("PGSSLMODE", mode, SSL_MODES))?);
+            tls.mode = Some(
+                SslMode::parse(&mode)
+                    .ok_or_else(|| ConfigError::new("PGSSLMODE", mode, SSL_MODES))?,
+            );
         }
         for (file, name) in [
             (&mut tls.root_certificate, "PGSSLROOTCERT"),
@@ -138,14 +180,24 @@ impl Settings {
             }
         }
         let hosts = driver.get_hosts().len();
-        for (what, count) in [("hostaddr", driver.get_hostaddrs().len()), ("port", driver.get_ports().len())] {
+        for (what, count) in [
+            ("hostaddr", driver.get_hostaddrs().len()),
+            ("port", driver.get_ports().len()),
+        ] {
             let fits = count == 0 || count == hosts || (what == "port" && count == 1);
             if !fits {
-                return Err(ConfigError::new(what, format!("{count} values"), format!("{hosts}, as many as there are hosts")));
+                return Err(ConfigError::new(
+                    what,
+                    format!("{count} values"),
+                    format!("{hosts}, as many as there are hosts"),
+                ));
             }
         }
         // libpq: a socket of this machine is never encrypted.
-        let local = driver.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let local = driver
+            .get_hosts()
+            .iter()
+            .all(|host| matches!(host, Host::Unix(_)));
         let mode = tls.mode.unwrap_or_default();
         driver.ssl_mode(if local { SslMode::Disable } else { mode }.for_driver());
         Ok(self)
@@ -156,15 +208,25 @@ impl Settings {
         let driver = &self.driver;
         let hosts = driver.get_hosts().iter().enumerate().map(|(index, host)| {
             let ports = driver.get_ports();
-            let port = ports.get(index).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
+            let port = ports
+                .get(index)
+                .or(ports.first())
+                .copied()
+                .unwrap_or(DEFAULT_PORT);
             match host {
                 Host::Tcp(host) => format!("{host}:{port}"),
                 Host::Unix(path) => format!("{}:{port}", path.display()),
             }
         });
         let hosts: Vec<_> = hosts.collect();
-        let database = driver.get_dbname().map(|name| format!("/{name}")).unwrap_or_default();
-        let user = driver.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
+        let database = driver
+            .get_dbname()
+            .map(|name| format!("/{name}"))
+            .unwrap_or_default();
+        let user = driver
+            .get_user()
+            .map(|user| format!(" as {user}"))
+            .unwrap_or_default();
         format!("postgres at {}{database}{user}", hosts.join(","))
     }
 }
@@ -186,7 +248,9 @@ mod tests {
     use tokio_postgres::config::SslMode as DriverMode;
 
     fn filled(url: Option<&str>, vars: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        let mut settings = url.map_or(Ok(Settings::default()), |url| Settings::parse("DATABASE_URL", url))?;
+        let mut settings = url.map_or(Ok(Settings::default()), |url| {
+            Settings::parse("DATABASE_URL", url)
+        })?;
         settings.fill(&Environment::of(vars))?;
         settings.complete()
     }
@@ -199,21 +263,34 @@ mod tests {
         assert_eq!(settings.driver.get_application_name(), Some("web"));
         assert_eq!(settings.driver.get_ssl_mode(), DriverMode::Require);
         assert_eq!(settings.tls.mode, Some(SslMode::VerifyFull));
-        assert_eq!(settings.tls.root_certificate.unwrap(), Path::new("/ca s.pem"));
+        assert_eq!(
+            settings.tls.root_certificate.unwrap(),
+            Path::new("/ca s.pem")
+        );
     }
 
     #[test]
     fn libpqs_variables_fill_what_the_address_leaves_open() {
         let vars = [
-            ("PGHOST", "elsewhere"), ("PGPORT", "6000"), ("PGUSER", "me"), ("PGPASSWORD", "secret"), ("PGDATABASE", "shop"),
-            ("PGAPPNAME", "web"), ("PGOPTIONS", "-c geqo=off"), ("PGCONNECT_TIMEOUT", "3"), ("PGSSLMODE", "require"),
+            ("PGHOST", "elsewhere"),
+            ("PGPORT", "6000"),
+            ("PGUSER", "me"),
+            ("PGPASSWORD", "secret"),
+            ("PGDATABASE", "shop"),
+            ("PGAPPNAME", "web"),
+            ("PGOPTIONS", "-c geqo=off"),
+            ("PGCONNECT_TIMEOUT", "3"),
+            ("PGSSLMODE", "require"),
             ("PGSSLROOTCERT", "system"),
         ];
         let settings = filled(None, &vars).unwrap();
         assert_eq!(settings.target(), "postgres at elsewhere:6000/shop as me");
         assert_eq!(settings.driver.get_password(), Some(&b"secret"[..]));
         assert_eq!(settings.driver.get_options(), Some("-c geqo=off"));
-        assert_eq!(settings.driver.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        assert_eq!(
+            settings.driver.get_connect_timeout(),
+            Some(&Duration::from_secs(3))
+        );
         assert_eq!(settings.tls.mode, Some(SslMode::Require));
 
         let settings = filled(Some("postgres://other@here/db?sslmode=disable"), &vars).unwrap();
@@ -224,41 +301,96 @@ mod tests {
 
     #[test]
     fn several_hosts_and_sockets() {
-        let settings = filled(None, &[("PGHOST", "a,/run/pg"), ("PGPORT", "1,"), ("PGSSLMODE", "require")]).unwrap();
+        let settings = filled(
+            None,
+            &[
+                ("PGHOST", "a,/run/pg"),
+                ("PGPORT", "1,"),
+                ("PGSSLMODE", "require"),
+            ],
+        )
+        .unwrap();
         assert_eq!(settings.target(), "postgres at a:1,/run/pg:5432");
         assert_eq!(settings.driver.get_ssl_mode(), DriverMode::Require);
         let settings = filled(None, &[("PGHOST", "/run/pg"), ("PGSSLMODE", "require")]).unwrap();
-        assert_eq!(settings.driver.get_ssl_mode(), DriverMode::Disable, "a socket is never encrypted");
-        let settings = filled(None, &[("PGHOSTADDR", "127.0.0.1"), ("PGCONNECT_TIMEOUT", "0")]).unwrap();
-        assert_eq!(settings.driver.get_hosts(), [Host::Tcp("127.0.0.1".to_owned())]);
+        assert_eq!(
+            settings.driver.get_ssl_mode(),
+            DriverMode::Disable,
+            "a socket is never encrypted"
+        );
+        let settings = filled(
+            None,
+            &[("PGHOSTADDR", "127.0.0.1"), ("PGCONNECT_TIMEOUT", "0")],
+        )
+        .unwrap();
+        assert_eq!(
+            settings.driver.get_hosts(),
+            [Host::Tcp("127.0.0.1".to_owned())]
+        );
         assert_eq!(settings.driver.get_connect_timeout(), None);
     }
 
     #[test]
     fn what_is_wrong_is_named_and_no_password_is_shown() {
         for (vars, says) in [
-            (("PGPORT", "many"), "PGPORT is many, but must be port numbers"),
+            (
+                ("PGPORT", "many"),
+                "PGPORT is many, but must be port numbers",
+            ),
             (("PGPORT", "1,2"), "port is 2 values, but must be 1"),
-            (("PGHOSTADDR", "localhost"), "PGHOSTADDR is localhost, but must be IP addresses"),
-            (("PGCONNECT_TIMEOUT", "2s"), "PGCONNECT_TIMEOUT is 2s, but must be seconds"),
-            (("PGSSLMODE", "allow"), "PGSSLMODE is allow, but must be disable, prefer, require, verify-ca or verify-full"),
-            (("PGTARGETSESSIONATTRS", "primary"), "PGTARGETSESSIONATTRS is primary, but must be any"),
+            (
+                ("PGHOSTADDR", "localhost"),
+                "PGHOSTADDR is localhost, but must be IP addresses",
+            ),
+            (
+                ("PGCONNECT_TIMEOUT", "2s"),
+                "PGCONNECT_TIMEOUT is 2s, but must be seconds",
+            ),
+            (
+                ("PGSSLMODE", "allow"),
+                "PGSSLMODE is allow, but must be disable, prefer, require, verify-ca or verify-full",
+            ),
+            (
+                ("PGTARGETSESSIONATTRS", "primary"),
+                "PGTARGETSESSIONATTRS is primary, but must be any",
+            ),
         ] {
             let error = filled(None, &[vars]).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
         }
         for (url, says) in [
-            ("postgres://u:secret@h:port/db", "invalid value for option `port`"),
-            ("postgres://u:secret@h/db?sslmode=maybe", "sslmode may be disable"),
-            ("postgres://u:secret@h/db?pool_max=3", "unknown option `pool_max`"),
+            (
+                "postgres://u:secret@h:port/db",
+                "invalid value for option `port`",
+            ),
+            (
+                "postgres://u:secret@h/db?sslmode=maybe",
+                "sslmode may be disable",
+            ),
+            (
+                "postgres://u:secret@h/db?pool_max=3",
+                "unknown option `pool_max`",
+            ),
             ("postgres://u:half@se?cret=1@h/db", "postgres://u:***@h/db"),
             ("mysql://u:secret@h/db", "mysql://u:***@h/db"),
         ] {
-            let error = Settings::parse("DATABASE_URL", url).unwrap_err().to_string();
-            assert!(error.contains(says) && error.contains("DATABASE_URL"), "{error}");
+            let error = Settings::parse("DATABASE_URL", url)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(says) && error.contains("DATABASE_URL"),
+                "{error}"
+            );
             assert!(!error.contains("cret"), "{error}");
         }
-        let odd = Settings::parse("DATABASE_URL", "postgres://u:half?secret=1@h/db?sslmode=require").unwrap();
-        assert_eq!((odd.driver.get_password(), odd.tls.mode), (Some(&b"half?secret=1"[..]), Some(SslMode::Require)));
+        let odd = Settings::parse(
+            "DATABASE_URL",
+            "postgres://u:half?secret=1@h/db?sslmode=require",
+        )
+        .unwrap();
+        assert_eq!(
+            (odd.driver.get_password(), odd.tls.mode),
+            (Some(&b"half?secret=1"[..]), Some(SslMode::Require))
+        );
     }
 }

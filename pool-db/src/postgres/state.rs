@@ -116,20 +116,21 @@ impl std::error::Error for Lost {
 /// Judged by its first word alone: what is not known to be harmless is not. A function that a `SELECT` calls can do anything;
 /// [`Client::clean_on_return`](super::Client::clean_on_return) is for that.
 pub(super) fn is_harmless(sql: &str) -> bool {
-    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic() && c != '_').filter(|word| !word.is_empty());
-    // A comment's first word is none of SQL's.
-    if !sql.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || c == '(') {
-        return false;
-    }
-    let Some(first) = words.next() else { return false };
-    let is = |word: &&str| first.eq_ignore_ascii_case(word);
-    HARMLESS.iter().any(|word| is(&word))
+    let sql = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
+    let mut words = sql
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .map(str::to_ascii_lowercase);
+    match words.next().as_deref() {
         // Ends with the transaction.
-        || (is(&"set") && words.next().is_some_and(|word| word.eq_ignore_ascii_case("local")))
+        Some("set") => words.find(|word| !word.is_empty()).as_deref() == Some("local"),
+        Some(word) => HARMLESS.contains(&word),
+        None => false,
+    }
 }
 
-const HARMLESS: [&str; 10] =
-    ["select", "insert", "update", "delete", "with", "values", "table", "merge", "explain", "show"];
+const HARMLESS: [&str; 10] = [
+    "select", "insert", "update", "delete", "with", "values", "table", "merge", "explain", "show",
+];
 
 #[cfg(test)]
 mod tests {
@@ -137,10 +138,26 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_be_harmless_is_not() {
-        for sql in ["SELECT 1", "  insert into t", "(select 1) union (select 2)", "With x as (select 1) table x", "set LOCAL a = 1"] {
+        for sql in [
+            "SELECT 1",
+            "  insert into t",
+            "(select 1) union (select 2)",
+            "With x as (select 1) table x",
+            "set LOCAL a = 1",
+        ] {
             assert!(is_harmless(sql), "{sql}");
         }
-        for sql in ["BEGIN", "SET a = 1", "SET", "-- select\nBEGIN", "/* select */ SET a = 1", "", "selects", "LISTEN x", ";select"] {
+        for sql in [
+            "BEGIN",
+            "SET a = 1",
+            "SET",
+            "-- select\nBEGIN",
+            "/* select */ SET a = 1",
+            "",
+            "selects",
+            "LISTEN x",
+            ";select",
+        ] {
             assert!(!is_harmless(sql), "{sql}");
         }
     }

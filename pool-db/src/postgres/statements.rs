@@ -24,7 +24,13 @@ struct Kept<S> {
 
 impl<S: Clone> Statements<S> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, kept: Mutex::new(Kept { by_text: HashMap::new(), uses: 0 }) }
+        Self {
+            capacity,
+            kept: Mutex::new(Kept {
+                by_text: HashMap::new(),
+                uses: 0,
+            }),
+        }
     }
 
     pub(super) fn find(&self, sql: &str) -> Option<S> {
@@ -42,7 +48,12 @@ impl<S: Clone> Statements<S> {
         }
         let mut kept = self.lock();
         let oldest = (kept.by_text.len() >= self.capacity && !kept.by_text.contains_key(sql))
-            .then(|| kept.by_text.iter().min_by_key(|(_, (_, used))| *used).map(|(sql, _)| sql.clone()))
+            .then(|| {
+                kept.by_text
+                    .iter()
+                    .min_by_key(|(_, (_, used))| *used)
+                    .map(|(sql, _)| sql.clone())
+            })
             .flatten();
         let gone = oldest.and_then(|oldest| kept.by_text.remove(&oldest));
         kept.uses += 1;
@@ -74,9 +85,20 @@ mod tests {
         statements.keep("b", 2);
         assert_eq!(statements.find("a"), Some(1));
         statements.keep("c", 3);
-        assert_eq!((statements.find("a"), statements.find("b"), statements.find("c")), (Some(1), None, Some(3)));
+        assert_eq!(
+            (
+                statements.find("a"),
+                statements.find("b"),
+                statements.find("c")
+            ),
+            (Some(1), None, Some(3))
+        );
         statements.keep("c", 4);
-        assert_eq!((statements.find("a"), statements.find("c")), (Some(1), Some(4)), "a replacement takes no place");
+        assert_eq!(
+            (statements.find("a"), statements.find("c")),
+            (Some(1), Some(4)),
+            "a replacement takes no place"
+        );
         statements.forget("a");
         assert_eq!(statements.find("a"), None);
     }

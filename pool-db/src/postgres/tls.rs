@@ -1,6 +1,10 @@
 //! TLS as libpq defines it, by rustls.
 
-use std::{fmt::Debug, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pool_core::ConfigError;
 use rustls::{
@@ -16,7 +20,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Whether a connection is encrypted, and how the server must prove who it is. libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum SslMode {
     /// `disable`: not encrypted.
@@ -60,7 +68,9 @@ impl SslMode {
         match self {
             Self::Disable => tokio_postgres::config::SslMode::Disable,
             Self::Prefer => tokio_postgres::config::SslMode::Prefer,
-            Self::Require | Self::VerifyCa | Self::VerifyFull => tokio_postgres::config::SslMode::Require,
+            Self::Require | Self::VerifyCa | Self::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
         }
     }
 }
@@ -68,7 +78,13 @@ impl SslMode {
 impl Tls {
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect, ConfigError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let broken = |error: Error| ConfigError::new("sslmode", format!("{:?}", self.mode), format!("one that rustls can do ({error})"));
+        let broken = |error: Error| {
+            ConfigError::new(
+                "sslmode",
+                format!("{:?}", self.mode),
+                format!("one that rustls can do ({error})"),
+            )
+        };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(broken)?
@@ -78,8 +94,11 @@ impl Tls {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let chain = certificates("sslcert", certificate)?;
-                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_file("sslkey", key, "a private key", &error))?;
-                builder.with_client_auth_cert(chain, secret).map_err(|error| bad_file("sslkey", key, "the key of sslcert", &error))?
+                let secret = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| bad_file("sslkey", key, "a private key", &error))?;
+                builder
+                    .with_client_auth_cert(chain, secret)
+                    .map_err(|error| bad_file("sslkey", key, "the key of sslcert", &error))?
             }
             (Some(_), None) => return Err(ConfigError::secret("sslkey", "set, as sslcert is")),
             (None, Some(_)) => return Err(ConfigError::secret("sslcert", "set, as sslkey is")),
@@ -89,16 +108,32 @@ impl Tls {
         Ok(MakeRustlsConnect::new(config))
     }
 
-    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
         let mode = self.mode.unwrap_or_default();
         let verifies = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
         if mode == SslMode::Disable || (!verifies && self.root_certificate.is_none()) {
             return Ok(Arc::new(Anyone(Arc::clone(provider))));
         }
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(provider))
-            .build()
-            .map_err(|error| ConfigError::new("sslrootcert", format!("{:?}", self.root_certificate), format!("certificates to trust ({error})")))?;
-        if mode == SslMode::VerifyFull { Ok(chain) } else { Ok(Arc::new(AnyName(chain))) }
+        let chain = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(self.roots()?),
+            Arc::clone(provider),
+        )
+        .build()
+        .map_err(|error| {
+            ConfigError::new(
+                "sslrootcert",
+                format!("{:?}", self.root_certificate),
+                format!("certificates to trust ({error})"),
+            )
+        })?;
+        if mode == SslMode::VerifyFull {
+            Ok(chain)
+        } else {
+            Ok(Arc::new(AnyName(chain)))
+        }
     }
 
     /// The file's, or those that browsers trust.
@@ -107,7 +142,9 @@ impl Tls {
         match &self.root_certificate {
             Some(path) if path.as_os_str() != "system" => {
                 for certificate in certificates("sslrootcert", path)? {
-                    roots.add(certificate).map_err(|error| bad_file("sslrootcert", path, "certificates to trust", &error))?;
+                    roots.add(certificate).map_err(|error| {
+                        bad_file("sslrootcert", path, "certificates to trust", &error)
+                    })?;
                 }
             }
             _ => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -116,9 +153,10 @@ impl Tls {
     }
 }
 
-fn certificates(setting: &str, path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let what = "certificates";
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let found = found.map_err(|error| bad_file(setting, path, what, &error))?;
     if found.is_empty() {
         return Err(bad_file(setting, path, what, &"it holds none"));
@@ -126,8 +164,12 @@ fn certificates(setting: &str, path: &PathBuf) -> Result<Vec<CertificateDer<'sta
     Ok(found)
 }
 
-fn bad_file(setting: &str, path: &PathBuf, what: &str, why: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::new(setting, path.display().to_string(), format!("a PEM file with {what} ({why})"))
+fn bad_file(setting: &str, path: &Path, what: &str, why: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::new(
+        setting,
+        path.display().to_string(),
+        format!("a PEM file with {what} ({why})"),
+    )
 }
 
 /// Trusts whoever answers: what `prefer` and `require` mean.
@@ -156,7 +198,12 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -165,7 +212,12 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -183,7 +235,10 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         // The name is looked at last, when the chain is known to be good.
-        match self.0.verify_server_cert(certificate, between, name, ocsp, now) {
+        match self
+            .0
+            .verify_server_cert(certificate, between, name, ocsp, now)
+        {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -220,7 +275,10 @@ mod tests {
     use super::*;
 
     fn tls(mode: SslMode) -> Tls {
-        Tls { mode: Some(mode), ..Tls::default() }
+        Tls {
+            mode: Some(mode),
+            ..Tls::default()
+        }
     }
 
     #[test]
@@ -234,12 +292,25 @@ mod tests {
     #[test]
     fn a_file_that_holds_no_certificate_is_named() {
         let says = |tls: Tls| tls.connector().err().unwrap().to_string();
-        let missing = Tls { root_certificate: Some("/nowhere.pem".into()), ..tls(SslMode::VerifyFull) };
-        assert!(says(missing).starts_with("sslrootcert is /nowhere.pem, but must be a PEM file with certificates"));
+        let missing = Tls {
+            root_certificate: Some("/nowhere.pem".into()),
+            ..tls(SslMode::VerifyFull)
+        };
+        assert!(
+            says(missing).starts_with(
+                "sslrootcert is /nowhere.pem, but must be a PEM file with certificates"
+            )
+        );
         let empty = tempfile::NamedTempFile::new().unwrap();
-        let empty = Tls { root_certificate: Some(empty.path().into()), ..tls(SslMode::Require) };
+        let empty = Tls {
+            root_certificate: Some(empty.path().into()),
+            ..tls(SslMode::Require)
+        };
         assert!(says(empty).ends_with("(it holds none)"));
-        let keyless = Tls { certificate: Some("/nowhere.pem".into()), ..tls(SslMode::Require) };
+        let keyless = Tls {
+            certificate: Some("/nowhere.pem".into()),
+            ..tls(SslMode::Require)
+        };
         assert_eq!(says(keyless), "sslkey must be set, as sslcert is");
     }
 }

@@ -85,7 +85,11 @@ impl<'a> Transaction<'a> {
             client.state.restart();
         }
         // Made before the server is asked: if the future is dropped meanwhile, this is, and rolls back.
-        let transaction = Self { client, depth, is_open: true };
+        let transaction = Self {
+            client,
+            depth,
+            is_open: true,
+        };
         transaction.client.batch(sql).await?;
         Ok(transaction)
     }
@@ -110,13 +114,20 @@ impl Deref for Transaction<'_> {
 
 impl fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transaction").field("depth", &self.depth).finish_non_exhaustive()
+        f.debug_struct("Transaction")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> TransactionBuilder<'a> {
     pub(super) const fn new(client: &'a mut Client) -> Self {
-        Self { client, isolation: None, read_only: None, deferrable: None }
+        Self {
+            client,
+            isolation: None,
+            read_only: None,
+            deferrable: None,
+        }
     }
 
     /// How far it is kept from what others do meanwhile. Default: the server's `default_transaction_isolation`.
@@ -154,15 +165,24 @@ impl<'a> TransactionBuilder<'a> {
             IsolationLevel::Serializable => Some("ISOLATION LEVEL SERIALIZABLE"),
             _ => None,
         });
-        let read_only = self.read_only.map(|is| if is { "READ ONLY" } else { "READ WRITE" });
-        let deferrable = self.deferrable.map(|is| if is { "DEFERRABLE" } else { "NOT DEFERRABLE" });
-        let modes: Vec<_> = [isolation, read_only, deferrable].into_iter().flatten().collect();
+        let read_only = self
+            .read_only
+            .map(|is| if is { "READ ONLY" } else { "READ WRITE" });
+        let deferrable = self
+            .deferrable
+            .map(|is| if is { "DEFERRABLE" } else { "NOT DEFERRABLE" });
+        let modes: Vec<_> = [isolation, read_only, deferrable]
+            .into_iter()
+            .flatten()
+            .collect();
         format!("BEGIN {}", modes.join(", "))
     }
 }
 
 impl fmt::Debug for TransactionBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransactionBuilder").field("sql", &self.sql()).finish()
+        f.debug_struct("TransactionBuilder")
+            .field("sql", &self.sql())
+            .finish()
     }
 }

@@ -19,7 +19,11 @@ use crate::environment::Environment;
 /// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
 /// settings under `pool`.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Builder {
     name: String,
     url: Option<String>,
@@ -192,10 +196,18 @@ impl Builder {
         self.pool.validate()?;
         let (location, access) = self.location()?;
         if i32::try_from(self.busy_timeout.as_millis()).is_err() {
-            return Err(ConfigError::new("busy_timeout", format!("{:?}", self.busy_timeout), "at most 24 days"));
+            return Err(ConfigError::new(
+                "busy_timeout",
+                format!("{:?}", self.busy_timeout),
+                "at most 24 days",
+            ));
         }
         if self.query_timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new("query_timeout", "0s", "longer than zero, or none"));
+            return Err(ConfigError::new(
+                "query_timeout",
+                "0s",
+                "longer than zero, or none",
+            ));
         }
         let plan = Plan {
             source: location.source(access),
@@ -217,7 +229,9 @@ impl Builder {
             .queue_timeout(None)
             .build()
             .map_err(|error| match (error.setting(), error.value()) {
-                ("max_threads", Some(threads)) => ConfigError::new("threads", threads, error.expected()),
+                ("max_threads", Some(threads)) => {
+                    ConfigError::new("threads", threads, error.expected())
+                }
                 _ => error,
             })?;
         let manager = Manager {
@@ -227,7 +241,10 @@ impl Builder {
             plan: Arc::new(plan),
             _anchor: anchor,
         };
-        let pool = pool_core::Pool::builder(manager).name(self.name).config(self.pool).build()?;
+        let pool = pool_core::Pool::builder(manager)
+            .name(self.name)
+            .config(self.pool)
+            .build()?;
         Ok(Pool::new(pool))
     }
 
@@ -263,13 +280,22 @@ impl Builder {
             (Some(path), _) => (Location::File(path.clone()), None),
             (None, Some(url)) => Location::parse("url", url)?,
             (None, None) => {
-                let expected = format!("set, as DATABASE_URL in the environment or in code: {EXPECTED}");
+                let expected =
+                    format!("set, as DATABASE_URL in the environment or in code: {EXPECTED}");
                 return Err(ConfigError::secret("url", expected));
             }
         };
-        let access = if self.read_only { Access::ReadOnly } else { access.unwrap_or(Access::Create) };
+        let access = if self.read_only {
+            Access::ReadOnly
+        } else {
+            access.unwrap_or(Access::Create)
+        };
         if location == Location::Memory && access == Access::ReadOnly {
-            return Err(ConfigError::new("read_only", "true", "false for a database in memory, which begins empty"));
+            return Err(ConfigError::new(
+                "read_only",
+                "true",
+                "false for a database in memory, which begins empty",
+            ));
         }
         Ok((location, access))
     }
@@ -278,17 +304,26 @@ impl Builder {
     fn all_pragmas(&self, location: &Location, access: Access) -> Vec<(String, String)> {
         let has_log = *location != Location::Memory && access != Access::ReadOnly;
         let wal = has_log.then_some(("journal_mode", "wal"));
-        let defaults = wal.into_iter().chain([("synchronous", "normal"), ("foreign_keys", "on")]);
+        let defaults = wal
+            .into_iter()
+            .chain([("synchronous", "normal"), ("foreign_keys", "on")]);
         let is_set = |name: &str| self.pragmas.iter().any(|(set, _)| set == name);
         let defaults = defaults.filter(|(name, _)| !is_set(name));
-        defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).chain(self.pragmas.clone()).collect()
+        defaults
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .chain(self.pragmas.clone())
+            .collect()
     }
 }
 
 /// Does no I/O: the database is in memory.
 fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
     Session::open(plan).map_err(|error| {
-        ConfigError::new("pragmas", format!("{:?}", plan.pragmas), format!("ones that SQLite takes ({error})"))
+        ConfigError::new(
+            "pragmas",
+            format!("{:?}", plan.pragmas),
+            format!("ones that SQLite takes ({error})"),
+        )
     })
 }
 
@@ -317,25 +352,67 @@ mod tests {
         let manager = pool.manager();
         assert_eq!(manager.target, "sqlite app.db");
         assert_eq!(pool.status().max_size, 3);
-        assert_eq!((manager.plan.busy_timeout, manager.query_timeout), (Duration::from_millis(250), None));
+        assert_eq!(
+            (manager.plan.busy_timeout, manager.query_timeout),
+            (Duration::from_millis(250), None)
+        );
         assert_eq!(manager.plan.statement_cache, 7);
-        assert!(manager.plan.source.flags.contains(rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY));
-        assert_eq!(built(&vars[..1]).unwrap().manager().target, "sqlite other.db");
+        assert!(
+            manager
+                .plan
+                .source
+                .flags
+                .contains(rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        );
+        assert_eq!(
+            built(&vars[..1]).unwrap().manager().target,
+            "sqlite other.db"
+        );
     }
 
     #[test]
     fn what_is_wrong_is_named_with_what_it_may_be() {
         let url = ("DATABASE_URL", "sqlite:app.db");
         for (vars, says) in [
-            (vec![], "url must be set, as DATABASE_URL in the environment or in code: `sqlite:PATH`"),
-            (vec![("DATABASE_URL", "postgres://u:secret@h/db")], "DATABASE_URL is postgres://u:***@h/db, but must be `sqlite:PATH`"),
-            (vec![url, ("POOL_DB_READONLY", "true")], "POOL_DB_READONLY is \"true\", but must be unset"),
-            (vec![url, ("POOL_DB_BUSY_TIMEOUT", "5")], "POOL_DB_BUSY_TIMEOUT is \"5\", but must be a duration"),
-            (vec![url, ("POOL_DB_BUSY_TIMEOUT", "25days")], "POOL_DB_BUSY_TIMEOUT is 2160000s, but must be at most 24 days"),
-            (vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")], "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero"),
-            (vec![url, ("POOL_DB_THREADS", "0")], "POOL_DB_THREADS is 0, but must be"),
-            (vec![url, ("POOL_DB_MAX_SIZE", "0")], "POOL_DB_MAX_SIZE is 0, but must be at least 1"),
-            (vec![("POOL_DB_URL", "sqlite::memory:"), ("POOL_DB_READ_ONLY", "1")], "POOL_DB_READ_ONLY is true, but must be false"),
+            (
+                vec![],
+                "url must be set, as DATABASE_URL in the environment or in code: `sqlite:PATH`",
+            ),
+            (
+                vec![("DATABASE_URL", "postgres://u:secret@h/db")],
+                "DATABASE_URL is postgres://u:***@h/db, but must be `sqlite:PATH`",
+            ),
+            (
+                vec![url, ("POOL_DB_READONLY", "true")],
+                "POOL_DB_READONLY is \"true\", but must be unset",
+            ),
+            (
+                vec![url, ("POOL_DB_BUSY_TIMEOUT", "5")],
+                "POOL_DB_BUSY_TIMEOUT is \"5\", but must be a duration",
+            ),
+            (
+                vec![url, ("POOL_DB_BUSY_TIMEOUT", "25days")],
+                "POOL_DB_BUSY_TIMEOUT is 2160000s, but must be at most 24 days",
+            ),
+            (
+                vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")],
+                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero",
+            ),
+            (
+                vec![url, ("POOL_DB_THREADS", "0")],
+                "POOL_DB_THREADS is 0, but must be",
+            ),
+            (
+                vec![url, ("POOL_DB_MAX_SIZE", "0")],
+                "POOL_DB_MAX_SIZE is 0, but must be at least 1",
+            ),
+            (
+                vec![
+                    ("POOL_DB_URL", "sqlite::memory:"),
+                    ("POOL_DB_READ_ONLY", "1"),
+                ],
+                "POOL_DB_READ_ONLY is true, but must be false",
+            ),
         ] {
             let error = built(&vars).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
@@ -347,23 +424,48 @@ mod tests {
     fn a_pragma_replaces_the_default_of_its_name() {
         let pragmas = |builder: Builder| {
             let (location, access) = builder.location().unwrap();
-            builder.all_pragmas(&location, access).into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+            builder
+                .all_pragmas(&location, access)
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
         };
         let file = Builder::new().path("app.db");
-        assert_eq!(pragmas(file.clone()), ["journal_mode=wal", "synchronous=normal", "foreign_keys=on"]);
         assert_eq!(
-            pragmas(file.clone().pragma("journal_mode", "delete").pragma("mmap_size", "1000")),
-            ["synchronous=normal", "foreign_keys=on", "journal_mode=delete", "mmap_size=1000"]
+            pragmas(file.clone()),
+            ["journal_mode=wal", "synchronous=normal", "foreign_keys=on"]
         );
-        assert_eq!(pragmas(file.read_only(true)), ["synchronous=normal", "foreign_keys=on"]);
+        assert_eq!(
+            pragmas(
+                file.clone()
+                    .pragma("journal_mode", "delete")
+                    .pragma("mmap_size", "1000")
+            ),
+            [
+                "synchronous=normal",
+                "foreign_keys=on",
+                "journal_mode=delete",
+                "mmap_size=1000"
+            ]
+        );
+        assert_eq!(
+            pragmas(file.read_only(true)),
+            ["synchronous=normal", "foreign_keys=on"]
+        );
     }
 
     #[cfg(feature = "serde")]
     #[test]
     fn it_is_read_from_any_format() {
         let text = r#"{"path": "app.db", "query_timeout": "2s", "pragmas": [["mmap_size", "0"]], "pool": {"max_size": 3}}"#;
-        let pool = serde_json::from_str::<Builder>(text).unwrap().build().unwrap();
-        assert_eq!((pool.status().max_size, pool.manager().query_timeout), (3, Some(Duration::from_secs(2))));
+        let pool = serde_json::from_str::<Builder>(text)
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(
+            (pool.status().max_size, pool.manager().query_timeout),
+            (3, Some(Duration::from_secs(2)))
+        );
         assert!(serde_json::from_str::<Builder>(r#"{"pathe": "app.db"}"#).is_err());
     }
 }

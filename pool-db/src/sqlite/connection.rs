@@ -62,7 +62,12 @@ impl Connection {
         E: Into<Error>,
     {
         let mut lease = self.lease.take().ok_or_else(Error::abandoned)?;
-        let call = lease.open.as_mut().ok_or_else(Error::abandoned)?.stop.begin();
+        let call = lease
+            .open
+            .as_mut()
+            .ok_or_else(Error::abandoned)?
+            .stop
+            .begin();
         // The job owns the lease: however it ends, the connection is with nobody else before that.
         let job = self.workers.run(move || {
             let result = match lease.open.as_mut() {
@@ -96,13 +101,23 @@ impl Connection {
 
 impl From<Lease<Manager>> for Connection {
     fn from(lease: Lease<Manager>) -> Self {
-        let Manager { workers, query_timeout, .. } = Lease::manager(&lease);
-        Self { workers: workers.clone(), query_timeout: *query_timeout, lease: Some(lease) }
+        let Manager {
+            workers,
+            query_timeout,
+            ..
+        } = Lease::manager(&lease);
+        Self {
+            workers: workers.clone(),
+            query_timeout: *query_timeout,
+            lease: Some(lease),
+        }
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
     }
 }

@@ -61,7 +61,10 @@ impl Location {
             Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
         match self {
-            Self::File(path) => Source { path: path.clone(), flags },
+            Self::File(path) => Source {
+                path: path.clone(),
+                flags,
+            },
             Self::Memory => {
                 // The leading slash is what makes connections of one process share it. Unlike `cache=shared`, this file
                 // system locks as files are locked, so that `busy_timeout` holds.
@@ -93,7 +96,8 @@ impl fmt::Display for Location {
     }
 }
 
-pub(crate) const EXPECTED: &str = "`sqlite:PATH` or `sqlite::memory:`, with or without `?mode=ro`, `?mode=rw` or `?mode=rwc`";
+pub(crate) const EXPECTED: &str =
+    "`sqlite:PATH` or `sqlite::memory:`, with or without `?mode=ro`, `?mode=rw` or `?mode=rwc`";
 
 /// Numbers the databases in memory, which share one name space in a process.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
@@ -110,20 +114,44 @@ mod tests {
             ("sqlite://app.db", "app.db", None),
             ("sqlite:///var/lib/app.db", "/var/lib/app.db", None),
             ("sqlite:/var/lib/app.db", "/var/lib/app.db", None),
-            ("sqlite:my%20app.db?mode=ro", "my app.db", Some(Access::ReadOnly)),
+            (
+                "sqlite:my%20app.db?mode=ro",
+                "my app.db",
+                Some(Access::ReadOnly),
+            ),
             ("sqlite:app.db?mode=rwc", "app.db", Some(Access::Create)),
         ] {
-            assert_eq!(Location::parse("DATABASE_URL", url).unwrap(), (Location::File(path.into()), access));
+            assert_eq!(
+                Location::parse("DATABASE_URL", url).unwrap(),
+                (Location::File(path.into()), access)
+            );
         }
-        assert_eq!(Location::parse("DATABASE_URL", "sqlite::memory:").unwrap(), (Location::Memory, None));
-        assert_eq!(Location::parse("DATABASE_URL", "sqlite://:memory:").unwrap(), (Location::Memory, None));
+        assert_eq!(
+            Location::parse("DATABASE_URL", "sqlite::memory:").unwrap(),
+            (Location::Memory, None)
+        );
+        assert_eq!(
+            Location::parse("DATABASE_URL", "sqlite://:memory:").unwrap(),
+            (Location::Memory, None)
+        );
     }
 
     #[test]
     fn a_bad_address_is_shown_without_its_password() {
-        for url in ["postgres://u:secret@h/db", "app.db", "sqlite:", "sqlite:a?mode=secret", "sqlite:%zz"] {
-            let error = Location::parse("DATABASE_URL", url).unwrap_err().to_string();
-            assert!(error.contains("DATABASE_URL") && error.contains("sqlite:PATH"), "{error}");
+        for url in [
+            "postgres://u:secret@h/db",
+            "app.db",
+            "sqlite:",
+            "sqlite:a?mode=secret",
+            "sqlite:%zz",
+        ] {
+            let error = Location::parse("DATABASE_URL", url)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("DATABASE_URL") && error.contains("sqlite:PATH"),
+                "{error}"
+            );
             assert!(!error.contains("u:secret"), "{error}");
         }
     }

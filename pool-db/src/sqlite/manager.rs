@@ -79,6 +79,9 @@ impl pool_core::Manager for Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("target", &self.target).field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("target", &self.target)
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,13 @@ impl Session {
         let stop = Arc::new(Stop::default());
         let asked = Arc::clone(&stop);
         connection.progress_handler(OPS_BETWEEN_QUESTIONS, Some(move || !asked.is_wanted()))?;
-        Ok(Self { open: Some(Open { connection, stop, in_closure: false }) })
+        Ok(Self {
+            open: Some(Open {
+                connection,
+                stop,
+                in_closure: false,
+            }),
+        })
     }
 
     /// Is it unfit for anybody?
@@ -52,7 +58,9 @@ impl Session {
 
     /// Did somebody leave a transaction open?
     pub(super) fn is_in_transaction(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| !open.connection.is_autocommit())
+        self.open
+            .as_ref()
+            .is_some_and(|open| !open.connection.is_autocommit())
     }
 }
 
@@ -72,7 +80,10 @@ impl Open {
 
     /// Reads a page of the file. Blocks.
     pub(super) fn check(&mut self) -> rusqlite::Result<()> {
-        self.connection.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.query_row([], |_| Ok(())).optional()?;
+        self.connection
+            .prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?
+            .query_row([], |_| Ok(()))
+            .optional()?;
         Ok(())
     }
 }
@@ -80,7 +91,11 @@ impl Open {
 /// Sets one, and sees to it that SQLite knows it: by itself it ignores an unknown name.
 fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     let known = "SELECT 1 FROM pragma_pragma_list WHERE name = ?1";
-    if connection.query_row(known, [name], |_| Ok(())).optional()?.is_none() {
+    if connection
+        .query_row(known, [name], |_| Ok(()))
+        .optional()?
+        .is_none()
+    {
         return Err(refused(format!("there is no pragma `{name}`")));
     }
     connection.pragma_update(None, name, value)?;
@@ -88,7 +103,9 @@ fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()>
         // The one that SQLite declines without an error, as on a file system that cannot do it.
         let mode: String = connection.pragma_query_value(None, name, |row| row.get(0))?;
         if !mode.eq_ignore_ascii_case(value) {
-            return Err(refused(format!("journal_mode cannot be `{value}` here: it stays `{mode}`")));
+            return Err(refused(format!(
+                "journal_mode cannot be `{value}` here: it stays `{mode}`"
+            )));
         }
     }
     Ok(())
@@ -101,7 +118,9 @@ fn refused(why: String) -> rusqlite::Error {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("open", &self.open.as_ref().map(|open| &open.connection)).finish()
+        f.debug_struct("Session")
+            .field("open", &self.open.as_ref().map(|open| &open.connection))
+            .finish()
     }
 }
 

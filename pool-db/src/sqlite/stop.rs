@@ -29,7 +29,10 @@ impl Stop {
     pub(crate) fn begin(self: &Arc<Self>) -> Call {
         let number = self.current.load(Ordering::Relaxed) + 1;
         self.current.store(number, Ordering::Relaxed);
-        Call { stop: Arc::clone(self), number }
+        Call {
+            stop: Arc::clone(self),
+            number,
+        }
     }
 
     /// Does anybody wait for the call that is running?

@@ -7,11 +7,13 @@
 //! - [`table`]: a table of at most 100 columns, and how times are written in it.
 //! - [`line`](mod@line): the same result as one JSON object a line.
 //! - [`alloc`]: an allocator that counts for the thread that asks.
+//! - [`machine`]: whether others were using the machine meanwhile.
 //!
 //! Figures come from whatever machine runs them: the ratios carry over, the times do not.
 
 pub mod alloc;
 pub mod line;
+pub mod machine;
 pub mod pools;
 pub mod rounds;
 pub mod table;

@@ -84,7 +84,23 @@ impl<W: Write> Report<W> {
         write!(self.out, "\n{table}")?;
         writeln!(self.out, "\n{met} of {} bars met", self.bars.len())
     }
+
+    /// What it means that others had that share of the cores meanwhile.
+    pub(super) fn busy(&mut self, others: f64) -> io::Result<()> {
+        if self.json || others < BUSY {
+            return Ok(());
+        }
+        let percent = 100.0 * others;
+        writeln!(
+            self.out,
+            "\nOther processes used {percent:.0} % of the cores meanwhile: run it again when the \
+             machine is quiet."
+        )
+    }
 }
+
+/// Others' share of the cores from which on it is worth a word.
+const BUSY: f64 = 0.05;
 
 /// A row for each contender; after the time, how many times ours that is.
 fn table(results: &[(Contender, Figures)]) -> Table {
@@ -171,6 +187,17 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
         );
+    }
+
+    #[test]
+    fn figures_from_a_busy_machine_are_marked_as_such() {
+        let said = |others| {
+            let mut out = Vec::new();
+            Report::new(&mut out, false).busy(others).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(said(0.38).contains("38 %") && said(0.38).len() < WIDTH);
+        assert_eq!(said(0.01), "");
     }
 
     #[test]

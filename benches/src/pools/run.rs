@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::figure::{Figure, Figures};
 use super::instructions;
 use super::report::Report;
+use crate::machine::Cores;
 use crate::rounds::interleave;
 
 /// Does what the command line asks. Fails with a line on standard error and exit code 1; with 2 when
@@ -51,6 +52,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         return Err(Failure::new(NO_VALGRIND).into());
     }
 
+    let before = Cores::now();
     let mut report = Report::new(io::stdout().lock(), args.json);
     report.opening(scale, rounds)?;
     for case in cases {
@@ -71,6 +73,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         }
     }
     report.closing()?;
+    if let (Some(before), Some(after)) = (before, Cores::now()) {
+        report.busy(after.others_since(before))?;
+    }
     Ok(())
 }
 

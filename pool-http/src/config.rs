@@ -47,6 +47,11 @@ macro_rules! settings {
             pub fn apply_env(&mut self, env: &mut Env) -> Result<(), ConfigError> {
                 $(if let Some(value) = env.take($variable)? {
                     self.$name = value;
+                    if let Err(error) = self.validate() && error.setting() == stringify!($name) {
+                        // By the name that whoever set it knows.
+                        let value = error.value().unwrap_or_default();
+                        return Err(ConfigError::new(env.name_of($variable), value, error.expected()));
+                    }
                 })+
                 Ok(())
             }
@@ -283,6 +288,26 @@ mod tests {
             drain_time: seconds(8),
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_is_told_by_the_name_of_its_variable() {
+        for (variable, value, says) in [
+            (
+                "P_MAX_PER_ORIGIN",
+                "0",
+                "P_MAX_PER_ORIGIN is 0, but must be at least 1",
+            ),
+            (
+                "P_TLS_TIMEOUT",
+                "0s",
+                "P_TLS_TIMEOUT is 0s, but must be longer than zero",
+            ),
+        ] {
+            let mut env = Env::from_vars("P", [(variable, value)]);
+            let error = Config::new().apply_env(&mut env).unwrap_err();
+            assert_eq!(error.to_string(), says);
+        }
     }
 
     #[test]

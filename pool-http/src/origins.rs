@@ -207,3 +207,66 @@ impl Table {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::counters::Counters;
+
+    fn origins(config: Config) -> Origins {
+        let dialer = Dialer::new(
+            &config,
+            #[cfg(feature = "tls")]
+            crate::tls::Tls::with_roots(&[]).unwrap(),
+            Arc::new(Counters::default()),
+        );
+        Origins::new(dialer, config)
+    }
+
+    fn origin(port: u16) -> Origin {
+        Origin::of(&format!("http://localhost:{port}/").parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_pool_that_somebody_is_about_to_use_is_not_given_up() {
+        let origins = origins(Config::new().max_origins(1));
+        let room = origins.room(&origin(1)).unwrap();
+        assert!(
+            origins
+                .room(&origin(2))
+                .is_err_and(|error| error.is_overloaded())
+        );
+        assert!(Arc::ptr_eq(&room, &origins.room(&origin(1)).unwrap()));
+        assert!(!room.pool.is_closed());
+        drop(room);
+        origins.room(&origin(2)).unwrap();
+        assert_eq!(origins.lock().rooms.len(), 1);
+    }
+
+    #[test]
+    fn a_pool_that_is_given_up_is_closed() {
+        let origins = origins(Config::new().max_origins(1));
+        let pool = origins.room(&origin(1)).unwrap().pool.clone();
+        origins.room(&origin(2)).unwrap();
+        assert!(pool.is_closed());
+    }
+
+    #[test]
+    fn a_closed_table_makes_no_pool() {
+        let origins = origins(Config::new());
+        origins.room(&origin(1)).unwrap();
+        assert_eq!(origins.close().len(), 1);
+        assert!(
+            origins
+                .room(&origin(1))
+                .is_err_and(|error| error.is_closed())
+        );
+        assert!(
+            origins
+                .room(&origin(2))
+                .is_err_and(|error| error.is_closed())
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
     header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    uri::PathAndQuery,
 };
 use http_body::Body as _;
 
@@ -111,11 +112,8 @@ pub(crate) fn prepare(mut request: Request<Payload>) -> Result<(Origin, Request<
         request.headers_mut().insert(HOST, origin.host_header()?);
     }
     // Only the path goes on the request line.
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    *request.uri_mut() = parse(path)?;
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
     *request.version_mut() = Version::HTTP_11;
     frame(&mut request)?;
     Ok((origin, request))

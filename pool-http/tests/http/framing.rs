@@ -135,6 +135,27 @@ async fn a_response_in_http_1_0_is_the_last_on_its_connection_though_it_says_kee
 }
 
 #[tokio::test]
+async fn a_dropped_body_does_not_make_good_what_its_head_made_the_last() {
+    for last in [
+        "HTTP/1.0 200 OK\r\nconnection: keep-alive",
+        "HTTP/1.1 200 OK\r\nconnection: close",
+    ] {
+        let upstream = Upstream::start(move |mut peer| async move {
+            while peer.request().await.is_some() {
+                peer.write(format!("{last}\r\ncontent-length: 2\r\n\r\nhi"))
+                    .await;
+            }
+        })
+        .await;
+        let client = client();
+        for accepted in [1, 2] {
+            drop(client.get(upstream.url("/")).send().await.unwrap());
+            assert_eq!(upstream.sockets.accepted(), accepted, "{last}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_its_connection_is_whole_and_the_connection_gone() {
     let upstream = Upstream::start(|mut peer| async move {
         if peer.request().await.is_some() {
@@ -216,9 +237,9 @@ async fn an_early_answer_to_an_unfinished_request_frees_the_place_and_closes_the
     upstream.sockets.wait_open(1).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_is_heard_though_the_upstream_closed_without_reading_the_request() {
-    for _ in 0..10 {
+    for _ in 0..30 {
         let upstream = Upstream::start(|mut peer| async move {
             if peer.head().await.is_some() {
                 // Closed with bytes unread, which resets the connection under the client's writes.
@@ -269,6 +290,8 @@ async fn a_request_goes_out_in_the_form_that_http_1_1_wants() {
         sent(client.get(upstream.url(""))).await,
         format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")
     );
+    let request = sent(client.get(upstream.url("?c=d"))).await;
+    assert!(request.starts_with("GET /?c=d HTTP/1.1\r\n"), "{request}");
     let request = sent(client.post(upstream.url("/"))).await;
     assert!(request.ends_with("content-length: 0\r\n\r\n"), "{request}");
     let request = sent(client.put(upstream.url("/")).body("four")).await;

@@ -25,6 +25,18 @@ impl Moment {
         self.0
     }
 
+    /// Was `earlier` at least `nanos` ago? Without the divisions that a [`Duration`] costs.
+    #[inline]
+    pub(crate) const fn is_past(self, earlier: Self, nanos: u64) -> bool {
+        self.0.saturating_sub(earlier.0) >= nanos
+    }
+
+    /// So many nanoseconds later, at most [`Moment::NEVER`].
+    #[inline]
+    pub(crate) const fn later(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -41,6 +53,11 @@ impl Add<Duration> for Moment {
                 .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
         )
     }
+}
+
+/// A duration in nanoseconds, at most 584 years.
+pub(crate) fn nanos_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Sub for Moment {

@@ -13,7 +13,11 @@ use super::{
     slot::{Idle, Slot},
     stats::{Counters, Histograms},
 };
-use crate::{moment::Moment, observe::CloseReason, sync::Arc};
+use crate::{
+    moment::{Moment, nanos_of},
+    observe::CloseReason,
+    sync::Arc,
+};
 
 /// The bounds that time enforces.
 #[derive(Clone, Copy, Debug)]
@@ -77,14 +81,13 @@ impl<T, E: Clone> Kernel<T, E> {
             }
         }
         // Long before `keeping.tick` every wait is over; who is still there keeps a timer from now on.
-        let before =
-            Moment::from_nanos(now.as_nanos().saturating_sub(duration_nanos(keeping.tick)));
+        let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.tick)));
         state.queue.arm(before, &mut work.wakers);
         state.retire_idle(this, now, &mut work);
         state.meet_demand(this, now, &mut work);
         let leaks = match keeping.leak_after {
             Some(after) => state.seats.report_before(Moment::from_nanos(
-                now.as_nanos().saturating_sub(duration_nanos(after)),
+                now.as_nanos().saturating_sub(nanos_of(after)),
             )),
             None => Vec::new(),
         };
@@ -284,7 +287,7 @@ impl<T, E: Clone> super::kernel::State<T, E> {
                 work.checks.push(slot);
             } else {
                 self.idle
-                    .insert(index, Idle::new(slot, kernel.limits.check_after));
+                    .insert(index, Idle::new(slot, kernel.limits.check_after_nanos));
                 index += 1;
             }
         }
@@ -326,10 +329,6 @@ impl<T, E: Clone> super::kernel::State<T, E> {
         }
         next.max(now + MIN_ROUND)
     }
-}
-
-fn duration_nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Rounds are at least so far apart, whatever falls due.

@@ -35,7 +35,7 @@ pub(crate) struct Limits {
     /// Hand out the one that has been idle longest, not the one that was used last.
     pub(crate) fifo: bool,
     /// An idle one is checked before it is handed out when it was last known to be good longer ago than this.
-    pub(crate) check_after: Duration,
+    pub(crate) check_after_nanos: u64,
     pub(crate) shed_target: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) keeping: Keeping,
@@ -521,13 +521,19 @@ impl<T, E: Clone> State<T, E> {
         now: Moment,
         limits: &Limits,
     ) -> Put<T, E> {
+        // The usual case: it is good, and nobody waits.
+        if self.queue.is_empty()
+            && slot.generation == self.generation
+            && now < slot.expires_at
+            && !self.closed
+            && self.in_use() <= self.target
+        {
+            return self.lay_down(slot, limits);
+        }
         let mut wakers = Vec::new();
         if let Some(reason) = self.must_close(&mut slot, now, limits, &mut wakers) {
             self.count_close(&slot, reason);
             return Put::Close(slot, reason);
-        }
-        if self.queue.is_empty() && wakers.is_empty() {
-            return self.lay_down(slot, limits);
         }
         if mutation::on(Mutation::NewcomerBarges) {
             drop(self.lay_down(slot, limits));
@@ -634,7 +640,8 @@ impl<T, E: Clone> State<T, E> {
     #[inline]
     pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>, limits: &Limits) -> Put<T, E> {
         self.seats.set(slot.seat.index(), SeatState::Idle);
-        self.idle.push_back(Idle::new(slot, limits.check_after));
+        self.idle
+            .push_back(Idle::new(slot, limits.check_after_nanos));
         Put::Kept
     }
 

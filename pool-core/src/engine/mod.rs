@@ -22,4 +22,4 @@ pub(crate) use slot::Slot;
 pub(crate) use crate::sync::Arc;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,5 @@
 //! One open resource with what the pool knows of it.
 
-use std::time::Duration;
-
 use super::seat::Seat;
 use crate::moment::Moment;
 
@@ -41,8 +39,8 @@ pub(super) struct Idle<T, E: Clone> {
 
 impl<T, E: Clone> Idle<T, E> {
     #[inline]
-    pub(super) fn new(slot: Box<Slot<T, E>>, check_after: Duration) -> Self {
-        let ready_until = (slot.used_at + check_after).min(slot.expires_at);
+    pub(super) fn new(slot: Box<Slot<T, E>>, check_after_nanos: u64) -> Self {
+        let ready_until = slot.used_at.later(check_after_nanos).min(slot.expires_at);
         Self {
             seat: slot.seat.index(),
             ready_until,

@@ -2,6 +2,8 @@
 
 use std::{error::Error, future::Future, time::Duration};
 
+use crate::moment::Moment;
+
 /// Opens, checks, cleans and closes the resources of one pool.
 ///
 /// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool's, bounded
@@ -88,12 +90,23 @@ pub trait Manager: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Usage {
-    /// How long ago it was opened.
-    pub age: Duration,
-    /// How long ago it was last used: given back, or opened. Zero on a return.
-    pub idle: Duration,
+    pub(super) opened_at: Moment,
+    pub(super) idle_since: Moment,
+    pub(super) now: Moment,
     /// How often it was leased.
     pub leases: u64,
     /// Was the last operation on it dropped half-way, or was it tainted by hand?
     pub tainted: bool,
+}
+
+impl Usage {
+    /// How long ago it was opened.
+    pub fn age(&self) -> Duration {
+        self.now - self.opened_at
+    }
+
+    /// How long ago it was last used: given back, or opened.
+    pub fn idle(&self) -> Duration {
+        self.now - self.idle_since
+    }
 }

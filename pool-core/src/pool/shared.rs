@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::{Config, IdleOrder},
     engine::{self, Backoff, Holder, Kernel, Limits, Put, Refusal},
-    moment::Moment,
+    moment::{Moment, nanos_of},
     observe::{CloseReason, Closes, LeaseInfo, Observer, Status},
 };
 
@@ -53,7 +53,8 @@ pub(crate) struct Shared<M: Manager> {
 }
 
 /// How often the keeper comes by, and the tick of the coarse clock advances, while the pool is in use.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_nanos(TICK_NANOS);
+const TICK_NANOS: u64 = 10_000_000;
 
 impl<M: Manager> Shared<M> {
     pub(crate) fn new(
@@ -76,7 +77,7 @@ impl<M: Manager> Shared<M> {
             max_opening: config.max_opening,
             max_waiters: config.waiters(),
             fifo: config.idle_order == IdleOrder::Fifo,
-            check_after: config.check_after,
+            check_after_nanos: nanos_of(config.check_after),
             shed_target: config.shed_target,
             backoff: Backoff::default(),
             keeping,
@@ -144,8 +145,11 @@ impl<M: Manager> Shared<M> {
             // Not timed exactly; known well enough if it was a long one.
             None => {
                 let now = self.rough_now();
-                let lasted = now - slot.used_at;
-                (now, (lasted >= TICK).then_some(lasted))
+                (
+                    now,
+                    now.is_past(slot.used_at, TICK_NANOS)
+                        .then(|| now - slot.used_at),
+                )
             }
         };
         let usage = usage_of(&slot, now);
@@ -384,8 +388,9 @@ pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
 #[inline]
 pub(crate) fn usage_of<T, E: Clone>(slot: &engine::Slot<T, E>, now: Moment) -> Usage {
     Usage {
-        age: now - slot.opened_at,
-        idle: now - slot.idle_since,
+        opened_at: slot.opened_at,
+        idle_since: slot.idle_since,
+        now,
         leases: slot.uses,
         tainted: slot.tainted,
     }

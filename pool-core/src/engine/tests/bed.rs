@@ -71,7 +71,7 @@ pub(super) fn limits(max_size: u32) -> Limits {
         max_opening: 4,
         max_waiters: 64,
         fifo: false,
-        check_after: Duration::from_secs(1),
+        check_after_nanos: 1_000_000_000,
         shed_target: None,
         backoff,
         keeping,

@@ -110,6 +110,8 @@ macro_rules! models {
     )+};
 }
 
+pub(crate) use models;
+
 models! {
     /// What is returned while somebody joins the line is not slept past.
     a_return_is_seen_by_who_joins_the_line(EXHAUSTIVE) {

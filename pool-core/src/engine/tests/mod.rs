@@ -8,4 +8,4 @@ mod model;
 
 #[cfg(pool_loom)]
 #[allow(unused_imports, reason = "for the models of the other modules")]
-pub(crate) use loom::{block_on, model};
+pub(crate) use loom::{block_on, model, models};

@@ -378,8 +378,16 @@ fn it_outlives_its_runtime_and_serves_the_next() {
     assert_eq!(limiter.status().available, 1);
 }
 
-/// A waker that looks at the limiter when it is woken or dropped: it would hang if that happened under the lock.
-struct Nosy(Limiter, AtomicUsize);
+/// A waker that looks at the limiter when it is woken and when it is dropped: it would hang if that happened under the lock.
+struct Nosy(Limiter, Arc<AtomicUsize>);
+
+impl Nosy {
+    fn waker(limiter: &Limiter) -> (Waker, Arc<AtomicUsize>) {
+        let events = Arc::new(AtomicUsize::new(0));
+        let nosy = Self(limiter.clone(), Arc::clone(&events));
+        (Waker::from(Arc::new(nosy)), events)
+    }
+}
 
 impl Wake for Nosy {
     fn wake(self: Arc<Self>) {
@@ -387,29 +395,44 @@ impl Wake for Nosy {
     }
 }
 
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        self.1
+            .fetch_add(10 * self.0.status().limit as usize, SeqCst);
+    }
+}
+
+/// Polls with a waker that only the limiter holds afterwards; what happened to it so far.
+fn poll_nosily(limiter: &Limiter, acquire: &mut Acquire) -> Arc<AtomicUsize> {
+    let (waker, events) = Nosy::waker(limiter);
+    let pending = Pin::new(acquire).poll(&mut Context::from_waker(&waker));
+    assert!(pending.is_pending());
+    events
+}
+
 #[test]
-fn wakers_run_with_nothing_locked() {
+fn wakers_run_and_go_with_nothing_locked() {
     let limiter = Limiter::new(1);
-    let nosy = Arc::new(Nosy(limiter.clone(), AtomicUsize::new(0)));
-    let waker = Waker::from(Arc::clone(&nosy));
     let held = limiter.try_acquire().unwrap();
-    let mut waiter = limiter.acquire();
-    assert!(
-        Pin::new(&mut waiter)
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
+    let mut first = limiter.acquire();
+    let replaced = poll_nosily(&limiter, &mut first);
+    let granted_to = poll_nosily(&limiter, &mut first);
+    assert_eq!(
+        replaced.load(SeqCst),
+        10,
+        "dropped when another took its place"
     );
+    let mut cancelled = limiter.acquire();
+    let forgotten = poll_nosily(&limiter, &mut cancelled);
+    drop(cancelled);
+    assert_eq!(forgotten.load(SeqCst), 10);
     drop(held);
-    let permit = granted(&mut waiter);
-    let mut second = limiter.acquire();
-    assert!(
-        Pin::new(&mut second)
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-    );
+    assert_eq!(granted_to.load(SeqCst), 11, "woken, and gone with that");
+    let _permit = granted(&mut first);
+    let mut refused = limiter.acquire();
+    let closed = poll_nosily(&limiter, &mut refused);
     limiter.close();
-    drop((permit, second));
-    assert_eq!(nosy.1.load(SeqCst), 2);
+    assert_eq!(closed.load(SeqCst), 11);
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub(crate) enum Mutation {
     PermitCloseWakesOne,
     /// Permits that were taken back go to nobody.
     PermitReclaimKeepsGrant,
+    /// A waiter looks whether the limiter is closed, lets go of the lock, and joins the line.
+    PermitCloseIsSeenTooEarly,
 }
 
 #[cfg(all(test, pool_loom))]

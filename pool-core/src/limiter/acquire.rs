@@ -91,7 +91,7 @@ impl Acquire {
         };
         let ticket = match inner
             .permits
-            .take_or_wait(self.count, self.key, context.waker())
+            .take_or_wait(self.count, self.key, context.waker().clone())
         {
             Take::Ready => return Poll::Ready(Ok(())),
             Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),

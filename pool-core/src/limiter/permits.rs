@@ -155,10 +155,10 @@ impl Permits {
     /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
     #[cold]
     pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: Waker) -> Take {
-        // What is not used of it is dropped after the lock, which is declared later.
-        let mut waker = Some(waker);
+        let early = mutation::on(Mutation::PermitCloseIsSeenTooEarly);
+        let seen = early.then(|| self.lock().state.closed);
         let mut locked = self.lock();
-        if locked.state.closed {
+        if seen.unwrap_or(locked.state.closed) {
             return Take::Refused(Refusal::Closed);
         }
         if locked.take(count) {
@@ -173,7 +173,7 @@ impl Permits {
             return Take::Refused(Refusal::Overloaded);
         }
         Take::Queued {
-            ticket: state.lines.push(key, count, waker.take(), state.now),
+            ticket: state.lines.push(key, count, waker, state.now),
             keeperless: matches!(state.keeper, Keeper::Absent),
         }
     }

@@ -1,1 +1,6 @@
+//! The count and its line under test: in every interleaving, and against a plain model.
 
+#[cfg(pool_loom)]
+mod loom;
+#[cfg(not(pool_loom))]
+mod model;

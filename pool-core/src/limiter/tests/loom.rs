@@ -1,0 +1,291 @@
+//! Every interleaving of the limiter's hazards, one hazard a model, and for each a seeded bug that the model must catch.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use loom::thread;
+
+use crate::{
+    engine::{
+        mutation::{self, Mutation},
+        tests::{block_on, model, models},
+    },
+    limiter::{
+        lines::Ticket,
+        permits::{Permits, Refusal, Take},
+    },
+};
+
+/// A limiter, and how many are inside by the count of those who are.
+///
+/// The models work on the count itself: a permit gives itself back when it is dropped, also when a failed model is torn down.
+#[derive(Clone)]
+struct Bed {
+    permits: Arc<Permits>,
+    inside: Arc<AtomicU32>,
+    limit: u32,
+}
+
+impl Bed {
+    fn new(limit: u32) -> Self {
+        Self {
+            permits: Arc::new(Permits::new(limit, 8)),
+            inside: Arc::default(),
+            limit,
+        }
+    }
+
+    /// Somebody has come in with `count`.
+    fn enter(&self, count: u32) {
+        let inside = self.inside.fetch_add(count, SeqCst) + count;
+        assert!(inside <= self.limit, "{inside} inside of {}", self.limit);
+    }
+
+    fn put(&self, count: u32) {
+        self.inside.fetch_sub(count, SeqCst);
+        self.permits.put(count);
+    }
+
+    fn hold(&self, count: u32) {
+        assert!(self.permits.take(count));
+        self.enter(count);
+    }
+
+    /// Joins the line, unless it is served at once.
+    fn ask(&self, count: u32) -> Option<Ticket> {
+        match self
+            .permits
+            .take_or_wait(count, None, Waker::noop().clone())
+        {
+            Take::Ready => {
+                self.enter(count);
+                None
+            }
+            Take::Queued { ticket, .. } => Some(ticket),
+            Take::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    fn look(&self, ticket: &Ticket, count: u32) -> Poll<Result<(), Refusal>> {
+        self.answer(ticket, count, &Context::from_waker(Waker::noop()))
+    }
+
+    fn answer(
+        &self,
+        ticket: &Ticket,
+        count: u32,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), Refusal>> {
+        let answer = self.permits.poll(ticket, context.waker());
+        if answer == Poll::Ready(Ok(())) {
+            self.enter(count);
+        }
+        answer
+    }
+
+    /// Waits for `count`, to the end.
+    fn get(&self, count: u32) -> Result<(), Refusal> {
+        let mut ticket = None;
+        if self.permits.take(count) {
+            self.enter(count);
+            return Ok(());
+        }
+        block_on(poll_fn(|context| match &ticket {
+            Some(ticket) => self.answer(ticket, count, context),
+            None => match self
+                .permits
+                .take_or_wait(count, None, context.waker().clone())
+            {
+                Take::Ready => {
+                    self.enter(count);
+                    Poll::Ready(Ok(()))
+                }
+                Take::Refused(refusal) => Poll::Ready(Err(refusal)),
+                Take::Queued { ticket: new, .. } => {
+                    ticket = Some(new);
+                    Poll::Pending
+                }
+            },
+        }))
+    }
+
+    /// Nothing is lost and nothing was made.
+    fn finish(&self, available: u32) {
+        let status = self.permits.status();
+        assert_eq!(
+            (status.available, status.in_use, status.waiting),
+            (available, 0, 0)
+        );
+    }
+}
+
+fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> {
+    let bed = bed.clone();
+    thread::spawn(move || run(&bed))
+}
+
+const BOUND: Option<usize> = Some(3);
+const EXHAUSTIVE: Option<usize> = None;
+
+models! {
+    /// What is returned past the line while somebody joins it is not slept past.
+    a_returned_permit_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
+        let bed = Bed::new(1);
+        bed.hold(1);
+        let waiter = spawn(&bed, |bed| {
+            bed.get(1).expect("it is returned");
+            bed.put(1);
+        });
+        bed.put(1);
+        waiter.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_return_ignores_line = PermitReturnIgnoresLine,
+        mutant_permit_waiter_looks_too_early = PermitWaiterLooksTooEarly;
+
+    /// Two that come and go as they please are never inside together, whichever way each takes.
+    one_permit_is_never_had_twice(EXHAUSTIVE) {
+        let bed = Bed::new(1);
+        let other = spawn(&bed, |bed| {
+            bed.get(1).expect("it comes back");
+            bed.put(1);
+        });
+        bed.get(1).expect("it comes back");
+        bed.put(1);
+        other.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_return_past_the_line = PermitReturnIgnoresLine;
+
+    /// A newcomer does not take past somebody who holds the lock, or stands in line.
+    no_newcomer_takes_past_the_line(EXHAUSTIVE) {
+        let bed = Bed::new(2);
+        bed.hold(1);
+        let newcomer = spawn(&bed, |bed| if bed.permits.take(1) {
+            bed.enter(1);
+            bed.put(1);
+        });
+        let ticket = bed.ask(1);
+        newcomer.join().unwrap();
+        if let Some(ticket) = ticket {
+            assert_eq!(bed.look(&ticket, 1), Poll::Ready(Ok(())));
+        }
+        bed.put(2);
+        bed.finish(2);
+    }, caught by mutant_permit_barges = PermitBarges;
+
+    /// A waiter that goes away at any point passes on what it was handed.
+    a_cancelled_waiter_passes_its_permits_on(BOUND) {
+        let bed = Bed::new(1);
+        bed.hold(1);
+        let leaver = spawn(&bed, |bed| match bed.ask(1) {
+            Some(ticket) => bed.permits.cancel(ticket),
+            None => bed.put(1),
+        });
+        let stayer = spawn(&bed, |bed| {
+            bed.get(1).expect("it is returned");
+            bed.put(1);
+        });
+        bed.put(1);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_cancel_keeps_grant = PermitCancelKeepsGrant;
+
+    /// When the first in line, who asked for more than is free, goes away, the next has what is free.
+    a_large_head_that_leaves_serves_those_behind(BOUND) {
+        let bed = Bed::new(2);
+        bed.hold(1);
+        let large = bed.ask(2).expect("one is out");
+        let small = spawn(&bed, |bed| {
+            bed.get(1).expect("one is free");
+            bed.put(1);
+        });
+        bed.permits.cancel(large);
+        small.join().unwrap();
+        bed.put(1);
+        bed.finish(2);
+    }, caught by mutant_permit_cancel_serves_nobody = PermitCancelServesNobody;
+
+    /// Two returns of one serve one who wants two, and then one who wants one, in that order.
+    weights_are_served_in_order(BOUND) {
+        let bed = Bed::new(2);
+        bed.hold(2);
+        let large = bed.ask(2).expect("both are out");
+        let small = bed.ask(1).expect("both are out");
+        let returner = spawn(&bed, |bed| bed.put(1));
+        assert!(bed.look(&small, 1).is_pending(), "the small one overtook the large one");
+        bed.put(1);
+        returner.join().unwrap();
+        assert_eq!(bed.look(&large, 2), Poll::Ready(Ok(())));
+        assert!(bed.look(&small, 1).is_pending());
+        bed.put(2);
+        assert_eq!(bed.look(&small, 1), Poll::Ready(Ok(())));
+        bed.put(1);
+        bed.finish(2);
+    }, caught by mutant_weighted_return_ignores_line = PermitReturnIgnoresLine;
+
+    /// A limiter that shrinks while permits come back ends at its new limit.
+    a_smaller_limit_is_reached_by_returns(BOUND) {
+        let bed = Bed::new(2);
+        bed.hold(2);
+        let returner = spawn(&bed, |bed| bed.put(1));
+        let resizer = spawn(&bed, |bed| bed.permits.resize(1));
+        bed.put(1);
+        returner.join().unwrap();
+        resizer.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_shrink_forgets_debt = PermitShrinkForgetsDebt;
+
+    /// Closing tells everybody, those in line and those who are about to join it.
+    closing_tells_all_who_wait(BOUND) {
+        let bed = Bed::new(1);
+        bed.hold(1);
+        let waiters = [0, 1].map(|_| spawn(&bed, |bed| assert_eq!(bed.get(1), Err(Refusal::Closed))));
+        bed.permits.close();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        bed.put(1);
+        bed.finish(1);
+    }, caught by mutant_permit_close_wakes_one = PermitCloseWakesOne,
+        mutant_permit_close_is_seen_too_early = PermitCloseIsSeenTooEarly;
+
+    /// A close that races a return has one outcome for who waits: the permit, or the refusal.
+    closing_against_a_grant(BOUND) {
+        let bed = Bed::new(1);
+        bed.hold(1);
+        let waiter = spawn(&bed, |bed| match bed.get(1) {
+            Ok(()) => bed.put(1),
+            Err(refusal) => assert_eq!(refusal, Refusal::Closed),
+        });
+        let closer = spawn(&bed, |bed| bed.permits.close());
+        bed.put(1);
+        closer.join().unwrap();
+        waiter.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_return_while_closing = PermitReturnIgnoresLine;
+
+    /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
+    an_unfetched_permit_is_taken_back(BOUND) {
+        let bed = Bed::new(1);
+        bed.hold(1);
+        let unpolled = bed.ask(1).expect("it is out");
+        let next = spawn(&bed, |bed| {
+            bed.get(1).expect("it is taken back from who does not fetch it");
+            bed.put(1);
+        });
+        bed.put(1);
+        let grace = Duration::from_millis(50);
+        bed.permits.tick(grace, grace, Waker::noop());
+        next.join().unwrap();
+        if bed.look(&unpolled, 1).is_pending() {
+            assert_eq!(bed.look(&unpolled, 1), Poll::Ready(Ok(())));
+        }
+        bed.put(1);
+        bed.finish(1);
+    }, caught by mutant_permit_reclaim_keeps_grant = PermitReclaimKeepsGrant;
+}

@@ -98,13 +98,15 @@ impl Server {
         let password = self
             .builder
             .password
-            .as_ref()
-            .map(|password| format!(":{password}"));
+            .as_deref()
+            .map_or(String::new(), |password| {
+                // Any of its bytes could mean something in an address.
+                password
+                    .bytes()
+                    .fold(":".to_owned(), |text, byte| format!("{text}%{byte:02X}"))
+            });
         let port = self.port.number();
-        format!(
-            "postgres://postgres{}@127.0.0.1:{port}/postgres",
-            password.unwrap_or_default()
-        )
+        format!("postgres://postgres{password}@127.0.0.1:{port}/postgres")
     }
 
     /// Its port on 127.0.0.1, the same after each restart.
@@ -366,9 +368,9 @@ mod tests {
 
     #[test]
     fn a_password_is_asked_for() {
-        let server = Server::builder().password("open-sesame").start();
+        let server = Server::builder().password("open sesame: 100%/@").start();
         assert_eq!(server.sql("SELECT current_user"), "postgres");
-        let wrong = server.url().replace("open", "shut");
+        let wrong = server.url().replace("%6F", "%4F");
         let output = Command::new(PSQL.path())
             .args(["--command=SELECT 1", &wrong])
             .output()

@@ -8,24 +8,17 @@
 mod common;
 
 use std::{
-    future::poll_fn,
-    panic,
-    pin::Pin,
     sync::{Arc, atomic::Ordering::SeqCst},
-    task::Poll,
     time::Duration,
 };
 
-use common::{Act, Backend, Things};
-use pool_core::{Builder, Lease, Pool};
+use common::{Act, Backend, MS, SEC, Things, end, get, get_all, hush, poll_once, settle};
+use pool_core::{Builder, Pool};
 use tokio::{
     sync::Semaphore,
-    task::yield_now,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
-const MS: Duration = Duration::from_millis(1);
-const SEC: Duration = Duration::from_secs(1);
 const SIZE: u32 = 2;
 
 fn pool(backend: &Arc<Backend>) -> Builder<Things> {
@@ -48,23 +41,6 @@ const ENDS: [fn() -> Act; 5] = [
     || Act::Panic,
 ];
 
-/// Panics that the manager was told to make are of no interest.
-fn hush() {
-    let default = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str() != Some("told to panic") {
-            default(info);
-        }
-    }));
-}
-
-/// Lets every task that can run, run.
-async fn settle() {
-    for _ in 0..20 {
-        yield_now().await;
-    }
-}
-
 fn let_all_succeed(backend: &Backend) {
     for gate in [
         &backend.create,
@@ -76,47 +52,17 @@ fn let_all_succeed(backend: &Backend) {
     }
 }
 
-/// Gets one, however long the pool needs to notice that all is well again.
-async fn get(pool: &Pool<Things>) -> Lease<Things> {
-    let give_up = Instant::now() + 20 * SEC;
-    loop {
-        match pool.get().await {
-            Ok(lease) => return lease,
-            Err(error) if Instant::now() < give_up => {
-                // Told at once that nothing can be opened: the prober has not been there yet.
-                assert!(error.is_connect(), "{error}");
-                sleep(100 * MS).await;
-            }
-            Err(error) => panic!("no capacity: {error}"),
-        }
-    }
-}
-
 /// All is well again: is everything there, and does everything go?
-async fn all_capacity_is_there(pool: &Pool<Things>, backend: &Backend, case: &str) {
+async fn all_capacity_is_there(pool: Pool<Things>, backend: &Backend, case: &str) {
+    println!("{case}");
     let_all_succeed(backend);
-    let leases = tokio::join!(get(pool), get(pool));
-    let status = pool.status();
-    assert_eq!((status.leased, status.waiting), (SIZE, 0), "{case}");
-    assert!(pool.try_get().unwrap_err().is_busy(), "{case}");
-    drop(leases);
+    drop(get_all(&pool).await);
     settle().await;
-    let drained = pool.drain(SEC).await;
-    assert!(drained.is_complete(), "{case}: {drained:?}");
-    assert_eq!(
-        (backend.alive(), backend.opening.load(SeqCst)),
-        (0, 0),
-        "{case}: leaked"
-    );
-    assert_eq!(
-        backend.closes.load(SeqCst),
-        backend.created().into(),
-        "{case}: everything is closed once"
-    );
     assert!(
         backend.most_alive.load(SeqCst) <= SIZE,
         "{case}: the bound was exceeded"
     );
+    end(pool).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +116,7 @@ async fn getters_that_come_and_go_cost_no_capacity_whatever_the_manager_does() {
         cancelled += pool.status().cancelled;
         checks += backend.checks.load(SeqCst);
         resets += backend.resets.load(SeqCst);
-        all_capacity_is_there(&pool, &backend, &case).await;
+        all_capacity_is_there(pool, &backend, &case).await;
     }
     println!("{cancelled} gets were dropped among {checks} checks and {resets} resets");
     assert!(cancelled > 10_000 && checks > 1000 && resets > 1000);
@@ -260,10 +206,5 @@ async fn drop_one(what: Await, dropped: Dropped, end: Act, followed: bool) {
         );
     }
     drop(taken);
-    all_capacity_is_there(&pool, &backend, &case).await;
-}
-
-/// Polls a future once.
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+    all_capacity_is_there(pool, &backend, &case).await;
 }

@@ -1,4 +1,4 @@
-//! A manager that does what a test tells it, and counts.
+//! A manager that does what a test tells it, and counts; and what else several tests need.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -8,15 +8,90 @@
 
 use std::{
     fmt,
+    future::poll_fn,
+    panic,
+    pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
-use pool_core::{Manager, Usage};
-use tokio::sync::Semaphore;
+use pool_core::{Lease, Manager, Pool, Usage};
+use tokio::{
+    sync::Semaphore,
+    task::yield_now,
+    time::{Instant, sleep},
+};
+
+pub const MS: Duration = Duration::from_millis(1);
+pub const SEC: Duration = Duration::from_secs(1);
+
+/// Lets every task that can run, run.
+pub async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
+}
+
+/// Polls a future once.
+pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+/// Panics that a manager was told to make are not printed.
+pub fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if info.payload_as_str() != Some("told to panic") {
+                default(info);
+            }
+        }));
+    });
+}
+
+/// Gets one, however long the pool needs to notice that all is well again.
+pub async fn get<M: Manager>(pool: &Pool<M>) -> Lease<M> {
+    let give_up = Instant::now() + 20 * SEC;
+    loop {
+        match pool.get().await {
+            Ok(lease) => return lease,
+            Err(error) if Instant::now() < give_up => {
+                // Told at once that nothing can be opened: the prober has not been there yet.
+                assert!(error.is_connect(), "{error}");
+                sleep(100 * MS).await;
+            }
+            Err(error) => panic!("no capacity: {error}"),
+        }
+    }
+}
+
+/// As many leases as there may be, at once, and not one more.
+pub async fn get_all<M: Manager>(pool: &Pool<M>) -> Vec<Lease<M>> {
+    let size = pool.status().max_size;
+    let leases = futures_util::future::join_all((0..size).map(|_| get(pool))).await;
+    let status = pool.status();
+    assert_eq!((status.leased, status.waiting), (size, 0), "{status:?}");
+    assert!(pool.try_get().is_err_and(|error| error.is_busy()));
+    leases
+}
+
+/// Closes the pool; everything that it ever opened must have been closed, once.
+pub async fn end(pool: Pool<Things>) {
+    let backend = Arc::clone(&pool.manager().0);
+    let drained = pool.drain(2 * SEC).await;
+    assert!(drained.is_complete(), "{drained:?}");
+    assert_eq!(
+        (backend.alive(), backend.opening.load(SeqCst)),
+        (0, 0),
+        "leaked"
+    );
+    assert_eq!(backend.closes.load(SeqCst), u64::from(backend.created()));
+}
 
 /// What one call does.
 #[derive(Clone, Debug)]

@@ -728,7 +728,10 @@ async fn a_wrong_password_is_told_and_not_shown() {
         .await
         .map(|connection| connection.is_closed());
     assert!(!connection.unwrap());
-    let wrong = server.url().replace("hunter2", "swordfish");
+    let wrong = format!(
+        "postgres://postgres:swordfish@127.0.0.1:{}/postgres",
+        server.port()
+    );
     let pool = Pool::builder().url(wrong).max_size(1).build().unwrap();
     let error = pool.get().timeout(SOON).await.unwrap_err();
     assert!(

@@ -1,6 +1,9 @@
 //! Connecting: too much, too often, for nobody, for ever.
 
-use std::sync::{Arc, atomic::Ordering::SeqCst};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use tokio::{
     sync::Semaphore,
@@ -127,7 +130,10 @@ async fn a_connect_that_never_returns_holds_up_no_other_and_costs_its_place_unti
         },
         async { (last.await.is_ok(), started.elapsed()) },
     );
-    assert_eq!((first, others), ((true, 0 * MS), (true, 0 * MS)));
+    assert_eq!(
+        (first, others),
+        ((true, Duration::ZERO), (true, Duration::ZERO))
+    );
     assert!(last.0 && last.1 < 6 * SEC, "{last:?}");
     sleep(6 * SEC).await;
     drop(get_all(&pool).await);

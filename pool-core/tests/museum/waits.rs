@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -171,7 +172,7 @@ async fn a_thousand_tasks_on_fifty_wait_their_turn_and_no_longer() {
         .max_waiters(Some(1000))
         .build()
         .unwrap();
-    let longest = Arc::new(Mutex::new(0 * MS));
+    let longest = Arc::new(Mutex::new(Duration::ZERO));
     let users: Vec<_> = (0..1000)
         .map(|_| {
             let (pool, longest) = (pool.clone(), Arc::clone(&longest));

@@ -49,6 +49,7 @@ pub(crate) enum Kind {
     },
     Overloaded {
         queue: usize,
+        waiting: usize,
     },
     Closed,
     SelfWait,
@@ -186,9 +187,9 @@ impl fmt::Display for Error {
                 f,
                 "ran for longer than its budget of {budget:?} in pool `{pool}`"
             ),
-            Kind::Overloaded { queue } => write!(
+            Kind::Overloaded { queue, waiting } => write!(
                 f,
-                "found no place in pool `{pool}`: all workers are busy and its queue of {queue} is full"
+                "found no place in pool `{pool}`: all workers are busy, its queue of {queue} is full, and {waiting} wait for a place"
             ),
             Kind::Closed => write!(f, "was refused: pool `{pool}` is shut down"),
             Kind::Invalid(error) => write!(f, "for pool `{pool}` cannot be made: {error}"),

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Kind},
     job::Outcome,
     patience::Turns,
-    sync::Arc,
+    sync::{Arc, torn_down},
     worker,
 };
 
@@ -87,7 +87,9 @@ impl<T> Future for JobHandle<T> {
 
 impl<T> Drop for JobHandle<T> {
     fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
+        if let Some(job) = self.job.take()
+            && !torn_down()
+        {
             job.cancel(&self.core);
         }
     }

@@ -72,6 +72,7 @@ impl Idle {
             return Woken::Called;
         }
         let bed = &self.beds[worker];
+        let mut at_most = at_most;
         let mut called = bed.called.lock();
         while !*called {
             called = bed.bell.wait(called, at_most);
@@ -81,6 +82,7 @@ impl Idle {
                     return Woken::TimedOut;
                 }
                 // Somebody has just picked this worker: the call is on its way.
+                at_most = None;
                 called = bed.called.lock();
             }
         }

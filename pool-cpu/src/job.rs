@@ -25,7 +25,7 @@ use crate::{
     engine::Core,
     error::{Error, Kind},
     mutation::{self, Mutation},
-    places::Permit,
+    places::Place,
     quiet::{contain, drop_quietly, wake_quietly},
     sync::{AtomicBool, Mutex, Ordering},
 };
@@ -58,7 +58,7 @@ struct Slot<F, T> {
 }
 
 enum Stage<F, T> {
-    Queued(F, Option<Permit>),
+    Queued(F, Place),
     Running,
     Done(Result<T, Error>),
     Gone,
@@ -133,21 +133,25 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    pub(crate) fn new(head: Head, f: F, permit: Option<Permit>, waker: Option<Waker>) -> Self {
+    pub(crate) fn new(head: Head, f: F, place: Place, waker: Option<Waker>) -> Self {
         Self {
             head,
             slot: Mutex::new(Slot {
-                stage: Stage::Queued(f, permit),
+                stage: Stage::Queued(f, place),
                 waker,
                 awaited: true,
             }),
         }
     }
 
-    fn begin(&self) -> Option<(F, Option<Permit>)> {
+    fn begin(&self) -> Option<(F, Place)> {
+        if mutation::on(Mutation::BeginLooksTooEarly) && !self.is_queued() {
+            return None;
+        }
         let mut slot = self.slot.lock();
         match mem::replace(&mut slot.stage, Stage::Running) {
-            Stage::Queued(f, permit) => Some((f, permit)),
+            Stage::Queued(f, place) => Some((f, place)),
+            _ if mutation::on(Mutation::BeginLooksTooEarly) => None,
             other => {
                 slot.stage = other;
                 None
@@ -168,11 +172,11 @@ where
             (mem::replace(&mut slot.stage, left), slot.waker.take())
         };
         match stage {
-            Stage::Queued(f, permit) => {
+            Stage::Queued(f, place) => {
                 if mutation::on(Mutation::CancelKeepsPlace) {
-                    mem::forget(permit);
+                    mem::forget(place);
                 } else {
-                    drop(permit);
+                    drop(place);
                 }
                 core.was_cancelled();
                 wake_or_drop(waker, awaited);
@@ -199,6 +203,10 @@ where
                 Stage::Running => {
                     slot.stage = Stage::Gone;
                     (Some(result), slot.waker.take())
+                }
+                Stage::Done(_) if mutation::on(Mutation::LateResultWins) => {
+                    slot.stage = Stage::Done(result);
+                    (None, slot.waker.take())
                 }
                 // Overrun, or given up, while it ran.
                 _ => (Some(result), None),
@@ -230,14 +238,14 @@ where
     }
 
     fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant> {
-        let (f, permit) = self.begin()?;
+        let (f, place) = self.begin()?;
         core.began(worker, &self.head, now);
         let ctx = Ctx::new(core, &self.head, worker);
         let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
         let ended = core.ended(worker, &self.head, result.is_err());
         // The place is free before anybody can see the result: who awaits one job and then tries the next finds room.
         if !(mutation::on(Mutation::PanicKeepsPlace) && result.is_err()) {
-            contain(|| drop(permit));
+            contain(|| drop(place));
         }
         self.finish(
             result
@@ -312,6 +320,9 @@ where
                 .as_ref()
                 .is_some_and(|waker| waker.will_wake(cx.waker()))
             {
+                return Poll::Pending;
+            }
+            if mutation::on(Mutation::PollKeepsOldWaker) {
                 return Poll::Pending;
             }
             if let Some(waker) = fresh.take() {

@@ -1,6 +1,6 @@
 //! One job's settings.
 
-use std::{fmt, time::Duration};
+use std::{fmt, hash::Hash, time::Duration};
 
 use crate::{
     Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
@@ -52,6 +52,25 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
+    /// Whose job it is. While the queue is full, tenants take turns at its places: one that has a
+    /// thousand jobs in line delays another by one job, not by a thousand. Jobs without a tenant
+    /// take turns with them, as one more.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_cpu::Error> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// let invoice = cpu.job("invoice").tenant("acme").run(|| 30_u32).await?;
+    /// assert_eq!(invoice, 30);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Hash) -> Self {
+        self.options.tenant = Some(self.workers.core().hash(tenant));
+        self
+    }
+
     /// How long the job may wait for a place and a worker; after that it never runs. Default: the pool's.
     #[must_use]
     pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
@@ -97,7 +116,7 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.run(f).enqueued().await
+        self.run(f).submitted().await
     }
 
     /// As [`Workers::try_run`].
@@ -117,14 +136,14 @@ impl<'p> JobBuilder<'p> {
                 error: core.error(label, Kind::Closed),
             });
         }
-        let Some(permit) = core.places(self.options.background).try_acquire() else {
+        let Some(place) = core.places(self.options.background).try_take() else {
             return Err(Rejected {
                 closure: f,
                 error: core.overloaded(label),
             });
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, move |_: &Ctx<'_>| f(), Some(permit), None));
+        let job = Arc::new(Job::new(head, move |_: &Ctx<'_>| f(), place, None));
         let turns = core.patience().turns();
         core.submit(job.clone());
         Ok(JobHandle::new(Arc::clone(core), job, turns))

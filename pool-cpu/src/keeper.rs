@@ -5,15 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::OnceLock,
     task::Waker,
-    thread::Thread,
     time::{Duration, Instant},
 };
 
 use crate::{
+    mutation::{self, Mutation},
     quiet::wake_quietly,
-    sync::{AtomicU64, Mutex, Ordering, fence},
+    sync::{AtomicU64, Condvar, Mutex, Ordering, fence},
 };
 
 /// When the keeper has to look, and at what.
@@ -22,7 +21,9 @@ pub(crate) struct Keeper {
     epoch: Instant,
     /// The earliest moment that was asked for, in nanoseconds from `epoch`.
     next: AtomicU64,
-    thread: OnceLock<Thread>,
+    /// Was it rung for? No other lock is taken under it.
+    rung: Mutex<bool>,
+    bell: Condvar,
     /// Futures to be polled again at a time. The number tells those of one moment apart.
     timers: Mutex<Timers>,
 }
@@ -45,7 +46,8 @@ impl Keeper {
         Self {
             epoch,
             next: AtomicU64::new(NEVER),
-            thread: OnceLock::new(),
+            rung: Mutex::new(false),
+            bell: Condvar::new(),
             timers: Mutex::new(Timers::default()),
         }
     }
@@ -79,33 +81,37 @@ impl Keeper {
         Timer { keeper: self, key }
     }
 
-    /// Sleeps and looks by turns, until `look` says that the pool is over. `look` gets the time, and says when it wants to look
-    /// again. Runs on the keeper's thread.
+    /// Sleeps and looks by turns, until `look` says that the pool is over. `look` gets the time, and
+    /// says when it wants to look again. Runs on the keeper's thread.
     pub(crate) fn keep(&self, mut look: impl FnMut(Instant) -> Look) {
-        self.thread.get_or_init(std::thread::current);
-        // Pairs with the fence in `ring`: whoever finds no thread to ring has set `next` before it is read below.
-        fence(Ordering::SeqCst);
         loop {
             let now = Instant::now();
             let next = self.next.load(Ordering::Relaxed);
             if next > self.nanos(now) {
-                match next {
-                    NEVER => std::thread::park(),
-                    next => std::thread::park_timeout(Duration::from_nanos(next - self.nanos(now))),
-                }
+                let at_most = Duration::from_nanos(next - self.nanos(now));
+                self.sleep((next != NEVER).then_some(at_most));
                 continue;
             }
-            self.next.store(NEVER, Ordering::Relaxed);
-            // Pairs with the fence between what somebody published and his `look_at`: either he sees `NEVER` and rings, or this
-            // look sees what he published.
+            if !mutation::on(Mutation::KeeperForgets) {
+                self.next.store(NEVER, Ordering::Relaxed);
+            }
+            // Pairs with the fence between what somebody published and his `look_at`: either he
+            // sees `NEVER` and rings, or this look sees what he published.
             fence(Ordering::SeqCst);
             let due = self.fire(now);
-            match look(now) {
+            let looked = look(now);
+            if mutation::on(Mutation::KeeperForgets) {
+                self.next.store(NEVER, Ordering::Relaxed);
+            }
+            match looked {
                 Look::Over => return,
-                Look::Again(at) => [due, at]
-                    .into_iter()
-                    .flatten()
-                    .for_each(|at| self.look_at(at.max(now + PAUSE))),
+                Look::Again(at) => {
+                    let soon = now + PAUSE;
+                    [due, at]
+                        .into_iter()
+                        .flatten()
+                        .for_each(|at| self.look_at(at.max(soon)));
+                }
             }
         }
     }
@@ -125,11 +131,18 @@ impl Keeper {
         }
     }
 
-    fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
+    /// Until it is rung for, at most this long if a time is given.
+    fn sleep(&self, at_most: Option<Duration>) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            rung = self.bell.wait(rung, at_most);
         }
+        *rung = false;
+    }
+
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.bell.notify_one();
     }
 
     fn nanos(&self, at: Instant) -> u64 {

@@ -10,26 +10,34 @@
     allow(dead_code, reason = "named in the code, switched on by models only")
 )]
 pub(crate) enum Mutation {
-    /// A job that was cancelled keeps its place until a worker meets it.
+    /// A job that was cancelled keeps its place.
     CancelKeepsPlace,
-    /// A worker runs what it took from the queue without asking whether it was cancelled.
-    RunIgnoresCancel,
+    /// A worker sees that a job waits, lets go of the lock, and does not look again.
+    BeginLooksTooEarly,
     /// A finished job wakes nobody.
     FinishWakesNobody,
-    /// A poll that finds no result does not leave the new waker behind.
+    /// A poll that finds no result does not leave its waker behind.
     PollKeepsOldWaker,
+    /// A job that panicked keeps its place.
+    PanicKeepsPlace,
+    /// A result that came too late takes the place of the error that was given before.
+    LateResultWins,
     /// A worker goes to sleep without looking at the queue once more.
     SleepsWithoutLooking,
     /// A submitter looks for sleepers before it has put its job into the queue.
     WakesBeforePush,
+    /// Jobs that a sweep moves are in neither place meanwhile.
+    SweepHidesJobs,
     /// A submitter does not look whether the pool was shut down meanwhile.
     SubmitIgnoresClose,
     /// A shutdown wakes one worker, not all.
     CloseWakesOne,
     /// A worker that leaves does not look at the queue once more.
     LeavesWithoutLooking,
-    /// A job that panicked keeps its place.
-    PanicKeepsPlace,
+    /// The last worker to leave tells nobody.
+    LastTellsNobody,
+    /// The keeper forgets what it was asked for while it looked.
+    KeeperForgets,
 }
 
 #[cfg(all(test, pool_loom))]

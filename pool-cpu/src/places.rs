@@ -1,157 +1,86 @@
-//! The places of a pool: a bounded FIFO of permits.
+//! Places: the right of a job to wait for a worker, and to run.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
+use pool_core::{Acquire, LimitError, Limiter, LimiterStatus, Permit};
+
+use crate::sync::torn_down;
+
+/// The places of one priority: a bounded number, given in order of arrival, tenants by turns.
 #[derive(Debug)]
-pub(crate) struct Limiter(Arc<Mutex<State>>);
+pub(crate) struct Places(Limiter);
 
+/// One place. It belongs to the job, not to whoever awaits it: it is free when the job has ended.
 #[derive(Debug)]
-struct State {
-    free: usize,
-    closed: bool,
-    line: VecDeque<(u64, Waker)>,
-    granted: Vec<u64>,
-    next: u64,
-}
+pub(crate) struct Place(Option<Permit>);
 
-/// One place.
+/// Waits in line for a place.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Mutex<State>>);
+pub(crate) struct Waiting(Option<Acquire>);
 
-#[derive(Debug)]
-pub(crate) struct Acquire<'a> {
-    limiter: &'a Limiter,
-    ticket: Option<u64>,
-}
-
-impl Limiter {
-    pub(crate) fn new(free: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            free,
-            closed: false,
-            line: VecDeque::new(),
-            granted: Vec::new(),
-            next: 0,
-        })))
-    }
-
-    pub(crate) fn try_acquire(&self) -> Option<Permit> {
-        let mut state = lock(&self.0);
-        if state.closed || state.free == 0 || !state.line.is_empty() {
-            return None;
+impl Places {
+    pub(crate) fn new(places: usize, max_waiting: Option<usize>) -> Self {
+        // The settings bound both far below that.
+        let limit = u32::try_from(places).unwrap_or(u32::MAX);
+        let mut limiter = Limiter::builder(limit);
+        if let Some(max_waiting) = max_waiting {
+            limiter = limiter.max_waiters(max_waiting);
         }
-        state.free -= 1;
-        drop(state);
-        Some(Permit(Arc::clone(&self.0)))
+        // At least one worker is at least one place, so that nothing is out of range.
+        Self(limiter.build().unwrap_or_else(|_| Limiter::new(limit)))
     }
 
-    pub(crate) fn acquire(&self) -> Acquire<'_> {
-        Acquire {
-            limiter: self,
-            ticket: None,
-        }
+    /// A place, if there is one and nobody waits for it.
+    #[inline]
+    pub(crate) fn try_take(&self) -> Option<Place> {
+        self.0.try_acquire().map(|permit| Place(Some(permit)))
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        lock(&self.0).line.len()
+    /// Waits for a place: in order of arrival, but that tenants take turns.
+    pub(crate) fn wait(&self, tenant: Option<u64>) -> Waiting {
+        let acquire = self.0.acquire();
+        Waiting(Some(match tenant {
+            Some(tenant) => acquire.key(tenant),
+            None => acquire,
+        }))
     }
 
+    /// Gives no more places; whoever waits is told.
     pub(crate) fn close(&self) {
-        let line = {
-            let mut state = lock(&self.0);
-            state.closed = true;
-            std::mem::take(&mut state.line)
+        self.0.close();
+    }
+
+    pub(crate) fn status(&self) -> LimiterStatus {
+        self.0.status()
+    }
+}
+
+impl Waiting {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Place, LimitError>> {
+        let Some(acquire) = &mut self.0 else {
+            return Poll::Pending;
         };
-        for (_, waker) in line {
-            waker.wake();
+        let answer = Pin::new(acquire).poll(cx);
+        answer.map_ok(|permit| Place(Some(permit)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if torn_down() {
+            std::mem::forget(self.0.take());
         }
     }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn release(state: &Mutex<State>) {
-    let waker = {
-        let mut state = lock(state);
-        match state.line.pop_front() {
-            Some((ticket, waker)) => {
-                state.granted.push(ticket);
-                Some(waker)
-            }
-            None => {
-                state.free += 1;
-                None
-            }
-        }
-    };
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl Drop for Permit {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        release(&self.0);
-    }
-}
-
-impl Future for Acquire<'_> {
-    type Output = Option<Permit>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Permit>> {
-        let waker = cx.waker().clone();
-        let mut guard = lock(&self.limiter.0);
-        let state = &mut *guard;
-        let permit = match self.ticket {
-            None if state.closed => return Poll::Ready(None),
-            None if state.free > 0 && state.line.is_empty() => {
-                state.free -= 1;
-                Some(Permit(Arc::clone(&self.limiter.0)))
-            }
-            None => {
-                let ticket = state.next;
-                state.next += 1;
-                state.line.push_back((ticket, waker));
-                drop(guard);
-                self.ticket = Some(ticket);
-                return Poll::Pending;
-            }
-            Some(ticket) => {
-                if let Some(at) = state.granted.iter().position(|granted| *granted == ticket) {
-                    state.granted.swap_remove(at);
-                    Some(Permit(Arc::clone(&self.limiter.0)))
-                } else if let Some(entry) = state.line.iter_mut().find(|entry| entry.0 == ticket) {
-                    entry.1 = waker;
-                    return Poll::Pending;
-                } else {
-                    None
-                }
-            }
-        };
-        drop(guard);
-        self.ticket = None;
-        Poll::Ready(permit)
-    }
-}
-
-impl Drop for Acquire<'_> {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
-        let mut state = lock(&self.limiter.0);
-        if let Some(at) = state.granted.iter().position(|granted| *granted == ticket) {
-            state.granted.swap_remove(at);
-            drop(state);
-            release(&self.limiter.0);
-        } else {
-            state.line.retain(|entry| entry.0 != ticket);
+        if torn_down() {
+            std::mem::forget(self.0.take());
         }
     }
 }

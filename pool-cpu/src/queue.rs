@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     job::Run,
+    mutation::{self, Mutation},
     sync::{Arc, AtomicUsize, Channel, Mutex, Ordering},
 };
 
@@ -139,9 +140,11 @@ impl Queue {
             // No more than are in it now: others go on pushing. Counted before they move: a worker that looks for work meanwhile
             // must not find them in neither place.
             let moving = self.normal.len();
-            self.front
-                .len
-                .store(front.len() + moving, Ordering::Relaxed);
+            if !mutation::on(Mutation::SweepHidesJobs) {
+                self.front
+                    .len
+                    .store(front.len() + moving, Ordering::Relaxed);
+            }
             for _ in 0..moving {
                 let Some(job) = self.normal.pop() else { break };
                 front.push_back(job);

@@ -16,18 +16,20 @@ use crate::{
     job::{Head, Job, Outcome},
     keeper::Timer,
     patience::Turns,
-    places::{Acquire, Permit},
-    sync::Arc,
+    places::{Place, Waiting},
+    sync::{Arc, torn_down},
     worker,
 };
 
 /// The future of a job: it waits for a place, then for the result.
 ///
-/// From [`Workers::run`](crate::Workers::run). It needs no runtime of a certain kind: any executor can poll it.
+/// From [`Workers::run`](crate::Workers::run). It needs no runtime of a certain kind: any executor
+/// can poll it. On tokio a place that was given to a future that nobody polls goes to the next in
+/// line after 50 ms, and the unpolled one keeps its turn.
 ///
 /// # Cancel safety
-/// Dropping it while the job waits drops the closure unrun and frees its place at once. Dropping it while the job runs tells
-/// the job ([`Ctx::is_cancelled`]), which keeps its place until it ends.
+/// Dropping it while the job waits drops the closure unrun and frees its place at once. Dropping it
+/// while the job runs tells the job ([`Ctx::is_cancelled`]), which keeps its place until it ends.
 #[must_use = "a job is not submitted before its future is polled"]
 pub struct Run<'p, F, T> {
     core: &'p Arc<Core>,
@@ -40,21 +42,23 @@ pub struct Run<'p, F, T> {
 pub(crate) struct Options {
     pub(crate) label: &'static str,
     pub(crate) background: bool,
+    pub(crate) tenant: Option<u64>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) budget: Option<Duration>,
 }
 
 enum Stage<'p, F, T> {
     New(F),
-    Waiting(Waiting<'p, F>),
-    Queued(Arc<dyn Outcome<T>>, Turns),
+    InLine(Box<InLine<'p, F>>),
+    Submitted(Arc<dyn Outcome<T>>, Turns),
     Spent,
 }
 
-struct Waiting<'p, F> {
+/// A job that waits for a place.
+struct InLine<'p, F> {
     f: F,
     head: Head,
-    place: Acquire<'p>,
+    place: Waiting,
     timer: Option<(Timer<'p>, Waker)>,
 }
 
@@ -84,94 +88,97 @@ where
     /// Waits for a place; from then on the job is in the queue.
     fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::New(f) => {
-                if worker::is_worker_of(self.core) {
-                    return Poll::Ready(Err(self.core.error(self.options.label, Kind::SelfWait)));
-                }
-                let head = self.options.head(Instant::now());
-                let places = self.core.places(head.background);
-                match places.try_acquire() {
-                    Some(permit) => self.enqueue(f, head, permit, cx),
-                    None => self.poll_waiting(
-                        Waiting {
-                            f,
-                            head,
-                            place: places.acquire(),
-                            timer: None,
-                        },
-                        cx,
-                    ),
-                }
-            }
-            Stage::Waiting(waiting) => self.poll_waiting(waiting, cx),
-            queued => {
-                self.stage = queued;
+            Stage::New(f) => self.begin(f, cx),
+            Stage::InLine(line) => self.poll_line(line, cx),
+            submitted => {
+                self.stage = submitted;
                 Poll::Ready(Ok(()))
             }
         }
     }
 
-    fn poll_waiting(
-        &mut self,
-        mut waiting: Waiting<'p, F>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        match Pin::new(&mut waiting.place).poll(cx) {
-            Poll::Ready(Some(permit)) => {
-                let Waiting {
+    fn begin(&mut self, f: F, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if worker::is_worker_of(self.core) {
+            return Poll::Ready(Err(self.core.error(self.options.label, Kind::SelfWait)));
+        }
+        let head = self.options.head(Instant::now());
+        let places = self.core.places(head.background);
+        match places.try_take() {
+            Some(place) => self.submit(f, head, place, cx),
+            None => {
+                let place = places.wait(self.options.tenant);
+                let line = InLine {
                     f,
                     head,
                     place,
-                    timer,
-                } = waiting;
-                drop((place, timer));
-                self.enqueue(f, head, permit, cx)
+                    timer: None,
+                };
+                self.poll_line(Box::new(line), cx)
             }
-            Poll::Ready(None) => {
-                Poll::Ready(Err(self.core.error(self.options.label, Kind::Closed)))
+        }
+    }
+
+    fn poll_line(
+        &mut self,
+        mut line: Box<InLine<'p, F>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        match line.place.poll(cx) {
+            Poll::Ready(Ok(place)) => {
+                let InLine { f, head, .. } = *line;
+                self.submit(f, head, place, cx)
+            }
+            Poll::Ready(Err(refused)) => {
+                Poll::Ready(Err(self.core.refused(self.options.label, &refused)))
             }
             Poll::Pending => {
-                if let Some(deadline) = waiting.head.deadline {
-                    let now = Instant::now();
-                    if now >= deadline {
-                        self.core.counters().expired.add();
-                        return Poll::Ready(Err(self.core.queue_timed_out(&waiting.head, now)));
-                    }
-                    let armed = waiting
-                        .timer
-                        .as_ref()
-                        .is_some_and(|(_, waker)| waker.will_wake(cx.waker()));
-                    if !armed {
-                        let waker = cx.waker().clone();
-                        waiting.timer =
-                            Some((self.core.keeper().timer(deadline, waker.clone()), waker));
-                    }
+                if let Some(error) = self.watch_deadline(&mut line, cx) {
+                    return Poll::Ready(Err(error));
                 }
-                self.stage = Stage::Waiting(waiting);
+                self.stage = Stage::InLine(line);
                 Poll::Pending
             }
         }
     }
 
-    fn enqueue(
+    /// Sees that the wait for a place ends in time.
+    fn watch_deadline(&self, line: &mut InLine<'p, F>, cx: &mut Context<'_>) -> Option<Error> {
+        let deadline = line.head.deadline?;
+        let now = Instant::now();
+        if now >= deadline {
+            self.core.counters().expired.add();
+            return Some(self.core.queue_timed_out(&line.head, now));
+        }
+        let armed = line
+            .timer
+            .as_ref()
+            .is_some_and(|(_, waker)| waker.will_wake(cx.waker()));
+        if !armed {
+            let waker = cx.waker().clone();
+            line.timer = Some((self.core.keeper().timer(deadline, waker.clone()), waker));
+        }
+        None
+    }
+
+    fn submit(
         &mut self,
         f: F,
         head: Head,
-        permit: Permit,
+        place: Place,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, f, Some(permit), Some(cx.waker().clone())));
-        self.stage = Stage::Queued(job.clone(), self.core.patience().turns());
+        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
+        self.stage = Stage::Submitted(job.clone(), self.core.patience().turns());
         self.core.submit(job);
         Poll::Ready(Ok(()))
     }
 
     /// Waits for a place only.
-    pub(crate) async fn enqueued(mut self) -> Result<JobHandle<T>, Error> {
+    pub(crate) async fn submitted(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Queued(job, turns) => Ok(JobHandle::new(Arc::clone(self.core), job, turns)),
-            // `poll_place` said that it is queued.
+            Stage::Submitted(job, turns) => Ok(JobHandle::new(Arc::clone(self.core), job, turns)),
+            // `poll_place` said that it is.
             _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
         }
     }
@@ -187,7 +194,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let patience = this.core.patience();
-        if let Stage::Queued(job, turns) = &mut this.stage {
+        if let Stage::Submitted(job, turns) = &mut this.stage {
             let Poll::Ready(result) = job.poll(cx) else {
                 turns.pending(patience, cx);
                 return Poll::Pending;
@@ -198,7 +205,7 @@ where
         }
         ready!(this.poll_place(cx))?;
         // The job was made with this waker: it is woken when the job is done.
-        if let Stage::Queued(_, turns) = &mut this.stage {
+        if let Stage::Submitted(_, turns) = &mut this.stage {
             turns.pending(patience, cx);
         }
         Poll::Pending
@@ -210,7 +217,9 @@ impl<F, T> Unpin for Run<'_, F, T> {}
 
 impl<F, T> Drop for Run<'_, F, T> {
     fn drop(&mut self) {
-        if let Stage::Queued(job, _) = &self.stage {
+        if let Stage::Submitted(job, _) = &self.stage
+            && !torn_down()
+        {
             job.cancel(self.core);
         }
     }
@@ -220,8 +229,8 @@ impl<F, T> fmt::Debug for Run<'_, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::New(_) => "new",
-            Stage::Waiting(_) => "waits for a place",
-            Stage::Queued(..) => "submitted",
+            Stage::InLine(_) => "waits for a place",
+            Stage::Submitted(..) => "submitted",
             Stage::Spent => "spent",
         };
         f.debug_struct("Run")

@@ -22,6 +22,20 @@ pub(crate) use imp::{
 };
 pub(crate) use std::sync::Arc;
 
+#[cfg(pool_loom)]
+pub(crate) use loom::thread_local;
+#[cfg(pool_shuttle)]
+pub(crate) use shuttle::thread_local;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+pub(crate) use std::thread_local;
+
+/// Is this a model that failed, and what it had made is being dropped outside of it? Then nothing
+/// may be locked any more.
+#[inline(always)]
+pub(crate) fn torn_down() -> bool {
+    cfg!(pool_loom) && std::thread::panicking()
+}
+
 /// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
@@ -50,8 +64,10 @@ impl Condvar {
         self.0.notify_one();
     }
 
-    /// Waits for a notification, at most this long if a time is given. May return early for no reason. The models have no clock: there it never
-    /// gives up.
+    /// Waits for a notification, at most this long if a time is given. May return early for no
+    /// reason.
+    ///
+    /// The models have no clock: there any time may be over at once.
     pub(crate) fn wait<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -59,10 +75,13 @@ impl Condvar {
     ) -> MutexGuard<'a, T> {
         match at_most {
             None => self.0.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            Some(time) => self
-                .0
-                .wait_timeout(guard, time)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard),
+            #[cfg(any(pool_loom, pool_shuttle))]
+            Some(_) => guard,
+            #[cfg(not(any(pool_loom, pool_shuttle)))]
+            Some(time) => {
+                let woken = self.0.wait_timeout(guard, time);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
         }
     }
 }

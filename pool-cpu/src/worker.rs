@@ -13,7 +13,7 @@ use crate::{
     patience::Searching,
     state,
     stats::JobStats,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, thread_local},
 };
 
 /// One worker's book. On lines of its own, so that workers do not slow each other down.
@@ -67,14 +67,15 @@ impl Worker {
 }
 
 thread_local! {
-    /// The pool that this thread works for; 0 for none.
-    static POOL: Cell<usize> = const { Cell::new(0) };
+    /// The pool that this thread works for; 0 for none. Loom's macro takes no `const` block.
+    #[allow(clippy::missing_const_for_thread_local)]
+    static POOL: Cell<usize> = Cell::new(0);
 }
 
 /// Does this thread work for that pool?
 #[inline]
 pub(crate) fn is_worker_of(core: &Core) -> bool {
-    POOL.get() == core.id()
+    POOL.with(Cell::get) == core.id()
 }
 
 /// Works for `core` as its worker number `me`, until there is nothing to stay for.
@@ -88,7 +89,7 @@ pub(crate) fn work_enlisted(core: &Arc<Core>, me: usize) {
 }
 
 fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searching<'a>>) {
-    POOL.set(core.id());
+    POOL.with(|pool| pool.set(core.id()));
     lower_priority(core.plan().nice);
     core.plan().hooks.started(me);
     let mut rounds = 0;
@@ -130,7 +131,7 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
         }
     }
     drop(searching);
-    POOL.set(0);
+    POOL.with(|pool| pool.set(0));
 }
 
 /// The last that the thread of worker `me` does for users.

@@ -3,8 +3,11 @@
 use std::{fmt, thread, time::Duration};
 
 use crate::{
-    ConfigError, Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown, engine::Core,
-    run::Options, shutdown, sync::Arc,
+    ConfigError, Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown,
+    engine::Core,
+    run::Options,
+    shutdown,
+    sync::{Arc, torn_down},
 };
 
 /// What [`CpuPool`](crate::CpuPool) and [`BlockingPool`](crate::BlockingPool) have in common: both are this, over other threads.
@@ -48,7 +51,7 @@ impl Workers {
         Ok(Self::new(Arc::clone(core)))
     }
 
-    fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
             owner: Arc::new(Owner { core }),
         }
@@ -138,6 +141,7 @@ impl Workers {
         Options {
             label: "",
             background: false,
+            tenant: None,
             queue_timeout: self.core().plan().queue_timeout,
             budget: None,
         }
@@ -154,6 +158,8 @@ impl fmt::Debug for Workers {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.core.close();
+        if !torn_down() {
+            self.core.close();
+        }
     }
 }

@@ -71,6 +71,7 @@ impl BlockingBuilder {
                 name: Arc::from(config.name.as_str()),
                 workers: config.max_threads,
                 queue: config.queue,
+                max_waiting: config.max_waiting,
                 queue_timeout: config.queue_timeout,
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,

@@ -25,6 +25,11 @@ settings! {
     /// How many jobs of each priority may wait beside those that run. Default: 1024.
     queue(usize): usize = 1024, "QUEUE";
 
+    /// How many jobs may wait for a place while the queue is full; one more fails at once with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `Some(0)` means that nobody ever
+    /// waits. Default (`None`, `auto`): 16 for each place, at least 64.
+    max_waiting(usize): Option<usize> = None, "MAX_WAITING";
+
     /// How long a job may wait for a place and a thread, unless it says otherwise; `None` (`off`) for as long as it takes.
     /// Not zero. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]

@@ -40,6 +40,7 @@ impl CpuBuilder {
                 name: Arc::from(config.name.as_str()),
                 workers,
                 queue: config.queue,
+                max_waiting: config.max_waiting,
                 queue_timeout: config.queue_timeout,
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,

@@ -65,16 +65,22 @@ impl Core {
         self.bury();
     }
 
-    /// A worker has left: whoever waits for the last one hears of it.
+    /// A worker has left, or the queue was emptied: whoever waits for the end hears of it.
     pub(crate) fn bury(&self) {
-        if self.is_gone() {
-            let mourners = std::mem::take(&mut *self.mourners.lock());
-            mourners.into_iter().for_each(wake_quietly);
-            self.keeper.look_now();
-        }
+        let mourners = {
+            // Looked at under the lock: what was done before somebody joined the mourners is seen
+            // here, and what is done before this is seen by whoever joins them after.
+            let mut mourners = self.mourners.lock();
+            if !self.is_gone() || mutation::on(Mutation::LastTellsNobody) {
+                return;
+            }
+            std::mem::take(&mut *mourners)
+        };
+        mourners.into_iter().for_each(wake_quietly);
+        self.keeper.look_now();
     }
 
-    /// Wakes `waker` when the last worker has left. `false` if it has.
+    /// Wakes `waker` when everything is over. `false` if it is.
     pub(crate) fn mourn(&self, waker: Waker) -> bool {
         self.mourners.lock().push(waker);
         !self.is_gone()

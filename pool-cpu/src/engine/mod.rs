@@ -6,14 +6,19 @@
 mod close;
 mod flow;
 mod look;
+#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+mod tests;
 
 use std::{
     fmt,
+    hash::{BuildHasher, Hash, RandomState},
     task::Waker,
     time::{Duration, Instant},
 };
 
 pub(crate) use flow::Rested;
+
+use pool_core::LimitError;
 
 use crate::{
     crew::Crew,
@@ -23,7 +28,7 @@ use crate::{
     job::Head,
     keeper::Keeper,
     patience::Patience,
-    places::Limiter,
+    places::Places,
     queue::Queue,
     sync::{Arc, AtomicU8, AtomicUsize, Mutex},
     worker::Worker,
@@ -32,8 +37,9 @@ use crate::{
 /// The inside of a pool.
 pub(crate) struct Core {
     plan: Plan,
-    places: Limiter,
-    background_places: Limiter,
+    places: Places,
+    background_places: Places,
+    hasher: RandomState,
     queue: Queue,
     idle: Idle,
     keeper: Keeper,
@@ -57,6 +63,8 @@ pub(crate) struct Plan {
     /// At most.
     pub(crate) workers: usize,
     pub(crate) queue: usize,
+    /// How many may wait for a place.
+    pub(crate) max_waiting: Option<usize>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) background_age: Duration,
     pub(crate) idle_yields: usize,
@@ -86,8 +94,9 @@ impl Core {
         let places = plan.workers + plan.queue;
         let born = Instant::now();
         Self {
-            places: Limiter::new(places),
-            background_places: Limiter::new(places),
+            places: Places::new(places, plan.max_waiting),
+            background_places: Places::new(places, plan.max_waiting),
+            hasher: RandomState::new(),
             queue: Queue::new(places, plan.background_age),
             idle: Idle::new(plan.workers),
             keeper: Keeper::new(born),
@@ -141,6 +150,11 @@ impl Core {
         self.born
     }
 
+    /// What stands for a tenant. Seeded at random, so that nobody can make up two that share a turn.
+    pub(crate) fn hash(&self, tenant: impl Hash) -> u64 {
+        self.hasher.hash_one(tenant)
+    }
+
     /// How many jobs wait for a worker.
     pub(crate) fn queued(&self) -> usize {
         self.queue.live()
@@ -148,15 +162,26 @@ impl Core {
 
     /// How many jobs wait for a place.
     pub(crate) fn waiting(&self) -> usize {
-        self.places.waiting() + self.background_places.waiting()
+        self.places.status().waiting + self.background_places.status().waiting
     }
 
-    pub(crate) fn places(&self, background: bool) -> &Limiter {
+    pub(crate) fn places(&self, background: bool) -> &Places {
         if background {
             &self.background_places
         } else {
             &self.places
         }
+    }
+
+    #[cfg(all(test, any(pool_loom, pool_shuttle)))]
+    pub(crate) fn all_places(&self) -> usize {
+        self.plan.workers + self.plan.queue
+    }
+
+    /// How many normal jobs would find a place.
+    #[cfg(all(test, any(pool_loom, pool_shuttle)))]
+    pub(crate) fn free_places(&self) -> usize {
+        self.places.status().available as usize
     }
 
     pub(crate) fn error(&self, label: &'static str, kind: Kind) -> Error {
@@ -165,12 +190,16 @@ impl Core {
 
     pub(crate) fn overloaded(&self, label: &'static str) -> Error {
         self.counters.rejected.add();
-        self.error(
-            label,
-            Kind::Overloaded {
-                queue: self.plan.queue,
-            },
-        )
+        let (queue, waiting) = (self.plan.queue, self.waiting());
+        self.error(label, Kind::Overloaded { queue, waiting })
+    }
+
+    /// The error of a job that was not let into the line for a place, or sent out of it.
+    pub(crate) fn refused(&self, label: &'static str, refused: &LimitError) -> Error {
+        if refused.is_overloaded() {
+            return self.overloaded(label);
+        }
+        self.error(label, Kind::Closed)
     }
 
     pub(crate) fn queue_timed_out(&self, head: &Head, now: Instant) -> Error {

@@ -1,0 +1,122 @@
+//! A pool whose threads belong to a model.
+
+use std::{ops::Deref, time::Duration};
+
+#[cfg(pool_loom)]
+use loom::thread;
+#[cfg(pool_shuttle)]
+use shuttle::thread;
+
+use crate::{
+    Workers,
+    crew::{Crew, Elastic},
+    engine::{Core, Plan},
+    hooks::Hooks,
+    sync::{Arc, Mutex},
+    worker,
+};
+
+/// The last handle of a pool, and its worker threads.
+pub(crate) struct Bed {
+    workers: Workers,
+    threads: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+}
+
+impl Bed {
+    /// A pool whose workers are started by hand.
+    pub(crate) fn fixed(workers: usize, queue: usize) -> Self {
+        let core = Arc::new(Core::new(plan(workers, queue), Crew::fixed(workers)));
+        Self {
+            workers: Workers::new(core),
+            threads: Arc::new(Mutex::new(Vec::new())),
+        }
+    }
+
+    /// A pool that starts its own, and lets them go as soon as they are idle.
+    pub(crate) fn elastic(max: usize, queue: usize) -> Self {
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let started = Arc::clone(&threads);
+        let crew = Crew::elastic(Elastic {
+            min: 0,
+            max,
+            idle_timeout: Duration::from_secs(1),
+            start: Box::new(move |core, me| {
+                let core = Arc::clone(core);
+                started
+                    .lock()
+                    .push(thread::spawn(move || worker::work(&core, me)));
+                Ok(())
+            }),
+        });
+        let core = Arc::new(Core::new(plan(max, queue), crew));
+        Self {
+            workers: Workers::new(core),
+            threads,
+        }
+    }
+
+    /// Starts worker number `me`.
+    pub(crate) fn start(&self, me: usize) {
+        let core = Arc::clone(self.core());
+        self.threads
+            .lock()
+            .push(thread::spawn(move || worker::work(&core, me)));
+    }
+
+    /// The pool with `workers` workers, all started.
+    pub(crate) fn started(workers: usize, queue: usize) -> Self {
+        let bed = Self::fixed(workers, queue);
+        (0..workers).for_each(|me| bed.start(me));
+        bed
+    }
+
+    /// Runs `f` on a thread of its own.
+    pub(crate) fn spawn<T: 'static>(
+        &self,
+        f: impl FnOnce(&Workers) -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let workers = self.workers.clone();
+        thread::spawn(move || f(&workers))
+    }
+
+    /// Drops the last handle, waits until all workers have left, and checks that every place is
+    /// free and nothing is left behind.
+    pub(crate) fn finish(self) {
+        let core = Arc::clone(self.core());
+        drop(self.workers);
+        loop {
+            let Some(thread) = self.threads.lock().pop() else {
+                break;
+            };
+            thread.join().unwrap();
+        }
+        assert!(
+            core.queue.is_empty() || core.queue.live() == 0,
+            "jobs were left behind"
+        );
+        assert_eq!(core.free_places(), core.all_places(), "places were lost");
+    }
+}
+
+impl Deref for Bed {
+    type Target = Workers;
+
+    fn deref(&self) -> &Workers {
+        &self.workers
+    }
+}
+
+fn plan(workers: usize, queue: usize) -> Plan {
+    Plan {
+        name: Arc::from("model"),
+        workers,
+        queue,
+        max_waiting: None,
+        queue_timeout: None,
+        background_age: Duration::from_secs(1),
+        idle_yields: 0,
+        helpful: false,
+        nice: 0,
+        hooks: Hooks::default(),
+    }
+}

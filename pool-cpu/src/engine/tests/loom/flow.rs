@@ -1,0 +1,78 @@
+//! From the submitter to a worker: nobody sleeps past a job, no job stays behind.
+
+use super::*;
+use crate::{
+    engine::tests::bed::Bed,
+    mutation::{self, Mutation},
+};
+
+models! {
+    /// A worker that falls asleep while a job comes does not sleep past it.
+    a_submit_against_a_worker_that_falls_asleep(BOUND) {
+        let bed = Bed::started(1, 1);
+        let submitter = bed.spawn(|workers| block_on(workers.run(|| 7)).expect("it runs"));
+        assert_eq!(submitter.join().unwrap(), 7);
+        bed.finish();
+    }, caught by
+        mutant_sleeps_without_looking = SleepsWithoutLooking,
+        mutant_wakes_before_push = WakesBeforePush;
+
+    /// Two jobs and two workers: each job runs once, whoever sleeps.
+    two_jobs_and_two_workers(Some(2)) {
+        let bed = Bed::started(2, 2);
+        let jobs = [1, 2].map(|n| bed.try_run(move || n).expect("there is room"));
+        assert_eq!(jobs.map(|job| block_on(job).expect("it runs")), [1, 2]);
+        bed.finish();
+    }, caught by mutant_both_sleep_without_looking = SleepsWithoutLooking;
+
+    /// The only thread that there may be leaves while a job comes: it stays, or another starts.
+    a_submit_at_the_cap_against_the_last_thread_that_leaves(BOUND) {
+        let bed = Bed::elastic(1, 1);
+        assert_eq!(block_on(bed.try_run(|| 1).expect("there is room")).expect("it runs"), 1);
+        assert_eq!(block_on(bed.try_run(|| 2).expect("there is room")).expect("it runs"), 2);
+        bed.finish();
+    }, caught by mutant_leaves_without_looking = LeavesWithoutLooking;
+
+    /// Two submitters at the cap of one thread: both are served.
+    two_submits_at_the_cap(Some(2)) {
+        let bed = Bed::elastic(1, 2);
+        let other = bed.spawn(|workers| block_on(workers.run(|| 1)).expect("it runs"));
+        assert_eq!(block_on(bed.run(|| 2)).expect("it runs"), 2);
+        assert_eq!(other.join().unwrap(), 1);
+        bed.finish();
+    }, caught by mutant_last_thread_leaves_without_looking = LeavesWithoutLooking;
+
+    /// Jobs that are sorted out while a worker looks for work are not overlooked.
+    a_sweep_against_a_worker_that_falls_asleep(BOUND) {
+        let bed = Bed::fixed(1, 1);
+        let job = bed.try_run(|| 7).expect("there is room");
+        bed.start(0);
+        bed.core().queue.sweep(|_| {});
+        assert_eq!(block_on(job).expect("it runs"), 7);
+        bed.finish();
+    }, caught by mutant_sweep_hides_jobs = SweepHidesJobs;
+
+    /// Somebody asks the keeper to look while it looks: it looks again.
+    the_keeper_looks_again_when_it_is_asked_to_while_it_looks(EXHAUSTIVE) {
+        use crate::{
+            keeper::{Keeper, Look},
+            sync::{AtomicBool, Ordering, fence},
+        };
+        let keeper = std::sync::Arc::new(Keeper::new(std::time::Instant::now()));
+        let published = std::sync::Arc::new(AtomicBool::new(false));
+        let asker = loom::thread::spawn({
+            let (keeper, published) = (keeper.clone(), published.clone());
+            move || {
+                keeper.look_now();
+                published.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                keeper.look_now();
+            }
+        });
+        keeper.keep(|_| match published.load(Ordering::Relaxed) {
+            true => Look::Over,
+            false => Look::Again(None),
+        });
+        asker.join().unwrap();
+    }, caught by mutant_keeper_forgets = KeeperForgets;
+}

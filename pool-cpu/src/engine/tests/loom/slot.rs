@@ -1,0 +1,100 @@
+//! The slot of one job: what runs it, what gives it up, who hears of it.
+
+use super::*;
+use crate::{
+    engine::tests::bed::Bed,
+    mutation::{self, Mutation},
+};
+
+models! {
+    /// A job runs once, and whoever awaits it is woken with its result.
+    a_result_reaches_who_awaits_it(BOUND) {
+        let bed = Bed::started(1, 1);
+        let job = bed.try_run(|| 7).expect("there is room");
+        assert_eq!(block_on(job).expect("it runs"), 7);
+        bed.finish();
+    }, caught by
+        mutant_finish_wakes_nobody = FinishWakesNobody,
+        mutant_poll_keeps_no_waker = PollKeepsOldWaker;
+
+    /// Whoever polled last is woken, when a job is awaited first here and then there.
+    the_last_who_polled_is_woken(BOUND) {
+        let bed = Bed::started(1, 1);
+        let mut job = bed.try_run(|| 7).expect("there is room");
+        match poll_once(&mut job) {
+            Poll::Ready(result) => assert_eq!(result.expect("it runs"), 7),
+            Poll::Pending => assert_eq!(block_on(job).expect("it runs"), 7),
+        }
+        bed.finish();
+    }, caught by mutant_poll_keeps_old_waker = PollKeepsOldWaker;
+
+    /// A job that is dropped runs or does not; either way its closure goes once and its place is
+    /// free.
+    a_cancel_against_a_run(BOUND) {
+        let bed = Bed::started(1, 0);
+        let (ran, closures) = (Counted::default(), Counted::default());
+        let (run, closure) = (ran.item(), closures.item());
+        let job = bed.try_run(move || {
+            drop(run);
+            drop(closure);
+        });
+        drop(job.expect("there is room"));
+        bed.finish();
+        assert_eq!((ran.dropped(), closures.dropped()), (1, 1));
+    }, caught by mutant_cancel_keeps_place = CancelKeepsPlace;
+
+    /// A job that was cancelled before a worker came never runs, and the next one gets its place.
+    a_cancelled_job_never_runs_and_frees_its_place(BOUND) {
+        let bed = Bed::fixed(1, 0);
+        let ran = Counted::default();
+        let run = ran.item();
+        let first = bed.try_run(move || std::mem::forget(run)).expect("there is room");
+        let next = bed.spawn(|workers| block_on(workers.run(|| 7)).expect("it gets the place"));
+        drop(first);
+        assert_eq!(ran.dropped(), 1, "it was dropped, not run");
+        bed.start(0);
+        assert_eq!(next.join().unwrap(), 7);
+        bed.finish();
+    }, caught by mutant_cancelled_job_keeps_place = CancelKeepsPlace;
+
+    /// An abort that races the run gives one answer: the result, or the error.
+    an_abort_against_a_run(BOUND) {
+        let bed = Bed::started(1, 0);
+        let job = std::sync::Arc::new(bed.try_run(|| 7).expect("there is room"));
+        let aborter = bed.spawn({
+            let job = std::sync::Arc::clone(&job);
+            move |_| job.abort()
+        });
+        aborter.join().unwrap();
+        let job = std::sync::Arc::into_inner(job).expect("the other one is gone");
+        match block_on(job) {
+            Ok(result) => assert_eq!(result, 7),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        bed.finish();
+    }, caught by
+        mutant_begin_looks_too_early = BeginLooksTooEarly,
+        mutant_late_result_wins = LateResultWins;
+
+    /// A result that nobody awaits any more is dropped once.
+    a_detach_against_a_finish(BOUND) {
+        let bed = Bed::started(1, 0);
+        let results = Counted::default();
+        let result = results.item();
+        bed.try_run(move || result).expect("there is room").detach();
+        bed.finish();
+        assert_eq!(results.dropped(), 1);
+    }, caught by;
+
+    /// A job that panics leaves its place, its worker and the counts behind.
+    a_panic_keeps_the_worker_and_frees_the_place(BOUND) {
+        let bed = Bed::started(1, 1);
+        let first = bed.try_run(|| std::panic::resume_unwind(Box::new("no")));
+        let second = bed.try_run(|| 7).expect("there is room");
+        assert!(block_on::<_>(first.expect("there is room")).map(|(): ()| ()).unwrap_err().is_panic());
+        assert_eq!(block_on(second).expect("the worker lives"), 7);
+        let stats = bed.stats();
+        assert_eq!((stats.panicked, stats.completed, stats.busy), (1, 1, 0));
+        bed.finish();
+    }, caught by mutant_panic_keeps_place = PanicKeepsPlace;
+}

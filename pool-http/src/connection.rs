@@ -26,8 +26,10 @@ use tokio::{
 use crate::{
     deadline::Deadline,
     dial::DialError,
+    error::chain,
     io::{Io, Meter},
-    payload::Payload,
+    payload::{Payload, PayloadError},
+    socket::Look,
 };
 
 /// One connection: the sender half of hyper's, and the task that drives the socket.
@@ -35,6 +37,7 @@ pub(crate) struct Connection {
     sender: SendRequest<Payload>,
     driver: Driver,
     meter: Arc<Meter>,
+    look: Arc<Look>,
     state: State,
     /// Requests answered.
     served: u64,
@@ -75,14 +78,19 @@ pub(crate) struct Lost {
 
 /// Why.
 pub(crate) enum Cause {
-    Hyper(hyper::Error),
+    /// The request's own body failed, or is shorter than it was said to be.
+    Payload(hyper::Error),
+    /// What came is no response.
+    Protocol(hyper::Error),
+    /// The connection ended.
+    Disconnected(hyper::Error),
     /// No head within this long of the last byte written, or of the request's deadline.
     Late(Duration),
 }
 
 impl Connection {
     /// Speaks HTTP/1.1 over `io` from now on.
-    pub(crate) async fn open(io: Io) -> Result<Self, hyper::Error> {
+    pub(crate) async fn open(io: Io, look: Arc<Look>) -> Result<Self, hyper::Error> {
         let meter = io.meter();
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
         // Its result goes to whoever waits for a response; between requests nobody needs it, the sender shows that it is closed.
@@ -91,6 +99,7 @@ impl Connection {
             sender,
             driver,
             meter,
+            look,
             state: State::Idle,
             served: 0,
             keep: true,
@@ -125,7 +134,12 @@ impl Connection {
         patience: Option<Duration>,
         deadline: Option<Deadline>,
     ) -> Result<Response<Incoming>, Lost> {
-        let Self { sender, meter, .. } = self;
+        let Self {
+            sender,
+            meter,
+            look,
+            ..
+        } = self;
         let (read, written) = (meter.read(), meter.written());
         let reused = self.served > 0;
         let closing = asks_to_close(request.headers());
@@ -140,6 +154,7 @@ impl Connection {
             let total = deadline.map(|deadline| (deadline.at, deadline.of));
             head.into_iter().chain(total).min()
         };
+        look.now();
         self.state = State::Busy;
         let answer = in_time(pin!(ask(sender, request)), due).await;
         match answer {
@@ -151,7 +166,7 @@ impl Connection {
                 Ok(response)
             }
             Ok(Err((error, unsent))) => Err(Lost {
-                cause: Cause::Hyper(error),
+                cause: Cause::of(error),
                 unsent,
                 written: meter.written() != written,
                 answered: meter.read() != read,
@@ -235,8 +250,7 @@ impl Lost {
         &mut self,
         spare: Option<Request<Payload>>,
     ) -> Option<Request<Payload>> {
-        let died =
-            matches!(&self.cause, Cause::Hyper(error) if !error.is_user() && !error.is_parse());
+        let died = matches!(self.cause, Cause::Disconnected(_));
         if !self.reused || !died {
             return None;
         }
@@ -245,6 +259,18 @@ impl Lost {
             unsent
         } else {
             unsent.or(spare)
+        }
+    }
+}
+
+impl Cause {
+    fn of(error: hyper::Error) -> Self {
+        if error.is_body_write_aborted() || chain(&error).any(|cause| cause.is::<PayloadError>()) {
+            Self::Payload(error)
+        } else if error.is_parse() {
+            Self::Protocol(error)
+        } else {
+            Self::Disconnected(error)
         }
     }
 }
@@ -304,21 +330,20 @@ async fn in_time<F: Future>(
 /// listed here once more, because handing one on is the worst that a pool can do.
 fn may_follow(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
-    let ends_by_itself = response.body().is_end_stream()
-        || headers.contains_key(CONTENT_LENGTH)
-        || has_token(headers, TRANSFER_ENCODING, "chunked");
+    let chunked = tokens(headers, TRANSFER_ENCODING)
+        .last()
+        .is_some_and(|last| last.eq_ignore_ascii_case("chunked"));
+    let sized = headers.contains_key(CONTENT_LENGTH);
+    // Sized and chunked at once is what smuggling looks like (RFC 9112, 6.1); neither ends with the connection.
+    let has_one_end = response.body().is_end_stream() || chunked != sized;
     response.version() == Version::HTTP_11
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
         && !asks_to_close(headers)
-        && ends_by_itself
+        && has_one_end
 }
 
 fn asks_to_close(headers: &HeaderMap) -> bool {
-    has_token(headers, CONNECTION, "close")
-}
-
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+    tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("close"))
 }
 
 /// How long the upstream will keep the connection, less what a request may need to reach it: `Keep-Alive: timeout=5`.

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     error::{Phase, chain},
     io::{Io, Stream},
     origin::Origin,
+    socket::{Look, Socket},
 };
 
 /// Opens connections, for all the origins of a client.
@@ -89,18 +90,21 @@ impl Dialer {
             }
         };
         let open = self.counters.opened();
-        let stream = self.secure(tcp, origin).await?;
-        Connection::open(Io::new(stream, open))
+        let look = Arc::new(Look::default());
+        let stream = self
+            .secure(Socket::new(tcp, Arc::clone(&look)), origin)
+            .await?;
+        Connection::open(Io::new(stream, open), look)
             .await
             .map_err(|error| DialError::caused(Step::Http, error))
     }
 
     #[cfg(feature = "tls")]
-    async fn secure(&self, tcp: TcpStream, origin: &Origin) -> Result<Stream, DialError> {
+    async fn secure(&self, socket: Socket, origin: &Origin) -> Result<Stream, DialError> {
         if !origin.tls() {
-            return Ok(Stream::Plain(tcp));
+            return Ok(Stream::Plain(socket));
         }
-        let stream = timeout(self.tls_timeout, self.tls.handshake(tcp, origin.name()))
+        let stream = timeout(self.tls_timeout, self.tls.handshake(socket, origin.name()))
             .await
             .map_err(|_elapsed| DialError {
                 step: Step::TlsTimeout(self.tls_timeout),
@@ -115,8 +119,8 @@ impl Dialer {
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_async, reason = "with TLS it waits for the handshake")]
-    async fn secure(&self, tcp: TcpStream, _: &Origin) -> Result<Stream, DialError> {
-        Ok(Stream::Plain(tcp))
+    async fn secure(&self, socket: Socket, _: &Origin) -> Result<Stream, DialError> {
+        Ok(Stream::Plain(socket))
     }
 }
 

@@ -99,11 +99,10 @@ impl Exchange<'_> {
                 phase: Phase::Header,
                 after,
             }),
-            Cause::Hyper(error) if error.is_user() => {
-                Error::new(Kind::Request("the body of the request failed".to_owned()))
-                    .caused_by(error)
+            Cause::Payload(error) => {
+                Error::request("the body of the request failed".to_owned()).caused_by(error)
             }
-            Cause::Hyper(error) if error.is_parse() => {
+            Cause::Protocol(error) => {
                 let what = "the upstream sent what is no HTTP/1.1 response";
                 Error::new(Kind::Protocol {
                     phase: Phase::Header,
@@ -111,14 +110,14 @@ impl Exchange<'_> {
                 })
                 .caused_by(error)
             }
-            Cause::Hyper(error) => {
+            Cause::Disconnected(error) => {
                 let stale = lost.reused && !lost.answered;
-                let kind = Kind::Disconnected {
+                Error::new(Kind::Disconnected {
                     phase: Phase::Header,
                     stale,
                     written: lost.written,
-                };
-                Error::new(kind).caused_by(error)
+                })
+                .caused_by(error)
             }
         };
         let safe = !error.is_request() && (self.idempotent || !lost.written);

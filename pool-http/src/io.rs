@@ -13,11 +13,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::Instant,
 };
 
-use crate::counters::Open;
+use crate::{counters::Open, socket::Socket};
 
 /// What hyper reads and writes.
 pub(crate) struct Io {
@@ -32,9 +31,9 @@ pub(crate) struct Io {
 
 /// What carries the bytes.
 pub(crate) enum Stream {
-    Plain(TcpStream),
+    Plain(Socket),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
 /// What has gone over a socket, told by the socket: hyper does not say whether a byte of a request left.
@@ -115,7 +114,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         };
@@ -144,7 +143,7 @@ impl AsyncWrite for Io {
             return Poll::Pending;
         }
         let result = match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
         };
@@ -156,7 +155,7 @@ impl AsyncWrite for Io {
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
-            Stream::Plain(tcp) => tcp.is_write_vectored(),
+            Stream::Plain(socket) => socket.is_write_vectored(),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => tls.is_write_vectored(),
         }
@@ -167,7 +166,7 @@ impl AsyncWrite for Io {
             return Poll::Pending;
         }
         let result = match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Plain(socket) => Pin::new(socket).poll_flush(cx),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
         };
@@ -176,7 +175,7 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             #[cfg(feature = "tls")]
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }

@@ -76,6 +76,7 @@ mod origins;
 mod payload;
 mod request;
 mod service;
+mod socket;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -85,7 +86,7 @@ pub use builder::Builder;
 pub use client::Client;
 pub use config::Config;
 pub use error::{Error, Phase};
-pub use payload::Payload;
+pub use payload::{Payload, PayloadError};
 pub use pool_core::{ConfigError, Env, Status};
 pub use request::RequestBuilder;
 pub use status::{ClientStatus, OriginStatus, Totals};

@@ -22,8 +22,12 @@ pub struct Payload(Kind);
 enum Kind {
     /// Empty once they are sent.
     Bytes(Bytes),
-    Stream(UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>),
+    Stream(UnsyncBoxBody<Bytes, PayloadError>),
 }
+
+/// A stream failed. Its own type, to tell it from what else goes wrong with a request.
+#[derive(Debug)]
+pub struct PayloadError(Box<dyn StdError + Send + Sync>);
 
 impl Payload {
     /// No bytes.
@@ -37,7 +41,10 @@ impl Payload {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
+        Self(Kind::Stream(
+            body.map_err(|error| PayloadError(error.into()))
+                .boxed_unsync(),
+        ))
     }
 
     /// The same once more; nothing of a stream, which can be read only once.
@@ -51,7 +58,7 @@ impl Payload {
 
 impl Body for Payload {
     type Data = Bytes;
-    type Error = Box<dyn StdError + Send + Sync>;
+    type Error = PayloadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -76,6 +83,18 @@ impl Body for Payload {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
         }
+    }
+}
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body of the request failed")
+    }
+}
+
+impl StdError for PayloadError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
     }
 }
 

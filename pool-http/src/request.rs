@@ -1,6 +1,6 @@
 //! Putting a request together.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
@@ -14,7 +14,6 @@ use crate::{body::Body, client::Client, error::Error, origin::Origin, payload::P
 /// A request being put together: [`Client::get`] and the like begin it, [`send`](Self::send) ends it.
 ///
 /// What is wrong with a part of it is told by `send`.
-#[derive(Debug)]
 #[must_use = "`send` sends the request"]
 pub struct RequestBuilder {
     client: Client,
@@ -97,6 +96,19 @@ impl RequestBuilder {
     /// As [`Client::send`].
     pub async fn send(self) -> Result<Response<Body>, Error> {
         self.client.exchange(self.request?, self.timeout).await
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    /// Without path, headers and body: any of them may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = self
+            .request
+            .as_ref()
+            .map(|request| (request.method(), request.uri().host()));
+        f.debug_struct("RequestBuilder")
+            .field("request", &request)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,8 +7,9 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::socket::Socket;
 
 /// One configuration for all the connections of a client, so that a handshake can continue the session of another.
 #[derive(Clone)]
@@ -53,16 +54,16 @@ impl Tls {
 
     pub(crate) async fn handshake(
         &self,
-        tcp: TcpStream,
+        socket: Socket,
         name: &str,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<Socket>> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}`: {error}"))
         })?;
         // Whatever the configuration offers, this client speaks one protocol.
         self.0
             .with_alpn(vec![b"http/1.1".to_vec()])
-            .connect(name, tcp)
+            .connect(name, socket)
             .await
     }
 }

@@ -324,6 +324,37 @@ async fn a_request_whose_own_body_fails_says_so_and_frees_its_place() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_shorter_than_it_was_said_to_be_is_the_requests_own_fault() {
+    /// Four bytes that do not say how many they are.
+    struct Four(Option<Bytes>);
+    impl http_body::Body for Four {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let client = client();
+    let put = client.put(upstream.url("/")).header("content-length", "9");
+    let error = put
+        .body(Payload::stream(Four(Some(Bytes::from("four")))))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(error.is_request() && !error.is_safe_to_retry(), "{error:?}");
+    client.get(upstream.url("/")).send().await.unwrap();
+    assert_eq!(
+        upstream.sockets.accepted(),
+        2,
+        "the upstream still waits for five bytes on the first"
+    );
+}
+
+#[tokio::test]
 async fn nobody_who_listens_is_a_connect_error_with_its_reason() {
     let (_silent, addr) = silent();
     let began = std::time::Instant::now();
@@ -357,7 +388,11 @@ async fn connects_that_failed_leave_nothing_behind() {
         assert!(request.await.unwrap().unwrap_err().is_connect());
     }
     let pool = client.status().origins.remove(0).pool;
-    assert_eq!((pool.open, pool.opening, pool.waiting), (0, 0, 0));
+    assert_eq!((pool.open, pool.waiting), (0, 0));
+    assert!(
+        pool.opening <= 1,
+        "one may still be trying, for whoever comes next"
+    );
     // Somebody listens now: the bound is what it was.
     let upstream = Upstream::on(silent.listen(64).unwrap(), |mut peer| async move {
         while peer.request().await.is_some() {

@@ -156,6 +156,15 @@ async fn a_dropped_body_does_not_make_good_what_its_head_made_the_last() {
 }
 
 #[tokio::test]
+async fn a_response_with_two_ends_is_the_last_on_its_connection() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    )
+    .await;
+    assert_eq!(sockets_for_two(&upstream, Method::GET, "hi").await, 2);
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_its_connection_is_whole_and_the_connection_gone() {
     let upstream = Upstream::start(|mut peer| async move {
         if peer.request().await.is_some() {

@@ -1,6 +1,11 @@
 //! A kept-alive connection that died: the request goes out once more where that is right, and nowhere else.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -230,6 +235,101 @@ async fn when_all_connections_died_at_once_every_get_succeeds_and_the_bound_hold
     }
     assert_eq!(client.status().totals.renewed, 8);
     assert!(client.status().totals.peak <= 8);
+}
+
+/// A server on a thread of its own: it acts while the client's runtime stands still. `first` is what the first connection sends
+/// before it closes; what comes after is answered with `second`.
+fn on_a_thread(first: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        stream.write_all(ok("hello").as_bytes()).unwrap();
+        std::thread::sleep(10 * MS);
+        stream.write_all(first.as_bytes()).unwrap();
+        // Its end goes out, and what the client still sends is read and not reset.
+        stream.shutdown(Shutdown::Write).unwrap();
+        let (mut next, _) = listener.accept().unwrap();
+        while next.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
+            next.write_all(ok("right").as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+/// The driver of the connection has not seen its end yet when the request comes, so nobody could know that it is dead. Nothing
+/// of the request has left then, and so even a POST goes out once more, and even a stream.
+#[tokio::test]
+async fn a_request_that_did_not_leave_is_sent_on_a_new_connection_whatever_its_method() {
+    for poison in [String::new(), ok("poison")] {
+        let url = on_a_thread(poison);
+        let client = client(1);
+        client
+            .get(&url)
+            .send()
+            .await
+            .unwrap()
+            .into_body()
+            .bytes()
+            .await
+            .unwrap();
+        while client.status().origins[0].pool.idle == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Nothing else runs on this runtime meanwhile.
+        std::thread::sleep(50 * MS);
+        let stream = Payload::stream(Full::new(Bytes::from("x")));
+        let response = client.post(&url).body(stream).send().await.unwrap();
+        assert_eq!(response.into_body().bytes().await.unwrap(), "right");
+        assert_eq!(client.status().totals.renewed, 1);
+    }
+}
+
+#[test]
+fn a_request_whose_connection_goes_with_another_runtime_is_sent_once_more() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (servers, opens, sends) = (runtime(), runtime(), runtime());
+    let upstream = servers.block_on(Upstream::start(|mut peer| async move {
+        let mut served = 0;
+        while peer.request().await.is_some() {
+            if peer.number == 0 && served == 1 {
+                return peer.closed().await;
+            }
+            peer.write(ok("hello")).await;
+            served += 1;
+        }
+    }));
+    let client = client(1);
+    let url = upstream.url("/");
+    opens.block_on(async {
+        client
+            .get(&url)
+            .send()
+            .await
+            .unwrap()
+            .into_body()
+            .bytes()
+            .await
+            .unwrap()
+    });
+    let sent = sends.spawn(client.get(&url).send());
+    while upstream.sockets.requests() < 2 {
+        std::thread::sleep(MS);
+    }
+    drop(opens);
+    let response = sends.block_on(sent).unwrap().unwrap();
+    assert_eq!(
+        sends.block_on(response.into_body().bytes()).unwrap(),
+        "hello"
+    );
+    assert_eq!(upstream.sockets.accepted(), 2);
 }
 
 /// undici GHSA-35p6-xmwp-9g52, aiohttp#13656: a response that nobody asked for answered the next request.

@@ -1,6 +1,7 @@
 //! HTTPS: trust, names, one session store, a bound on the handshake.
 
 use std::{
+    io::{Read, Write},
     net::SocketAddr,
     sync::{
         Arc,
@@ -9,10 +10,12 @@ use std::{
     time::Duration,
 };
 
-use pool_http::{Client, Phase};
+use bytes::Bytes;
+use http_body_util::Full;
+use pool_http::{Client, Payload, Phase};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tokio::{
@@ -21,7 +24,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{server::serve, upstream::Upstream};
+use crate::{
+    server::serve,
+    upstream::{Upstream, ok},
+};
 
 struct Secure {
     addr: SocketAddr,
@@ -33,19 +39,8 @@ struct Secure {
 impl Secure {
     /// A server whose certificate, signed by itself, is for `name`; it speaks the protocols of `alpn`.
     async fn start(name: &str, alpn: &[&[u8]]) -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed([name.to_owned()]).unwrap();
-        let certificate = cert.der().clone();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.clone()], key)
-                .unwrap();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        let tls = TlsAcceptor::from(Arc::new(config));
+        let (config, certificate) = server_config(name, alpn);
+        let tls = TlsAcceptor::from(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let handshakes = Arc::new(AtomicUsize::new(0));
@@ -79,6 +74,22 @@ impl Drop for Secure {
     fn drop(&mut self) {
         self.acceptor.abort();
     }
+}
+
+fn server_config(name: &str, alpn: &[&[u8]]) -> (Arc<ServerConfig>, CertificateDer<'static>) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed([name.to_owned()]).unwrap();
+    let certificate = cert.der().clone();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let mut config =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    (Arc::new(config), certificate)
 }
 
 async fn get(client: &Client, url: String) -> String {
@@ -270,6 +281,46 @@ async fn a_large_body_goes_through_both_ways() {
         "{} bytes came back",
         echo.len()
     );
+}
+
+/// As its sibling without TLS: the goodbye has come, the reactor has not heard of it, and nothing of the POST leaves.
+#[tokio::test]
+async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent() {
+    let (config, certificate) = server_config("localhost", &[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    std::thread::spawn(move || {
+        for body in ["first", "second"] {
+            let (socket, _) = listener.accept().unwrap();
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(session, socket);
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(ok(body).as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+            // What the client still sends is read and not reset.
+            drop(stream.read_to_end(&mut Vec::new()));
+        }
+    });
+    let client = Client::builder()
+        .add_root_certificate(certificate)
+        .max_per_origin(1)
+        .build()
+        .unwrap();
+    assert_eq!(get(&client, url.clone()).await, "first");
+    while client.status().origins[0].pool.idle == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Nothing else runs on this runtime meanwhile.
+    std::thread::sleep(Duration::from_millis(50));
+    let stream = Payload::stream(Full::new(Bytes::from("x")));
+    let response = client.post(url).body(stream).send().await.unwrap();
+    assert_eq!(response.into_body().text().await.unwrap(), "second");
+    assert_eq!(client.status().totals.renewed, 1);
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! What the service stands on: its database, and how its pools are set. Code says what suits it, and over that the
+//! environment says more.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pool_core::{ConfigError, Env};
+use pool_cpu::CpuConfig;
+use pool_db::{postgres, sqlite};
+
+use crate::data::{self, Database};
+use crate::failure::Failure;
+
+/// All of it. Read at the start, so that a bad setting is told before anything is done.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) database: Database,
+    pub(crate) http: pool_http::Config,
+    pub(crate) cpu: CpuConfig,
+}
+
+impl Settings {
+    /// Reads `DATABASE_URL` (and `PGHOST` and its kin), `POOL_DB_*`, `POOL_HTTP_*` and `POOL_CPU_*`. Without an
+    /// address the users are in a SQLite file, in `data_dir` if there is one.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a value that cannot be used, or a name that no setting has.
+    pub(crate) fn read(data_dir: Option<&Path>) -> Result<Self, Failure> {
+        let read = || {
+            Ok::<_, ConfigError>(Self {
+                database: database(data_dir)?,
+                http: http()?,
+                cpu: cpu()?,
+            })
+        };
+        read().map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+fn database(data_dir: Option<&Path>) -> Result<Database, ConfigError> {
+    if ["DATABASE_URL", "POOL_DB_URL"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
+        let pool = postgres::Builder::new()
+            .acquire_timeout(PATIENCE)
+            .query_timeout(Some(PATIENCE))
+            .env("POOL_DB")?;
+        pool.clone().build()?;
+        return Ok(Database::Postgres(pool));
+    }
+    let file = data::sqlite::place(data_dir);
+    let pool = sqlite::Builder::new()
+        .acquire_timeout(PATIENCE)
+        .query_timeout(Some(PATIENCE))
+        .env("POOL_DB")?;
+    let pool = pool.path(&file);
+    pool.clone().build()?;
+    Ok(Database::Sqlite { file, pool })
+}
+
+fn http() -> Result<pool_http::Config, ConfigError> {
+    let mut config = pool_http::Config::new()
+        .acquire_timeout(PATIENCE)
+        .timeout(Some(2 * PATIENCE));
+    let mut env = Env::read("POOL_HTTP")?;
+    config.apply_env(&mut env)?;
+    env.finish()?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn cpu() -> Result<CpuConfig, ConfigError> {
+    let mut config = CpuConfig::new();
+    // A hash takes long anyway and can wait a little for the runtime's own threads; a request cannot wait for a hash.
+    config.nice = 10;
+    config.queue_timeout = Some(2 * PATIENCE);
+    let mut env = Env::read("POOL_CPU")?;
+    config.apply_env(&mut env)?;
+    env.finish()?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// How long a request may wait for a connection, and again for the database's answer.
+const PATIENCE: Duration = Duration::from_secs(2);

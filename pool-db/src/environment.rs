@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use pool_core::{ConfigError, Env};
 
-/// Those under one prefix, `DATABASE_URL`, and libpq's.
+/// Those under one prefix, `DATABASE_URL`, and some others.
 #[derive(Clone)]
 pub(crate) struct Environment {
     prefix: String,
@@ -13,12 +13,12 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// Reads the environment of the process.
-    pub(crate) fn read(prefix: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn read(prefix: &str, others: &[&str]) -> Result<Self, ConfigError> {
         let mut vars = BTreeMap::new();
         let under = format!("{prefix}_");
         for (name, value) in std::env::vars_os() {
             let concerns =
-                |name: &&str| name.starts_with(&under) || name.starts_with("PG") || *name == URL;
+                |name: &&str| name.starts_with(&under) || *name == URL || others.contains(name);
             let Some(name) = name.to_str().filter(concerns) else {
                 continue;
             };

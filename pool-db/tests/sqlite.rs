@@ -22,7 +22,10 @@ use pool_db::{
     },
 };
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Barrier,
+    time::{sleep, timeout},
+};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Runs until it is stopped.
@@ -238,13 +241,13 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     let (_folder, builder) = database().await;
     let pool = builder
         .max_size(1)
-        .query_timeout(Some(Duration::from_millis(50)))
+        .query_timeout(Some(Duration::from_millis(250)))
         .build()
         .unwrap();
     let mut connection = pool.get().await.unwrap();
     let error = endless(&mut connection).await.unwrap_err();
     assert!(error.is_timeout() && !error.is_connect(), "{error}");
-    assert_eq!(error.to_string(), "no answer within 50ms (query_timeout)");
+    assert_eq!(error.to_string(), "no answer within 250ms (query_timeout)");
     drop(connection);
     assert_eq!(count(&pool).await, 0);
 
@@ -252,7 +255,7 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     connection.set_query_timeout(None);
     connection
         .run(|_| {
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(400));
             Ok::<_, Error>(())
         })
         .await
@@ -460,29 +463,25 @@ async fn errors_say_what_they_are() {
 async fn a_new_file_can_be_opened_by_all_connections_at_once() {
     for _ in 0..5 {
         let folder = tempfile::tempdir().unwrap();
-        let pool = Pool::builder()
-            .path(folder.path().join("new.db"))
-            .max_size(16);
-        let pool = pool
-            .config(pool_db::Config::new().max_size(16).max_opening(16))
-            .build()
-            .unwrap();
+        let config = pool_db::Config::new().max_size(16).max_opening(16);
+        let builder = Pool::builder().path(folder.path().join("new.db"));
+        let pool = builder.config(config).build().unwrap();
+        let all_have_one = Arc::new(Barrier::new(16));
         let opening: Vec<_> = (0..16)
             .map(|_| {
-                tokio::spawn({
-                    let pool = pool.clone();
-                    async move {
-                        let connection = pool.get().timeout(SOON).await.unwrap();
-                        sleep(Duration::from_millis(20)).await;
-                        drop(connection);
-                    }
+                let (pool, all_have_one) = (pool.clone(), Arc::clone(&all_have_one));
+                tokio::spawn(async move {
+                    let connection = pool.get().timeout(SOON).await.unwrap();
+                    all_have_one.wait().await;
+                    drop(connection);
                 })
             })
             .collect();
         for task in opening {
             task.await.unwrap();
         }
-        assert_eq!(pool.status().opened, 16);
+        let status = pool.status();
+        assert_eq!((status.opened, status.open_failures), (16, 0), "{status:?}");
         pool.drain(SOON).await;
     }
 }

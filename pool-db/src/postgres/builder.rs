@@ -6,7 +6,7 @@ use pool_core::{Config, ConfigError};
 
 use super::{
     Manager, Pool, SslMode,
-    settings::{EXPECTED, Settings},
+    settings::{EXPECTED, LIBPQ, Settings},
 };
 use crate::{address::without_password, environment::Environment};
 
@@ -172,7 +172,7 @@ impl Builder {
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Environment::read(prefix)?)
+        self.apply(Environment::read(prefix, &LIBPQ)?)
     }
 
     /// Makes the pool. It connects to nothing yet: the first get does.

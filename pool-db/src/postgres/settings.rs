@@ -236,6 +236,23 @@ fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
     value.iter().flat_map(|value| value.split(','))
 }
 
+/// The variables that [`Settings::fill`] takes.
+pub(super) const LIBPQ: [&str; 14] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGAPPNAME",
+    "PGCONNECT_TIMEOUT",
+    "PGOPTIONS",
+    "PGTARGETSESSIONATTRS",
+];
 pub(super) const EXPECTED: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`";
 const SSL_MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const DEFAULT_PORT: u16 = 5432;

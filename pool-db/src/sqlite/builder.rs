@@ -177,7 +177,7 @@ impl Builder {
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Environment::read(prefix)?)
+        self.apply(Environment::read(prefix, &[])?)
     }
 
     /// Makes the pool. No file is opened and no thread started yet: the first get does.

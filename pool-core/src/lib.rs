@@ -29,6 +29,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(any(feature = "deadpool", feature = "bb8"))]
+pub mod adapt;
 mod config;
 mod engine;
 mod limiter;

@@ -1,0 +1,97 @@
+//! Managers of bb8.
+
+use std::fmt;
+
+use bb8::ManageConnection;
+
+use super::{BoxError, ForeignError};
+use crate::{Manager, Usage};
+
+/// Any [`bb8::ManageConnection`] as a manager of this crate's.
+///
+/// `has_broken` is asked on every return and before an idle connection is handed out; `is_valid`, which bb8 runs before each
+/// lease, only when it has been idle for `check_after` ([zero](crate::Builder::check_after) for bb8's way).
+///
+/// ```
+/// use bb8::ManageConnection;
+/// use pool_core::{Pool, adapt::Bb8};
+///
+/// struct Computers;
+///
+/// impl ManageConnection for Computers {
+///     type Connection = u32;
+///     type Error = std::io::Error;
+///
+///     async fn connect(&self) -> Result<u32, Self::Error> {
+///         Ok(42)
+///     }
+///
+///     async fn is_valid(&self, _: &mut u32) -> Result<(), Self::Error> {
+///         Ok(())
+///     }
+///
+///     fn has_broken(&self, answer: &mut u32) -> bool {
+///         *answer != 42
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(Bb8::new(Computers)).max_size(4).build()?;
+/// assert_eq!(*pool.get().await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Bb8<M: ManageConnection> {
+    manager: M,
+    wrap: fn(M::Error) -> BoxError,
+}
+
+impl<M: ManageConnection> Bb8<M> {
+    /// Adapts `manager`, whose error is an error in the sense of `std`, or text, or boxed.
+    pub fn new(manager: M) -> Self
+    where
+        M::Error: Into<BoxError>,
+    {
+        Self::with_errors(manager, Into::into)
+    }
+
+    /// Adapts `manager`, whose error may be anything: `wrap` makes a real one of it, as `|error| format!("{error:?}").into()`
+    /// does.
+    pub fn with_errors(
+        manager: M,
+        wrap: fn(M::Error) -> Box<dyn std::error::Error + Send + Sync>,
+    ) -> Self {
+        Self { manager, wrap }
+    }
+
+    /// The manager itself.
+    pub fn inner(&self) -> &M {
+        &self.manager
+    }
+}
+
+impl<M: ManageConnection> Manager for Bb8<M> {
+    type Resource = M::Connection;
+    type Error = ForeignError;
+
+    async fn create(&self) -> Result<M::Connection, ForeignError> {
+        let connected = self.manager.connect().await;
+        connected.map_err(|error| ForeignError((self.wrap)(error)))
+    }
+
+    async fn check(&self, connection: &mut M::Connection, _: &Usage) -> Result<(), ForeignError> {
+        let valid = self.manager.is_valid(connection).await;
+        valid.map_err(|error| ForeignError((self.wrap)(error)))
+    }
+
+    fn is_broken(&self, connection: &mut M::Connection) -> bool {
+        self.manager.has_broken(connection)
+    }
+}
+
+impl<M: ManageConnection + fmt::Debug> fmt::Debug for Bb8<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bb8").field(&self.manager).finish()
+    }
+}

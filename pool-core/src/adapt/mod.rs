@@ -1,0 +1,67 @@
+//! Managers that were written for other pools, on this engine, unchanged (features `deadpool` and `bb8`).
+//!
+//! Both ecosystems' managers do the same three things under other names. A newtype around each kind says which is which:
+//!
+//! | [`Manager`](crate::Manager) | `Deadpool<M>` | `Bb8<M>` |
+//! |---|---|---|
+//! | `create` | `create` | `connect` |
+//! | `check`, after some idleness | `recycle` | `is_valid` |
+//! | `reset`, on every return | `recycle` | nothing |
+//! | `is_broken`, on every return and get | nothing | `has_broken` |
+//! | `close` | `detach`, then dropped | dropped |
+//!
+//! The lease derefs to the manager's own type, as the other pool's guard does. What changes in a move is the name of the guard
+//! and of the error; what the other pool's builder had as hooks, sizes and timeouts is in [`Builder`](crate::Builder).
+//!
+//! Neither kind of manager can be told that a resource is tainted ([`Lease::taint`](crate::Lease::taint)), so one that is gets
+//! closed: never handed on as it is.
+
+use std::{error::Error as StdError, fmt};
+
+#[cfg(feature = "bb8")]
+mod bb8;
+#[cfg(feature = "deadpool")]
+mod deadpool;
+
+#[cfg(feature = "bb8")]
+pub use self::bb8::Bb8;
+#[cfg(feature = "deadpool")]
+pub use self::deadpool::Deadpool;
+
+/// What a manager of another ecosystem said: its own error, whatever its type.
+///
+/// Other pools ask less of an error than [`Manager::Error`](crate::Manager::Error) does: it need not be an error in the sense of
+/// `std`, nor shareable. This one is both, shows the same text, and has the same source; the original is inside.
+pub struct ForeignError(BoxError);
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+impl ForeignError {
+    /// The manager's own error, if it is of the type `E`.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+
+    /// The manager's own error, for whoever does not know its type.
+    pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl fmt::Display for ForeignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for ForeignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl StdError for ForeignError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}

@@ -31,7 +31,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Every reason, in the order of [`index`](Self::index).
+    /// Every reason, each once.
     pub const ALL: [Self; 11] = [
         Self::Broken,
         Self::CheckFailed,

@@ -389,3 +389,33 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
 /// `DISCARD ALL` without what would take the prepared statements.
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawnable(_: impl Send) {}
+
+    /// Compiles, which is all there is to show.
+    fn every_future_can_be_spawned(client: &mut Client) {
+        spawnable(client.query("", &[&1_i64]));
+        spawnable(client.query_one(&String::new(), &[]));
+        spawnable(client.query_opt("", &[]));
+        spawnable(client.execute("", &[]));
+        spawnable(client.prepare_cached(""));
+        spawnable(client.batch_execute(""));
+        spawnable(client.simple_query(""));
+        spawnable(client.transaction());
+        spawnable(async {
+            let mut transaction = client.transaction().await?;
+            transaction.query("", &[&"", &1_i64]).await?;
+            transaction.transaction().await?.rollback().await?;
+            transaction.commit().await
+        });
+    }
+
+    #[test]
+    fn futures_can_be_spawned() {
+        let _: fn(&mut Client) = every_future_can_be_spawned;
+    }
+}

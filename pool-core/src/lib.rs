@@ -33,6 +33,7 @@
 pub mod adapt;
 mod config;
 mod engine;
+pub mod fan_out;
 mod limiter;
 mod moment;
 pub mod observe;
@@ -40,6 +41,7 @@ mod pool;
 mod sync;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
+pub use fan_out::fan_out;
 pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
 pub use observe::Status;
 pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};

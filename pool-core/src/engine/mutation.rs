@@ -54,6 +54,8 @@ pub(crate) enum Mutation {
     PermitReclaimKeepsGrant,
     /// A waiter looks whether the limiter is closed, lets go of the lock, and joins the line.
     PermitCloseIsSeenTooEarly,
+    /// The bell of a place is cleared after it was polled, and not before.
+    BellIsClearedAfterThePoll,
 }
 
 #[cfg(all(test, pool_loom))]

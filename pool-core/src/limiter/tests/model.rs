@@ -269,7 +269,7 @@ impl Run {
         };
         assert_eq!(answer, expected);
         if answer.is_ready() {
-            drop(self.tickets.remove(index));
+            self.tickets.remove(index);
             let waiter = model.line.remove(index);
             if answer == Poll::Ready(Ok(())) {
                 model.held.push(waiter.count);

@@ -1,0 +1,231 @@
+//! Fan-outs that are awaited to their end.
+
+use std::{
+    fmt,
+    future::IntoFuture,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+
+use super::{ItemError, Ordered, Running, Start, Unordered};
+
+pin_project! {
+    /// All values in order, or the first error: the future of a [`Running`].
+    #[must_use = "a future does nothing before it is awaited"]
+    pub struct Collect<'a, S: Stream, X: Start<S::Item>> {
+        #[pin]
+        running: Option<Running<'a, S, X>>,
+        values: Slots<X::Value>,
+    }
+}
+
+pin_project! {
+    /// Every outcome in order: the future of [`Running::settle`].
+    #[must_use = "a future does nothing before it is awaited"]
+    pub struct Settle<'a, S: Stream, X: Start<S::Item>> {
+        #[pin]
+        running: Running<'a, S, X>,
+        outcomes: Slots<Result<X::Value, ItemError<X::Error>>>,
+    }
+}
+
+pin_project! {
+    /// Values as they come, or the first error: the future of [`Running::for_each`].
+    #[must_use = "a future does nothing before it is awaited"]
+    pub struct ForEach<'a, S: Stream, X: Start<S::Item>, F> {
+        #[pin]
+        running: Option<Running<'a, S, X>>,
+        sink: F,
+    }
+}
+
+/// Values by their number, as they come.
+struct Slots<T> {
+    /// Those of a run from the first item on.
+    values: Vec<T>,
+    /// Those after that, some of which are still missing.
+    later: std::collections::VecDeque<Option<T>>,
+}
+
+impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
+    /// Waits for every item, and gives every outcome, in order: no error ends it.
+    ///
+    /// ```
+    /// use pool_core::fan_out;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// // A dashboard that calls four things shows what it has.
+    /// let panels = fan_out(["sales", "stock", "staff", "weather"])
+    ///     .map(|panel| async move { if panel == "weather" { Err("no sun") } else { Ok(panel.len()) } })
+    ///     .settle()
+    ///     .await;
+    /// assert_eq!(panels.iter().filter(|panel| panel.is_ok()).count(), 3);
+    /// # }
+    /// ```
+    pub fn settle(self) -> Settle<'a, S, X> {
+        Settle {
+            outcomes: Slots::new(self.total()),
+            running: self,
+        }
+    }
+
+    /// Gives each value to `sink` as it comes, and keeps none. The first error ends it.
+    pub fn for_each<F: FnMut(X::Value)>(self, sink: F) -> ForEach<'a, S, X, F> {
+        ForEach {
+            running: Some(self),
+            sink,
+        }
+    }
+
+    /// A stream of outcomes in the order of the items.
+    ///
+    /// An outcome that waits for an earlier one counts as running, so that there are never more than
+    /// [`limit`](super::FanOut::limit) of both: one slow item at the head holds up the others.
+    pub fn ordered(self) -> Ordered<'a, S, X> {
+        Ordered::new(self)
+    }
+
+    /// A stream of outcomes as they come, each with the number of its item.
+    pub fn unordered(self) -> Unordered<'a, S, X> {
+        Unordered::new(self)
+    }
+}
+
+impl<'a, S: Stream, X: Start<S::Item>> IntoFuture for Running<'a, S, X> {
+    type Output = Result<Vec<X::Value>, ItemError<X::Error>>;
+    type IntoFuture = Collect<'a, S, X>;
+
+    fn into_future(self) -> Collect<'a, S, X> {
+        Collect {
+            values: Slots::new(self.total()),
+            running: Some(self),
+        }
+    }
+}
+
+impl<S: Stream, X: Start<S::Item>> Future for Collect<'_, S, X> {
+    type Output = Result<Vec<X::Value>, ItemError<X::Error>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        for _ in 0..TURN {
+            let Some(running) = this.running.as_mut().as_pin_mut() else {
+                break;
+            };
+            match running.poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Ok(this.values.take())),
+                Poll::Ready(Some((index, Ok(value)))) => this.values.put(index, value),
+                Poll::Ready(Some((_, Err(error)))) => {
+                    // The rest goes now, and not when this future is dropped.
+                    this.running.set(None);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        pause(context)
+    }
+}
+
+impl<S: Stream, X: Start<S::Item>> Future for Settle<'_, S, X> {
+    type Output = Vec<Result<X::Value, ItemError<X::Error>>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        for _ in 0..TURN {
+            match this.running.as_mut().poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(this.outcomes.take()),
+                Poll::Ready(Some((index, outcome))) => this.outcomes.put(index, outcome),
+            }
+        }
+        pause(context)
+    }
+}
+
+impl<S: Stream, X: Start<S::Item>, F: FnMut(X::Value)> Future for ForEach<'_, S, X, F> {
+    type Output = Result<(), ItemError<X::Error>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        for _ in 0..TURN {
+            let Some(running) = this.running.as_mut().as_pin_mut() else {
+                break;
+            };
+            match running.poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some((_, Ok(value)))) => (this.sink)(value),
+                Poll::Ready(Some((_, Err(error)))) => {
+                    this.running.set(None);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        pause(context)
+    }
+}
+
+/// Lets others of the thread have a turn: items that are always ready would never.
+fn pause<T>(context: &Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// So many outcomes are taken in one poll.
+const TURN: usize = 128;
+
+impl<T> Slots<T> {
+    fn new(total: Option<usize>) -> Self {
+        // What a source says of itself is a hint: no more than a page's worth is believed in advance.
+        let room = total.map_or(0, |total| total.min(ROOM));
+        Self {
+            values: Vec::with_capacity(room),
+            later: std::collections::VecDeque::new(),
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, index: usize, value: T) {
+        let ahead = index - self.values.len();
+        if ahead == 0 && self.later.is_empty() {
+            return self.values.push(value);
+        }
+        if self.later.len() <= ahead {
+            self.later.resize_with(ahead + 1, || None);
+        }
+        self.later[ahead] = Some(value);
+        while let Some(Some(_)) = self.later.front() {
+            self.values.extend(self.later.pop_front().flatten());
+        }
+    }
+
+    fn take(&mut self) -> Vec<T> {
+        mem::take(&mut self.values)
+    }
+}
+
+const ROOM: usize = 1 << 16;
+
+impl<S: Stream, X: Start<S::Item>> fmt::Debug for Collect<'_, S, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Collect").field(&self.running).finish()
+    }
+}
+
+impl<S: Stream, X: Start<S::Item>> fmt::Debug for Settle<'_, S, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Settle").field(&self.running).finish()
+    }
+}
+
+impl<S: Stream, X: Start<S::Item>, F> fmt::Debug for ForEach<'_, S, X, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ForEach").field(&self.running).finish()
+    }
+}

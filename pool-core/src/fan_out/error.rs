@@ -1,0 +1,108 @@
+//! Why an item has no value.
+
+use std::{error::Error, fmt, time::Duration};
+
+/// Why an item has no value, and which one it was. `E` is the error of the closure's future.
+pub struct ItemError<E> {
+    index: usize,
+    kind: Kind<E>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind<E> {
+    Failed(E),
+    TimedOut(Duration),
+    Panicked(String),
+    Lease {
+        error: Box<dyn Error + Send + Sync>,
+        timed_out: bool,
+    },
+    NoRuntime,
+    NoLimit,
+}
+
+impl<E> ItemError<E> {
+    pub(super) const fn new(index: usize, kind: Kind<E>) -> Self {
+        Self { index, kind }
+    }
+
+    /// Which item it was, counted from 0.
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the closure's future ended with.
+    pub const fn error(&self) -> Option<&E> {
+        match &self.kind {
+            Kind::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What the closure's future ended with.
+    pub fn into_error(self) -> Option<E> {
+        match self.kind {
+            Kind::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// It took longer than [`each_within`](super::FanOut::each_within), or its lease took longer than that or the pool allows.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::TimedOut(_)
+                | Kind::Lease {
+                    timed_out: true,
+                    ..
+                }
+        )
+    }
+
+    /// The closure, its future or the iterator panicked.
+    pub const fn is_panic(&self) -> bool {
+        matches!(self.kind, Kind::Panicked(_))
+    }
+
+    /// The pool gave no lease. The source is the pool's [`Error`](crate::Error).
+    pub const fn is_lease(&self) -> bool {
+        matches!(self.kind, Kind::Lease { .. })
+    }
+
+    /// There was no tokio runtime to keep the time.
+    pub const fn is_no_runtime(&self) -> bool {
+        matches!(self.kind, Kind::NoRuntime)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ItemError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "item {}: ", self.index)?;
+        match &self.kind {
+            Kind::Failed(error) => error.fmt(f),
+            Kind::TimedOut(limit) => write!(f, "not done within {limit:?}"),
+            Kind::Panicked(message) => write!(f, "panicked: {message}"),
+            Kind::Lease { error, .. } => error.fmt(f),
+            Kind::NoRuntime => {
+                f.write_str("an item that has a deadline must run on a tokio runtime")
+            }
+            Kind::NoLimit => f.write_str("limit is 0, but must be at least 1"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for ItemError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ItemError({self})")
+    }
+}
+
+impl<E: Error + 'static> Error for ItemError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            Kind::Failed(error) => error.source(),
+            Kind::Lease { error, .. } => Some(&**error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The items that run, and the places they run in.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Progress, Settings, Start,
+    bells::{self, Bell, Bells},
+    error::{ItemError, Kind},
+};
+use crate::pool::caught;
+
+pin_project! {
+    /// A fan-out that is ready to go. Awaiting it gives all values in order, or the first error; the methods give more.
+    #[must_use = "a fan-out does nothing before it is awaited"]
+    pub struct Running<'a, S: Stream, X: Start<S::Item>> {
+        #[pin]
+        source: S,
+        exhausted: bool,
+        start: X,
+        // Taken up, but it waits for its lease.
+        next: Option<Next<S::Item>>,
+        // Made when they are first needed, and then used again and again.
+        places: Vec<Place<X::Future>>,
+        free: Vec<u32>,
+        rung: Vec<u32>,
+        bells: Arc<Bells>,
+        limit: usize,
+        each: Option<Duration>,
+        // Outcomes that wait for their turn, and count as running.
+        held: usize,
+        tell: Option<Box<dyn FnMut(Progress) + Send + 'a>>,
+        progress: Progress,
+    }
+}
+
+struct Next<I> {
+    index: usize,
+    item: Option<I>,
+    deadline: Option<Instant>,
+}
+
+struct Place<F> {
+    index: usize,
+    /// Stays where it is: the next item's future moves into the same box.
+    future: Pin<Box<Option<F>>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Is there a deadline this time?
+    timed: bool,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+/// What became of an item.
+pub(super) type Outcome<T, E> = (usize, Result<T, ItemError<E>>);
+
+impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
+    pub(super) fn new(source: S, start: X, limit: usize, settings: Settings<'a>) -> Self {
+        let total = match source.size_hint() {
+            (least, Some(most)) if least == most => Some(most),
+            _ => None,
+        };
+        // Places are numbered by 32 bits, and nobody has memory for more.
+        let limit = limit.min(u32::MAX as usize);
+        Self {
+            source,
+            exhausted: false,
+            start,
+            next: None,
+            places: Vec::new(),
+            free: Vec::new(),
+            rung: Vec::new(),
+            bells: Bells::new(),
+            limit,
+            each: settings.each,
+            held: 0,
+            tell: settings.progress,
+            progress: Progress {
+                total,
+                ..Progress::default()
+            },
+        }
+    }
+
+    /// The next outcome, as they come.
+    pub(super) fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Outcome<X::Value, X::Error>>> {
+        let (mut listens, mut starts) = (false, true);
+        loop {
+            // Those that run come before new ones: else they would wait for the end of the source.
+            if let Some(outcome) = self.as_mut().poll_rung() {
+                return Poll::Ready(Some(outcome));
+            }
+            if starts && self.has_room() {
+                match self.as_mut().poll_start(context) {
+                    Poll::Pending => starts = false,
+                    Poll::Ready(Some(outcome)) => return Poll::Ready(Some(outcome)),
+                    Poll::Ready(None) => {}
+                }
+                continue;
+            }
+            if self.exhausted && self.next.is_none() && self.runs() == 0 {
+                return Poll::Ready(None);
+            }
+            if listens {
+                return Poll::Pending;
+            }
+            // Once more after this: a bell may have rung meanwhile.
+            self.bells.listen(context.waker());
+            listens = true;
+        }
+    }
+
+    /// How many run.
+    fn runs(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn has_room(&self) -> bool {
+        let more = !self.exhausted || self.next.is_some();
+        more && (self.runs() + self.held < self.limit || self.limit == 0)
+    }
+
+    /// Polls those that want to be polled, until one ends.
+    fn poll_rung(mut self: Pin<&mut Self>) -> Option<Outcome<X::Value, X::Error>> {
+        loop {
+            let this = self.as_mut().project();
+            let Some(place) = this.rung.pop() else {
+                this.bells.collect(this.rung);
+                if this.rung.is_empty() {
+                    return None;
+                }
+                continue;
+            };
+            if let Some(outcome) = self.as_mut().poll_place(place) {
+                return Some(outcome);
+            }
+        }
+    }
+
+    /// Takes up an item and polls it. `Ready(None)`: it runs, or there are no more.
+    fn poll_start(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Outcome<X::Value, X::Error>>> {
+        if self.next.is_none() {
+            match self.as_mut().poll_source(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(None),
+                Poll::Ready(Err((index, kind))) => {
+                    return Poll::Ready(Some(self.ended(index, Err(kind))));
+                }
+            }
+        }
+        let this = self.as_mut().project();
+        let Some(next) = this.next else {
+            return Poll::Ready(None);
+        };
+        let (index, deadline) = (next.index, next.deadline);
+        let started = caught(|| this.start.poll_start(&mut next.item, deadline, context));
+        if let Ok(Poll::Pending) = started {
+            return Poll::Pending;
+        }
+        *this.next = None;
+        match started {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(future))) => {
+                let place = self.as_mut().occupy(index, future, deadline);
+                Poll::Ready(self.poll_place(place))
+            }
+            Ok(Poll::Ready(Err(lease))) => {
+                let kind = Kind::Lease {
+                    error: lease.error,
+                    timed_out: lease.timed_out,
+                };
+                Poll::Ready(Some(self.ended(index, Err(kind))))
+            }
+            Err(panic) => Poll::Ready(Some(self.ended(index, Err(Kind::Panicked(panic))))),
+        }
+    }
+
+    /// Takes the next item from the source: is there one?
+    fn poll_source(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<bool, (usize, Kind<X::Error>)>> {
+        let this = self.project();
+        let index = this.progress.started;
+        let source = this.source;
+        let item = match caught(|| source.poll_next(context)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(None)) => {
+                *this.exhausted = true;
+                return Poll::Ready(Ok(false));
+            }
+            Ok(Poll::Ready(Some(item))) => item,
+            Err(panic) => {
+                *this.exhausted = true;
+                this.progress.started += 1;
+                return Poll::Ready(Err((index, Kind::Panicked(panic))));
+            }
+        };
+        this.progress.started += 1;
+        if *this.limit == 0 {
+            return Poll::Ready(Err((index, Kind::NoLimit)));
+        }
+        let mut deadline = None;
+        if let Some(each) = this.each {
+            if Handle::try_current().is_err() {
+                return Poll::Ready(Err((index, Kind::NoRuntime)));
+            }
+            // One that lies beyond the end of the clock is none.
+            deadline = Instant::now().checked_add(*each);
+        }
+        *this.next = Some(Next {
+            index,
+            item: Some(item),
+            deadline,
+        });
+        Poll::Ready(Ok(true))
+    }
+
+    fn occupy(
+        self: Pin<&mut Self>,
+        index: usize,
+        future: X::Future,
+        deadline: Option<Instant>,
+    ) -> u32 {
+        let this = self.project();
+        let number = this.free.pop().unwrap_or_else(|| {
+            let number = this.places.len() as u32;
+            let bell = this.bells.bell(number);
+            this.places.push(Place {
+                index,
+                future: Box::pin(None),
+                sleep: None,
+                timed: false,
+                waker: Waker::from(Arc::clone(&bell)),
+                bell,
+            });
+            number
+        });
+        let place = &mut this.places[number as usize];
+        place.index = index;
+        place.future.as_mut().set(Some(future));
+        place.timed = deadline.is_some();
+        if let Some(at) = deadline {
+            match &mut place.sleep {
+                Some(sleep) => sleep.as_mut().reset(at),
+                none => *none = Some(Box::pin(sleep_until(at))),
+            }
+        }
+        number
+    }
+
+    /// Polls what runs there; what became of it, if it has ended.
+    fn poll_place(self: Pin<&mut Self>, number: u32) -> Option<Outcome<X::Value, X::Error>> {
+        let this = self.project();
+        let place = this.places.get_mut(number as usize)?;
+        let mut context = Context::from_waker(&place.waker);
+        // A late ring for what ran here before: nothing runs here now.
+        let future = place.future.as_mut().as_pin_mut()?;
+        let polled = bells::answer(&place.bell, || caught(|| future.poll(&mut context)));
+        let result = match polled {
+            Ok(Poll::Ready(result)) => result.map_err(Kind::Failed),
+            Err(panic) => Err(Kind::Panicked(panic)),
+            Ok(Poll::Pending) => {
+                let sleep = place.sleep.as_mut().filter(|_| place.timed)?;
+                if sleep.as_mut().poll(&mut context).is_pending() {
+                    return None;
+                }
+                Err(Kind::TimedOut(this.each.unwrap_or_default()))
+            }
+        };
+        let index = place.index;
+        this.free.push(number);
+        let dropped = caught(|| place.future.as_mut().set(None));
+        let result = match dropped {
+            Ok(()) => result,
+            Err(panic) => result.and(Err(Kind::Panicked(panic))),
+        };
+        Some(ended(this.progress, this.tell, index, result))
+    }
+
+    fn ended(
+        self: Pin<&mut Self>,
+        index: usize,
+        result: Result<X::Value, Kind<X::Error>>,
+    ) -> Outcome<X::Value, X::Error> {
+        let this = self.project();
+        ended(this.progress, this.tell, index, result)
+    }
+
+    /// How many items there are in all, where the source knows.
+    pub(super) fn total(&self) -> Option<usize> {
+        self.progress.total
+    }
+
+    pub(super) fn hold(self: Pin<&mut Self>, held: usize) {
+        *self.project().held = held;
+    }
+}
+
+/// Counts the end of an item, and tells.
+#[inline]
+fn ended<T, E>(
+    progress: &mut Progress,
+    tell: &mut Option<Box<dyn FnMut(Progress) + Send + '_>>,
+    index: usize,
+    result: Result<T, Kind<E>>,
+) -> Outcome<T, E> {
+    progress.done += 1;
+    progress.failed += usize::from(result.is_err());
+    if let Some(tell) = tell {
+        // Whoever watches must not end what is watched.
+        drop(caught(|| tell(*progress)));
+    }
+    (index, result.map_err(|kind| ItemError::new(index, kind)))
+}
+
+impl<S: Stream, X: Start<S::Item>> fmt::Debug for Running<'_, S, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("limit", &self.limit)
+            .field("runs", &self.runs())
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! How an item becomes a future.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+
+use crate::pool::{Get, Lease, Manager, Pool};
+
+/// The closure of [`map`](super::FanOut::map), with or without a lease. Sealed: its two kinds are all there are.
+pub trait Start<I>: sealed::Sealed {
+    /// What the closure's future gives.
+    type Value;
+    /// Why it may fail.
+    type Error;
+    /// The closure's future.
+    type Future: Future<Output = Result<Self::Value, Self::Error>>;
+
+    /// Makes the future of the item, and takes it, when all that it needs is there.
+    #[doc(hidden)]
+    fn poll_start(
+        &mut self,
+        item: &mut Option<I>,
+        deadline: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Self::Future, sealed::NoLease>>;
+}
+
+#[allow(unnameable_types, reason = "nobody else shall name them")]
+mod sealed {
+    pub trait Sealed {}
+
+    /// Why an item cannot be started.
+    #[derive(Debug)]
+    pub struct NoLease {
+        pub(crate) error: Box<dyn std::error::Error + Send + Sync>,
+        pub(crate) timed_out: bool,
+    }
+}
+
+/// A closure of the item.
+pub struct Plain<F> {
+    each: F,
+}
+
+impl<F> Plain<F> {
+    pub(super) const fn new(each: F) -> Self {
+        Self { each }
+    }
+}
+
+impl<F> sealed::Sealed for Plain<F> {}
+
+impl<I, F, R, T, E> Start<I> for Plain<F>
+where
+    F: FnMut(I) -> R,
+    R: Future<Output = Result<T, E>>,
+{
+    type Value = T;
+    type Error = E;
+    type Future = R;
+
+    #[inline]
+    fn poll_start(
+        &mut self,
+        item: &mut Option<I>,
+        _: Option<Instant>,
+        _: &mut Context<'_>,
+    ) -> Poll<Result<R, sealed::NoLease>> {
+        match item.take() {
+            Some(item) => Poll::Ready(Ok((self.each)(item))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A closure of the item and a lease.
+pub struct OnPool<'a, M: Manager, F> {
+    pool: &'a Pool<M>,
+    /// The one request that is in the pool's line.
+    get: Option<Get<'a, M>>,
+    each: F,
+}
+
+impl<'a, M: Manager, F> OnPool<'a, M, F> {
+    pub(super) const fn new(pool: &'a Pool<M>, each: F) -> Self {
+        Self {
+            pool,
+            get: None,
+            each,
+        }
+    }
+}
+
+impl<M: Manager, F> sealed::Sealed for OnPool<'_, M, F> {}
+
+impl<I, M: Manager, F, R, T, E> Start<I> for OnPool<'_, M, F>
+where
+    F: FnMut(I, Lease<M>) -> R,
+    R: Future<Output = Result<T, E>>,
+{
+    type Value = T;
+    type Error = E;
+    type Future = R;
+
+    fn poll_start(
+        &mut self,
+        item: &mut Option<I>,
+        deadline: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<R, sealed::NoLease>> {
+        let get = self.get.get_or_insert_with(|| {
+            let get = self.pool.get().label("fan-out");
+            match deadline {
+                Some(deadline) => get.deadline(deadline),
+                None => get,
+            }
+        });
+        let Poll::Ready(answer) = Pin::new(get).poll(context) else {
+            return Poll::Pending;
+        };
+        self.get = None;
+        match (answer, item.take()) {
+            (Ok(lease), Some(item)) => Poll::Ready(Ok((self.each)(item, lease))),
+            // The lease goes back.
+            (Ok(_), None) => Poll::Pending,
+            (Err(error), _) => {
+                let timed_out = error.is_timeout();
+                Poll::Ready(Err(sealed::NoLease {
+                    error: Box::new(error),
+                    timed_out,
+                }))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for Plain<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plain").finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager, F> fmt::Debug for OnPool<'_, M, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnPool")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}

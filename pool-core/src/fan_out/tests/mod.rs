@@ -1,0 +1,4 @@
+//! The bells under test, in every interleaving.
+
+#[cfg(pool_loom)]
+mod loom;

@@ -34,3 +34,8 @@ pub use port::Port;
 pub use process::Process;
 pub use program::{Missing, Program};
 pub use user::User;
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -22,6 +22,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod postgres;
+pub mod rabbitmq;
+pub mod redis;
 
 mod certificate;
 mod port;

@@ -28,6 +28,8 @@ pub(crate) struct Keeping {
     pub(crate) leak_after: Option<Duration>,
     /// A grant that nobody fetched for so long goes to the next in line.
     pub(crate) reclaim_after: Duration,
+    /// Who has waited for so long keeps a timer of its own from then on.
+    pub(crate) arm_after: Duration,
     /// How often the keeper comes by while somebody waits, or while the pool is being used.
     pub(crate) tick: Duration,
     /// How often it comes by at least while anything is open.
@@ -80,8 +82,8 @@ impl<T, E: Clone> Kernel<T, E> {
                 Put::Work(mut more) => work.wakers.append(&mut more.wakers),
             }
         }
-        // Long before `keeping.tick` every wait is over; who is still there keeps a timer from now on.
-        let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.tick)));
+        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.arm_after)));
         state.queue.arm(before, &mut work.wakers);
         state.retire_idle(this, now, &mut work);
         state.meet_demand(this, now, &mut work);

@@ -603,7 +603,8 @@ impl<T, E: Clone> State<T, E> {
         if self.shed.is_some() {
             self.shed_first(now, &mut wakers);
         }
-        self.seats.set(slot.seat.index(), SeatState::Leased);
+        self.seats
+            .set_if_other(slot.seat.index(), SeatState::Leased);
         match self.queue.grant(slot, now) {
             Ok(waker) => {
                 self.call_keeper(now + limits.keeping.reclaim_after, &mut wakers);

@@ -37,6 +37,21 @@ impl WaiterId {
     pub(crate) const fn since(&self) -> Moment {
         self.since
     }
+
+    /// Where it stands, for [`WaitQueue::refuse_at`].
+    pub(crate) const fn place(&self) -> WaiterPlace {
+        WaiterPlace {
+            index: self.index,
+            ticket: self.ticket,
+        }
+    }
+}
+
+/// Names a waiter without being it: good for nothing once it has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaiterPlace {
+    index: u32,
+    ticket: u64,
 }
 
 /// What a waiter gets: a grant `G`, or a refusal `R`.
@@ -46,7 +61,8 @@ pub(crate) type Answer<G, R> = Result<G, R>;
 #[derive(Debug)]
 pub(crate) struct WaitQueue<G, R, A = ()> {
     cells: Vec<Cell<G, R, A>>,
-    free: Vec<u32>,
+    /// The first free cell; each names the next.
+    free: u32,
     waiting: List,
     parked: List,
     granted: List,
@@ -89,7 +105,7 @@ impl<G, R, A> WaitQueue<G, R, A> {
     pub(crate) const fn new() -> Self {
         Self {
             cells: Vec::new(),
-            free: Vec::new(),
+            free: NIL,
             waiting: List::new(),
             parked: List::new(),
             granted: List::new(),
@@ -135,15 +151,15 @@ impl<G, R, A> WaitQueue<G, R, A> {
             state: State::Waiting,
             waker: Some(waker),
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                *self.cell(index) = cell;
-                index
-            }
-            None => {
+        let index = match self.free {
+            NIL => {
                 self.cells.push(cell);
                 // 2^32 - 1 waiters would need 350 GB: the bound of the owner comes first.
                 (self.cells.len() - 1) as u32
+            }
+            index => {
+                self.free = mem::replace(self.cell(index), cell).next;
+                index
             }
         };
         self.append(index, |queue| &mut queue.waiting);
@@ -190,6 +206,16 @@ impl<G, R, A> WaitQueue<G, R, A> {
             return None;
         }
         self.refuse(index, why)
+    }
+
+    /// Tells this one no, wherever it stands in line. Wake what it returns after unlocking.
+    pub(crate) fn refuse_at(&mut self, place: WaiterPlace, why: R) -> Option<Waker> {
+        let cell = self.cells.get(place.index as usize)?;
+        let in_line = matches!(cell.state, State::Waiting | State::Parked);
+        if !in_line || cell.ticket != place.ticket {
+            return None;
+        }
+        self.refuse(place.index, why)
     }
 
     /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
@@ -323,12 +349,13 @@ impl<G, R, A> WaitQueue<G, R, A> {
 
     fn remove(&mut self, index: u32) -> State<G, R> {
         self.unlink(index);
+        let free = self.free;
         let cell = self.cell(index);
         cell.asked = None;
         cell.waker = None;
-        let state = mem::replace(&mut cell.state, State::Free);
-        self.free.push(index);
-        state
+        cell.next = free;
+        self.free = index;
+        mem::replace(&mut self.cell(index).state, State::Free)
     }
 
     #[inline]

@@ -148,6 +148,14 @@ impl Seats {
         row.state = state;
     }
 
+    /// The same, where it usually is in that state.
+    #[inline]
+    pub(super) fn set_if_other(&mut self, index: u32, state: SeatState) {
+        if self.rows[index as usize].state != state {
+            self.set(index, state);
+        }
+    }
+
     /// An idle one is leased by `holder`.
     #[inline]
     pub(super) fn lease(&mut self, index: u32, holder: Holder) {

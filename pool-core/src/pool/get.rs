@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
-    shared::{Queue, Slot, TICK},
+    shared::{ARM_AFTER, Queue, Slot, TICK},
 };
 use crate::{
     engine::{Holder, Kernel, Polled, Queued, Take, WaiterId},
@@ -155,7 +155,7 @@ impl<'a, M: Manager> Get<'a, M> {
             // The tick may lag by its length: rather late by that much than early.
             Limit::Pool | Limit::Timeout(_) => id.since() + TICK + limit,
         };
-        let short = deadline - id.since() <= 3 * TICK;
+        let short = deadline - id.since() <= ARM_AFTER + 3 * TICK;
         self.limit = Limit::Until(deadline);
         self.state = State::Waiting(Waiting {
             id,

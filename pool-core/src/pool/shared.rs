@@ -54,6 +54,8 @@ pub(crate) struct Shared<M: Manager> {
 
 /// How often the keeper comes by, and the tick of the coarse clock advances, while the pool is in use.
 pub(crate) const TICK: Duration = Duration::from_nanos(TICK_NANOS);
+/// A wait that is longer keeps a timer for its deadline; a shorter one, as nearly all are, never touches the timer.
+pub(crate) const ARM_AFTER: Duration = Duration::from_millis(500);
 const TICK_NANOS: u64 = 10_000_000;
 
 impl<M: Manager> Shared<M> {
@@ -69,6 +71,7 @@ impl<M: Manager> Shared<M> {
             keepalive: config.keepalive,
             leak_after: config.leak_after,
             reclaim_after: config.reclaim_after,
+            arm_after: ARM_AFTER,
             tick: TICK,
             rounds: rounds(&config),
         };

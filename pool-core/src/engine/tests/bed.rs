@@ -59,6 +59,7 @@ pub(super) fn limits(max_size: u32) -> Limits {
         keepalive: None,
         leak_after: None,
         reclaim_after: Duration::from_millis(50),
+        arm_after: Duration::from_millis(500),
         tick: Duration::from_millis(10),
         rounds: Duration::from_secs(30),
     };

@@ -6,13 +6,11 @@ use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
-use bb8_redis::RedisConnectionManager;
 use deadpool_lapin::lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
 use deadpool_lapin::lapin::types::FieldTable;
 use deadpool_lapin::lapin::{self, BasicProperties, ConnectionProperties};
 use deadpool_postgres::tokio_postgres::{self, NoTls};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod};
-use deadpool_redis::redis::{self, AsyncCommands};
 use futures_util::future::join_all;
 use pool_core::adapt::{Bb8, Deadpool, ForeignError};
 use pool_core::observe::CloseReason;
@@ -220,88 +218,6 @@ async fn bb8_postgres_finds_out_that_the_server_is_silent() {
         assert!(begin.elapsed() < SOON, "{:?}", pool.status());
         sleep(Duration::from_millis(50)).await;
     }
-    ends(pool).await;
-}
-
-fn deadpool_redis(server: &tests::redis::Server) -> Deadpool<deadpool_redis::Manager> {
-    Deadpool::new(deadpool_redis::Manager::new(server.url()).unwrap())
-}
-
-type Multiplexed = redis::aio::MultiplexedConnection;
-
-async fn echo(connection: &mut Multiplexed, n: usize) -> usize {
-    let () = connection.set(n, n).await.unwrap();
-    connection.get(n).await.unwrap()
-}
-
-async fn pings(connection: &mut Multiplexed) -> bool {
-    let answer: Result<String, _> = redis::cmd("PING").query_async(connection).await;
-    answer.is_ok_and(|answer| answer == "PONG")
-}
-
-#[tokio::test]
-async fn deadpool_redis_shares_and_recovers() {
-    let mut server = tests::redis::Server::start();
-    let pool = pool(deadpool_redis(&server));
-    share(&pool, echo).await;
-    // What is watched is not watched for the next.
-    for mut connection in join_all((0..SIZE).map(|_| pool.get()))
-        .await
-        .into_iter()
-        .flatten()
-    {
-        let () = redis::cmd("WATCH")
-            .arg("key")
-            .query_async(&mut *connection)
-            .await
-            .unwrap();
-    }
-    let () = redis::cmd("SET")
-        .arg("key")
-        .arg(2)
-        .query_async(&mut *pool.get().await.unwrap())
-        .await
-        .unwrap();
-    for mut connection in join_all((0..SIZE).map(|_| pool.get()))
-        .await
-        .into_iter()
-        .flatten()
-    {
-        let done: Option<(i32,)> = redis::pipe()
-            .atomic()
-            .incr("n", 1)
-            .query_async(&mut *connection)
-            .await
-            .unwrap();
-        assert!(
-            done.is_some(),
-            "the transaction was not refused for an old WATCH"
-        );
-    }
-    assert_eq!(server.command("GET n"), "$1");
-
-    server.kill();
-    says_why::<_, redis::RedisError>(deadpool_redis(&server)).await;
-    server.restart();
-    recovers(&pool, pings).await;
-    ends(pool).await;
-}
-
-fn bb8_redis(server: &tests::redis::Server) -> Bb8<RedisConnectionManager> {
-    Bb8::new(RedisConnectionManager::new(server.url()).unwrap())
-}
-
-#[tokio::test]
-async fn bb8_redis_shares_and_recovers() {
-    let mut server = tests::redis::Server::start();
-    let pool = pool(bb8_redis(&server));
-    share(&pool, echo).await;
-    server.kill();
-    says_why::<_, redis::RedisError>(bb8_redis(&server)).await;
-    server.restart();
-    // `has_broken` of this manager never says so: `is_valid` finds them out, after `check_after`.
-    sleep(Duration::from_millis(600)).await;
-    recovers(&pool, pings).await;
     ends(pool).await;
 }
 

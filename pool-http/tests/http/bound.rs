@@ -10,7 +10,7 @@ use tokio::{sync::Barrier, time::Instant};
 
 use crate::{
     server::Server,
-    upstream::{Upstream, ok},
+    upstream::{Upstream, ok, wait_for},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -158,9 +158,7 @@ async fn one_more_than_may_wait_is_told_so_at_once() {
     let waiting: Vec<_> = (0..2)
         .map(|_| tokio::spawn(client.get(upstream.url("/")).send()))
         .collect();
-    while client.status().origins[0].pool.waiting < 2 {
-        tokio::time::sleep(MS).await;
-    }
+    wait_for(&client, |pool| pool.waiting >= 2).await;
     let error = client.get(upstream.url("/")).send().await.unwrap_err();
     assert!(
         error.is_overloaded() && error.is_safe_to_retry(),
@@ -231,9 +229,7 @@ async fn an_origin_too_many_fails_at_once_while_all_others_are_in_use() {
         "{error}"
     );
     drop(held);
-    while client.status().origins[0].pool.leased > 0 {
-        tokio::time::sleep(MS).await;
-    }
+    wait_for(&client, |pool| pool.leased == 0).await;
     client.get(two.url("/")).send().await.unwrap();
 }
 

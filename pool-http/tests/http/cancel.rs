@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use pool_http::Client;
 use tokio::{sync::Barrier, time::timeout};
 
-use crate::upstream::{Upstream, ok};
+use crate::upstream::{Upstream, ok, wait_for};
 
 const MS: Duration = Duration::from_millis(1);
 const MAX: usize = 4;
@@ -138,9 +138,7 @@ async fn a_waiter_that_is_dropped_passes_its_turn_on() {
     let mut waiting: Vec<_> = (0..10)
         .map(|_| tokio::spawn(client.get(upstream.url("/")).send()))
         .collect();
-    while client.status().origins[0].pool.waiting < 10 {
-        tokio::time::sleep(MS).await;
-    }
+    wait_for(&client, |pool| pool.waiting >= 10).await;
     let last = waiting.pop().unwrap();
     for waiter in waiting {
         waiter.abort();

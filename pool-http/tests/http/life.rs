@@ -7,7 +7,7 @@ use pool_http::{Client, Payload};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::upstream::{Upstream, ok};
+use crate::upstream::{Upstream, ok, wait_for};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -34,9 +34,7 @@ async fn close_tells_those_who_wait() {
     let client = Client::builder().max_per_origin(1).build().unwrap();
     let held = client.get(upstream.url("/")).send().await.unwrap();
     let waiting = tokio::spawn(client.get(upstream.url("/")).send());
-    while client.status().origins[0].pool.waiting == 0 {
-        tokio::time::sleep(MS).await;
-    }
+    wait_for(&client, |pool| pool.waiting > 0).await;
     client.close();
     assert!(waiting.await.unwrap().unwrap_err().is_closed());
     drop(held);

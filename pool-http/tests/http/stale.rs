@@ -3,7 +3,10 @@
 use std::{
     io::{Read, Write},
     net::Shutdown,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::Duration,
 };
 
@@ -12,14 +15,16 @@ use http_body_util::Full;
 use pool_http::{Client, Payload, Phase};
 use tokio::sync::Barrier;
 
-use crate::upstream::{Peer, Upstream, ok};
+use crate::upstream::{Peer, Upstream, ok, wait_for};
 
 const MS: Duration = Duration::from_millis(1);
 
+/// With time to drain in plenty: on a busy machine the default's may be over before hyper is ready again.
 fn client(max: u32) -> Client {
     Client::builder()
         .max_per_origin(max)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(Duration::from_secs(30))
+        .drain_time(Duration::from_secs(10))
         .build()
         .unwrap()
 }
@@ -237,25 +242,28 @@ async fn when_all_connections_died_at_once_every_get_succeeds_and_the_bound_hold
     assert!(client.status().totals.peak <= 8);
 }
 
-/// A server on a thread of its own: it acts while the client's runtime stands still. `first` is what the first connection sends
-/// before it closes; what comes after is answered with `second`.
-fn on_a_thread(first: String) -> String {
+/// A server on a thread of its own: it acts while the client's runtime stands still. When told, it sends `rest` on its first
+/// connection and closes it, and says so; what comes after is answered with `right`.
+fn on_a_thread(rest: String) -> (String, Sender<()>, Receiver<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
+    let ((say, said), (done, ended)) = (channel(), channel());
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
         assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
         stream.write_all(ok("hello").as_bytes()).unwrap();
-        std::thread::sleep(10 * MS);
-        stream.write_all(first.as_bytes()).unwrap();
+        said.recv().unwrap();
+        stream.write_all(rest.as_bytes()).unwrap();
         // Its end goes out, and what the client still sends is read and not reset.
         stream.shutdown(Shutdown::Write).unwrap();
+        done.send(()).unwrap();
         let (mut next, _) = listener.accept().unwrap();
         while next.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
             next.write_all(ok("right").as_bytes()).unwrap();
         }
     });
-    url
+    (url, say, ended)
 }
 
 /// The driver of the connection has not seen its end yet when the request comes, so nobody could know that it is dead. Nothing
@@ -263,7 +271,7 @@ fn on_a_thread(first: String) -> String {
 #[tokio::test]
 async fn a_request_that_did_not_leave_is_sent_on_a_new_connection_whatever_its_method() {
     for poison in [String::new(), ok("poison")] {
-        let url = on_a_thread(poison);
+        let (url, say, ended) = on_a_thread(poison);
         let client = client(1);
         client
             .get(&url)
@@ -274,11 +282,10 @@ async fn a_request_that_did_not_leave_is_sent_on_a_new_connection_whatever_its_m
             .bytes()
             .await
             .unwrap();
-        while client.status().origins[0].pool.idle == 0 {
-            tokio::task::yield_now().await;
-        }
+        wait_for(&client, |pool| pool.idle > 0).await;
         // Nothing else runs on this runtime meanwhile.
-        std::thread::sleep(50 * MS);
+        say.send(()).unwrap();
+        ended.recv().unwrap();
         let stream = Payload::stream(Full::new(Bytes::from("x")));
         let response = client.post(&url).body(stream).send().await.unwrap();
         assert_eq!(response.into_body().bytes().await.unwrap(), "right");

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::channel,
     },
     time::Duration,
 };
@@ -26,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     server::serve,
-    upstream::{Upstream, ok},
+    upstream::{Upstream, ok, wait_for},
 };
 
 struct Secure {
@@ -292,16 +293,19 @@ async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent()
         "https://localhost:{}/",
         listener.local_addr().unwrap().port()
     );
+    let ((say, said), (done, goodbye)) = (channel(), channel());
     std::thread::spawn(move || {
         for body in ["first", "second"] {
             let (socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
             let session = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = StreamOwned::new(session, socket);
             assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
             stream.write_all(ok(body).as_bytes()).unwrap();
-            std::thread::sleep(Duration::from_millis(10));
+            said.recv().unwrap();
             stream.conn.send_close_notify();
             stream.flush().unwrap();
+            done.send(()).unwrap();
             // What the client still sends is read and not reset.
             drop(stream.read_to_end(&mut Vec::new()));
         }
@@ -312,11 +316,10 @@ async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent()
         .build()
         .unwrap();
     assert_eq!(get(&client, url.clone()).await, "first");
-    while client.status().origins[0].pool.idle == 0 {
-        tokio::task::yield_now().await;
-    }
+    wait_for(&client, |pool| pool.idle > 0).await;
     // Nothing else runs on this runtime meanwhile.
-    std::thread::sleep(Duration::from_millis(50));
+    say.send(()).unwrap();
+    goodbye.recv().unwrap();
     let stream = Payload::stream(Full::new(Bytes::from("x")));
     let response = client.post(url).body(stream).send().await.unwrap();
     assert_eq!(response.into_body().text().await.unwrap(), "second");

@@ -7,9 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use pool_http::{Client, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -206,6 +207,19 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.sockets.open.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Waits until the pool of the client's only origin is as `wanted`, for 5 s at most.
+pub(crate) async fn wait_for(client: &Client, wanted: impl Fn(&Status) -> bool) {
+    let began = Instant::now();
+    loop {
+        let status = client.status().origins.remove(0).pool;
+        if wanted(&status) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{status:#?}");
+        tokio::task::yield_now().await;
     }
 }
 

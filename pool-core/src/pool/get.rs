@@ -112,13 +112,12 @@ impl<'a, M: Manager> Get<'a, M> {
             if let Some(slot) = shared.kernel.take(now, holder) {
                 return Poll::Ready(Ok(slot));
             }
+            // A closed pool has no keeper, and gets none.
+            if shared.kernel.is_closed() {
+                return Poll::Ready(Err(shared.error(Kind::Closed, Duration::ZERO, None)));
+            }
             let Ok(runtime) = Handle::try_current() else {
-                let kind = if shared.kernel.is_closed() {
-                    Kind::Closed
-                } else {
-                    Kind::NoRuntime
-                };
-                return Poll::Ready(Err(shared.error(kind, Duration::ZERO, None)));
+                return Poll::Ready(Err(shared.error(Kind::NoRuntime, Duration::ZERO, None)));
             };
             shared.ensure_keeper(&runtime);
         }

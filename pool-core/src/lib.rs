@@ -34,6 +34,7 @@ pub mod adapt;
 mod config;
 mod engine;
 pub mod fan_out;
+mod flight;
 mod limiter;
 mod moment;
 pub mod observe;
@@ -42,6 +43,7 @@ mod sync;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
+pub use flight::{Flight, FlightError, FlightStatus, Run};
 pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
 pub use observe::Status;
 pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};

@@ -478,7 +478,7 @@ async fn many_tasks_on_few_permits_lose_none_and_never_exceed_the_limit() {
             for round in 0..200 {
                 let count = 1 + (n + round) % 3;
                 let acquire = limiter.acquire_many(count).key(n % 5);
-                let permit = if (n + round) % 7 == 0 {
+                let permit = if (n + round).is_multiple_of(7) {
                     match timeout(MS, acquire).await {
                         Ok(permit) => permit,
                         Err(_) => continue,

@@ -56,6 +56,18 @@ pub(crate) enum Mutation {
     PermitCloseIsSeenTooEarly,
     /// The bell of a place is cleared after it was polled, and not before.
     BellIsClearedAfterThePoll,
+    /// A completion tells those who wait before it frees the key, and nobody afterwards.
+    FlightEndIsToldTooEarly,
+    /// The last who waits goes away, and the computation goes on for nobody.
+    FlightLastLeaverStopsNothing,
+    /// A computation that was stopped forgets those who came while it was being stopped.
+    FlightStopForgetsNewcomers,
+    /// After an error nobody is told to try again.
+    FlightRetryTellsNobody,
+    /// One who was told to start a computation goes away, and nobody else is told.
+    FlightLeadIsLost,
+    /// A flight that has ended keeps its key.
+    FlightEndFreesNoKey,
 }
 
 #[cfg(all(test, pool_loom))]

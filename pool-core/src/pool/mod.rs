@@ -15,7 +15,7 @@ mod task;
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 pub use builder::Builder;
-pub(crate) use caught::caught;
+pub(crate) use caught::{Caught, caught};
 pub use error::Error;
 pub use failure::OpenError;
 pub use get::Get;

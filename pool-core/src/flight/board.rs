@@ -1,0 +1,584 @@
+//! Which computations are under way, and who waits for each: the part that is model-checked. No runtime, no clock; of the user's
+//! code only the keys' `Hash` and `Eq` run under the lock.
+//!
+//! A flight is in one of these phases:
+//!
+//! | phase | what it means | who moves it on |
+//! |---|---|---|
+//! | led | one of those who wait is to start the computation | that one, by `poll`; `leave` and `reclaim` pass the lead on |
+//! | running | the computation runs | `complete`; `gone`; `leave` of the last |
+//! | stopping | nobody waited any more, and it was told to stop | `gone`, `complete` |
+//! | ended | there is an outcome, the key is free again | the last who fetches it frees the place |
+//!
+//! All who wait stand in one line, the one who started it too: a grant is the lead, a refusal is an end. All moves happen under one
+//! lock, so that a completion either finds a waiter in line, or the waiter finds the key free; and the last who leaves either finds the computation
+//! running and stops it, or it has ended.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    mem,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use super::FlightStatus;
+use crate::{
+    engine::{
+        mutation::{self, Mutation},
+        queue::{WaitQueue, WaiterId, WaiterPlace},
+    },
+    moment::Moment,
+    sync::{Mutex, MutexGuard},
+};
+
+/// All flights of one `Flight`. `A` is what stops a computation.
+pub(super) struct Board<K, V, E, A> {
+    /// The only lock. While it is held nothing else is locked, no waker runs, and no key, value or error is dropped.
+    state: Mutex<State<K, V, E, A>>,
+    max_waiters: usize,
+    retry_errors: bool,
+}
+
+struct State<K, V, E, A> {
+    by_key: HashMap<Arc<K>, u32>,
+    flights: Vec<Place<K, V, E, A>>,
+    free: Vec<u32>,
+    next_serial: u64,
+    waiting: usize,
+    counters: FlightStatus,
+}
+
+/// A flight, or where one was.
+struct Place<K, V, E, A> {
+    serial: u64,
+    /// `None` once it has ended: the key is free again.
+    key: Option<Arc<K>>,
+    phase: Phase<A>,
+    /// Who started it, if that one still waits.
+    leader: Option<WaiterPlace>,
+    line: WaitQueue<Lead, Arc<End<V, E>>>,
+    /// Those who wait, and those who have not fetched their answer.
+    tickets: usize,
+    /// The flights that its computation waits for.
+    waits_for: Vec<FlightId>,
+}
+
+#[derive(Debug)]
+enum Phase<A> {
+    /// `handed`: somebody in line has been told.
+    Led {
+        handed: bool,
+    },
+    /// `None` until whoever spawned it says how to stop it.
+    Running(Option<A>),
+    Stopping,
+    Ended,
+}
+
+/// The right, and the duty, to start a computation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lead;
+
+/// How a computation ended.
+#[derive(Debug)]
+pub(super) enum End<V, E> {
+    Value(V),
+    Failed(Arc<E>),
+    Panicked(Arc<str>),
+}
+
+/// Names a flight, also after it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlightId {
+    index: u32,
+    serial: u64,
+}
+
+/// Names one who waits, for as long as its future lives.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    flight: FlightId,
+    id: WaiterId,
+    /// The computation that makes this call.
+    parent: Option<FlightId>,
+}
+
+impl Ticket {
+    pub(super) const fn flight(&self) -> FlightId {
+        self.flight
+    }
+}
+
+/// What came of asking for a key.
+#[derive(Debug)]
+pub(super) enum Join {
+    /// Nothing is under way: the caller starts it.
+    Lead(Ticket),
+    Wait(Ticket),
+    Overloaded(usize),
+    Reentrant,
+}
+
+/// What a waiter is told.
+#[derive(Debug)]
+pub(super) enum Told<V, E> {
+    /// It is the leader now, and starts the computation.
+    Lead,
+    End(Arc<End<V, E>>),
+}
+
+/// What is left to do after the lock was released.
+#[must_use]
+pub(super) struct Work<K, V, E, A> {
+    wakers: Vec<Waker>,
+    /// The computation to be stopped.
+    pub(super) stop: Option<A>,
+    /// A lead was handed to somebody who may not be polled: see [`Board::reclaim`].
+    pub(super) watch: bool,
+    dropped: (Option<Arc<K>>, Option<Arc<End<V, E>>>, Option<Waker>),
+}
+
+impl<K, V, E, A> Work<K, V, E, A> {
+    const fn new() -> Self {
+        Self {
+            wakers: Vec::new(),
+            stop: None,
+            watch: false,
+            dropped: (None, None, None),
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        mem::take(&mut self.wakers)
+            .into_iter()
+            .for_each(Waker::wake);
+    }
+}
+
+impl<K, V, E, A> Board<K, V, E, A> {
+    pub(super) fn new(max_waiters: usize, retry_errors: bool) -> Self {
+        let state = State {
+            by_key: HashMap::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            next_serial: 0,
+            waiting: 0,
+            counters: FlightStatus::default(),
+        };
+        Self {
+            state: Mutex::new(state),
+            max_waiters,
+            retry_errors,
+        }
+    }
+
+    pub(super) fn status(&self) -> FlightStatus {
+        let state = self.lock();
+        FlightStatus {
+            keys: state.by_key.len(),
+            waiting: state.waiting,
+            ..state.counters
+        }
+    }
+
+    /// Flights that are not free: under way, or with answers that nobody has fetched.
+    #[cfg(test)]
+    pub(super) fn places_in_use(&self) -> usize {
+        let state = self.lock();
+        state.flights.len() - state.free.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K, V, E, A>> {
+        self.state.lock()
+    }
+}
+
+impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
+    /// Joins the flight of `key`, or begins it. `parent` is the computation that makes the call.
+    pub(super) fn join(
+        &self,
+        key: &Arc<K>,
+        parent: Option<FlightId>,
+        waker: Waker,
+        now: Moment,
+    ) -> Join {
+        let mut state = self.lock();
+        if state.waiting >= self.max_waiters {
+            state.counters.overloaded += 1;
+            return Join::Overloaded(state.waiting);
+        }
+        let known = state.by_key.get(&**key).copied();
+        if let (Some(index), Some(parent)) = (known, parent)
+            && state.reaches(index, parent)
+        {
+            state.counters.reentrant += 1;
+            return Join::Reentrant;
+        }
+        let leads = known.is_none();
+        let index = match known {
+            Some(index) => {
+                state.counters.joined += 1;
+                index
+            }
+            None => state.begin(Arc::clone(key)),
+        };
+        state.waiting += 1;
+        let place = &mut state.flights[index as usize];
+        place.tickets += 1;
+        let id = place.line.push((), waker, now);
+        if leads {
+            place.leader = Some(id.place());
+        }
+        let flight = FlightId {
+            index,
+            serial: place.serial,
+        };
+        if let Some(parent) = parent {
+            state.waits_for(parent, |flights| flights.push(flight));
+        }
+        let ticket = Ticket { flight, id, parent };
+        if leads {
+            Join::Lead(ticket)
+        } else {
+            Join::Wait(ticket)
+        }
+    }
+
+    /// The leader has started the computation, and `stop` stops it. `Some` comes back when it is to be stopped at once.
+    pub(super) fn started(&self, flight: FlightId, stop: A) -> Option<A> {
+        let mut state = self.lock();
+        match state.at(flight).map(|place| &mut place.phase) {
+            Some(Phase::Running(handle)) => handle.replace(stop),
+            Some(Phase::Stopping) => Some(stop),
+            // It has ended already, or another leads.
+            _ => None,
+        }
+    }
+
+    /// Has a waiter its answer? After an end its ticket is spent; after `Lead` it waits for the end of what it starts.
+    pub(super) fn poll(&self, ticket: &mut Ticket, waker: &Waker, now: Moment) -> Poll<Told<V, E>> {
+        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        let mut new = None;
+        loop {
+            let mut work = Work::new();
+            let mut state = self.lock();
+            let told = state.told(ticket, now, &mut work);
+            let mut known = true;
+            if told.is_pending() {
+                let held = state.waker(ticket);
+                known = held.as_ref().is_some_and(|held| held.will_wake(waker));
+                if !known && new.is_some() {
+                    mem::swap(held, &mut new);
+                    known = true;
+                }
+            }
+            if let Poll::Ready(Told::End(_)) = told {
+                state.spend(ticket.flight, ticket.parent, &mut work);
+            }
+            drop(state);
+            work.wake();
+            if known {
+                return told;
+            }
+            new = Some(waker.clone());
+        }
+    }
+
+    /// A waiter goes away. The last one stops the computation.
+    pub(super) fn leave(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+        let mut work = Work::new();
+        let mut state = self.lock();
+        let index = ticket.flight.index;
+        let place = &mut state.flights[index as usize];
+        if place.leader == Some(ticket.id.place()) {
+            place.leader = None;
+        }
+        let line = &mut place.line;
+        work.dropped.2 = line.waker(&ticket.id).take();
+        let Ticket { flight, id, parent } = ticket;
+        match line.cancel(id) {
+            Some(Ok(Lead)) if mutation::on(Mutation::FlightLeadIsLost) => {}
+            Some(Ok(Lead)) => state.pass_lead(index, now, &mut work),
+            Some(Err(end)) => work.dropped.1 = Some(end),
+            None => {}
+        }
+        state.spend(flight, parent, &mut work);
+        work
+    }
+
+    /// The computation ended.
+    pub(super) fn complete(
+        &self,
+        flight: FlightId,
+        end: End<V, E>,
+        now: Moment,
+    ) -> Work<K, V, E, A> {
+        let end = Arc::new(end);
+        let mut work = Work::new();
+        if mutation::on(Mutation::FlightEndIsToldTooEarly) {
+            // Those who wait are told; the key is freed later.
+            let mut state = self.lock();
+            if let Some(place) = state.at(flight) {
+                place.tell_all(&end, &mut work.wakers);
+            }
+        }
+        let mut state = self.lock();
+        let Some(place) = state.at(flight) else {
+            drop(state);
+            return work;
+        };
+        if matches!(place.phase, Phase::Ended | Phase::Led { .. }) {
+            drop(state);
+            return work;
+        }
+        match &*end {
+            End::Value(_) => state.counters.succeeded += 1,
+            End::Failed(_) | End::Panicked(_) => state.counters.failed += 1,
+        }
+        let Some(place) = state.at(flight) else {
+            drop(state);
+            return work;
+        };
+        let retry = self.retry_errors && !matches!(*end, End::Value(_));
+        if retry {
+            place.tell_one(&end, &mut work.wakers);
+            if place.is_wanted() && !mutation::on(Mutation::FlightRetryTellsNobody) {
+                state.pass_lead(flight.index, now, &mut work);
+                drop(state);
+                return work;
+            }
+        }
+        if !mutation::on(Mutation::FlightEndIsToldTooEarly) {
+            place.tell_all(&end, &mut work.wakers);
+        }
+        state.end(flight.index, &mut work);
+        drop(state);
+        work
+    }
+
+    /// The computation is gone without an end: it was stopped, or its runtime was.
+    pub(super) fn gone(&self, flight: FlightId, now: Moment) -> Work<K, V, E, A> {
+        let mut work = Work::new();
+        let mut state = self.lock();
+        let Some(place) = state.at(flight) else {
+            return work;
+        };
+        let stopped = match place.phase {
+            Phase::Stopping => true,
+            Phase::Running(_) => false,
+            Phase::Led { .. } | Phase::Ended => return work,
+        };
+        let wanted = place.is_wanted() && !mutation::on(Mutation::FlightStopForgetsNewcomers);
+        state.counters.stopped += u64::from(stopped);
+        if wanted {
+            state.pass_lead(flight.index, now, &mut work);
+        } else {
+            state.end(flight.index, &mut work);
+        }
+        work
+    }
+
+    /// Passes on a lead that was handed over `grace` ago and not taken. Is there still one that may have to be?
+    pub(super) fn reclaim(&self, flight: FlightId, now: Moment, grace: Duration) -> bool {
+        let mut work = Work::new();
+        let mut state = self.lock();
+        let Some(place) = state.at(flight) else {
+            return false;
+        };
+        if !matches!(place.phase, Phase::Led { .. }) {
+            return false;
+        }
+        if let Some(Lead) = place.line.reclaim(now, grace) {
+            state.pass_lead(flight.index, now, &mut work);
+        }
+        drop(state);
+        work.wake();
+        true
+    }
+}
+
+impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
+    fn at(&mut self, flight: FlightId) -> Option<&mut Place<K, V, E, A>> {
+        let place = self.flights.get_mut(flight.index as usize)?;
+        (place.serial == flight.serial).then_some(place)
+    }
+
+    /// Begins a flight.
+    fn begin(&mut self, key: Arc<K>) -> u32 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.counters.started += 1;
+        let place = Place {
+            serial,
+            key: Some(Arc::clone(&key)),
+            phase: Phase::Running(None),
+            leader: None,
+            line: WaitQueue::new(),
+            tickets: 0,
+            waits_for: Vec::new(),
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.flights[index as usize] = place;
+                index
+            }
+            None => {
+                self.flights.push(place);
+                (self.flights.len() - 1) as u32
+            }
+        };
+        self.by_key.insert(key, index);
+        index
+    }
+
+    fn told(
+        &mut self,
+        ticket: &mut Ticket,
+        now: Moment,
+        work: &mut Work<K, V, E, A>,
+    ) -> Poll<Told<V, E>> {
+        let index = ticket.flight.index;
+        let line = &mut self.flights[index as usize].line;
+        let mut answer = line.answer(&ticket.id);
+        let place = &mut self.flights[index as usize];
+        if answer.is_pending() && matches!(place.phase, Phase::Led { handed: false }) {
+            // It was parked, or has just come, and nobody else would take the lead.
+            self.pass_lead(index, now, work);
+            answer = self.flights[index as usize].line.answer(&ticket.id);
+        }
+        match answer {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(end)) => Poll::Ready(Told::End(end)),
+            Poll::Ready(Ok(Lead)) => {
+                let place = &mut self.flights[index as usize];
+                // It says whom to wake when it is polled next.
+                ticket.id = place.line.push((), Waker::noop().clone(), now);
+                place.leader = Some(ticket.id.place());
+                place.phase = Phase::Running(None);
+                self.counters.started += 1;
+                Poll::Ready(Told::Lead)
+            }
+        }
+    }
+
+    fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
+        let place = &mut self.flights[ticket.flight.index as usize];
+        place.line.waker(&ticket.id)
+    }
+
+    /// Hands the lead to the first in line.
+    fn pass_lead(&mut self, index: u32, now: Moment, work: &mut Work<K, V, E, A>) {
+        let place = &mut self.flights[index as usize];
+        let next = place.line.grant(Lead, now);
+        place.leader = None;
+        place.phase = Phase::Led {
+            handed: next.is_ok(),
+        };
+        work.watch |= next.is_ok();
+        work.wakers.extend(next.ok().flatten());
+    }
+
+    /// Frees the key.
+    fn end(&mut self, index: u32, work: &mut Work<K, V, E, A>) {
+        let place = &mut self.flights[index as usize];
+        place.phase = Phase::Ended;
+        if mutation::on(Mutation::FlightEndFreesNoKey) {
+            return;
+        }
+        if let Some(key) = place.key.take() {
+            // Both handles of the key, and so the key, are dropped after unlocking.
+            let entry = self.by_key.remove_entry(&*key);
+            work.dropped.0 = entry.map(|(key, _)| key).or(Some(key));
+        }
+        self.free_if_unused(index);
+    }
+
+    /// A ticket is spent. The last one who waits stops the computation.
+    fn spend(&mut self, flight: FlightId, parent: Option<FlightId>, work: &mut Work<K, V, E, A>) {
+        self.waiting -= 1;
+        if let Some(parent) = parent {
+            self.waits_for(parent, |flights| {
+                if let Some(found) = flights.iter().position(|other| *other == flight) {
+                    flights.swap_remove(found);
+                }
+            });
+        }
+        let place = &mut self.flights[flight.index as usize];
+        place.tickets -= 1;
+        let wanted = place.is_wanted();
+        match &mut place.phase {
+            Phase::Running(_) if mutation::on(Mutation::FlightLastLeaverStopsNothing) => {}
+            Phase::Running(stop) if !wanted => {
+                work.stop = stop.take();
+                place.phase = Phase::Stopping;
+            }
+            // Nobody is left who could start it.
+            Phase::Led { handed: false } if !wanted => self.end(flight.index, work),
+            Phase::Ended => self.free_if_unused(flight.index),
+            Phase::Running(_) | Phase::Led { .. } | Phase::Stopping => {}
+        }
+    }
+
+    fn free_if_unused(&mut self, index: u32) {
+        let place = &mut self.flights[index as usize];
+        if place.tickets == 0 && matches!(place.phase, Phase::Ended) && place.serial != FREE {
+            place.serial = FREE;
+            // Its memory goes with it: nobody is in there, and so no waker.
+            place.line = WaitQueue::new();
+            place.waits_for = Vec::new();
+            self.free.push(index);
+        }
+    }
+
+    fn waits_for(&mut self, parent: FlightId, change: impl FnOnce(&mut Vec<FlightId>)) {
+        if let Some(parent) = self.at(parent) {
+            change(&mut parent.waits_for);
+        }
+    }
+
+    /// Does the computation at `from` wait for that of `target`, however far round, or is it the same?
+    fn reaches(&self, from: u32, target: FlightId) -> bool {
+        let mut seen = vec![from];
+        let mut next = 0;
+        while let Some(index) = seen.get(next).copied() {
+            next += 1;
+            let place = &self.flights[index as usize];
+            if index == target.index && place.serial == target.serial {
+                return true;
+            }
+            for flight in &place.waits_for {
+                let live = self.flights[flight.index as usize].serial == flight.serial;
+                if live && !seen.contains(&flight.index) {
+                    seen.push(flight.index);
+                }
+            }
+        }
+        false
+    }
+}
+
+impl<K, V, E, A> Place<K, V, E, A> {
+    /// Does anybody wait, parked or not? (The line's own `is_empty` is about those who would fetch a grant.)
+    const fn is_wanted(&self) -> bool {
+        let in_line = self.line.len();
+        in_line > 0
+    }
+
+    fn tell_all(&mut self, end: &Arc<End<V, E>>, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut self.line.refuse_all(|| Arc::clone(end)));
+    }
+
+    /// Tells the leader, or the first in line if that one has gone.
+    fn tell_one(&mut self, end: &Arc<End<V, E>>, wakers: &mut Vec<Waker>) {
+        let told = match self.leader.take() {
+            Some(leader) => self.line.refuse_at(leader, Arc::clone(end)),
+            None => self.line.refuse_first(Arc::clone(end)),
+        };
+        wakers.extend(told);
+    }
+}
+
+/// The serial of a place that is free.
+const FREE: u64 = u64::MAX;

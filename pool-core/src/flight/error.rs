@@ -1,0 +1,123 @@
+//! Why a call has no value.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use super::board::End;
+
+/// Why a call of [`Flight::run`](super::Flight::run) has no value. `E` is the error of the computation, shared by all who waited.
+pub struct FlightError<E> {
+    kind: Kind<E>,
+}
+
+pub(super) enum Kind<E> {
+    Failed(Arc<E>),
+    Panicked(Arc<str>),
+    Timeout(Duration),
+    Overloaded(usize),
+    Reentrant,
+    NoRuntime,
+}
+
+impl<E> FlightError<E> {
+    pub(super) const fn new(kind: Kind<E>) -> Self {
+        Self { kind }
+    }
+
+    /// The error that the computation gave.
+    pub fn error(&self) -> Option<&E> {
+        match &self.kind {
+            Kind::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The error that the computation gave, to keep.
+    pub fn shared_error(&self) -> Option<Arc<E>> {
+        match &self.kind {
+            Kind::Failed(error) => Some(Arc::clone(error)),
+            _ => None,
+        }
+    }
+
+    /// The computation panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind, Kind::Panicked(_))
+    }
+
+    /// The deadline came first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, Kind::Timeout(_))
+    }
+
+    /// Too many were waiting.
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self.kind, Kind::Overloaded(_))
+    }
+
+    /// A computation asked for its own key: it would have waited for itself.
+    pub fn is_reentrant(&self) -> bool {
+        matches!(self.kind, Kind::Reentrant)
+    }
+
+    /// There was no tokio runtime to compute on, or it ended.
+    pub fn is_no_runtime(&self) -> bool {
+        matches!(self.kind, Kind::NoRuntime)
+    }
+}
+
+impl<V, E> End<V, E> {
+    /// What a waiter makes of it.
+    pub(super) fn result(&self) -> Result<V, FlightError<E>>
+    where
+        V: Clone,
+    {
+        match self {
+            Self::Value(value) => Ok(value.clone()),
+            Self::Failed(error) => Err(FlightError::new(Kind::Failed(Arc::clone(error)))),
+            Self::Panicked(message) => Err(FlightError::new(Kind::Panicked(Arc::clone(message)))),
+        }
+    }
+}
+
+impl<E> Clone for FlightError<E> {
+    fn clone(&self) -> Self {
+        Self::new(match &self.kind {
+            Kind::Failed(error) => Kind::Failed(Arc::clone(error)),
+            Kind::Panicked(message) => Kind::Panicked(Arc::clone(message)),
+            Kind::Timeout(limit) => Kind::Timeout(*limit),
+            Kind::Overloaded(waiting) => Kind::Overloaded(*waiting),
+            Kind::Reentrant => Kind::Reentrant,
+            Kind::NoRuntime => Kind::NoRuntime,
+        })
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for FlightError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Failed(error) => error.fmt(f),
+            Kind::Panicked(message) => write!(f, "the computation panicked: {message}"),
+            Kind::Timeout(limit) => write!(f, "the computation did not end within {limit:?}"),
+            Kind::Overloaded(waiting) => {
+                write!(f, "{waiting} are waiting for computations already")
+            }
+            Kind::Reentrant => f.write_str("a computation asked for its own key"),
+            Kind::NoRuntime => f.write_str("there is no tokio runtime to compute on"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for FlightError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlightError({self})")
+    }
+}
+
+impl<E: Error + 'static> Error for FlightError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            Kind::Failed(error) => error.source(),
+            _ => None,
+        }
+    }
+}

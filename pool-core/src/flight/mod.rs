@@ -1,0 +1,194 @@
+//! One computation, however many ask for it.
+
+mod board;
+mod error;
+mod run;
+mod status;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
+
+use tokio::{task::AbortHandle, time::Instant};
+
+use board::Board;
+pub use error::FlightError;
+pub use run::Run;
+pub use status::FlightStatus;
+
+/// One computation a key, however many ask for it meanwhile: all of them get its value.
+///
+/// A cheap handle: clones share the same flights. It keeps nothing: who asks after the value was given starts anew. Put a cache in
+/// front of it, or behind it, and a hot key that expires costs one query and not a thousand.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pool_core::{Flight, FlightError};
+///
+/// struct Prices {
+///     flight: Flight<u32, Arc<str>, std::io::Error>,
+/// }
+///
+/// impl Prices {
+///     /// The page of a product that everybody looks at, rendered once for all who ask at the same time.
+///     async fn page(&self, product: u32) -> Result<Arc<str>, FlightError<std::io::Error>> {
+///         let render = move || async move { Ok(format!("<h1>product {product}</h1>").into()) };
+///         self.flight.run(product, render).await
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let prices = Prices { flight: Flight::new() };
+/// let (one, other) = tokio::join!(prices.page(7), prices.page(7));
+/// assert!(Arc::ptr_eq(&one?, &other?));
+/// assert_eq!(prices.flight.status().started, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Whose computation it is
+/// The flight's: it runs on a task of its own, on the runtime of the first who asked. It goes on when that one goes away, as long as
+/// anybody waits, and stops when nobody does. Who comes while it is being stopped waits for the end of that and starts anew: there
+/// are never two at once for one key. If its runtime ends, the next in line starts it again on theirs.
+///
+/// # Errors of the computation
+/// All who wait get the same one; with [`retry_errors`](Self::retry_errors) only the one whose computation it was, and the next in
+/// line tries its own. A panic counts as an error, and poisons nothing.
+///
+/// # Cycles
+/// A computation that asks for its own key, itself or by way of another key of the same flight, would wait for itself for ever: the
+/// call that closes the circle gets an error ([`FlightError::is_reentrant`]). Calls that it makes from tasks that it spawned are not
+/// recognised, nor circles through another flight; they end by their deadlines.
+///
+/// # Limits
+/// The keys' `Hash` and `Eq` run under a lock, as in every map that is shared: they must not use the flight.
+pub struct Flight<K, V, E = Infallible> {
+    inner: Arc<Inner<K, V, E>>,
+}
+
+pub(crate) struct Inner<K, V, E> {
+    board: Board<K, V, E, AbortHandle>,
+    settings: Settings,
+    epoch: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    max_waiters: usize,
+    timeout: Duration,
+    retry_errors: bool,
+}
+
+impl<K, V, E> Flight<K, V, E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    /// A flight with the defaults.
+    pub fn new() -> Self {
+        Self::with(Settings {
+            max_waiters: 16_384,
+            timeout: Duration::from_secs(30),
+            retry_errors: false,
+        })
+    }
+
+    /// A new flight in which an error goes to the one whose computation it was, and the next in line tries its own.
+    #[must_use]
+    pub fn retry_errors(self) -> Self {
+        Self::with(Settings {
+            retry_errors: true,
+            ..self.inner.settings
+        })
+    }
+
+    /// A new flight in which so many may wait at once, for all keys together; one more fails at once with
+    /// [`FlightError::is_overloaded`]. 0 lets nobody in. Default: 16,384.
+    #[must_use]
+    pub fn max_waiters(self, max_waiters: usize) -> Self {
+        Self::with(Settings {
+            max_waiters,
+            ..self.inner.settings
+        })
+    }
+
+    /// A new flight in which a call waits so long at most, unless it has a [`timeout`](Run::timeout) of its own. Default: 30 s.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self::with(Settings {
+            timeout,
+            ..self.inner.settings
+        })
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                board: Board::new(settings.max_waiters, settings.retry_errors),
+                settings,
+                epoch: Instant::now(),
+            }),
+        }
+    }
+
+    /// The value that `compute` gives for `key`, or that another call's gives which is under way.
+    ///
+    /// `compute` is called only if nothing is under way, when the future is first polled, or when it is the next to try.
+    ///
+    /// # Errors
+    /// [`FlightError::error`] when the computation failed, [`FlightError::is_panic`] when it panicked;
+    /// [`FlightError::is_timeout`] after [`timeout`](Self::timeout); [`FlightError::is_overloaded`] when too many wait;
+    /// [`FlightError::is_reentrant`] when a computation asks for its own key; [`FlightError::is_no_runtime`] when it does not run on
+    /// tokio, or the runtime that computed for it ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the computation if nobody else waits for it.
+    ///
+    /// # Panics
+    /// When it runs on a tokio runtime that was built without a timer.
+    pub fn run<F, R>(&self, key: K, compute: F) -> Run<K, V, E, F>
+    where
+        F: FnOnce() -> R,
+        R: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        Run::new(Arc::clone(&self.inner), key, compute)
+    }
+}
+
+impl<K, V, E> Flight<K, V, E> {
+    /// All counts, as they are at this moment.
+    pub fn status(&self) -> FlightStatus {
+        self.inner.board.status()
+    }
+}
+
+impl<K, V, E> Default for Flight<K, V, E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V, E> Clone for Flight<K, V, E> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<K, V, E> fmt::Debug for Flight<K, V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("settings", &self.inner.settings)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

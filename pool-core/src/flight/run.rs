@@ -1,0 +1,204 @@
+//! Waiting for a value.
+
+use std::{
+    fmt,
+    hash::Hash,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    FlightError, Inner,
+    board::{End, Join, Ticket, Told},
+    error::Kind,
+};
+use crate::pool::caught;
+
+/// The future of [`Flight::run`](super::Flight::run). Until it is first polled it can be told more.
+///
+/// It borrows nothing.
+#[must_use = "a future does nothing before it is awaited"]
+pub struct Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    inner: Arc<Inner<K, V, E>>,
+    key: Option<K>,
+    /// Until it is this call's turn to compute.
+    compute: Option<F>,
+    timeout: Duration,
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    ticket: Ticket,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+// Nothing in here is pinned but the sleep, which has a box of its own.
+impl<K, V, E, F> Unpin for Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+}
+
+impl<K, V, E, F> Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    pub(super) fn new(inner: Arc<Inner<K, V, E>>, key: K, compute: F) -> Self {
+        Self {
+            timeout: inner.settings.timeout,
+            inner,
+            key: Some(key),
+            compute: Some(compute),
+            waiting: None,
+        }
+    }
+
+    /// Gives up after so long, not after the flight's own [`timeout`](super::Flight::timeout).
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Calls the closure and starts what it gives.
+    fn lead<R>(&mut self) -> Result<(), FlightError<E>>
+    where
+        F: FnOnce() -> R,
+        R: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let (Some(waiting), Ok(runtime)) = (&self.waiting, Handle::try_current()) else {
+            return Err(FlightError::new(Kind::NoRuntime));
+        };
+        // It has led before, and the runtime that computed for it ended: the next in line leads.
+        let Some(compute) = self.compute.take() else {
+            return Err(FlightError::new(Kind::NoRuntime));
+        };
+        let flight = waiting.ticket.flight();
+        match caught(compute) {
+            Ok(future) => self.inner.start(flight, future, &runtime),
+            Err(panic) => self.inner.land(flight, End::Panicked(panic.into())),
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        if let Some(Waiting { ticket, .. }) = mem::take(&mut self.waiting) {
+            let flight = ticket.flight();
+            let work = self.inner.board().leave(ticket, self.inner.now());
+            self.inner.perform(flight, work);
+        }
+    }
+}
+
+impl<K, V, E, F, R> Future for Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    F: FnOnce() -> R,
+    R: Future<Output = Result<V, E>> + Send + 'static,
+{
+    type Output = Result<V, FlightError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.waiting.is_none() {
+            let Some(key) = this.key.take().map(Arc::new) else {
+                panic!("a run was polled after it had ended");
+            };
+            if Handle::try_current().is_err() {
+                return Poll::Ready(Err(FlightError::new(Kind::NoRuntime)));
+            }
+            let (board, caller) = (this.inner.board(), this.inner.caller());
+            let joined = board.join(&key, caller, context.waker().clone(), this.inner.now());
+            let (ticket, leads) = match joined {
+                Join::Lead(ticket) => (ticket, true),
+                Join::Wait(ticket) => (ticket, false),
+                Join::Overloaded(waiting) => {
+                    return Poll::Ready(Err(FlightError::new(Kind::Overloaded(waiting))));
+                }
+                Join::Reentrant => return Poll::Ready(Err(FlightError::new(Kind::Reentrant))),
+            };
+            let sleep = None;
+            this.waiting = Some(Waiting { ticket, sleep });
+            if leads && let Err(error) = this.lead() {
+                this.leave();
+                return Poll::Ready(Err(error));
+            }
+        }
+        loop {
+            let Some(waiting) = &mut this.waiting else {
+                return Poll::Pending;
+            };
+            let (board, now) = (this.inner.board(), this.inner.now());
+            match board.poll(&mut waiting.ticket, context.waker(), now) {
+                Poll::Pending => break,
+                Poll::Ready(Told::End(end)) => {
+                    this.waiting = None;
+                    // The value is cloned with nothing locked.
+                    return Poll::Ready(end.result());
+                }
+                Poll::Ready(Told::Lead) => {
+                    if let Err(error) = this.lead() {
+                        this.leave();
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+        }
+        let Some(waiting) = &mut this.waiting else {
+            return Poll::Pending;
+        };
+        let timeout = this.timeout;
+        let sleep = waiting.sleep.get_or_insert_with(|| {
+            // One beyond the end of the clock is in 30 years.
+            let far = Duration::from_secs(30 * 365 * 86_400);
+            Box::pin(sleep_until(Instant::now() + timeout.min(far)))
+        });
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        this.leave();
+        Poll::Ready(Err(FlightError::new(Kind::Timeout(timeout))))
+    }
+}
+
+impl<K, V, E, F> Drop for Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl<K, V, E, F> fmt::Debug for Run<K, V, E, F>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("waiting", &self.waiting.is_some())
+            .finish_non_exhaustive()
+    }
+}

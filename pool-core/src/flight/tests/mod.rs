@@ -1,0 +1,6 @@
+//! The board under test: in every interleaving, and against a plain model.
+
+#[cfg(pool_loom)]
+mod loom;
+#[cfg(not(pool_loom))]
+mod model;

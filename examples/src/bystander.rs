@@ -22,7 +22,7 @@ pub(crate) struct Bystander {
 }
 
 /// How often it asks.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(5);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 
 impl Bystander {
     /// Starts to ask, now; what is due in the window counts.

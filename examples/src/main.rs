@@ -8,6 +8,7 @@ mod bystander;
 mod cli;
 mod client;
 mod compare;
+mod contender;
 mod data;
 mod errors;
 mod failure;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::bystander;
-use crate::compare::{Comparison, Measured, clients};
+use crate::compare::Comparison;
+use crate::contender::{Measured, clients};
 use crate::way::{Path, Way};
 
 /// The rows as JSON, on one line.
@@ -189,8 +190,8 @@ fn legend(comparison: &Comparison) -> Vec<String> {
         (
             "bystander",
             format!(
-                "GET /healthz every {:?} from another thread, timed from when it is due",
-                bystander::INTERVAL
+                "GET /healthz every {} ms from another thread, timed from when it is due",
+                bystander::INTERVAL.as_millis()
             ),
         ),
         ("load", format!("{clients}; {machine}; {time}")),
@@ -198,7 +199,7 @@ fn legend(comparison: &Comparison) -> Vec<String> {
     ];
     lines
         .into_iter()
-        .map(|(what, text)| wrapped(&format!("{what:11}"), 12, &text))
+        .map(|(what, text)| wrapped(&format!("{what:12}"), 13, &text))
         .collect()
 }
 

@@ -66,9 +66,7 @@ async fn run(
     let upstream = Upstream::start()?;
     let (router, pools) = start(settings, &upstream)?;
 
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::run("the listening port is gone", &error))?;
+    let address = service::address(&listener)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = service::serve(&listener, router, async { drop(stopped.await) })?;
     drop(listener);

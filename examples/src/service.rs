@@ -73,6 +73,16 @@ pub(crate) fn listen(port: u16) -> Result<TcpListener, Failure> {
         .map_err(|error| Failure::run(format!("cannot listen on {address}"), &error))
 }
 
+/// Where it listens.
+///
+/// # Errors
+/// When the system has forgotten.
+pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener
+        .local_addr()
+        .map_err(|error| Failure::run("the listening port is gone", &error))
+}
+
 /// Serves the routes on the runtime that this is called on, until `stop`, and then until every request in flight is
 /// answered. The listener stays open for another server.
 ///

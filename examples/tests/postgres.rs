@@ -68,10 +68,10 @@ fn a_server_killed_under_load_is_an_error_with_a_reason_and_its_return_needs_no_
     let mut command = service::command(folder.path(), &["--only", "db", "--seconds", "4"]);
     command.env("DATABASE_URL", server.url());
     let mut load = Process::spawn(command, &log);
-    // In the middle of the second row, the pooled one, of which each takes 4 s after a warm-up of 0.7 s.
-    std::thread::sleep(Duration::from_millis(6_500));
+    // The ways take turns of about 1.5 s: it is down for at least a part of a turn of each, and back before the end.
+    std::thread::sleep(Duration::from_secs(4));
     server.kill();
-    std::thread::sleep(Duration::from_millis(1_000));
+    std::thread::sleep(Duration::from_secs(3));
     server.restart();
     let ended = load.wait(Duration::from_secs(60));
     let printed = load.log();

@@ -1,0 +1,187 @@
+//! One row of the comparison while it is measured: a service of its own, loaded and watched a turn at a time.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pool_core::observe::Histogram;
+use pool_cpu::lag::LagMonitor;
+
+use crate::bystander::Bystander;
+use crate::client::PATIENCE;
+use crate::errors::Errors;
+use crate::failure::Failure;
+use crate::load::Load;
+use crate::pooled;
+use crate::runtime::ServiceRuntime;
+use crate::samples::Samples;
+use crate::service;
+use crate::settings::Settings;
+use crate::target::{Row, Target};
+use crate::way::{Path, Way};
+use crate::window::Window;
+
+/// A service that waits for its turn, and what was seen of it so far.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    row: Row,
+    /// Its own: what one way leaves behind on a runtime is not the next one's burden.
+    runtime: ServiceRuntime,
+    target: Target,
+    measured_for: Duration,
+    answers: Samples,
+    waits: Samples,
+    lag: Histogram,
+    errors: Errors,
+    peak: u64,
+}
+
+/// One row, measured. A percentile of nothing (no good answer came) is none.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) path: Path,
+    pub(crate) way: Way,
+    /// Good answers a second.
+    pub(crate) rps: f64,
+    pub(crate) p50: Option<Duration>,
+    pub(crate) p99: Option<Duration>,
+    pub(crate) p999: Option<Duration>,
+    /// Connections opened, or threads started, from the first turn's start to the last one's end.
+    pub(crate) opens: u64,
+    /// The most connections open, or threads at work, at the same time.
+    pub(crate) peak: u64,
+    pub(crate) errors: Errors,
+    pub(crate) lag_p99: Duration,
+    pub(crate) bystander_p99: Option<Duration>,
+}
+
+impl Contender {
+    /// Starts the row's service. Nobody can reach it until it is its turn.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(row: Row, settings: &Settings) -> Result<Self, Failure> {
+        let runtime = ServiceRuntime::start()?;
+        let on_runtime = runtime.tokio().enter();
+        let target = (row.start)(settings, &runtime)?;
+        drop(on_runtime);
+        Ok(Self {
+            row,
+            runtime,
+            target,
+            measured_for: Duration::ZERO,
+            answers: Samples::default(),
+            waits: Samples::default(),
+            lag: Histogram::new(),
+            errors: Errors::default(),
+            peak: 0,
+        })
+    }
+
+    /// Serves and is loaded: for the warm-up, and then for `length`, of which everything counts. Calls `tick` some
+    /// ten times a second.
+    ///
+    /// # Errors
+    /// When it cannot be served or loaded. What goes wrong with single requests is no error of this.
+    pub(crate) fn take_turn(
+        &mut self,
+        listener: &TcpListener,
+        length: Duration,
+        mut tick: impl FnMut(),
+    ) -> Result<(), Failure> {
+        let (runtime, path) = (self.runtime.tokio(), self.row.path);
+        let address = service::address(listener)?;
+        let on_runtime = runtime.enter();
+        let router = self.target.router.clone();
+        let server = service::serve(listener, router, std::future::pending())?;
+        drop(on_runtime);
+
+        let window = Window::after(length.mul_f64(WARM_UP), length);
+        let bystander = Bystander::start(address, window)?;
+        let load = Load::start(address, path, clients(path), window)?;
+        watch(window.start, &mut tick);
+        let lag = pooled::built(LagMonitor::start(runtime.handle(), TIMER))?;
+        watch(window.end, || {
+            self.peak = self.target.peak().max(self.peak);
+            tick();
+        });
+        // The bystander still has questions open; the load goes on until they are answered.
+        self.waits.append(bystander.join()?);
+        let seen = load.stop()?;
+        self.answers.append(seen.answers);
+        self.errors.append(seen.errors);
+        self.lag.merge(&after_next_tick(&lag));
+        self.measured_for += length;
+
+        // Only when its listener is closed is the next one the only one that listens.
+        server.abort();
+        runtime.block_on(server).ok();
+        Ok(())
+    }
+
+    /// Stops the service and says what was seen of it.
+    pub(crate) fn finish(mut self) -> Measured {
+        let opens = self.target.opens();
+        self.runtime.tokio().block_on(self.target.close());
+        self.runtime.shut_down();
+        Measured {
+            path: self.row.path,
+            way: self.row.way,
+            rps: self.answers.len() as f64 / self.measured_for.as_secs_f64(),
+            p50: self.answers.per_mille(500),
+            p99: self.answers.per_mille(990),
+            p999: self.answers.per_mille(999),
+            opens,
+            peak: self.peak,
+            errors: self.errors,
+            lag_p99: self.lag.percentile(99.0),
+            bystander_p99: self.waits.per_mille(990),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.row.path, self.row.way)
+    }
+}
+
+/// How many clients ask at once: the same for every way of a path.
+pub(crate) fn clients(path: Path) -> u64 {
+    match path {
+        Path::Db | Path::Http => 64,
+        Path::Cpu => 32,
+    }
+}
+
+/// Waits until `end`.
+fn watch(end: Instant, mut tick: impl FnMut()) {
+    loop {
+        match end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => return,
+            left => thread::sleep(TICK.min(left)),
+        }
+        tick();
+    }
+}
+
+/// What the monitor has once its timer has fired again: a stall is only counted when it is over. Without load that is
+/// soon; if not, what is there has to do.
+fn after_next_tick(monitor: &LagMonitor) -> Histogram {
+    let (begin, before) = (Instant::now(), monitor.snapshot().count());
+    loop {
+        let lag = monitor.snapshot();
+        if lag.count() > before || begin.elapsed() > PATIENCE {
+            return lag.histogram().clone();
+        }
+        thread::sleep(TIMER);
+    }
+}
+
+/// The warm-up, as a part of what is measured.
+pub(crate) const WARM_UP: f64 = 1.0 / 6.0;
+/// How often somebody looks.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// The timer whose lateness is the lag.
+const TIMER: Duration = Duration::from_millis(1);

@@ -59,7 +59,7 @@ impl<T, E: Clone> Seat<T, E> {
 impl<T, E: Clone> Drop for Seat<T, E> {
     fn drop(&mut self) {
         // A model that failed is being torn down: its mutexes are gone.
-        let torn_down = cfg!(pool_loom) && std::thread::panicking();
+        let torn_down = cfg!(any(pool_loom, pool_shuttle)) && std::thread::panicking();
         if self.index != SPENT && !torn_down {
             self.kernel.vacate(self.index);
         }

@@ -3,8 +3,10 @@
 mod bed;
 #[cfg(pool_loom)]
 mod loom;
-#[cfg(not(pool_loom))]
+#[cfg(not(any(pool_loom, pool_shuttle)))]
 mod model;
+#[cfg(pool_shuttle)]
+mod shuttle;
 
 #[cfg(pool_loom)]
 #[allow(unused_imports, reason = "for the models of the other modules")]

@@ -48,11 +48,10 @@ impl<T> JobHandle<T> {
         self.job.as_ref().is_none_or(|job| job.is_finished())
     }
 
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told.
-    pub fn abort(&self) {
-        if let Some(job) = &self.job {
-            job.abort(&self.core);
-        }
+    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told. Either way its
+    /// answer is an error ([`Error::is_cancelled`]). `false` if it has its answer already.
+    pub fn abort(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.abort(&self.core))
     }
 }
 

@@ -95,8 +95,8 @@ pub(crate) trait Outcome<T>: Send + Sync {
     /// Nobody wants the result: a job that waits is dropped, one that runs is told.
     fn cancel(&self, core: &Core);
 
-    /// Like `cancel`, but whoever awaits the job is told so.
-    fn abort(&self, core: &Core);
+    /// Like `cancel`, but whoever awaits the job is told so. `false` if it has its answer already.
+    fn abort(&self, core: &Core) -> bool;
 }
 
 impl Head {
@@ -159,14 +159,15 @@ where
         }
     }
 
-    /// Takes out what is in the slot, and leaves `why` for whoever awaits it.
-    fn give_up(&self, core: &Core, why: Option<Error>) {
+    /// Takes out what is in the slot, and leaves `why` for whoever awaits it. `false` if there was an
+    /// answer already.
+    fn give_up(&self, core: &Core, why: Option<Error>) -> bool {
         let awaited = why.is_some();
         let (stage, waker) = {
             let mut slot = self.slot.lock();
             slot.awaited &= awaited;
             if awaited && matches!(slot.stage, Stage::Done(_) | Stage::Gone) {
-                return;
+                return false;
             }
             let left = why.map_or(Stage::Gone, |why| Stage::Done(Err(why)));
             (mem::replace(&mut slot.stage, left), slot.waker.take())
@@ -182,13 +183,15 @@ where
                 wake_or_drop(waker, awaited);
                 // Last, since it may panic, and then into the caller whose closure it is.
                 drop(f);
+                true
             }
             Stage::Running => {
                 self.head.set_cancelled();
                 wake_or_drop(waker, awaited);
+                true
             }
             // A result that nobody fetched goes here.
-            Stage::Done(_) | Stage::Gone => {}
+            Stage::Done(_) | Stage::Gone => false,
         }
     }
 
@@ -244,7 +247,9 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
         let ended = core.ended(worker, &self.head, result.is_err());
         // The place is free before anybody can see the result: who awaits one job and then tries the next finds room.
-        if !(mutation::on(Mutation::PanicKeepsPlace) && result.is_err()) {
+        if mutation::on(Mutation::PanicKeepsPlace) && result.is_err() {
+            mem::forget(place);
+        } else {
             contain(|| drop(place));
         }
         self.finish(
@@ -267,7 +272,11 @@ where
             };
             (mem::replace(&mut slot.stage, stage), slot.waker.take())
         };
-        drop_quietly(dropped);
+        if mutation::on(Mutation::EndKeepsPlace) {
+            mem::forget(dropped);
+        } else {
+            drop_quietly(dropped);
+        }
         if let Some(waker) = waker {
             wake_quietly(waker);
         }
@@ -351,6 +360,10 @@ where
             };
             (result, slot.waker.take())
         };
+        if mutation::on(Mutation::DetachLosesResult) {
+            mem::forget(left);
+            return;
+        }
         drop(left);
     }
 
@@ -358,8 +371,9 @@ where
         self.give_up(core, None);
     }
 
-    fn abort(&self, core: &Core) {
-        self.give_up(core, Some(core.error(self.head.label, Kind::Cancelled)));
+    fn abort(&self, core: &Core) -> bool {
+        let why = core.error(self.head.label, Kind::Cancelled);
+        self.give_up(core, Some(why))
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) enum Mutation {
     FinishWakesNobody,
     /// A poll that finds no result does not leave its waker behind.
     PollKeepsOldWaker,
+    /// A job that is ended unrun keeps its place.
+    EndKeepsPlace,
+    /// Whoever does not want a result any more does not drop it.
+    DetachLosesResult,
     /// A job that panicked keeps its place.
     PanicKeepsPlace,
     /// A result that came too late takes the place of the error that was given before.

@@ -88,7 +88,9 @@ impl<T> Spawned<T> {
     /// Gives up the job: if it waits it is dropped unrun, if it runs it is told.
     pub fn abort(&mut self) {
         match &self.0 {
-            Stage::Submitted(job) => job.abort(),
+            Stage::Submitted(job) => {
+                job.abort();
+            }
             Stage::Waiting(_) => self.0 = Stage::Detached,
             Stage::Detached | Stage::Refused(_) => {}
         }

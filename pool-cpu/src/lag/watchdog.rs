@@ -336,6 +336,10 @@ mod tests {
                 at - since
             );
             runtime.block_on(held).unwrap();
+            // Two long polls without a checkpoint between them would be one stall.
+            while !watchdog.stalls().now.is_empty() {
+                thread::sleep(MS);
+            }
         }
         assert_eq!(watchdog.stalls().count, 3);
     }

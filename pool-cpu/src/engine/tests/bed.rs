@@ -63,6 +63,14 @@ impl Bed {
             .push(thread::spawn(move || worker::work(&core, me)));
     }
 
+    /// Is worker number `me`, on this thread, until there is nothing to stay for.
+    ///
+    /// What has to happen between two steps of a worker is one preemption away where the worker is
+    /// the thread that runs first.
+    pub(crate) fn work(&self, me: usize) {
+        worker::work(self.core(), me);
+    }
+
     /// The pool with `workers` workers, all started.
     pub(crate) fn started(workers: usize, queue: usize) -> Self {
         let bed = Self::fixed(workers, queue);

@@ -27,10 +27,11 @@ models! {
         assert_eq!(ran.dropped(), 1);
         bed.finish();
     }, caught by
-        mutant_submit_ignores_close = SubmitIgnoresClose;
+        mutant_submit_ignores_close = SubmitIgnoresClose,
+        mutant_worker_leaves_without_looking = LeavesWithoutLooking;
 
     /// A shutdown wakes every worker, and ends when the last has left.
-    a_shutdown_wakes_all_workers(Some(2)) {
+    a_shutdown_wakes_all_workers(BOUND) {
         let bed = Bed::started(2, 1);
         let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
         assert!(report.is_clean());
@@ -42,28 +43,35 @@ models! {
 
     /// What was in the queue before a shutdown that drains is run.
     a_shutdown_that_drains_runs_what_waits(BOUND) {
-        let bed = Bed::started(1, 1);
-        let job = bed.try_run(|| 7).expect("there is room");
-        let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
-        assert!(report.is_clean());
-        assert_eq!(block_on(job).expect("it ran"), 7);
+        let bed = Bed::fixed(1, 1);
+        let closer = bed.spawn(|workers| {
+            let job = workers.try_run(|| 7).expect("there is room");
+            let report = block_on(workers.shutdown(Shutdown::Drain, LONG));
+            assert!(report.is_clean());
+            block_on(job).expect("it ran")
+        });
+        bed.work(0);
+        assert_eq!(closer.join().unwrap(), 7);
         bed.finish();
-    }, caught by mutant_worker_leaves_without_looking = LeavesWithoutLooking;
+    }, caught by mutant_last_worker_tells_nobody = LastTellsNobody;
 
     /// What was in the queue before a shutdown that drops is run or ended, once.
     a_shutdown_that_drops_ends_what_waits(BOUND) {
-        let bed = Bed::started(1, 1);
+        let bed = Bed::fixed(1, 1);
         let closures = Counted::default();
         let closure = closures.item();
-        let job = bed.try_run(move || drop(closure)).expect("there is room");
-        let report = block_on(bed.shutdown(Shutdown::DropQueued, LONG));
-        match block_on(job) {
-            Ok(()) => assert_eq!(report.dropped, 0),
-            Err(error) => assert!(error.is_closed() && report.dropped == 1),
-        }
+        let closer = bed.spawn(|workers| {
+            let job = workers.try_run(move || drop(closure)).expect("there is room");
+            workers.core().close_and_drop();
+            block_on(job).err().map(|error| error.is_closed())
+        });
+        bed.work(0);
+        let ended = closer.join().unwrap();
+        assert_ne!(ended, Some(false), "it ran, or the pool was closed");
+        assert_eq!(bed.core().counters().dropped.get(), u64::from(ended.is_some()));
         assert_eq!(closures.dropped(), 1);
         bed.finish();
-    }, caught by mutant_begin_overlooks_the_end = BeginLooksTooEarly;
+    }, caught by mutant_end_keeps_place = EndKeepsPlace;
 
     /// A thread that leaves because it is idle while the pool is shut down is the last one, too.
     an_idle_thread_leaves_during_a_shutdown(BOUND) {

@@ -18,11 +18,23 @@ models! {
         mutant_wakes_before_push = WakesBeforePush;
 
     /// Two jobs and two workers: each job runs once, whoever sleeps.
-    two_jobs_and_two_workers(Some(2)) {
-        let bed = Bed::started(2, 2);
-        let jobs = [1, 2].map(|n| bed.try_run(move || n).expect("there is room"));
-        assert_eq!(jobs.map(|job| block_on(job).expect("it runs")), [1, 2]);
+    two_jobs_and_two_workers(FEWER) {
+        let bed = Bed::fixed(2, 2);
+        let ran = Counted::default();
+        bed.start(1);
+        let submitter = bed.spawn({
+            let ran = ran.clone();
+            move |workers| {
+                let runs = [ran.item(), ran.item()];
+                let jobs = runs.map(|run| workers.try_run(move || drop(run)).expect("there is room"));
+                jobs.map(|job| block_on(job).expect("it runs"));
+                workers.core().close();
+            }
+        });
+        bed.work(0);
+        submitter.join().unwrap();
         bed.finish();
+        assert_eq!(ran.dropped(), 2);
     }, caught by mutant_both_sleep_without_looking = SleepsWithoutLooking;
 
     /// The only thread that there may be leaves while a job comes: it stays, or another starts.
@@ -34,7 +46,7 @@ models! {
     }, caught by mutant_leaves_without_looking = LeavesWithoutLooking;
 
     /// Two submitters at the cap of one thread: both are served.
-    two_submits_at_the_cap(Some(2)) {
+    two_submits_at_the_cap(FEWER) {
         let bed = Bed::elastic(1, 2);
         let other = bed.spawn(|workers| block_on(workers.run(|| 1)).expect("it runs"));
         assert_eq!(block_on(bed.run(|| 2)).expect("it runs"), 2);

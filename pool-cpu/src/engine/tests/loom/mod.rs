@@ -22,8 +22,9 @@ use loom::sync::{Condvar, Mutex};
 /// how many those were.
 fn model(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // What the environment says is a bound for all but the exhaustive ones.
-    builder.preemption_bound = preemptions.map(|bound| builder.preemption_bound.unwrap_or(bound));
+    // What the environment says is a bound for all but the exhaustive ones, and no more than theirs.
+    let said = builder.preemption_bound;
+    builder.preemption_bound = preemptions.map(|bound| said.map_or(bound, |said| said.min(bound)));
     builder.max_branches = 20_000;
     let iterations = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = std::sync::Arc::clone(&iterations);
@@ -94,6 +95,8 @@ impl Drop for Item {
 }
 
 const BOUND: Option<usize> = Some(3);
+/// For models of four threads.
+const FEWER: Option<usize> = Some(2);
 const EXHAUSTIVE: Option<usize> = None;
 
 /// Declares a model, and that it fails with each of the seeded bugs.

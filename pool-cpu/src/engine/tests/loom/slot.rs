@@ -57,19 +57,20 @@ models! {
         bed.finish();
     }, caught by mutant_cancelled_job_keeps_place = CancelKeepsPlace;
 
-    /// An abort that races the run gives one answer: the result, or the error.
+    /// An abort that races the run has one outcome: it came first and is the answer, or the result
+    /// is.
     an_abort_against_a_run(BOUND) {
-        let bed = Bed::started(1, 0);
-        let job = std::sync::Arc::new(bed.try_run(|| 7).expect("there is room"));
-        let aborter = bed.spawn({
-            let job = std::sync::Arc::clone(&job);
-            move |_| job.abort()
+        let bed = Bed::fixed(1, 0);
+        let job = bed.try_run(|| 7).expect("there is room");
+        let aborter = bed.spawn(move |workers| {
+            let came_first = job.abort();
+            workers.core().close();
+            (came_first, block_on(job))
         });
-        aborter.join().unwrap();
-        let job = std::sync::Arc::into_inner(job).expect("the other one is gone");
-        match block_on(job) {
-            Ok(result) => assert_eq!(result, 7),
-            Err(error) => assert!(error.is_cancelled()),
+        bed.work(0);
+        match aborter.join().unwrap() {
+            (true, Err(error)) => assert!(error.is_cancelled()),
+            (came_first, answer) => assert_eq!((came_first, answer.ok()), (false, Some(7))),
         }
         bed.finish();
     }, caught by
@@ -84,7 +85,7 @@ models! {
         bed.try_run(move || result).expect("there is room").detach();
         bed.finish();
         assert_eq!(results.dropped(), 1);
-    }, caught by;
+    }, caught by mutant_detach_loses_the_result = DetachLosesResult;
 
     /// A job that panics leaves its place, its worker and the counts behind.
     a_panic_keeps_the_worker_and_frees_the_place(BOUND) {

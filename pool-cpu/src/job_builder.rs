@@ -4,7 +4,7 @@ use std::{fmt, hash::Hash, time::Duration};
 
 use crate::{
     Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
-    sync::Arc,
+    sync::Arc, trace::carry,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -143,7 +143,7 @@ impl<'p> JobBuilder<'p> {
             });
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, move |_: &Ctx<'_>| f(), place, None));
+        let job = Arc::new(Job::new(head, carry(move |_: &Ctx<'_>| f()), place, None));
         let turns = core.patience().turns();
         core.submit(job.clone());
         Ok(JobHandle::new(Arc::clone(core), job, turns))

@@ -24,6 +24,8 @@ pub mod json;
 mod keeper;
 #[cfg(feature = "lag")]
 pub mod lag;
+#[cfg(feature = "metrics")]
+mod meters;
 mod mutation;
 mod nice;
 mod patience;
@@ -36,6 +38,7 @@ mod spawn;
 mod state;
 mod stats;
 mod sync;
+mod trace;
 mod worker;
 mod workers;
 

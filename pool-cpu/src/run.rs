@@ -18,6 +18,7 @@ use crate::{
     patience::Turns,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
+    trace::carry,
     worker,
 };
 
@@ -167,7 +168,7 @@ where
         place: Place,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
+        let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
         self.stage = Stage::Submitted(job.clone(), self.core.patience().turns());
         self.core.submit(job);
         Poll::Ready(Ok(()))

@@ -119,7 +119,7 @@ impl Workers {
 }
 
 impl Core {
-    fn stats(&self, now: Instant) -> Stats {
+    pub(crate) fn stats(&self, now: Instant) -> Stats {
         let counters = self.counters();
         let mut stats = Stats {
             max_workers: self.workers().len(),

@@ -9,6 +9,8 @@
 use std::time::Instant;
 
 use super::Core;
+#[cfg(feature = "metrics")]
+use crate::quiet::contain;
 use crate::{
     error::Kind,
     idle::Woken,
@@ -118,25 +120,34 @@ impl Core {
         if self.plan.helpful {
             self.keeper.look_at(now + Self::PROBE);
         }
+        #[cfg(feature = "metrics")]
+        self.keeper.look_at(now + crate::meters::PERIOD);
     }
 
     /// Worker `me` has run a job. Says when that was.
     #[inline]
     pub(crate) fn ended(&self, me: usize, head: &Head, panicked: bool) -> Instant {
         let now = Instant::now();
-        let mut book = self.workers[me].book.lock();
-        let began = book.running.take().map_or(now, |running| running.since);
-        let ran = now.saturating_duration_since(began);
-        book.busy += ran;
-        let page = book.page(head.label);
-        page.wait
-            .record(began.saturating_duration_since(head.asked_at));
-        page.run.record(ran);
-        if panicked {
-            page.panicked += 1;
-        } else {
-            page.completed += 1;
-        }
+        let (waited, ran) = {
+            let mut book = self.workers[me].book.lock();
+            let began = book.running.take().map_or(now, |running| running.since);
+            let waited = began.saturating_duration_since(head.asked_at);
+            let ran = now.saturating_duration_since(began);
+            book.busy += ran;
+            let page = book.page(head.label);
+            page.wait.record(waited);
+            page.run.record(ran);
+            if panicked {
+                page.panicked += 1;
+            } else {
+                page.completed += 1;
+            }
+            (waited, ran)
+        };
+        #[cfg(feature = "metrics")]
+        contain(|| self.meters.record(head.label, waited, ran));
+        #[cfg(not(feature = "metrics"))]
+        let _ = (waited, ran);
         now
     }
 

@@ -13,6 +13,10 @@ use crate::{
 impl Core {
     /// Ends what is past its time, sees that there are threads for what waits, calls helpers; says when it wants to look again.
     pub(crate) fn look(self: &Arc<Self>, now: Instant) -> Look {
+        #[cfg(feature = "metrics")]
+        if self.is_gone() || self.meters.is_due(now) {
+            crate::quiet::contain(|| self.meters.publish(&self.stats(now)));
+        }
         if self.is_gone() {
             return Look::Over;
         }

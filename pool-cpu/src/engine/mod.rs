@@ -47,6 +47,8 @@ pub(crate) struct Core {
     crew: Crew,
     workers: Box<[Worker]>,
     counters: Counters,
+    #[cfg(feature = "metrics")]
+    meters: crate::meters::Meters,
     /// [`OPEN`](close::OPEN) and what comes after.
     stage: AtomicU8,
     /// Calls of `Ctx::parallel` that go on.
@@ -104,6 +106,8 @@ impl Core {
             crew,
             workers: (0..plan.workers).map(|_| Worker::new()).collect(),
             counters: Counters::default(),
+            #[cfg(feature = "metrics")]
+            meters: crate::meters::Meters::new(&plan.name),
             stage: AtomicU8::new(close::OPEN),
             parallel: AtomicUsize::new(0),
             mourners: Mutex::new(Vec::new()),

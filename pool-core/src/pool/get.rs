@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::Handle,
+    runtime::{self, Handle},
     time::{Instant, Sleep},
 };
 
@@ -57,8 +57,8 @@ struct Waiting {
     /// Is it known exactly when it began?
     timed: bool,
     deadline: Moment,
-    /// Made when the wait is no longer a short one.
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Made when the wait is no longer a short one, and which runtime keeps it.
+    sleep: Option<(Option<runtime::Id>, Pin<Box<Sleep>>)>,
 }
 
 impl<'a, M: Manager> Get<'a, M> {
@@ -198,13 +198,32 @@ impl<'a, M: Manager> Get<'a, M> {
                 Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
             }
             Polled::Pending { work, armed } => {
-                if let Ok(runtime) = Handle::try_current() {
-                    shared.ensure_keeper(&runtime);
+                match Handle::try_current() {
+                    Ok(runtime) => shared.ensure_keeper(&runtime),
+                    // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
+                    Err(_) if !shared.keeper_runs() => {
+                        drop(work);
+                        return self.abandon();
+                    }
+                    Err(_) => {}
                 }
                 shared.perform(work);
                 self.watch_deadline(armed, context)
             }
         }
+    }
+
+    /// Leaves the line, for want of a runtime.
+    #[cold]
+    fn abandon(&mut self) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
+            return Poll::Pending;
+        };
+        let now = shared.clock.now();
+        let waited = now - waiting.id.since();
+        shared.settle(shared.kernel.cancel(waiting.id, now));
+        Poll::Ready(Err(shared.error(Kind::NoRuntime, waited, None)))
     }
 
     /// Ends the wait at its deadline. Short waits never get here with `armed` set, and so never touch the timer.
@@ -221,7 +240,18 @@ impl<'a, M: Manager> Get<'a, M> {
             return Poll::Pending;
         }
         let at = shared.clock.instant(waiting.deadline);
-        let sleep = waiting.sleep.get_or_insert_with(|| shared.sleep_until(at));
+        // A timer of a runtime that has ended panics when it is polled: one that is polled elsewhere is made anew.
+        let here = shared.runtime().map(|runtime| runtime.id());
+        if waiting
+            .sleep
+            .as_ref()
+            .is_none_or(|(made_by, _)| *made_by != here)
+        {
+            waiting.sleep = Some((here, shared.sleep_until(at)));
+        }
+        let Some((_, sleep)) = &mut waiting.sleep else {
+            return Poll::Pending;
+        };
         if sleep.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }

@@ -227,7 +227,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// This thread's runtime, or the keeper's.
-    fn runtime(&self) -> Option<Handle> {
+    pub(crate) fn runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| {
             self.runtime
                 .lock()

@@ -51,6 +51,11 @@ impl<E> Error<E> {
         }
     }
 
+    #[cfg(feature = "tracing")]
+    pub(super) fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
     /// The deadline came first.
     pub fn is_timeout(&self) -> bool {
         matches!(self.inner.kind, Kind::Timeout(_))

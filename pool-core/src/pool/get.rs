@@ -15,6 +15,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+#[cfg(feature = "tracing")]
+use super::trace::{GetTrace, Outcome};
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
@@ -34,6 +36,8 @@ pub struct Get<'a, M: Manager> {
     label: &'static str,
     limit: Limit,
     state: State,
+    #[cfg(feature = "tracing")]
+    trace: GetTrace,
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +74,8 @@ impl<'a, M: Manager> Get<'a, M> {
             label: "",
             limit: Limit::Pool,
             state: State::New,
+            #[cfg(feature = "tracing")]
+            trace: GetTrace::new(),
         }
     }
 
@@ -154,7 +160,8 @@ impl<'a, M: Manager> Get<'a, M> {
             // The tick may lag by its length: rather late by that much than early.
             Limit::Pool | Limit::Timeout(_) => id.since() + TICK + limit,
         };
-        let short = deadline - id.since() <= ARM_AFTER + 3 * TICK;
+        let since = id.since();
+        let short = deadline - since <= ARM_AFTER + 3 * TICK;
         self.limit = Limit::Until(deadline);
         self.state = State::Waiting(Waiting {
             id,
@@ -163,6 +170,8 @@ impl<'a, M: Manager> Get<'a, M> {
             sleep: None,
         });
         shared.perform(work);
+        #[cfg(feature = "tracing")]
+        self.trace.begin(shared, self.holder(since));
         self.watch_deadline(short, context)
     }
 
@@ -288,11 +297,16 @@ impl<M: Manager> Future for Get<'_, M> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
                     this.state = State::Done;
+                    #[cfg(feature = "tracing")]
+                    this.trace
+                        .end(shared, this.holder(now), Outcome::Failed(error.kind()));
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(mut slot)) => {
                     if shared.is_fit(&mut slot) {
                         this.state = State::Done;
+                        #[cfg(feature = "tracing")]
+                        this.trace.end(shared, this.holder(now), Outcome::Got);
                         return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared), now)));
                     }
                     // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
@@ -310,7 +324,10 @@ impl<M: Manager> Drop for Get<'_, M> {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) {
             let shared = self.pool.shared();
-            shared.settle(shared.kernel.cancel(waiting.id, shared.clock.now()));
+            let now = shared.clock.now();
+            shared.settle(shared.kernel.cancel(waiting.id, now));
+            #[cfg(feature = "tracing")]
+            self.trace.end(shared, self.holder(now), Outcome::Cancelled);
         }
     }
 }

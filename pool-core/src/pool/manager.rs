@@ -41,6 +41,10 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Why one could not be opened, checked or reset. What a failed [`create`](Self::create) says comes back to the caller as
     /// it is ([`Error::connect_error`](crate::Error::connect_error)).
+    ///
+    /// Its text is shown: in [`Error`](crate::Error), in [`Status::last_error`](crate::Status::last_error), in warnings (feature
+    /// `tracing`). So it must not hold a secret: no password, no token, no address that has one in it. The same goes for what
+    /// a manager says when it panics.
     type Error: Error + Send + Sync + 'static;
 
     /// Opens one. Bounded by `create_timeout`.

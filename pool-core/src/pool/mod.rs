@@ -11,6 +11,8 @@ mod lease;
 mod manager;
 mod shared;
 mod task;
+#[cfg(feature = "tracing")]
+mod trace;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 

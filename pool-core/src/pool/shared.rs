@@ -16,6 +16,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+#[cfg(feature = "tracing")]
+use super::trace;
 use super::{
     Manager, Usage,
     caught::caught,
@@ -47,6 +49,8 @@ pub(crate) struct Shared<M: Manager> {
     /// Tells opens that are under way that the pool was closed.
     pub(crate) closing: Notify,
     pub(super) keeper_runs: AtomicBool,
+    #[cfg(feature = "tracing")]
+    pub(super) streak: trace::Streak,
     observer: Option<Arc<dyn Observer>>,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
@@ -93,6 +97,8 @@ impl<M: Manager> Shared<M> {
             clock: Clock::new(),
             closing: Notify::new(),
             keeper_runs: AtomicBool::new(false),
+            #[cfg(feature = "tracing")]
+            streak: trace::Streak::default(),
             observer,
             runtime: Mutex::new(None),
         }
@@ -351,6 +357,8 @@ impl<M: Manager> Shared<M> {
 
     /// A lease has lasted too long.
     pub(crate) fn leaked(&self, lease: &LeaseInfo) {
+        #[cfg(feature = "tracing")]
+        trace::leaked(&self.name, lease);
         self.tell(|observer, pool| observer.leaked(pool, lease));
     }
 

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "tracing")]
+use super::trace::OpenTrace;
 use super::{
     Manager,
     caught::{Caught, caught},
@@ -32,6 +34,8 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     let started = shared.clock.now();
     let limit = shared.config.create_timeout;
     let create = Caught::new(async { shared.manager.create().await });
+    #[cfg(feature = "tracing")]
+    let (trace, create) = OpenTrace::around(&shared, create);
     // `None`: nobody wants it any more, and what was half open is dropped.
     let Some(outcome) = unless(closing, tokio::time::timeout(limit, create)).await else {
         return;
@@ -57,6 +61,8 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
             );
             shared.settle(put);
             shared.perform(work);
+            #[cfg(feature = "tracing")]
+            trace.opened(&shared, took);
             return shared.tell(|observer, pool| observer.opened(pool, took));
         }
         Ok(Ok(Err(error))) => OpenError::Manager(error),
@@ -72,6 +78,8 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
         fastrand::f64(),
     );
     shared.perform(work);
+    #[cfg(feature = "tracing")]
+    trace.failed(&shared, now - started, &error);
     shared.tell(|observer, pool| observer.open_failed(pool, &*error));
 }
 

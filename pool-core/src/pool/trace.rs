@@ -1,0 +1,267 @@
+//! What a pool says through `tracing`: two spans, and a warning where somebody has to know.
+//!
+//! A get that finds an idle resource reaches none of this.
+
+use std::{
+    error::Error as StdError,
+    panic::Location,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tracing::{Span, debug, debug_span, field::Empty, info, instrument::Instrumented, warn};
+
+use super::{Manager, error::Kind, failure::OpenError, shared::Shared};
+use crate::{
+    engine::Holder,
+    moment::Moment,
+    observe::{LeaseInfo, Phase, Status},
+};
+
+/// The span of a get, from when it first joins the line; until then nothing.
+pub(super) struct GetTrace(Option<Begun>);
+
+struct Begun {
+    since: Moment,
+    span: Span,
+}
+
+/// How a get that had to wait ended.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome {
+    Got,
+    Failed(Kind),
+    /// Its future was dropped.
+    Cancelled,
+}
+
+impl GetTrace {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// The get of `holder` joined the line, at `holder.since` or up to a tick later.
+    pub(super) fn begin<M: Manager>(&mut self, shared: &Shared<M>, holder: Holder) {
+        // What it was handed before was broken: it is still the same wait.
+        if self.0.is_some() {
+            return;
+        }
+        let span = debug_span!(
+            target: TARGET,
+            "pool.get",
+            pool.name = &*shared.name,
+            label = named(holder.label),
+            wait_ms = Empty,
+            outcome = Empty,
+            phase = Empty,
+        );
+        // Only a span that somebody sees is worth the exact time.
+        let since = if span.is_disabled() {
+            holder.since
+        } else {
+            shared.clock.now()
+        };
+        self.0 = Some(Begun { since, span });
+    }
+
+    /// The get ended. Does nothing if it never had to wait.
+    #[inline]
+    pub(super) fn end<M: Manager>(&mut self, shared: &Shared<M>, holder: Holder, outcome: Outcome) {
+        if let Some(begun) = self.0.take() {
+            begun.end(shared, holder, outcome);
+        }
+    }
+}
+
+impl Begun {
+    #[cold]
+    fn end<M: Manager>(self, shared: &Shared<M>, holder: Holder, outcome: Outcome) {
+        let Self { since, span } = self;
+        let now = if span.is_disabled() {
+            holder.since
+        } else {
+            shared.clock.now()
+        };
+        let waited = now - since;
+        let (word, phase) = (outcome.as_str(), outcome.phase().map(Phase::as_str));
+        span.record("wait_ms", ms(waited)).record("outcome", word);
+        if let Some(phase) = phase {
+            span.record("phase", phase);
+        }
+        if shared.config.slow_get.is_none_or(|limit| waited < limit) {
+            return;
+        }
+        let Status {
+            max_size,
+            leased,
+            idle,
+            opening,
+            waiting,
+            ..
+        } = shared.status();
+        let Holder { place, label, .. } = holder;
+        span.in_scope(|| {
+            warn!(
+                target: TARGET,
+                {
+                    pool.name = &*shared.name,
+                    label = named(label),
+                    place = place_of(place),
+                    wait_ms = ms(waited),
+                    outcome = word,
+                    phase,
+                    max_size,
+                    leased,
+                    idle,
+                    opening,
+                    waiting,
+                },
+                "slow get"
+            );
+        });
+    }
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Got => "ok",
+            Self::Cancelled => "cancelled",
+            Self::Failed(Kind::Timeout(_)) => "timeout",
+            Self::Failed(Kind::Overloaded) => "overloaded",
+            Self::Failed(Kind::Shed) => "shed",
+            Self::Failed(Kind::Closed) => "closed",
+            Self::Failed(Kind::Connect) => "connect",
+            Self::Failed(Kind::Busy) => "busy",
+            Self::Failed(Kind::NoRuntime) => "no_runtime",
+        }
+    }
+
+    const fn phase(self) -> Option<Phase> {
+        match self {
+            Self::Failed(Kind::Timeout(phase)) => Some(phase),
+            _ => None,
+        }
+    }
+}
+
+/// The span of one open. It has no parent: an open is the pool's, whoever's wait it may end.
+pub(super) struct OpenTrace {
+    /// `None` when the outcome is recorded.
+    span: Option<Span>,
+}
+
+impl OpenTrace {
+    /// Runs `create` inside of the span, so that what the manager says is found there.
+    pub(super) fn around<M: Manager, F>(shared: &Shared<M>, create: F) -> (Self, Instrumented<F>) {
+        use tracing::Instrument;
+
+        let span = debug_span!(
+            target: TARGET,
+            parent: None,
+            "pool.connect",
+            pool.name = &*shared.name,
+            took_ms = Empty,
+            outcome = Empty,
+        );
+        let create = create.instrument(span.clone());
+        (Self { span: Some(span) }, create)
+    }
+
+    pub(super) fn opened<M: Manager>(mut self, shared: &Shared<M>, took: Duration) {
+        let span = self.end("ok", Some(took));
+        let failures = shared.streak.end();
+        if failures > 0 {
+            let _in = span.entered();
+            info!(target: TARGET, { pool.name = &*shared.name, failures }, "can open again");
+        }
+    }
+
+    pub(super) fn failed<M: Manager>(
+        mut self,
+        shared: &Shared<M>,
+        took: Duration,
+        error: &OpenError<M::Error>,
+    ) {
+        let outcome = match error {
+            OpenError::Manager(_) => "failed",
+            OpenError::TimedOut(_) => "timeout",
+            OpenError::Panicked(_) => "panicked",
+        };
+        let _in = self.end(outcome, Some(took)).entered();
+        let (pool, took_ms) = (&*shared.name, ms(took));
+        let error: &(dyn StdError + 'static) = error;
+        // An outage is one warning, however long it lasts.
+        if shared.streak.fail() {
+            warn!(target: TARGET, { pool.name = pool, took_ms, error }, "cannot open one");
+        } else {
+            debug!(target: TARGET, { pool.name = pool, took_ms, error }, "still cannot open one");
+        }
+    }
+
+    fn end(&mut self, outcome: &'static str, took: Option<Duration>) -> Span {
+        let span = self.span.take().unwrap_or_else(Span::none);
+        span.record("outcome", outcome);
+        if let Some(took) = took {
+            span.record("took_ms", ms(took));
+        }
+        span
+    }
+}
+
+impl Drop for OpenTrace {
+    /// The pool was closed meanwhile, or the runtime ended.
+    fn drop(&mut self) {
+        if self.span.is_some() {
+            drop(self.end("abandoned", None));
+        }
+    }
+}
+
+/// Opens that failed since the last one that did not.
+#[derive(Default)]
+pub(super) struct Streak(AtomicU32);
+
+impl Streak {
+    /// Is this failure the first one?
+    fn fail(&self) -> bool {
+        // Ordering: a count, and nothing else is published with it.
+        self.0.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// One was opened, after so many failures.
+    fn end(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// A lease has lasted for too long.
+pub(super) fn leaked(pool: &str, lease: &LeaseInfo) {
+    warn!(
+        target: TARGET,
+        parent: None,
+        {
+            pool.name = pool,
+            label = named(lease.label),
+            place = place_of(lease.place),
+            held_ms = ms(lease.held_for),
+        },
+        "not given back"
+    );
+}
+
+/// What all spans and events are found under.
+const TARGET: &str = "pool_core";
+
+/// To the microsecond.
+fn ms(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
+fn named(label: &'static str) -> Option<&'static str> {
+    Some(label).filter(|label| !label.is_empty())
+}
+
+fn place_of(place: &'static Location<'static>) -> impl tracing::Value {
+    tracing::field::display(place)
+}

@@ -119,6 +119,20 @@ impl Histogram {
         self.max
     }
 
+    /// What was counted since this one was as `earlier`: the middle of each bucket, and how many.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn since<'a>(
+        &'a self,
+        earlier: &'a Self,
+    ) -> impl Iterator<Item = (Duration, u64)> + 'a {
+        let buckets = self.buckets.iter().flat_map(|buckets| buckets.iter());
+        buckets.enumerate().filter_map(|(index, count)| {
+            let before = earlier.buckets.as_ref().map_or(0, |earlier| earlier[index]);
+            let more = count.saturating_sub(before);
+            (more > 0).then(|| (Duration::from_nanos(middle_of(index)).min(self.max), more))
+        })
+    }
+
     /// The buckets that hold anything, shortest first: the longest duration that each counts, and how many.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         let filled = self
@@ -226,6 +240,31 @@ mod tests {
             (a.count(), a.mean(), a.max()),
             (both.count(), both.mean(), both.max())
         );
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn what_was_counted_since_is_told_once() {
+        let mut histogram = Histogram::new();
+        histogram.record(Duration::from_millis(1));
+        let earlier = histogram.clone();
+        assert_eq!(histogram.since(&earlier).count(), 0);
+        histogram.record(Duration::from_millis(1));
+        histogram.record_weighted(Duration::from_millis(80), 3);
+        let since: Vec<_> = histogram.since(&earlier).collect();
+        let counts: Vec<_> = since.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [1, 3]);
+        for ((told, _), exact) in since.iter().zip([1.0, 80.0]) {
+            assert!(
+                (told.as_secs_f64() * 1e3 / exact - 1.0).abs() <= 0.0625,
+                "{told:?}"
+            );
+        }
+        let all: u64 = histogram
+            .since(&Histogram::new())
+            .map(|(_, count)| count)
+            .sum();
+        assert_eq!(all, 5);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`Pool::status`](crate::Pool::status) has all counts of one moment, [`Pool::timings`](crate::Pool::timings) how long things
 //! took, [`Pool::leases`](crate::Pool::leases) who holds what, and an [`Observer`] is told of events as they happen. These need
-//! no feature. The feature below passes the same on to where a service keeps its logs.
+//! no feature. The two features below pass the same on to where a service keeps its logs and its metrics.
 //!
 //! # The feature `tracing`
 //!
@@ -25,13 +25,51 @@
 //!
 //! No setting, manager or resource is ever shown. What is shown is the text of a manager's errors and panics, so that must hold
 //! no secret: see [`Manager::Error`](crate::Manager::Error).
+//!
+//! # The feature `metrics`
+//!
+//! The names are OpenTelemetry's; [`Builder::metric_names`][names] has others, for pools of something else.
+//!
+//! | name | kind | attributes beside `db.client.connection.pool.name` |
+//! |---|---|---|
+//! | `db.client.connection.count` | gauge | `db.client.connection.state`: `idle` or `used`, where `used` includes those that are checked or reset |
+//! | `db.client.connection.idle.max`, `.idle.min`, `.max` | gauge | |
+//! | `db.client.connection.pending_requests` | gauge | |
+//! | `db.client.connection.timeouts` | counter | `pool.phase`: `wait`, `create`, `check` or `reset` |
+//! | `db.client.connection.create_time`, `.wait_time`, `.use_time` | histogram, seconds | |
+//!
+//! What OpenTelemetry has no name for is ours, with the attribute `pool.name`: the counters `pool.gets`, `pool.waited`,
+//! `pool.overloaded`, `pool.shed`, `pool.failed_fast`, `pool.reclaimed`, `pool.open_failures`, and `pool.closed` by `reason`
+//! ([`CloseReason`]; a reason has a series when it first comes up).
+//!
+//! No get and no return calls the facade. The pool's keeper tells it what changed: at most once a second, and within a second
+//! of the change while anything is leased, waited for, opened or closed. A pool at rest is told of every 30 s at most, or not
+//! at all, and a last time when its last lease is given back after its last handle is gone. So:
+//!
+//! - a gauge is a sample each second: peaks in between are in the histograms, not in the gauges;
+//! - the histograms hold what [`Timings`] holds: of waits and leases a sample, each value within 6.25 %. Take rates from
+//!   `pool.gets` and `pool.waited`, which are exact, not from the counts of `wait_time` and `use_time`;
+//! - install the recorder before the pool is first used: names are described once.
+//!
+//! Give each pool a name of its own: the gauges of two pools of one name overwrite each other.
+//!
+#![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
+#![cfg_attr(not(feature = "metrics"), doc = "[names]: crate::Builder")]
 
 mod histogram;
+#[cfg(feature = "metrics")]
+mod metric_names;
 mod observer;
+#[cfg(feature = "metrics")]
+mod publisher;
 mod reason;
 mod status;
 
 pub use histogram::Histogram;
+#[cfg(feature = "metrics")]
+pub use metric_names::MetricNames;
 pub use observer::Observer;
+#[cfg(feature = "metrics")]
+pub(crate) use publisher::{Publisher, Snapshot};
 pub use reason::{CloseReason, Phase};
 pub use status::{Closes, LeaseInfo, Status, Timings};

@@ -70,6 +70,16 @@ impl Status {
         self.timeouts_wait + self.timeouts_create + self.timeouts_check + self.timeouts_reset
     }
 
+    /// Gets that reached their deadline while they waited for this.
+    pub const fn timeouts_in(&self, phase: Phase) -> u64 {
+        match phase {
+            Phase::Wait => self.timeouts_wait,
+            Phase::Create => self.timeouts_create,
+            Phase::Check => self.timeouts_check,
+            Phase::Reset => self.timeouts_reset,
+        }
+    }
+
     pub(crate) const fn set_timeouts(&mut self, by_phase: [u64; Phase::ALL.len()]) {
         [
             self.timeouts_wait,

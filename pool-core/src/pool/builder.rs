@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{Manager, Pool, shared::Shared};
+#[cfg(feature = "metrics")]
+use crate::observe::MetricNames;
 use crate::{
     config::{Config, ConfigError, Env},
     observe::Observer,
@@ -14,6 +16,8 @@ pub struct Builder<M: Manager> {
     name: String,
     pub(crate) config: Config,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metric_names: MetricNames,
 }
 
 impl<M: Manager> Builder<M> {
@@ -23,6 +27,8 @@ impl<M: Manager> Builder<M> {
             name: "pool".to_owned(),
             config: Config::new(),
             observer: None,
+            #[cfg(feature = "metrics")]
+            metric_names: MetricNames::default(),
         }
     }
 
@@ -58,18 +64,24 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// Publishes the pool under these names (feature `metrics`). Default: [`MetricNames::Database`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metric_names(mut self, names: MetricNames) -> Self {
+        self.metric_names = names;
+        self
+    }
+
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
     /// A setting that is out of its range, or contradicts another; see [`Config::validate`].
     pub fn build(self) -> Result<Pool<M>, ConfigError> {
         self.config.validate()?;
-        Ok(Pool::from_shared(Shared::new(
-            self.manager,
-            self.name,
-            self.config,
-            self.observer,
-        )))
+        let shared = Shared::new(self.manager, self.name, self.config, self.observer);
+        #[cfg(feature = "metrics")]
+        let shared = shared.published_as(self.metric_names);
+        Ok(Pool::from_shared(shared))
     }
 }
 

@@ -41,6 +41,8 @@ impl<M: Manager> Keeper<M> {
                 return Poll::Ready(());
             };
             if shared.kernel.is_closed() {
+                #[cfg(feature = "metrics")]
+                shared.publish();
                 return Poll::Ready(());
             }
             let next = self.round(&shared, context);
@@ -68,14 +70,17 @@ impl<M: Manager> Keeper<M> {
             shared.leaked(&lease);
         }
         shared.perform(tick.work);
+        let next = tick.next;
+        #[cfg(feature = "metrics")]
+        let next = next.min(shared.publish_if_due(now));
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             shared.clock.stop();
-            return tick.next;
+            return next;
         }
         self.activity = tick.activity;
         shared.clock.start(now);
-        tick.next.min(now + TICK)
+        next.min(now + TICK)
     }
 }
 

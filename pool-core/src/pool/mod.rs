@@ -9,6 +9,8 @@ mod get;
 mod keeper;
 mod lease;
 mod manager;
+#[cfg(feature = "metrics")]
+mod publish;
 mod shared;
 mod task;
 #[cfg(feature = "tracing")]
@@ -185,14 +187,7 @@ impl<M: Manager> Pool<M> {
 
     /// How long things took.
     pub fn timings(&self) -> Timings {
-        let of = self.shared().kernel.histograms();
-        Timings {
-            wait: of.wait,
-            used: of.used,
-            create: of.create,
-            check: of.check,
-            reset: of.reset,
-        }
+        self.shared().timings()
     }
 
     /// Who holds one now.

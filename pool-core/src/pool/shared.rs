@@ -16,6 +16,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+#[cfg(feature = "metrics")]
+use super::publish;
 #[cfg(feature = "tracing")]
 use super::trace;
 use super::{
@@ -30,7 +32,7 @@ use crate::{
     config::{Config, IdleOrder},
     engine::{self, Backoff, Holder, Kernel, Limits, Put, Refusal},
     moment::{Moment, nanos_of},
-    observe::{CloseReason, Closes, LeaseInfo, Observer, Status},
+    observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
 };
 
 pub(crate) type Slot<M> = engine::Slot<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
@@ -52,6 +54,8 @@ pub(crate) struct Shared<M: Manager> {
     #[cfg(feature = "tracing")]
     pub(super) streak: trace::Streak,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    pub(super) publisher: publish::Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -100,6 +104,8 @@ impl<M: Manager> Shared<M> {
             #[cfg(feature = "tracing")]
             streak: trace::Streak::default(),
             observer,
+            #[cfg(feature = "metrics")]
+            publisher: publish::Desk::default(),
             runtime: Mutex::new(None),
         }
     }
@@ -312,6 +318,17 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn status(&self) -> Status {
         self.snapshot().0
+    }
+
+    pub(crate) fn timings(&self) -> Timings {
+        let of = self.kernel.histograms();
+        Timings {
+            wait: of.wait,
+            used: of.used,
+            create: of.create,
+            check: of.check,
+            reset: of.reset,
+        }
     }
 
     fn snapshot(&self) -> (Status, Option<Failure<M::Error>>) {

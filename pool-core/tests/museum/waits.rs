@@ -220,8 +220,10 @@ async fn waiting_long_costs_a_few_polls_and_no_spinning() {
     assert!(ended.await.unwrap_err().is_timeout());
     assert!(polls.load(SeqCst) <= 5, "{polls:?} polls in a minute");
     let parked = parks() - before;
+    // Metrics are told once a second while somebody waits; the timer of each takes up to three.
+    let told = if cfg!(feature = "metrics") { 60 * 3 } else { 0 };
     assert!(
-        parked <= 30,
+        parked <= 30 + told,
         "the whole runtime woke up {parked} times in a minute"
     );
 

@@ -1,0 +1,462 @@
+//! Bugs of other pools, each as a test that would show it here.
+//!
+//! Those that need a system that starts no threads, or a look at how many there are, are beside the
+//! code, in `src/blocking/tests.rs`; the models have the races.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pool_cpu::{BlockingPool, CpuPool, JobHandle, Shutdown};
+use rayon::prelude::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn pool(threads: usize, queue: usize) -> CpuPool {
+    CpuPool::builder()
+        .threads(threads)
+        .queue(queue)
+        .build()
+        .unwrap()
+}
+
+/// A job that holds its worker until it is let go.
+fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, JobHandle<()>) {
+    let (go, gate) = mpsc::channel::<()>();
+    let (started, begun) = mpsc::channel();
+    let job = cpu
+        .try_run(move || {
+            started.send(()).unwrap();
+            gate.recv().ok();
+        })
+        .unwrap();
+    begun.recv().unwrap();
+    (go, job)
+}
+
+/// Runs `f` on a thread of its own, and fails if that takes long: what hangs is shown as such.
+fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    thread::spawn(move || done.send(f()));
+    wait.recv_timeout(LONG).expect("it hangs, or has panicked")
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(waker))
+}
+
+// tokio #8056: a submitter saw a worker as busy while it went idle, and the job stayed behind.
+#[test]
+fn a_job_that_comes_as_the_only_worker_goes_to_sleep_is_run() {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .idle_yields(0)
+        .build()
+        .unwrap();
+    in_time(move || {
+        for n in 0..5000 {
+            assert_eq!(cpu.run_sync(move || n).unwrap(), n);
+        }
+    });
+}
+
+// tokio #7910, #6439: a shutdown counted threads twice that were idle, and went wrong.
+#[test]
+fn a_shutdown_among_threads_that_leave_anyway_counts_each_once() {
+    in_time(|| {
+        for _ in 0..200 {
+            let pool = BlockingPool::builder()
+                .max_threads(4)
+                .idle_timeout(Duration::from_micros(100))
+                .idle_yields(0)
+                .build()
+                .unwrap();
+            for job in (0..4)
+                .map(|_| pool.try_run(|| ()).unwrap())
+                .collect::<Vec<_>>()
+            {
+                job.detach();
+            }
+            assert!(pool.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+            assert_eq!((pool.stats().workers, pool.stats().completed), (0, 4));
+        }
+    });
+}
+
+// tokio #1923, #5338, ldk-node #1007: a shutdown waited for ever for a job that had started.
+#[test]
+fn a_shutdown_does_not_wait_for_a_job_that_does_not_end() {
+    let cpu = pool(1, 8);
+    let (go, held) = hold(&cpu);
+    let closing = cpu.clone();
+    let within = Duration::from_millis(20);
+    let report = in_time(move || closing.shutdown_sync(Shutdown::Drain, within));
+    assert_eq!(report.still_running.len(), 1);
+    go.send(()).unwrap();
+    held.detach();
+}
+
+// tokio #2528, restate #562: all submitters went through one lock, so one that held it up held up
+// all. Here nothing of a submitter's own runs under a lock of the pool.
+#[test]
+fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
+    struct Slow(Mutex<mpsc::Receiver<()>>);
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            self.0.lock().unwrap().recv().ok();
+        }
+    }
+    let cpu = pool(2, 8);
+    let (go, gate) = mpsc::channel::<()>();
+    let waker = Waker::from(Arc::new(Slow(Mutex::new(gate))));
+    let mut job = Box::pin(cpu.run(|| 1));
+    assert!(poll_once(&mut job, &waker).is_pending());
+    // A worker is held in that waker by now, or will be.
+    let other = cpu.clone();
+    in_time(move || (0..1000).for_each(|n| assert_eq!(other.run_sync(move || n).unwrap(), n)));
+    drop(go);
+}
+
+// solana-private-channels #247: the permit went with the request, so that a caller who hung up
+// freed it while the work went on, and the cap was no cap.
+#[test]
+fn a_caller_who_hangs_up_does_not_free_the_place_of_a_running_job() {
+    let cpu = pool(1, 0);
+    let (go, held) = hold(&cpu);
+    drop(held);
+    assert!(cpu.try_run(|| ()).unwrap_err().error().is_overloaded());
+    go.send(()).unwrap();
+    cpu.run_sync(|| ()).unwrap();
+}
+
+// argon2_elixir #19: requests that had timed out stayed in the queue, and were all computed.
+#[tokio::test]
+async fn requests_that_timed_out_are_not_computed() {
+    let cpu = pool(1, 100);
+    let (go, held) = hold(&cpu);
+    let ran = Arc::new(AtomicUsize::new(0));
+    for _ in 0..100 {
+        let ran = Arc::clone(&ran);
+        let job = cpu.run(move || ran.fetch_add(1, Ordering::Relaxed));
+        assert!(
+            tokio::time::timeout(Duration::from_micros(10), job)
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!((cpu.stats().queued, cpu.stats().cancelled), (0, 100));
+    go.send(()).unwrap();
+    held.await.unwrap();
+    cpu.run(|| ()).await.unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 0);
+}
+
+// lance #7423, lancedb #3568: a job waited on a channel whose other end needed the only thread.
+#[tokio::test]
+async fn what_waits_for_a_worker_that_waits_for_it_gets_an_error_in_time() {
+    let cpu = pool(1, 8);
+    let (send, receive) = mpsc::channel::<u8>();
+    let consumer = cpu.try_run(move || receive.recv().is_ok()).unwrap();
+    let producer = cpu.job("producer").queue_timeout(Duration::from_millis(50));
+    let error = producer.run(move || send.send(1)).await.unwrap_err();
+    assert!(error.is_queue_timeout());
+    assert!(
+        !consumer.await.unwrap(),
+        "the sender went with the job that never ran"
+    );
+}
+
+// rayon #592, #1251: a lock held over parallel work was taken again, on the same stack, by another
+// job that rayon ran meanwhile.
+#[test]
+fn no_job_runs_inside_of_another_that_waits_for_its_parallel_work() {
+    let cpu = pool(2, 64);
+    let lock = Arc::new(Mutex::new(0_u64));
+    let jobs: Vec<_> = (0..50)
+        .map(|n| {
+            let lock = Arc::clone(&lock);
+            let sum = move || {
+                let mut total = lock.lock().unwrap();
+                *total += (0..2000_u64).into_par_iter().map(|k| k * n).sum::<u64>();
+            };
+            cpu.try_run(sum).unwrap()
+        })
+        .collect();
+    in_time(move || {
+        for job in jobs {
+            block_on(job).unwrap();
+        }
+    });
+    assert_eq!(*lock.lock().unwrap(), 1999 * 1000 * (49 * 25));
+}
+
+// gam #3466: jobs that were injected waited for the whole of a parallel fold.
+#[test]
+fn a_short_job_does_not_wait_for_a_long_parallel_one() {
+    const PIECES: usize = 400;
+    let cpu = pool(2, 8);
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
+    let (started, begun) = mpsc::channel();
+    let long = cpu.job("fold").run_with(move |ctx| {
+        started.send(()).unwrap();
+        ctx.parallel(|| {
+            (0..PIECES).into_par_iter().with_max_len(1).for_each(|_| {
+                thread::sleep(Duration::from_millis(1));
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+    });
+    thread::scope(|scope| {
+        let fold = scope.spawn(|| block_on(long));
+        begun.recv().unwrap();
+        cpu.run_sync(|| ()).unwrap();
+        assert!(
+            done.load(Ordering::Relaxed) < PIECES,
+            "it waited for the whole fold"
+        );
+        fold.join().unwrap().unwrap();
+    });
+}
+
+// reth #22993, tantivy #2411: a panic in a task given to `rayon::spawn` ended the process.
+#[test]
+fn a_panic_in_a_task_that_a_job_spawned_on_rayon_ends_nothing() {
+    let cpu = pool(2, 8);
+    let (ended, wait) = mpsc::channel::<()>();
+    let spawn = move || {
+        rayon::spawn(move || {
+            // Dropped while this unwinds: then the receiver hears of it.
+            let _ended = ended;
+            std::panic::resume_unwind(Box::new("no"));
+        });
+    };
+    cpu.run_sync(spawn).unwrap();
+    assert_eq!(
+        wait.recv_timeout(LONG),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+    for n in 0..100 {
+        assert_eq!(cpu.run_sync(move || n).unwrap(), n);
+    }
+}
+
+// affinitypool #45: a job submitted another to its own pool, woke nobody, and waited.
+#[test]
+fn a_job_that_submits_another_wakes_a_worker_for_it() {
+    let cpu = CpuPool::builder()
+        .threads(2)
+        .idle_yields(0)
+        .build()
+        .unwrap();
+    in_time(move || {
+        for _ in 0..1000 {
+            let inner = cpu.clone();
+            let (send, receive) = mpsc::channel();
+            let waits_for_its_child = move || {
+                inner.try_run(move || send.send(1)).unwrap().detach();
+                receive.recv_timeout(LONG)
+            };
+            assert_eq!(cpu.run_sync(waits_for_its_child).unwrap(), Ok(1));
+        }
+    });
+}
+
+// piscina #805: giving up one that waited lost those behind it; #1030: it was counted nowhere.
+#[tokio::test]
+async fn giving_up_one_that_waits_loses_nobody_and_is_counted() {
+    let cpu = pool(1, 16);
+    let (go, held) = hold(&cpu);
+    let mut jobs: Vec<_> = (0..16)
+        .map(|n| Some(cpu.try_run(move || n).unwrap()))
+        .collect();
+    for n in [0, 5, 6, 15] {
+        drop(jobs[n].take());
+    }
+    go.send(()).unwrap();
+    held.await.unwrap();
+    let mut results = Vec::new();
+    for job in jobs.into_iter().flatten() {
+        results.push(job.await.unwrap());
+    }
+    assert_eq!(results, [1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14]);
+    let stats = cpu.stats();
+    assert_eq!((stats.cancelled, stats.completed, stats.queued), (4, 13, 0));
+}
+
+// piscina #934: aborting one task ended the thread, and with it the others on it.
+#[tokio::test]
+async fn aborting_a_running_job_leaves_its_neighbours_alone() {
+    let cpu = pool(2, 16);
+    let (go_one, one) = hold(&cpu);
+    let (go_two, two) = hold(&cpu);
+    let queued: Vec<_> = (0..8).map(|n| cpu.try_run(move || n).unwrap()).collect();
+    assert!(one.abort());
+    assert!(one.await.unwrap_err().is_cancelled());
+    go_one.send(()).unwrap();
+    go_two.send(()).unwrap();
+    two.await.unwrap();
+    for (n, job) in queued.into_iter().enumerate() {
+        assert_eq!(job.await.unwrap(), n);
+    }
+}
+
+// crossbeam-channel #1187 (RUSTSEC-2025-0024): dropping a channel freed what was in it twice.
+#[test]
+fn what_is_in_the_queue_when_a_pool_ends_is_dropped_once() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let cpu = pool(1, 100);
+    let (go, held) = hold(&cpu);
+    for _ in 0..100 {
+        let counted = Counted(Arc::clone(&dropped));
+        cpu.try_run(move || drop(counted)).unwrap().detach();
+    }
+    let report = cpu.shutdown_sync(Shutdown::DropQueued, Duration::ZERO);
+    assert_eq!(
+        (report.dropped, dropped.load(Ordering::Relaxed)),
+        (100, 100)
+    );
+    go.send(()).unwrap();
+    drop((held, cpu));
+    let manifest = include_str!("../../Cargo.toml");
+    let version = manifest.split("crossbeam-channel = \"0.5.").nth(1).unwrap();
+    let patch: u32 = version.split('"').next().unwrap().parse().unwrap();
+    assert!(patch >= 15, "0.5.{patch} has the bug");
+}
+
+// embassy #6964, shuttle #167: the first in line was cancelled, and those behind it were not served.
+#[tokio::test]
+async fn the_next_in_line_is_served_when_the_first_goes_away() {
+    let cpu = pool(1, 0);
+    let (go, held) = hold(&cpu);
+    let mut first = Box::pin(cpu.run(|| 1));
+    let mut second = Box::pin(cpu.run(|| 2));
+    assert!(poll_once(&mut first, Waker::noop()).is_pending());
+    assert!(poll_once(&mut second, Waker::noop()).is_pending());
+    go.send(()).unwrap();
+    held.await.unwrap();
+    // The place is handed to the first by now, which goes away with it.
+    drop(first);
+    assert_eq!(second.await.unwrap(), 2);
+}
+
+// tokio #4129: a waker was cloned under a lock, and its clone came back for the same lock.
+#[test]
+fn a_waker_may_use_the_pool_whatever_is_done_with_it() {
+    struct Nosy(CpuPool, AtomicUsize);
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.stats();
+            self.0.try_run(|| ()).map_or_else(|_| (), JobHandle::detach);
+        }
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.0.stats();
+        }
+    }
+    let cpu = pool(1, 1);
+    let nosy = Arc::new(Nosy(cpu.clone(), AtomicUsize::new(0)));
+    in_time(move || {
+        for _ in 0..100 {
+            let waker = Waker::from(Arc::clone(&nosy));
+            let mut job = Box::pin(cpu.run(|| ()));
+            let polled = Instant::now();
+            while poll_once(&mut job, &waker).is_pending() && polled.elapsed() < LONG {
+                thread::yield_now();
+            }
+        }
+        assert!(nosy.1.load(Ordering::Relaxed) > 0);
+    });
+}
+
+// tokio #7884, #7886: a receiver that was dropped left its waker behind, and what that kept alive.
+#[test]
+fn giving_up_a_job_drops_its_waker_at_once() {
+    struct Quiet;
+    impl Wake for Quiet {
+        fn wake(self: Arc<Self>) {}
+    }
+    let cpu = pool(1, 8);
+    let (go, mut running) = hold(&cpu);
+    let mut queued = cpu.try_run(|| ()).unwrap();
+    let quiet = Arc::new(Quiet);
+    let waker = Waker::from(Arc::clone(&quiet));
+    assert!(poll_once(&mut running, &waker).is_pending());
+    assert!(poll_once(&mut queued, &waker).is_pending());
+    drop((running, queued, waker));
+    assert_eq!(Arc::strong_count(&quiet), 1);
+    go.send(()).unwrap();
+}
+
+// affinitypool, tokio-rayon, quickwit: a panic cost a worker, aborted the pool, or lost its payload.
+#[test]
+fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
+    struct Bomb(Arc<AtomicBool>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+            if !thread::panicking() {
+                std::panic::resume_unwind(Box::new("in drop"));
+            }
+        }
+    }
+    let cpu = pool(1, 8);
+    let dropped = || Arc::new(AtomicBool::new(false));
+    // In what the closure has captured.
+    let (gone, bomb) = (dropped(), dropped());
+    let captured = Bomb(Arc::clone(&gone));
+    let error = cpu.run_sync(move || drop(captured)).unwrap_err();
+    assert_eq!(error.panic_message(), Some("in drop"));
+    // In a result that nobody wants any more.
+    let unwanted = Bomb(Arc::clone(&bomb));
+    cpu.try_run(move || unwanted).unwrap().detach();
+    // In the payload itself.
+    let payload = Bomb(dropped());
+    drop(cpu.run_sync::<(), _>(move || std::panic::resume_unwind(Box::new(payload))));
+    assert_eq!(cpu.run_sync(|| 7).unwrap(), 7);
+    assert!(gone.load(Ordering::Relaxed) && bomb.load(Ordering::Relaxed));
+    let stats = cpu.stats();
+    assert_eq!(
+        (stats.completed, stats.panicked, stats.busy, stats.workers),
+        (2, 2, 0, 1)
+    );
+}
+
+/// Waits for a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    futures_util::pin_mut!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -28,8 +28,8 @@ pub(crate) enum Command {
 /// What the comparison may be told.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// How long each row is measured, after a warm-up of a sixth of it.
-    #[arg(long, value_name = "SECONDS", default_value = "3.5", value_parser = row_seconds)]
+    /// How long each row is measured, after a warm-up of a fifth of it.
+    #[arg(long, value_name = "SECONDS", default_value = "3.2", value_parser = row_seconds)]
     pub(crate) seconds: Duration,
     /// Only these paths, separated by commas.
     #[arg(

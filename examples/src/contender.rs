@@ -5,15 +5,14 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pool_core::observe::Histogram;
-use pool_cpu::lag::LagMonitor;
+use tokio::time::timeout;
 
 use crate::bystander::Bystander;
 use crate::client::PATIENCE;
 use crate::errors::Errors;
 use crate::failure::Failure;
+use crate::lag;
 use crate::load::Load;
-use crate::pooled;
 use crate::runtime::ServiceRuntime;
 use crate::samples::Samples;
 use crate::service;
@@ -32,7 +31,7 @@ pub(crate) struct Contender {
     measured_for: Duration,
     answers: Samples,
     waits: Samples,
-    lag: Histogram,
+    lag: Samples,
     errors: Errors,
     peak: u64,
 }
@@ -52,7 +51,7 @@ pub(crate) struct Measured {
     /// The most connections open, or threads at work, at the same time.
     pub(crate) peak: u64,
     pub(crate) errors: Errors,
-    pub(crate) lag_p99: Duration,
+    pub(crate) lag_p99: Option<Duration>,
     pub(crate) bystander_p99: Option<Duration>,
 }
 
@@ -73,7 +72,7 @@ impl Contender {
             measured_for: Duration::ZERO,
             answers: Samples::default(),
             waits: Samples::default(),
-            lag: Histogram::new(),
+            lag: Samples::default(),
             errors: Errors::default(),
             peak: 0,
         })
@@ -99,9 +98,8 @@ impl Contender {
 
         let window = Window::after(length.mul_f64(WARM_UP), length);
         let bystander = Bystander::start(address, window)?;
-        let load = Load::start(address, path, clients(path), window)?;
-        watch(window.start, &mut tick);
-        let lag = pooled::built(LagMonitor::start(runtime.handle(), TIMER))?;
+        let load = Load::start(address, path, CLIENTS, window)?;
+        let lag = runtime.spawn(lag::measure(window));
         watch(window.end, || {
             self.peak = self.target.peak().max(self.peak);
             tick();
@@ -109,9 +107,20 @@ impl Contender {
         // The bystander still has questions open; the load goes on until they are answered.
         self.waits.append(bystander.join()?);
         let seen = load.stop()?;
+        let lag = runtime.block_on(async { timeout(PATIENCE, lag).await });
         self.answers.append(seen.answers);
         self.errors.append(seen.errors);
-        self.lag.merge(&after_next_tick(&lag));
+        match lag {
+            Ok(Ok(lag)) => self.lag.append(lag),
+            Ok(Err(error)) => {
+                return Err(Failure::run("the measurement of the lag failed", &error));
+            }
+            Err(_) => {
+                return Err(Failure::Run(format!(
+                    "{self}: no timer fired within {PATIENCE:?}, without load"
+                )));
+            }
+        }
         self.measured_for += length;
 
         // Only when its listener is closed is the next one the only one that listens.
@@ -135,7 +144,7 @@ impl Contender {
             opens,
             peak: self.peak,
             errors: self.errors,
-            lag_p99: self.lag.percentile(99.0),
+            lag_p99: self.lag.per_mille(990),
             bystander_p99: self.waits.per_mille(990),
         }
     }
@@ -144,14 +153,6 @@ impl Contender {
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.row.path, self.row.way)
-    }
-}
-
-/// How many clients ask at once: the same for every way of a path.
-pub(crate) fn clients(path: Path) -> u64 {
-    match path {
-        Path::Db | Path::Http => 64,
-        Path::Cpu => 32,
     }
 }
 
@@ -166,22 +167,9 @@ fn watch(end: Instant, mut tick: impl FnMut()) {
     }
 }
 
-/// What the monitor has once its timer has fired again: a stall is only counted when it is over. Without load that is
-/// soon; if not, what is there has to do.
-fn after_next_tick(monitor: &LagMonitor) -> Histogram {
-    let (begin, before) = (Instant::now(), monitor.snapshot().count());
-    loop {
-        let lag = monitor.snapshot();
-        if lag.count() > before || begin.elapsed() > PATIENCE {
-            return lag.histogram().clone();
-        }
-        thread::sleep(TIMER);
-    }
-}
-
+/// How many clients ask at once, whatever they ask and whoever answers.
+pub(crate) const CLIENTS: u64 = 64;
 /// The warm-up, as a part of what is measured.
-pub(crate) const WARM_UP: f64 = 1.0 / 6.0;
+pub(crate) const WARM_UP: f64 = 1.0 / 5.0;
 /// How often somebody looks.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// The timer whose lateness is the lag.
-const TIMER: Duration = Duration::from_millis(1);

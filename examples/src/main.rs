@@ -12,6 +12,7 @@ mod contender;
 mod data;
 mod errors;
 mod failure;
+mod lag;
 mod load;
 mod meter;
 mod metrics;

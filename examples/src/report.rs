@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::bystander;
 use crate::compare::Comparison;
-use crate::contender::{Measured, clients};
+use crate::contender::{CLIENTS, Measured};
 use crate::way::{Path, Way};
 
 /// The rows as JSON, on one line.
@@ -67,7 +67,7 @@ impl JsonRow {
             opens: row.opens,
             peak: row.peak,
             errors: row.errors.count(),
-            lag_p99_us: us(Some(row.lag_p99)),
+            lag_p99_us: us(row.lag_p99),
             bystander_p99_us: us(row.bystander_p99),
         }
     }
@@ -105,7 +105,7 @@ fn main_table(rows: &[Measured]) -> Vec<String> {
             count(row.opens),
             count(row.peak),
             count(row.errors.count()),
-            ms(Some(row.lag_p99)),
+            ms(row.lag_p99),
             ms(row.bystander_p99),
         ]);
     }
@@ -141,7 +141,7 @@ fn ratio_table(rows: &[Measured]) -> Vec<String> {
                 NONE.into()
             },
             ratio(ours.p99, other.p99),
-            ratio(Some(ours.lag_p99), Some(other.lag_p99)),
+            ratio(ours.lag_p99, other.lag_p99),
             ratio(ours.bystander_p99, other.bystander_p99),
         ]);
     }
@@ -160,11 +160,7 @@ fn errors(row: &Measured) -> Option<String> {
 }
 
 fn legend(comparison: &Comparison) -> Vec<String> {
-    let clients = format!(
-        "{} clients ask db and http, {} cpu, each again as soon as it is answered",
-        clients(Path::Db),
-        clients(Path::Cpu)
-    );
+    let clients = format!("{CLIENTS} clients, each asks again as soon as it is answered");
     let machine = format!(
         "{} cores, shared with the load and the upstream",
         comparison.workers
@@ -301,7 +297,7 @@ mod tests {
             opens: 12,
             peak: 2,
             errors: Errors::default(),
-            lag_p99: Duration::from_micros(1_234),
+            lag_p99: Some(Duration::from_micros(1_234)),
             bystander_p99: Some(Duration::from_millis(ms)),
         }
     }
@@ -334,7 +330,7 @@ mod tests {
     fn no_line_is_wider_than_100_columns_and_none_has_colour() {
         let mut worst = row(Path::Cpu, Way::SpawnBlocking, 999_999.0, 9_999);
         (worst.opens, worst.peak) = (123_456_789, 99_999);
-        worst.lag_p99 = Duration::from_secs(99);
+        worst.lag_p99 = Some(Duration::from_secs(99));
         worst.errors.record(
             &format!("503: {}", "no connection within 2 s and so on ".repeat(9)),
             Duration::from_secs(10),

@@ -16,6 +16,18 @@ impl Samples {
         self.sorted = false;
     }
 
+    /// Records a time of something that is asked once an `interval`, by somebody who could not ask while it was
+    /// waiting. The ones that would have been asked meanwhile would have waited too: they are recorded with the rest
+    /// of the wait. Without them a long stall would count as one sample among many good ones.
+    pub(crate) fn record_corrected(&mut self, time: Duration, interval: Duration) {
+        self.record(time);
+        let mut rest = time;
+        while rest > interval {
+            rest -= interval;
+            self.record(rest);
+        }
+    }
+
     pub(crate) fn append(&mut self, mut other: Self) {
         self.times.append(&mut other.times);
         self.sorted = false;
@@ -76,5 +88,16 @@ mod tests {
         samples.append(more);
         assert_eq!(samples.len(), 3);
         assert_eq!(samples.per_mille(500), Some(ms(2)));
+    }
+
+    #[test]
+    fn a_stall_counts_for_all_who_would_have_asked_meanwhile() {
+        let mut samples = Samples::default();
+        samples.record_corrected(ms(100), ms(1));
+        assert_eq!(samples.len(), 100);
+        assert_eq!(samples.per_mille(500), Some(ms(50)));
+        assert_eq!(samples.per_mille(990), Some(ms(99)));
+        samples.record_corrected(Duration::from_micros(300), ms(1));
+        assert_eq!(samples.len(), 101);
     }
 }

@@ -104,7 +104,11 @@ async fn a_timeout_says_phase_waited_and_state() {
         (error.phase(), error.status().leased),
         (Some(Phase::Wait), 1)
     );
-    assert!((2 * SEC..2 * SEC + 25 * MS).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(
+        (2 * SEC..2 * SEC + 25 * MS).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(
         error.to_string().contains("none was given back within 2"),
         "{error}"

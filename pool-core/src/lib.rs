@@ -26,9 +26,13 @@
 //!
 //! What it promises: never more than `max_size` open; first come, first served, also when a waiter goes away; every wait has an
 //! end; a future that is dropped, a manager that fails, panics or hangs, a runtime that ends: none of them costs capacity.
+//!
+//! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[doc = include_str!("../docs/guide.md")]
+pub mod _guide {}
 #[cfg(any(feature = "deadpool", feature = "bb8"))]
 pub mod adapt;
 mod config;

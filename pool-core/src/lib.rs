@@ -43,6 +43,7 @@ mod limiter;
 mod moment;
 pub mod observe;
 mod pool;
+mod shared;
 mod sync;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
@@ -51,3 +52,6 @@ pub use flight::{Flight, FlightError, FlightStatus, Run};
 pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
 pub use observe::Status;
 pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};
+pub use shared::{
+    ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedManager, SharedPool, SharedStatus,
+};

@@ -12,7 +12,7 @@ mod shed;
 mod slot;
 mod stats;
 
-pub(crate) use gate::Backoff;
+pub(crate) use gate::{Backoff, Gate};
 pub(crate) use keep::Keeping;
 pub(crate) use kernel::{Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Work};
 pub(crate) use queue::WaiterId;

@@ -68,6 +68,20 @@ pub(crate) enum Mutation {
     FlightLeadIsLost,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
+    /// A waiter that goes away keeps the share that was handed to it.
+    ShareCancelKeepsGrant,
+    /// A capacity that changes forgets the shares that are out.
+    ShareCapacityForgetsUsed,
+    /// A capacity that rises serves nobody.
+    ShareCapacityServesNobody,
+    /// When a connection dies, none is opened for those who wait.
+    ShareDeathOpensNothing,
+    /// A connection that could not be opened keeps its place.
+    ShareFailedOpenKeepsPlace,
+    /// A share that comes back serves nobody.
+    ShareReturnServesNobody,
+    /// A suspect connection is shared on.
+    ShareOfSuspect,
 }
 
 #[cfg(all(test, any(pool_loom, pool_shuttle)))]

@@ -21,6 +21,8 @@ use std::{fmt, panic::Location, sync::Arc, time::Duration};
 pub use builder::Builder;
 pub(crate) use caught::{Caught, caught};
 pub use error::Error;
+pub(crate) use error::Kind;
+pub(crate) use failure::Failure;
 pub use failure::OpenError;
 pub use get::Get;
 pub use lease::Lease;
@@ -32,7 +34,6 @@ use crate::{
     engine::{Holder, Kernel},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
 };
-use error::Kind;
 
 /// A bounded pool of resources, handed out in order of arrival.
 ///

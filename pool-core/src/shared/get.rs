@@ -1,0 +1,214 @@
+//! Waiting for a share.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{Share, SharedManager, inner::Inner, links::Take};
+use crate::{
+    engine::WaiterId,
+    observe::Phase,
+    pool::{Error, Kind},
+};
+
+/// The future of [`SharedPool::get`](super::SharedPool::get). Until it is first polled it can be told more.
+///
+/// It borrows nothing.
+#[must_use = "a get does nothing until it is awaited"]
+pub struct GetShare<M: SharedManager> {
+    /// `None` once it has ended: the share took it.
+    inner: Option<Arc<Inner<M>>>,
+    timeout: Duration,
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    id: WaiterId,
+    started: Instant,
+    deadline: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<M: SharedManager> GetShare<M> {
+    #[inline]
+    pub(super) fn new(inner: Arc<Inner<M>>) -> Self {
+        Self {
+            timeout: inner.config.acquire_timeout,
+            inner: Some(inner),
+            waiting: None,
+        }
+    }
+
+    /// Gives up after so long, not after the pool's `acquire_timeout`.
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Joins the line.
+    #[cold]
+    fn start(
+        &mut self,
+        inner: &Arc<Inner<M>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Share<M>, Error<M::Error>>> {
+        let Ok(runtime) = Handle::try_current() else {
+            let closed = inner.links.is_closed();
+            let kind = if closed {
+                Kind::Closed
+            } else {
+                Kind::NoRuntime
+            };
+            return Poll::Ready(Err(inner.error(kind, Duration::ZERO, None)));
+        };
+        let (take, work) = inner
+            .links
+            .take_or_wait(context.waker().clone(), inner.now());
+        inner.perform(work);
+        match take {
+            Take::Ready(share) => Poll::Ready(Ok(Share::new(share, Arc::clone(inner)))),
+            Take::Refused(refusal) => Poll::Ready(Err(inner.refused(refusal, Duration::ZERO))),
+            Take::Queued(id, work) => {
+                let started = Instant::now();
+                let waiting = Waiting {
+                    id,
+                    started,
+                    deadline: started.checked_add(self.timeout),
+                    sleep: None,
+                };
+                self.waiting = Some(waiting);
+                inner.ensure_keeper(&runtime);
+                inner.perform(work);
+                self.watch_deadline(inner, self.timeout <= SHORT, context)
+            }
+        }
+    }
+
+    /// Has the wait an end?
+    fn wait(
+        &mut self,
+        inner: &Arc<Inner<M>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Share<M>, Error<M::Error>>> {
+        let Some(waiting) = &self.waiting else {
+            return Poll::Pending;
+        };
+        let waited = waiting.started.elapsed();
+        let (answer, work) = inner.links.poll(&waiting.id, context.waker(), inner.now());
+        let answer = match answer {
+            Poll::Pending => {
+                let armed = inner.links.is_armed(&waiting.id);
+                if let Ok(runtime) = Handle::try_current() {
+                    inner.ensure_keeper(&runtime);
+                }
+                inner.perform(work);
+                return self.watch_deadline(inner, armed, context);
+            }
+            Poll::Ready(answer) => answer,
+        };
+        self.waiting = None;
+        inner.perform(work);
+        Poll::Ready(match answer {
+            Ok(share) => {
+                inner.tell(|observer, pool| observer.waited(pool, waited));
+                Ok(Share::new(share, Arc::clone(inner)))
+            }
+            Err(refusal) => Err(inner.refused(refusal, waited)),
+        })
+    }
+
+    /// Ends the wait at its deadline. Short waits never touch the timer.
+    fn watch_deadline(
+        &mut self,
+        inner: &Arc<Inner<M>>,
+        armed: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Share<M>, Error<M::Error>>> {
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Pending;
+        };
+        let Some(deadline) = waiting.deadline else {
+            return Poll::Pending;
+        };
+        if !armed && waiting.sleep.is_none() {
+            return Poll::Pending;
+        }
+        let sleep = waiting
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let Some(waiting) = self.waiting.take() else {
+            return Poll::Pending;
+        };
+        let waited = waiting.started.elapsed();
+        Poll::Ready(match inner.links.time_out(waiting.id) {
+            Some(Ok(share)) => Ok(Share::new(share, Arc::clone(inner))),
+            Some(Err(refusal)) => Err(inner.refused(refusal, waited)),
+            None => {
+                let opening = inner.links.snapshot().opening > 0;
+                let phase = if opening { Phase::Create } else { Phase::Wait };
+                Err(inner.error(Kind::Timeout(phase), waited, None))
+            }
+        })
+    }
+}
+
+/// A wait that may not last longer than this keeps a timer from the start.
+const SHORT: Duration = Duration::from_millis(30);
+
+// Nothing in here is pinned but the sleep, which has a box of its own.
+impl<M: SharedManager> Unpin for GetShare<M> {}
+
+impl<M: SharedManager> Future for GetShare<M> {
+    type Output = Result<Share<M>, Error<M::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(inner) = this.inner.take() else {
+            panic!("a get was polled after it had ended");
+        };
+        if this.waiting.is_none()
+            && let Some(share) = inner.links.take()
+        {
+            return Poll::Ready(Ok(Share::new(share, inner)));
+        }
+        let answer = if this.waiting.is_some() {
+            this.wait(&inner, context)
+        } else {
+            this.start(&inner, context)
+        };
+        if answer.is_pending() {
+            this.inner = Some(inner);
+        }
+        answer
+    }
+}
+
+impl<M: SharedManager> Drop for GetShare<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Some(inner), Some(waiting)) = (&self.inner, self.waiting.take()) {
+            inner.perform(inner.links.cancel(waiting.id, inner.now()));
+        }
+    }
+}
+
+impl<M: SharedManager> fmt::Debug for GetShare<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetShare")
+            .field("waiting", &self.waiting.is_some())
+            .finish_non_exhaustive()
+    }
+}

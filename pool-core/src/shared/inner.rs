@@ -1,0 +1,417 @@
+//! What a shared pool, its shares and its tasks have in common.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+
+use super::{
+    Gauge, SharedManager, SharedStatus,
+    gauge::{Listens, Word},
+    links::{LinkId, LinkLimits, Links, Work},
+};
+use crate::{
+    config::Config,
+    engine::Refusal,
+    moment::Moment,
+    observe::{CloseReason, Observer, Status},
+    pool::{Caught, Error, Failure, Kind, OpenError, caught},
+};
+
+/// A connection with what tells those who share it that it died.
+#[derive(Debug)]
+pub(super) struct Wired<C> {
+    pub(super) connection: C,
+    pub(super) dead: AtomicBool,
+    pub(super) alarm: Notify,
+}
+
+pub(super) type Parts<M> = Work<Wired<<M as SharedManager>::Connection>>;
+
+/// One shared pool. Handles, shares and running tasks keep it alive; its keeper and the gauges do not.
+pub(super) struct Inner<M: SharedManager> {
+    pub(super) links: Links<Wired<M::Connection>, Failure<M::Error>>,
+    pub(super) manager: M,
+    pub(super) config: Config,
+    pub(super) name: Arc<str>,
+    observer: Option<Arc<dyn Observer>>,
+    epoch: Instant,
+    keeper_runs: AtomicBool,
+    /// Tells opens that are under way that the pool was closed.
+    closing: Notify,
+    /// For returns on threads that have no runtime. Locked for a clone, and nothing is locked under it.
+    runtime: Mutex<Option<Handle>>,
+    weak: Weak<Self>,
+}
+
+const TICK: Duration = Duration::from_millis(10);
+const ROUNDS: Duration = Duration::from_secs(30);
+
+impl<M: SharedManager> Inner<M> {
+    pub(super) fn new(
+        manager: M,
+        name: String,
+        config: Config,
+        spare: u32,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Arc<Self> {
+        let limits = LinkLimits {
+            max_links: config.max_size,
+            min_links: config.min_idle,
+            max_opening: config.max_opening,
+            max_waiters: config.waiters(),
+            spare,
+            idle_timeout: config.idle_timeout,
+            reclaim_after: config.reclaim_after,
+            tick: TICK,
+            rounds: config
+                .idle_timeout
+                .map_or(ROUNDS, |after| (after / 4).clamp(TICK, ROUNDS)),
+        };
+        Arc::new_cyclic(|weak| Self {
+            links: Links::new(limits),
+            manager,
+            config,
+            name: name.into(),
+            observer,
+            epoch: Instant::now(),
+            keeper_runs: AtomicBool::new(false),
+            closing: Notify::new(),
+            runtime: Mutex::new(None),
+            weak: Weak::clone(weak),
+        })
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment::from_nanos(0) + self.epoch.elapsed()
+    }
+
+    /// Does what a decision left to do. Nothing is locked.
+    pub(super) fn perform(self: &Arc<Self>, work: Parts<M>) {
+        let Work {
+            wakers,
+            opens,
+            closes,
+            deaths,
+            drops,
+        } = work;
+        for wired in deaths {
+            // Ordering: Release pairs with the Acquire in `Share::is_dead`.
+            wired.dead.store(true, Ordering::Release);
+            wired.alarm.notify_waiters();
+        }
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        for wired in drops {
+            drop(caught(|| drop(wired)));
+        }
+        if opens.is_empty() && closes.is_empty() {
+            return;
+        }
+        let runtime = self.runtime();
+        for (link, wired, reason) in closes {
+            self.tell(|observer, pool| observer.closed(pool, reason));
+            let place = OnPlace::new(self, link);
+            match &runtime {
+                Some(runtime) => drop(runtime.spawn(close(place, wired))),
+                None => drop(caught(|| drop(wired))),
+            }
+        }
+        for link in opens {
+            let place = OnPlace::new(self, link);
+            // Without a runtime the place is dropped, which frees it: whoever is polled next finds the room.
+            if let Some(runtime) = &runtime {
+                drop(runtime.spawn(open(place)));
+            }
+        }
+    }
+
+    /// This thread's runtime, or the keeper's.
+    fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| {
+            let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.clone()
+        })
+    }
+
+    /// Makes sure that there is a keeper.
+    pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
+        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
+        if self.keeper_runs.load(Ordering::Acquire) || self.keeper_runs.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let kept = Some(runtime.clone());
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        let mut keeper = Keeper {
+            inner: Weak::clone(&self.weak),
+            sleep: None,
+        };
+        drop(runtime.spawn(poll_fn(move |context| keeper.poll(context))));
+    }
+
+    pub(super) fn close(self: &Arc<Self>) {
+        let work = self.links.close();
+        self.closing.notify_waiters();
+        self.perform(work);
+    }
+
+    pub(super) fn refused(
+        &self,
+        refusal: Refusal<Failure<M::Error>>,
+        waited: Duration,
+    ) -> Error<M::Error> {
+        let (kind, failure) = match refusal {
+            Refusal::Closed => (Kind::Closed, None),
+            Refusal::Overloaded => (Kind::Overloaded, None),
+            Refusal::Shed => (Kind::Shed, None),
+            Refusal::Connect(failure) => (Kind::Connect, Some(failure)),
+        };
+        self.error(kind, waited, failure)
+    }
+
+    pub(super) fn error(
+        &self,
+        kind: Kind,
+        waited: Duration,
+        failure: Option<Failure<M::Error>>,
+    ) -> Error<M::Error> {
+        match kind {
+            Kind::Timeout(phase) => {
+                self.tell(|observer, pool| observer.timed_out(pool, phase, waited));
+            }
+            Kind::Overloaded | Kind::Shed => self.tell(Observer::overloaded),
+            Kind::Closed | Kind::Connect | Kind::Busy | Kind::NoRuntime => {}
+        }
+        let failure = failure.or_else(|| self.links.last_error());
+        let of = self.status();
+        // What the words of the error count are shares.
+        let status = Status {
+            max_size: of.capacity,
+            open: of.open,
+            idle: of.available,
+            leased: of.shares,
+            opening: of.opening,
+            closing: of.closing,
+            waiting: of.waiting,
+            is_closed: of.is_closed,
+            gets: of.gets,
+            waited: of.waited,
+            opened: of.opened,
+            open_failures: of.open_failures,
+            overloaded: of.overloaded,
+            cancelled: of.cancelled,
+            reclaimed: of.reclaimed,
+            last_error: of.last_error,
+            ..Status::default()
+        };
+        Error::new(Arc::clone(&self.name), kind, waited, status, failure)
+    }
+
+    pub(super) fn status(&self) -> SharedStatus {
+        let of = self.links.snapshot();
+        SharedStatus {
+            max_size: self.config.max_size,
+            open: of.live,
+            suspect: of.suspect,
+            draining: of.draining,
+            dead: of.dead,
+            opening: of.opening,
+            closing: of.closing,
+            capacity: of.capacity,
+            shares: of.used,
+            available: of.available,
+            waiting: of.waiting,
+            is_closed: of.closed,
+            gets: of.counters.gets,
+            waited: of.counters.waited,
+            opened: of.counters.opened,
+            open_failures: of.counters.open_failures,
+            closed: of.counters.closed,
+            died: of.counters.died,
+            timeouts: of.counters.timeouts,
+            overloaded: of.counters.overloaded,
+            cancelled: of.counters.cancelled,
+            reclaimed: of.counters.reclaimed,
+            last_error: self.links.last_error().map(|error| error.to_string()),
+        }
+    }
+
+    /// Tells the observer, if there is one.
+    pub(super) fn tell(&self, event: impl FnOnce(&dyn Observer, &str)) {
+        if let Some(observer) = &self.observer {
+            drop(caught(|| event(&**observer, &self.name)));
+        }
+    }
+}
+
+impl<M: SharedManager> Listens for Inner<M> {
+    fn said(&self, link: LinkId, word: Word) {
+        let Some(inner) = self.weak.upgrade() else {
+            return;
+        };
+        let now = self.now();
+        inner.perform(match word {
+            Word::Capacity(shares) => self.links.set_capacity(link, shares, now),
+            Word::Suspect(suspect) => self.links.set_suspect(link, suspect, now),
+            Word::Drain => self.links.drain(link, CloseReason::Tainted, now),
+            Word::Dead => self.links.fail(link, now),
+        });
+    }
+}
+
+/// The token of a place on which something is opened or closed. Frees the place when dropped.
+struct OnPlace<M: SharedManager> {
+    inner: Arc<Inner<M>>,
+    link: LinkId,
+    vacates: bool,
+}
+
+impl<M: SharedManager> OnPlace<M> {
+    fn new(inner: &Arc<Inner<M>>, link: LinkId) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            link,
+            vacates: true,
+        }
+    }
+}
+
+impl<M: SharedManager> Drop for OnPlace<M> {
+    fn drop(&mut self) {
+        if self.vacates {
+            let work = self.inner.links.vacate(self.link, self.inner.now());
+            self.inner.perform(work);
+        }
+    }
+}
+
+/// Opens one.
+async fn open<M: SharedManager>(mut place: OnPlace<M>) {
+    let inner = Arc::clone(&place.inner);
+    let closing = inner.closing.notified();
+    if inner.links.is_closed() {
+        return;
+    }
+    let pool: Weak<dyn Listens> = inner.weak.clone();
+    let link = place.link;
+    let gauge = Gauge { pool, link };
+    let (started, limit) = (inner.now(), inner.config.create_timeout);
+    let connect = Caught::new(async { inner.manager.connect(gauge).await });
+    // `None`: nobody wants it any more, and what was half open is dropped.
+    let Some(outcome) = unless(closing, timeout(limit, connect)).await else {
+        return;
+    };
+    let now = inner.now();
+    let error = match outcome {
+        Ok(Ok(Ok(connection))) => {
+            let wired = Arc::new(Wired {
+                connection,
+                dead: AtomicBool::new(false),
+                alarm: Notify::new(),
+            });
+            let config = &inner.config;
+            let shorter = 1.0 - config.lifetime_jitter * fastrand::f64();
+            let life = config
+                .max_lifetime
+                .map(|lifetime| now + lifetime.mul_f64(shorter));
+            place.vacates = false;
+            let expires_at = life.unwrap_or(Moment::NEVER);
+            let work = inner.links.opened(link, wired, expires_at, now);
+            inner.perform(work);
+            return inner.tell(|observer, pool| observer.opened(pool, now - started));
+        }
+        Ok(Ok(Err(error))) => OpenError::Manager(error),
+        Ok(Err(panic)) => OpenError::Panicked(panic),
+        Err(_) => OpenError::TimedOut(limit),
+    };
+    let error = Arc::new(error);
+    place.vacates = false;
+    let failure = Arc::clone(&error);
+    let work = inner.links.open_failed(link, failure, now, fastrand::f64());
+    inner.perform(work);
+    inner.tell(|observer, pool| observer.open_failed(pool, &*error));
+}
+
+/// What `work` comes to; `None` if `stop` comes first.
+pub(super) async fn unless<T>(
+    stop: impl Future<Output = ()>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let (mut stop, mut work) = (pin!(stop), pin!(work));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => stop.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+/// Closes one, and only then frees its place.
+async fn close<M: SharedManager>(place: OnPlace<M>, wired: Arc<Wired<M::Connection>>) {
+    let inner = &place.inner;
+    // Every share has given its handle back.
+    if let Some(wired) = Arc::into_inner(wired) {
+        let goodbye = Caught::new(async { inner.manager.close(wired.connection).await });
+        // However that ended, there is nothing left to close.
+        drop(timeout(inner.config.close_timeout, goodbye).await);
+    }
+    drop(place);
+}
+
+/// The one task that a shared pool keeps. Holds it weakly.
+struct Keeper<M: SharedManager> {
+    inner: Weak<Inner<M>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<M: SharedManager> Keeper<M> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(inner) = self.inner.upgrade() else {
+                return Poll::Ready(());
+            };
+            if inner.links.is_closed() {
+                return Poll::Ready(());
+            }
+            let now = inner.now();
+            let (next, work) = inner.links.tick(now, context.waker().clone());
+            inner.perform(work);
+            if next == Moment::NEVER {
+                self.sleep = None;
+                return Poll::Pending;
+            }
+            // Never so late that the clock cannot say it.
+            let at = inner.epoch
+                + (next - Moment::from_nanos(0)).min(now - Moment::from_nanos(0) + ROUNDS);
+            drop(inner);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<M: SharedManager> Drop for Keeper<M> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            // Ordering: Release, so that whoever starts the next keeper sees what this one left.
+            inner.keeper_runs.store(false, Ordering::Release);
+            if let Some(waker) = inner.links.keeper_left() {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Connections that many use at the same time.
+
+mod builder;
+mod gauge;
+mod get;
+mod inner;
+mod links;
+mod manager;
+mod share;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use builder::SharedBuilder;
+pub use gauge::Gauge;
+pub use get::GetShare;
+use inner::Inner;
+pub use manager::SharedManager;
+pub use share::{ConnectionDied, Share};
+pub use status::SharedStatus;
+use tokio::runtime::Handle;
+
+use crate::pool::{Error, Kind};
+
+/// A bounded pool of connections that many use at the same time: HTTP/2, multiplexed Redis, pipelined Postgres.
+///
+/// A cheap handle: clones share one pool. When the last handle is dropped the pool is closed; shares that are out stay good.
+///
+/// ```
+/// use pool_core::{Gauge, SharedManager, SharedPool};
+///
+/// struct Redis;
+///
+/// /// A multiplexed connection: commands of many go down one socket, and answers come back in order.
+/// struct Multiplexed;
+///
+/// impl Multiplexed {
+///     async fn get(&self, key: &str) -> String { format!("value of {key}") }
+/// }
+///
+/// impl SharedManager for Redis {
+///     type Connection = Multiplexed;
+///     type Error = std::io::Error;
+///
+///     async fn connect(&self, gauge: Gauge) -> Result<Multiplexed, Self::Error> {
+///         gauge.set_capacity(256); // and `gauge.dead()` from the task that reads the socket
+///         Ok(Multiplexed)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = SharedPool::builder(Redis).max_size(2).build()?;
+/// let (one, other) = (pool.get().await?, pool.get().await?);
+/// assert_eq!(one.get("a").await, "value of a");
+/// assert_eq!((pool.status().open, pool.status().shares), (1, 2));
+/// # drop(other);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which one
+/// The least loaded, by the part of its capacity that is in use; of those that are loaded alike the youngest, so that older ones run
+/// out of work and age out. Another one is opened only when all are full, or fewer than
+/// [`spare_shares`](SharedBuilder::spare_shares) are left; how many those in line need is judged by what the last one could take. One
+/// that takes longer than a second to open is not counted on any more. Nobody overtakes those in line.
+///
+/// # Limits
+/// The choice looks at every connection: made for tens of them, not for thousands.
+pub struct SharedPool<M: SharedManager> {
+    owner: Arc<Owner<M>>,
+}
+
+/// What all handles of one pool have in common, and nobody else: it closes the pool when it is dropped.
+struct Owner<M: SharedManager> {
+    inner: Arc<Inner<M>>,
+}
+
+impl<M: SharedManager> SharedPool<M> {
+    /// Begins a pool of what `manager` opens.
+    pub fn builder(manager: M) -> SharedBuilder<M> {
+        SharedBuilder::new(manager)
+    }
+
+    fn from_inner(inner: Arc<Inner<M>>) -> Self {
+        Self {
+            owner: Arc::new(Owner { inner }),
+        }
+    }
+
+    fn inner(&self) -> &Arc<Inner<M>> {
+        &self.owner.inner
+    }
+
+    /// Gets a share of a connection, in order of arrival.
+    ///
+    /// # Errors
+    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full; [`Error::is_connect`] while
+    /// nothing is open and the last attempts to open one failed; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait
+    /// and does not run on tokio.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up its place in line. A share that was handed to it goes to the next; what is being opened on its
+    /// account goes on.
+    ///
+    /// # Panics
+    /// When it waits on a tokio runtime that was built without a timer.
+    #[inline]
+    pub fn get(&self) -> GetShare<M> {
+        GetShare::new(Arc::clone(self.inner()))
+    }
+
+    /// Gets a share that can be had at once, if nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
+    pub fn try_get(&self) -> Result<Share<M>, Error<M::Error>> {
+        let inner = self.inner();
+        match inner.links.take() {
+            Some(share) => Ok(Share::new(share, Arc::clone(inner))),
+            None => {
+                let closed = inner.links.is_closed();
+                let kind = if closed { Kind::Closed } else { Kind::Busy };
+                Err(inner.error(kind, Duration::ZERO, None))
+            }
+        }
+    }
+
+    /// All counts, as they are at this moment.
+    pub fn status(&self) -> SharedStatus {
+        self.inner().status()
+    }
+
+    /// The name that the pool was given, for messages.
+    pub fn name(&self) -> &str {
+        &self.inner().name
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &M {
+        &self.inner().manager
+    }
+
+    /// Closes the pool: all who wait are told so, and each connection closes with its last share. Does not wait.
+    pub fn close(&self) {
+        self.inner().close();
+    }
+
+    /// Was the pool closed?
+    pub fn is_closed(&self) -> bool {
+        self.inner().links.is_closed()
+    }
+
+    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. How many places are still taken.
+    ///
+    /// # Cancel safety
+    /// The pool stays closed; dropping the future only stops the waiting.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with a timer.
+    pub async fn drain(&self, deadline: Duration) -> u32 {
+        let inner = self.inner();
+        inner.close();
+        let empty =
+            std::future::poll_fn(|context| inner.links.poll_drained(context.waker().clone()));
+        // In time or not: the count says.
+        drop(tokio::time::timeout(deadline, empty).await);
+        let status = inner.status();
+        status.open + status.draining + status.dead + status.opening + status.closing
+    }
+
+    /// Starts what keeps the minimum and the ages, on the runtime that this runs on; else the first get that has to wait does.
+    ///
+    /// # Errors
+    /// [`Error::is_no_runtime`] outside of tokio.
+    pub fn start(&self) -> Result<(), Error<M::Error>> {
+        let inner = self.inner();
+        match Handle::try_current() {
+            Ok(runtime) => {
+                inner.ensure_keeper(&runtime);
+                Ok(())
+            }
+            Err(_) => Err(inner.error(Kind::NoRuntime, Duration::ZERO, None)),
+        }
+    }
+}
+
+impl<M: SharedManager> Drop for Owner<M> {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+impl<M: SharedManager> Clone for SharedPool<M> {
+    fn clone(&self) -> Self {
+        Self {
+            owner: Arc::clone(&self.owner),
+        }
+    }
+}
+
+impl<M: SharedManager> fmt::Debug for SharedPool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedPool")
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

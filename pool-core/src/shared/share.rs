@@ -1,0 +1,133 @@
+//! A share of a connection, for as long as somebody has it.
+
+use std::{
+    error::Error,
+    fmt,
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    SharedManager,
+    inner::{Inner, Wired, unless},
+    links,
+};
+use crate::observe::CloseReason;
+
+/// A share of a connection: given back when dropped, on any thread, with or without a runtime.
+///
+/// It borrows nothing. What it does beside giving access is called as `Share::taint(&share)`, so that no method of the connection is
+/// hidden.
+pub struct Share<M: SharedManager> {
+    /// `None` only while it is being dropped.
+    share: Option<links::Share<Wired<M::Connection>>>,
+    inner: Arc<Inner<M>>,
+}
+
+/// The connection died while it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionDied;
+
+impl fmt::Display for ConnectionDied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection died while it was used")
+    }
+}
+
+impl Error for ConnectionDied {}
+
+impl<M: SharedManager> Share<M> {
+    #[inline]
+    pub(super) const fn new(
+        share: links::Share<Wired<M::Connection>>,
+        inner: Arc<Inner<M>>,
+    ) -> Self {
+        Self {
+            share: Some(share),
+            inner,
+        }
+    }
+
+    /// Sees to it that the connection takes no more, and closes when its last share ends.
+    pub fn taint(share: &Self) {
+        let (inner, link) = (&share.inner, share.held().link);
+        inner.perform(inner.links.drain(link, CloseReason::Tainted, inner.now()));
+    }
+
+    /// Is the connection dead?
+    pub fn is_dead(share: &Self) -> bool {
+        // Ordering: Acquire pairs with the Release of whoever declared it dead.
+        share.wired().dead.load(Ordering::Acquire)
+    }
+
+    /// Waits until the connection dies. Unbounded: for a `select!` beside the work.
+    ///
+    /// # Cancel safety
+    /// Dropping the future only stops the waiting.
+    pub async fn died(share: &Self) {
+        let wired = share.wired();
+        loop {
+            let alarm = wired.alarm.notified();
+            // After that, so that none is missed between the two.
+            if Self::is_dead(share) {
+                return;
+            }
+            alarm.await;
+        }
+    }
+
+    /// Runs an operation, but no longer than the connection lives.
+    ///
+    /// # Errors
+    /// The connection died first; the operation was dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the operation.
+    pub async fn run<T>(
+        share: &Self,
+        operation: impl AsyncFnOnce(&M::Connection) -> T,
+    ) -> Result<T, ConnectionDied> {
+        let operation = operation(&share.wired().connection);
+        unless(Self::died(share), operation)
+            .await
+            .ok_or(ConnectionDied)
+    }
+
+    fn held(&self) -> &links::Share<Wired<M::Connection>> {
+        self.share.as_ref().expect(HELD)
+    }
+
+    fn wired(&self) -> &Wired<M::Connection> {
+        &self.held().connection
+    }
+}
+
+const HELD: &str = "a share is there until it is dropped";
+
+impl<M: SharedManager> Deref for Share<M> {
+    type Target = M::Connection;
+
+    #[inline]
+    fn deref(&self) -> &M::Connection {
+        &self.wired().connection
+    }
+}
+
+impl<M: SharedManager> Drop for Share<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(share) = self.share.take() {
+            let work = self.inner.links.put(share, || self.inner.now());
+            self.inner.perform(work);
+        }
+    }
+}
+
+impl<M: SharedManager> fmt::Debug for Share<M>
+where
+    M::Connection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Share").field(&**self).finish()
+    }
+}

@@ -1,0 +1,228 @@
+//! Every interleaving of the hazards of shares, one hazard a model, and for each a seeded bug that the model must catch.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Poll, Waker},
+};
+
+use loom::thread;
+
+use super::limits;
+use crate::{
+    engine::{
+        Refusal, WaiterId,
+        mutation::{self, Mutation},
+        tests::{block_on, model, models},
+    },
+    moment::Moment,
+    shared::links::{LinkId, Links, Share, Take, Work},
+};
+
+type Conn = u32;
+
+/// A shared pool whose connections open at once, with this capacity.
+#[derive(Clone)]
+struct Bed {
+    links: Arc<Links<Conn, &'static str>>,
+    capacity: u32,
+    opened: Arc<AtomicU32>,
+}
+
+const NOW: Moment = Moment::from_nanos(1_000_000_000);
+
+impl Bed {
+    fn new(max_links: u32, capacity: u32) -> Self {
+        Self {
+            links: Arc::new(Links::new(limits(max_links))),
+            capacity,
+            opened: Arc::default(),
+        }
+    }
+
+    fn perform(&self, work: Work<Conn>) {
+        let Work {
+            wakers,
+            opens,
+            closes,
+            ..
+        } = work;
+        wakers.into_iter().for_each(Waker::wake);
+        for (link, _, _) in closes {
+            self.perform(self.links.vacate(link, NOW));
+        }
+        for link in opens {
+            let number = self.opened.fetch_add(1, SeqCst);
+            self.perform(self.links.set_capacity(link, self.capacity, NOW));
+            self.perform(
+                self.links
+                    .opened(link, Arc::new(number), Moment::NEVER, NOW),
+            );
+        }
+    }
+
+    /// Takes a share, or joins the line.
+    fn ask(&self, waker: Waker) -> Result<Share<Conn>, WaiterId> {
+        let (take, work) = self.links.take_or_wait(waker, NOW);
+        self.perform(work);
+        match take {
+            Take::Ready(share) => Ok(share),
+            Take::Refused(refusal) => panic!("{refusal:?}"),
+            Take::Queued(id, work) => {
+                self.perform(work);
+                Err(id)
+            }
+        }
+    }
+
+    fn look(
+        &self,
+        id: &WaiterId,
+        waker: &Waker,
+    ) -> Poll<Result<Share<Conn>, Refusal<&'static str>>> {
+        let (answer, work) = self.links.poll(id, waker, NOW);
+        self.perform(work);
+        answer
+    }
+
+    /// Waits for a share, to the end.
+    fn get(&self) -> Share<Conn> {
+        let mut waiting = None;
+        block_on(poll_fn(|context| {
+            if waiting.is_none() {
+                match self.ask(context.waker().clone()) {
+                    Ok(share) => return Poll::Ready(share),
+                    Err(id) => waiting = Some(id),
+                }
+            }
+            let id = waiting.as_ref().unwrap();
+            self.look(id, context.waker())
+                .map(|answer| answer.expect("nothing is refused"))
+        }))
+    }
+
+    fn put(&self, share: Share<Conn>) {
+        self.perform(self.links.put(share, || NOW));
+    }
+
+    /// The link that was opened first.
+    fn first(&self) -> LinkId {
+        let share = self.get();
+        let link = share.link;
+        self.put(share);
+        link
+    }
+
+    fn finish(&self) {
+        let of = self.links.snapshot();
+        assert_eq!((of.used, of.waiting, of.dead, of.opening), (0, 0, 0, 0));
+    }
+}
+
+fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> {
+    let bed = bed.clone();
+    thread::spawn(move || run(&bed))
+}
+
+const BOUND: Option<usize> = Some(3);
+const EXHAUSTIVE: Option<usize> = None;
+
+models! {
+    /// A share that comes back while somebody joins the line is not slept past.
+    a_returned_share_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
+        let bed = Bed::new(1, 1);
+        let held = bed.get();
+        let waiter = spawn(&bed, |bed| bed.put(bed.get()));
+        bed.put(held);
+        waiter.join().unwrap();
+        assert_eq!(bed.opened.load(SeqCst), 1);
+        bed.finish();
+    }, caught by mutant_a_returned_share_serves_nobody = ShareReturnServesNobody;
+
+    /// A waiter that goes away at any point passes on the share that it was handed.
+    a_share_against_a_cancel(BOUND) {
+        let bed = Bed::new(1, 1);
+        let held = bed.get();
+        let leaver = spawn(&bed, |bed| match bed.ask(Waker::noop().clone()) {
+            Ok(share) => bed.put(share),
+            Err(id) => bed.perform(bed.links.cancel(id, NOW)),
+        });
+        let stayer = spawn(&bed, |bed| bed.put(bed.get()));
+        bed.put(held);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+        bed.finish();
+    }, caught by mutant_a_cancelled_share_is_kept = ShareCancelKeepsGrant;
+
+    /// A capacity that rises is seen by who joins the line.
+    a_rising_capacity_against_who_joins_the_line(EXHAUSTIVE) {
+        let bed = Bed::new(1, 1);
+        let link = bed.first();
+        bed.perform(bed.links.set_capacity(link, 0, NOW));
+        let waiter = spawn(&bed, |bed| bed.put(bed.get()));
+        bed.perform(bed.links.set_capacity(link, 1, NOW));
+        waiter.join().unwrap();
+        bed.finish();
+    }, caught by mutant_a_rising_capacity_serves_nobody = ShareCapacityServesNobody;
+
+    /// A capacity that falls below what is in use takes no share away, and gives out no new one before enough came back.
+    a_falling_capacity_against_shares(BOUND) {
+        let bed = Bed::new(1, 2);
+        let held = bed.get();
+        let other = spawn(&bed, |bed| if let Some(share) = bed.links.take() {
+            bed.put(share);
+        });
+        bed.perform(bed.links.set_capacity(held.link, 1, NOW));
+        assert!(bed.links.take().is_none(), "one is out, of one");
+        bed.put(held);
+        other.join().unwrap();
+        let share = bed.links.take().expect("one is free, of one");
+        assert!(bed.links.take().is_none());
+        bed.put(share);
+        bed.finish();
+    }, caught by mutant_a_falling_capacity_forgets_shares = ShareCapacityForgetsUsed;
+
+    /// Another is opened for who waits when the connection dies, whether its last share is still out or not.
+    a_death_against_who_waits(BOUND) {
+        let bed = Bed::new(1, 1);
+        let held = bed.get();
+        let link = held.link;
+        let waiter = spawn(&bed, |bed| bed.put(bed.get()));
+        let holder = spawn(&bed, |bed| bed.put(held));
+        bed.perform(bed.links.fail(link, NOW));
+        waiter.join().unwrap();
+        holder.join().unwrap();
+        bed.finish();
+    }, caught by mutant_a_death_opens_nothing = ShareDeathOpensNothing;
+
+    /// A suspect connection gives no new share, whoever asks; who waits is served when it is trusted again.
+    suspicion_against_a_get(BOUND) {
+        let bed = Bed::new(1, 1);
+        let link = bed.first();
+        bed.perform(bed.links.set_suspect(link, true, NOW));
+        assert!(bed.links.take().is_none(), "it is suspect");
+        let waiter = spawn(&bed, |bed| bed.put(bed.get()));
+        bed.perform(bed.links.set_suspect(link, false, NOW));
+        waiter.join().unwrap();
+        bed.finish();
+    }, caught by mutant_a_suspect_is_shared_on = ShareOfSuspect;
+
+    /// An open that fails frees its place for the next attempt.
+    a_failed_open_frees_its_place_for_another(EXHAUSTIVE) {
+        let bed = Bed::new(1, 1);
+        let (Take::Queued(id, work), _) = bed.links.take_or_wait(Waker::noop().clone(), NOW) else { panic!("none is open") };
+        let link = work.opens[0];
+        let other = spawn(&bed, |bed| bed.put(bed.get()));
+        // No jitter: the next attempt may begin at once.
+        bed.perform(bed.links.open_failed(link, "refused", NOW, 0.0));
+        match bed.look(&id, Waker::noop()) {
+            Poll::Ready(answer) => bed.put(answer.expect("the second attempt succeeds")),
+            Poll::Pending => bed.perform(bed.links.cancel(id, NOW)),
+        }
+        other.join().unwrap();
+        bed.finish();
+    }, caught by mutant_a_failed_open_keeps_its_place = ShareFailedOpenKeepsPlace;
+}

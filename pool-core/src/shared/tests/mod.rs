@@ -1,0 +1,24 @@
+//! The links under test: in every interleaving, and against a plain model.
+
+#[cfg(pool_loom)]
+mod loom;
+#[cfg(not(pool_loom))]
+mod model;
+
+use std::time::Duration;
+
+use super::links::LinkLimits;
+
+fn limits(max_links: u32) -> LinkLimits {
+    LinkLimits {
+        max_links,
+        min_links: 0,
+        max_opening: 4,
+        max_waiters: 6,
+        spare: 0,
+        idle_timeout: None,
+        reclaim_after: Duration::from_millis(50),
+        tick: Duration::from_millis(10),
+        rounds: Duration::from_secs(30),
+    }
+}

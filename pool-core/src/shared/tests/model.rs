@@ -1,0 +1,437 @@
+//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths, opens and ticks.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::limits;
+use crate::{
+    engine::{Refusal, WaiterId},
+    moment::Moment,
+    observe::CloseReason,
+    shared::links::{LinkId, Links, Share, Take, Work},
+};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Get,
+    TryGet,
+    Poll(usize),
+    Cancel(usize),
+    TimeOut(usize),
+    Put(usize),
+    /// What is being opened succeeds.
+    Opened(usize),
+    /// The task that opens or closes it is dropped.
+    Dropped(usize),
+    Capacity(usize, u32),
+    Suspect(usize, bool),
+    Drain(usize),
+    Fail(usize),
+    Closed(usize),
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = 0..6_usize;
+    prop_oneof![
+        8 => Just(Step::Get),
+        2 => Just(Step::TryGet),
+        5 => which.clone().prop_map(Step::Poll),
+        2 => which.clone().prop_map(Step::Cancel),
+        1 => which.clone().prop_map(Step::TimeOut),
+        6 => which.clone().prop_map(Step::Put),
+        6 => which.clone().prop_map(Step::Opened),
+        1 => which.clone().prop_map(Step::Dropped),
+        3 => (which.clone(), 0..4_u32).prop_map(|(link, shares)| Step::Capacity(link, shares)),
+        1 => (which.clone(), any::<bool>()).prop_map(|(link, suspect)| Step::Suspect(link, suspect)),
+        1 => which.clone().prop_map(Step::Drain),
+        1 => which.clone().prop_map(Step::Fail),
+        3 => which.prop_map(Step::Closed),
+        1 => prop_oneof![9 => Just(Step::Get), 1 => Just(Step::Close)],
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Opening,
+    Live,
+    Draining,
+    /// Died before it was open.
+    Stillborn,
+    Dead,
+    Closing,
+}
+
+#[derive(Debug)]
+struct Conn {
+    id: LinkId,
+    phase: Phase,
+    capacity: u32,
+    used: u32,
+    suspect: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: WaiterId,
+    /// What it should be told: a share of this connection, or that the pool is closed.
+    answer: Option<Option<LinkId>>,
+}
+
+struct Run {
+    links: Links<u32, &'static str>,
+    /// In order of birth.
+    conns: Vec<Conn>,
+    line: Vec<Waiter>,
+    held: Vec<Share<u32>>,
+    closed: bool,
+    expected: u32,
+    max_links: usize,
+}
+
+const NOW: Moment = Moment::from_nanos(1_000_000_000);
+const MAX_WAITERS: usize = 6;
+
+impl Run {
+    fn new(max_links: u32) -> Self {
+        Self {
+            links: Links::new(limits(max_links)),
+            conns: Vec::new(),
+            line: Vec::new(),
+            held: Vec::new(),
+            closed: false,
+            expected: 16,
+            max_links: max_links as usize,
+        }
+    }
+
+    fn conn(&mut self, id: LinkId) -> &mut Conn {
+        self.conns.iter_mut().find(|conn| conn.id == id).unwrap()
+    }
+
+    fn nth(&self, index: usize, phases: &[Phase]) -> Option<LinkId> {
+        let of = |conn: &&Conn| phases.contains(&conn.phase);
+        self.conns.iter().filter(of).nth(index).map(|conn| conn.id)
+    }
+
+    /// The least loaded, of those the youngest.
+    fn pick(&self) -> Option<LinkId> {
+        let has_room =
+            |conn: &&Conn| conn.phase == Phase::Live && !conn.suspect && conn.used < conn.capacity;
+        let load = |conn: &Conn| f64::from(conn.used) / f64::from(conn.capacity);
+        let better = |best: &Conn, conn: &Conn| load(conn) <= load(best);
+        let mut best: Option<&Conn> = None;
+        for conn in self.conns.iter().filter(has_room) {
+            if best.is_none_or(|best| better(best, conn)) {
+                best = Some(conn);
+            }
+        }
+        best.map(|conn| conn.id)
+    }
+
+    fn waiting(&self) -> usize {
+        self.line
+            .iter()
+            .filter(|waiter| waiter.answer.is_none())
+            .count()
+    }
+
+    /// What the model expects after any change: those in line are served, and what is missing is being opened.
+    fn settle(&mut self, work: Work<u32>) {
+        while self.waiting() > 0
+            && let Some(id) = self.pick()
+        {
+            self.conn(id).used += 1;
+            let first = self.line.iter_mut().find(|waiter| waiter.answer.is_none());
+            first.unwrap().answer = Some(Some(id));
+        }
+        let opening = self
+            .conns
+            .iter()
+            .filter(|conn| conn.phase == Phase::Opening)
+            .count();
+        let wanted = self.waiting().div_ceil(self.expected as usize);
+        let room = self.max_links - self.conns.len();
+        let opens = wanted
+            .saturating_sub(opening)
+            .min(room)
+            .min(4_usize.saturating_sub(opening));
+        let opens = if self.closed { 0 } else { opens };
+        assert_eq!(work.opens.len(), opens, "opened");
+        for id in work.opens {
+            let phase = Phase::Opening;
+            self.conns.push(Conn {
+                id,
+                phase,
+                capacity: 1,
+                used: 0,
+                suspect: false,
+            });
+        }
+        let closing: Vec<_> = work.closes.iter().map(|(id, _, _)| *id).collect();
+        for conn in &mut self.conns {
+            let ends = conn.phase == Phase::Draining && conn.used == 0;
+            assert_eq!(closing.contains(&conn.id), ends, "closes");
+            if ends {
+                conn.phase = Phase::Closing;
+            }
+        }
+    }
+
+    /// Shares of connections that died are gone with the last one.
+    fn bury(&mut self) {
+        self.conns
+            .retain(|conn| conn.phase != Phase::Dead || conn.used > 0);
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Get => self.get(),
+            Step::TryGet => {
+                let expected = if self.waiting() == 0 && !self.closed {
+                    self.pick()
+                } else {
+                    None
+                };
+                let share = self.links.take();
+                assert_eq!(share.as_ref().map(|share| share.link), expected);
+                if let Some(share) = share {
+                    self.conn(share.link).used += 1;
+                    self.held.push(share);
+                }
+            }
+            Step::Poll(index) if index < self.line.len() => {
+                let (told, work) = self.links.poll(&self.line[index].id, Waker::noop(), NOW);
+                self.told(index, told);
+                // The room is found by whoever is polled.
+                self.settle(work);
+            }
+            Step::Cancel(index) if index < self.line.len() => {
+                let waiter = self.line.remove(index);
+                let work = self.links.cancel(waiter.id, NOW);
+                if let Some(Some(link)) = waiter.answer {
+                    self.conn(link).used -= 1;
+                    self.bury();
+                }
+                self.settle(work);
+            }
+            Step::TimeOut(index) if index < self.line.len() => {
+                let waiter = self.line.remove(index);
+                let told = self.links.time_out(waiter.id);
+                let share = told.map(|told| told.ok());
+                let link = share
+                    .as_ref()
+                    .map(|share| share.as_ref().map(|share| share.link));
+                assert_eq!(link, waiter.answer);
+                self.held.extend(share.flatten());
+            }
+            Step::Poll(_) | Step::Cancel(_) | Step::TimeOut(_) => {}
+            Step::Put(index) => {
+                if index < self.held.len() {
+                    let share = self.held.remove(index);
+                    self.conn(share.link).used -= 1;
+                    self.bury();
+                    let work = self.links.put(share, || NOW);
+                    self.settle(work);
+                }
+            }
+            Step::Opened(index) => {
+                if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Stillborn]) {
+                    let work = self.links.opened(id, Arc::new(0), Moment::NEVER, NOW);
+                    let closed = self.closed;
+                    let conn = self.conn(id);
+                    conn.phase = match (conn.phase, closed) {
+                        (Phase::Stillborn, _) => Phase::Dead,
+                        (_, true) => Phase::Draining,
+                        (_, false) => Phase::Live,
+                    };
+                    self.bury();
+                    self.settle(work);
+                }
+            }
+            Step::Dropped(index) => self.vacate(index, &[Phase::Opening, Phase::Stillborn]),
+            Step::Closed(index) => self.vacate(index, &[Phase::Closing]),
+            Step::Capacity(index, shares) => {
+                if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Live, Phase::Draining]) {
+                    self.conn(id).capacity = shares;
+                    if shares > 0 {
+                        self.expected = shares;
+                    }
+                    let work = self.links.set_capacity(id, shares, NOW);
+                    self.settle(work);
+                }
+            }
+            Step::Suspect(index, suspect) => {
+                if let Some(id) = self.nth(index, &[Phase::Live]) {
+                    self.conn(id).suspect = suspect;
+                    let work = self.links.set_suspect(id, suspect, NOW);
+                    self.settle(work);
+                }
+            }
+            Step::Drain(index) => {
+                if let Some(id) = self.nth(index, &[Phase::Live]) {
+                    self.conn(id).phase = Phase::Draining;
+                    let work = self.links.drain(id, CloseReason::Tainted, NOW);
+                    self.settle(work);
+                }
+            }
+            Step::Fail(index) => {
+                if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Live, Phase::Draining]) {
+                    let conn = self.conn(id);
+                    let stillborn = conn.phase == Phase::Opening;
+                    conn.phase = if stillborn {
+                        Phase::Stillborn
+                    } else {
+                        Phase::Dead
+                    };
+                    let work = self.links.fail(id, NOW);
+                    assert_eq!(work.deaths.len(), usize::from(!stillborn));
+                    self.bury();
+                    self.settle(work);
+                }
+            }
+            Step::Close => {
+                let work = self.links.close();
+                self.closed = true;
+                for waiter in &mut self.line {
+                    waiter.answer.get_or_insert(None);
+                }
+                for conn in &mut self.conns {
+                    if conn.phase == Phase::Live {
+                        conn.phase = Phase::Draining;
+                    }
+                }
+                self.settle(work);
+            }
+        }
+        self.check();
+    }
+
+    fn get(&mut self) {
+        let (take, work) = self.links.take_or_wait(Waker::noop().clone(), NOW);
+        match take {
+            Take::Ready(share) => {
+                assert_eq!(self.waiting(), 0, "it overtook those in line");
+                assert_eq!(Some(share.link), self.pick());
+                self.conn(share.link).used += 1;
+                self.held.push(share);
+                self.settle(work);
+            }
+            Take::Refused(Refusal::Closed) => assert!(self.closed),
+            Take::Refused(refusal) => {
+                assert!(matches!(refusal, Refusal::Overloaded), "{refusal:?}");
+                assert_eq!(self.waiting(), MAX_WAITERS);
+            }
+            Take::Queued(id, work) => {
+                assert!(!self.closed && (self.waiting() > 0 || self.pick().is_none()));
+                self.line.push(Waiter { id, answer: None });
+                self.settle(work);
+            }
+        }
+    }
+
+    fn told(&mut self, index: usize, told: Poll<Result<Share<u32>, Refusal<&'static str>>>) {
+        let expected = self.line[index].answer;
+        match told {
+            Poll::Pending => assert_eq!(expected, None),
+            Poll::Ready(Ok(share)) => {
+                assert_eq!(expected, Some(Some(share.link)));
+                self.line.remove(index);
+                self.held.push(share);
+            }
+            Poll::Ready(Err(refusal)) => {
+                assert!(matches!(refusal, Refusal::Closed) && expected == Some(None));
+                self.line.remove(index);
+            }
+        }
+    }
+
+    /// The task on this place is gone. Whoever is polled next opens what is missing.
+    fn vacate(&mut self, index: usize, phases: &[Phase]) {
+        let Some(id) = self.nth(index, phases) else {
+            return;
+        };
+        self.conns.retain(|conn| conn.id != id);
+        let work = self.links.vacate(id, NOW);
+        assert!(work.opens.is_empty());
+        if self.waiting() > 0 && !self.closed {
+            let first = self.line.iter().position(|waiter| waiter.answer.is_none());
+            self.step(&Step::Poll(first.unwrap()));
+        }
+    }
+
+    fn check(&self) {
+        let of = self.links.snapshot();
+        let count = |phase| self.conns.iter().filter(|conn| conn.phase == phase).count() as u32;
+        assert_eq!(
+            (of.opening, of.live, of.draining, of.closing),
+            (
+                count(Phase::Opening),
+                count(Phase::Live),
+                count(Phase::Draining),
+                count(Phase::Closing)
+            )
+        );
+        assert_eq!(of.dead, count(Phase::Dead) + count(Phase::Stillborn));
+        assert_eq!(
+            of.used,
+            self.conns.iter().map(|conn| conn.used).sum::<u32>()
+        );
+        assert_eq!(of.waiting, self.waiting());
+        assert!(self.conns.len() <= self.max_links);
+    }
+
+    /// Everybody goes, everything ends: nothing may be left.
+    fn finish(mut self) {
+        self.step(&Step::Close);
+        while !self.line.is_empty() {
+            self.step(&Step::Cancel(0));
+        }
+        while !self.held.is_empty() {
+            self.step(&Step::Put(0));
+        }
+        while !self.conns.is_empty() {
+            self.step(&Step::Dropped(0));
+            self.step(&Step::Closed(0));
+        }
+        assert!(self.links.poll_drained(Waker::noop().clone()).is_ready());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn any_sequence_does_what_the_model_does(max_links in 1..4_u32, steps in prop::collection::vec(step(), 0..60)) {
+        let mut run = Run::new(max_links);
+        for step in &steps {
+            run.step(step);
+        }
+        run.finish();
+    }
+}
+
+#[test]
+fn the_oldest_go_when_their_time_is_over_and_the_unused_go_but_for_the_minimum() {
+    let mut limits = limits(4);
+    limits.min_links = 1;
+    limits.idle_timeout = Some(Duration::from_secs(60));
+    let links: Links<u32, &'static str> = Links::new(limits);
+    let second = Duration::from_secs(1);
+    let (_, work) = links.tick(NOW, Waker::noop().clone());
+    let first = work.opens[0];
+    drop(links.opened(first, Arc::new(1), NOW + 90 * second, NOW));
+    let (next, work) = links.tick(NOW + second, Waker::noop().clone());
+    assert!(work.closes.is_empty() && next > NOW + second);
+    let (_, work) = links.tick(NOW + 80 * second, Waker::noop().clone());
+    assert!(work.closes.is_empty(), "the minimum stays, however unused");
+    let (_, work) = links.tick(NOW + 90 * second, Waker::noop().clone());
+    assert_eq!(work.closes[0].2, CloseReason::Lifetime);
+    assert_eq!(work.opens.len(), 1, "another takes its place");
+}

@@ -6,7 +6,7 @@
 /// One seeded bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(all(test, pool_loom)),
+    not(all(test, any(pool_loom, pool_shuttle))),
     allow(dead_code, reason = "named in the code, switched on by models only")
 )]
 pub(crate) enum Mutation {
@@ -44,27 +44,27 @@ pub(crate) enum Mutation {
     KeeperForgets,
 }
 
-#[cfg(all(test, pool_loom))]
+#[cfg(all(test, any(pool_loom, pool_shuttle)))]
 thread_local! {
-    // All of loom's threads run on one thread of the system.
+    // All threads of a model run on one thread of the system.
     static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 
 /// Is this bug switched on?
-#[cfg(all(test, pool_loom))]
+#[cfg(all(test, any(pool_loom, pool_shuttle)))]
 pub(crate) fn on(mutation: Mutation) -> bool {
     ACTIVE.get() == Some(mutation)
 }
 
 /// Is this bug switched on? Never, outside the models.
-#[cfg(not(all(test, pool_loom)))]
+#[cfg(not(all(test, any(pool_loom, pool_shuttle))))]
 #[inline(always)]
 pub(crate) const fn on(_: Mutation) -> bool {
     false
 }
 
 /// Runs `model` with one bug switched on.
-#[cfg(all(test, pool_loom))]
+#[cfg(all(test, any(pool_loom, pool_shuttle)))]
 pub(crate) fn with(mutation: Mutation, model: impl FnOnce()) {
     struct Off;
     impl Drop for Off {

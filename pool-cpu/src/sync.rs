@@ -33,7 +33,7 @@ pub(crate) use std::thread_local;
 /// may be locked any more.
 #[inline(always)]
 pub(crate) fn torn_down() -> bool {
-    cfg!(pool_loom) && std::thread::panicking()
+    cfg!(any(pool_loom, pool_shuttle)) && std::thread::panicking()
 }
 
 /// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.

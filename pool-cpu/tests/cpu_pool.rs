@@ -168,3 +168,264 @@ async fn a_shutdown_does_not_wait_for_ever_and_says_what_still_runs() {
     go.send(()).unwrap();
     held.await.unwrap();
 }
+
+#[tokio::test]
+async fn normal_jobs_come_before_background_ones_that_came_first() {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .queue(16)
+        .background_age(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let (go, held) = hold(&cpu);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |name: &'static str| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(name)
+    };
+    let late = [
+        cpu.job("").background().try_run(note("background")),
+        cpu.job("").background().try_run(note("background")),
+    ];
+    let early = [cpu.try_run(note("normal")), cpu.try_run(note("normal"))];
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for job in late.into_iter().chain(early) {
+        job.unwrap().await.unwrap();
+    }
+    assert_eq!(
+        *order.lock().unwrap(),
+        ["normal", "normal", "background", "background"]
+    );
+}
+
+#[tokio::test]
+async fn a_background_job_that_has_aged_gets_one_pick_in_four() {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .queue(64)
+        .background_age(Duration::ZERO)
+        .build()
+        .unwrap();
+    let (go, held) = hold(&cpu);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |name: char| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(name)
+    };
+    let mut jobs: Vec<_> = (0..4)
+        .map(|_| cpu.job("").background().try_run(note('b')).unwrap())
+        .collect();
+    jobs.extend((0..16).map(|_| cpu.try_run(note('n')).unwrap()));
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for job in jobs {
+        job.await.unwrap();
+    }
+    let order: String = order.lock().unwrap().iter().collect();
+    let last = order.rfind('b').unwrap();
+    assert!(
+        (10..=16).contains(&last),
+        "neither starved nor first: {order}"
+    );
+}
+
+#[tokio::test]
+async fn background_jobs_do_not_take_the_places_of_normal_ones() {
+    let cpu = pool(1, 1);
+    let (go, held) = hold(&cpu);
+    let mut background = Vec::new();
+    while let Ok(job) = cpu.job("").background().try_run(|| ()) {
+        background.push(job);
+    }
+    let normal = cpu.try_run(|| 7).expect("it has places of its own");
+    go.send(()).unwrap();
+    held.await.unwrap();
+    assert_eq!(normal.await.unwrap(), 7);
+    for job in background {
+        job.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tenants_take_turns_at_the_places() {
+    let cpu = pool(1, 0);
+    let (go, held) = hold(&cpu);
+    let order = Arc::new(std::sync::Mutex::new(String::new()));
+    let mut waiting = Vec::new();
+    for tenant in ['a', 'a', 'a', 'a', 'a', 'a', 'b', 'b'] {
+        let (cpu, order) = (cpu.clone(), Arc::clone(&order));
+        waiting.push(tokio::spawn(async move {
+            cpu.job("")
+                .tenant(tenant)
+                .run(move || order.lock().unwrap().push(tenant))
+                .await
+        }));
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for job in waiting {
+        job.await.unwrap().unwrap();
+    }
+    let order = order.lock().unwrap();
+    assert!(
+        order.rfind('b') <= Some(4),
+        "one that asks for little waited for all of: {order}"
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_has_spent_its_budget_is_told_and_keeps_its_place() {
+    let cpu = pool(1, 0);
+    let (noticed, wait) = mpsc::channel();
+    let job = cpu
+        .job("slow")
+        .budget(Duration::from_millis(20))
+        .run_with(move |ctx| {
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            noticed.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+        });
+    let error = job.await.unwrap_err();
+    assert!(error.is_run_timeout() && error.is_timeout(), "{error}");
+    assert!(cpu.try_run(|| ()).is_err(), "it still runs");
+    wait.recv().unwrap();
+    cpu.run(|| ()).await.unwrap();
+    let stats = cpu.stats();
+    assert_eq!((stats.overrun, stats.completed), (1, 2));
+}
+
+#[tokio::test]
+async fn a_running_job_is_told_that_its_caller_is_gone() {
+    let cpu = pool(1, 0);
+    let (started, begun) = tokio::sync::oneshot::channel();
+    let (noticed, wait) = tokio::sync::oneshot::channel();
+    let job = cpu.job("").run_with(move |ctx| {
+        started.send(()).unwrap();
+        while !ctx.is_cancelled() {
+            std::thread::yield_now();
+        }
+        noticed.send(()).unwrap();
+    });
+    tokio::select! {
+        _ = job => panic!("it waits for a cancel"),
+        _ = begun => {}
+    }
+    wait.await.unwrap();
+}
+
+#[tokio::test]
+async fn others_get_in_between_two_chunks() {
+    let cpu = pool(1, 8);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (chunks, other) = (Arc::clone(&order), Arc::clone(&order));
+    let (started, begun) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let long = cpu.for_each_chunk(0..200, 1, move |chunk| {
+        started.take().map(|started| started.send(()));
+        std::thread::sleep(Duration::from_millis(1));
+        chunks.lock().unwrap().extend(chunk);
+    });
+    let between = async {
+        begun.await.unwrap();
+        cpu.run(move || other.lock().unwrap().push(1000)).await
+    };
+    let (long, between) = tokio::join!(long, between);
+    long.unwrap();
+    between.unwrap();
+    let order = order.lock().unwrap().clone();
+    let at = order.iter().position(|n| *n == 1000).unwrap();
+    assert!(at < 150, "it came after {at} chunks");
+    assert!(order.iter().filter(|n| **n < 1000).copied().eq(0..200));
+    assert!(
+        cpu.for_each_chunk([1], 0, drop)
+            .await
+            .unwrap_err()
+            .is_invalid()
+    );
+}
+
+#[tokio::test]
+async fn a_line_that_is_full_is_an_error_at_once() {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .queue(0)
+        .max_waiting(1)
+        .build()
+        .unwrap();
+    let (go, held) = hold(&cpu);
+    let (first, second) = (cpu.run(|| 1), cpu.run(|| 2));
+    let (first, second) = tokio::join!(first, async {
+        let answer = second.await;
+        go.send(()).unwrap();
+        answer
+    });
+    assert_eq!(first.unwrap(), 1);
+    assert!(second.unwrap_err().is_overloaded());
+    held.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_whose_handles_are_gone_runs_what_it_has_taken() {
+    let cpu = pool(1, 8);
+    let (go, held) = hold(&cpu);
+    let queued = cpu.try_run(|| 7).unwrap();
+    drop(cpu);
+    go.send(()).unwrap();
+    held.await.unwrap();
+    assert_eq!(queued.await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn what_is_spawned_runs_without_being_awaited_or_held() {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    drop(pool_cpu::spawn(move || send.send(7)));
+    assert_eq!(receive.await.unwrap(), 7);
+    assert_eq!(pool_cpu::spawn(|| 8).await.unwrap(), 8);
+    assert!(
+        pool_cpu::spawn(|| panic!("no"))
+            .await
+            .map(|(): ()| ())
+            .unwrap_err()
+            .is_panic()
+    );
+    let other = pool(1, 1);
+    assert!(
+        pool_cpu::set_default_pool(other).is_err(),
+        "there is one already"
+    );
+}
+
+#[test]
+fn futures_of_a_pool_need_no_runtime() {
+    let cpu = pool(1, 8);
+    let sum = futures_util::FutureExt::now_or_never(async { 1 }).unwrap();
+    let jobs = futures_util::future::join_all((0..100).map(|n| cpu.run(move || n)));
+    let results: Result<Vec<_>, _> = std::thread::scope(|scope| {
+        let wait = scope.spawn(|| block_on(jobs));
+        wait.join().unwrap().into_iter().collect()
+    });
+    assert_eq!(results.unwrap().into_iter().sum::<u64>() + sum, 4951);
+}
+
+/// The plainest executor there is.
+fn block_on<F: std::future::Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = std::pin::pin!(future);
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = std::task::Context::from_waker(&waker);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

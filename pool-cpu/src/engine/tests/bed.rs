@@ -79,7 +79,7 @@ impl Bed {
     }
 
     /// Runs `f` on a thread of its own.
-    pub(crate) fn spawn<T: 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Workers) -> T + Send + 'static,
     ) -> thread::JoinHandle<T> {

@@ -28,6 +28,8 @@ pub struct Env {
     prefix: String,
     left: BTreeMap<String, String>,
     known: Vec<String>,
+    /// Those that were set.
+    taken: Vec<String>,
 }
 
 /// A value that an environment variable can hold.
@@ -73,6 +75,7 @@ impl Env {
             prefix: prefix.to_owned(),
             left,
             known: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -103,6 +106,7 @@ impl Env {
         let Some(text) = self.left.remove(name) else {
             return Ok(None);
         };
+        self.taken.push(name.to_owned());
         match parse(text.trim()) {
             Some(value) => Ok(Some(value)),
             None => Err(ConfigError::new(
@@ -111,6 +115,16 @@ impl Env {
                 expected,
             )),
         }
+    }
+
+    /// Names the variable in an error that names a setting, if the setting was set by a variable: for checks that come after the
+    /// reading.
+    pub fn blame(&self, error: ConfigError) -> ConfigError {
+        let variable = error.setting().to_uppercase();
+        if !self.taken.contains(&variable) {
+            return error;
+        }
+        error.renamed(self.name_of(&variable))
     }
 
     /// Everything was taken, or something is left that nobody knows.
@@ -236,6 +250,15 @@ mod tests {
             env.finish().unwrap_err().to_string(),
             "P_MAXSIZE is \"3\", but must be unset, as no setting has this name; those that exist: P_MAX_SIZE, P_MIN_IDLE"
         );
+    }
+
+    #[test]
+    fn a_setting_that_a_variable_set_is_blamed_by_the_name_of_the_variable() {
+        let mut env = Env::from_vars("P", [("P_MAX_SIZE", "0")]);
+        assert_eq!(env.take::<u32>("MAX_SIZE").unwrap(), Some(0));
+        let error = |setting: &str| ConfigError::new(setting, "0", "at least 1");
+        assert_eq!(env.blame(error("max_size")).setting(), "P_MAX_SIZE");
+        assert_eq!(env.blame(error("max_opening")).setting(), "max_opening");
     }
 
     #[test]

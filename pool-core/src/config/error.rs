@@ -42,6 +42,10 @@ impl ConfigError {
         }
     }
 
+    pub(super) fn renamed(self, setting: String) -> Self {
+        Self { setting, ..self }
+    }
+
     /// The name of the setting, or of the environment variable.
     pub fn setting(&self) -> &str {
         &self.setting

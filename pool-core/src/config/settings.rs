@@ -225,8 +225,8 @@ impl Config {
         let mut env = Env::read(prefix)?;
         let mut config = Self::new();
         config.apply_env(&mut env)?;
+        config.validate().map_err(|error| env.blame(error))?;
         env.finish()?;
-        config.validate()?;
         Ok(config)
     }
 

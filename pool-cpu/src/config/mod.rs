@@ -54,6 +54,7 @@ macro_rules! settings {
                 let mut env = crate::Env::read($prefix)?;
                 let mut config = Self::default();
                 config.apply_env(&mut env)?;
+                config.validate().map_err(|error| env.blame(error))?;
                 env.finish()?;
                 Ok(config)
             }

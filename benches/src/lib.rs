@@ -16,4 +16,5 @@ pub mod line;
 pub mod machine;
 pub mod pools;
 pub mod rounds;
+pub mod shared;
 pub mod table;

@@ -1,0 +1,95 @@
+//! What is measured, against what, and how much of it ours may take.
+
+use clap::ValueEnum;
+use tokio::runtime::{Builder, Runtime};
+
+use super::work;
+
+/// One kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub(super) enum Case {
+    /// A permit taken and given back by one task.
+    LimiterAlone,
+    /// 64 tasks on 8 permits, one yield while holding.
+    Limiter64on8,
+    /// 100,000 items that are done at once, 16 at a time.
+    FanOut,
+    /// A get and return by one task.
+    SharedAlone,
+    /// 64 tasks on 2 connections of 32, one yield while holding.
+    #[value(name = "shared-64on2")]
+    Shared64on2,
+    /// 1,000 callers on one key.
+    Flight,
+}
+
+/// Who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Ours,
+    Measure,
+}
+
+impl Case {
+    /// Its name in the report.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::LimiterAlone => "limiter-alone",
+            Self::Limiter64on8 => "limiter64on8",
+            Self::FanOut => "fan-out",
+            Self::SharedAlone => "shared-alone",
+            Self::Shared64on2 => "shared-64on2",
+            Self::Flight => "flight",
+        }
+    }
+
+    /// What `side` is called.
+    pub(super) fn contestant(self, side: Side) -> &'static str {
+        match (self, side) {
+            (Self::LimiterAlone | Self::Limiter64on8, Side::Ours) => "Limiter",
+            (Self::LimiterAlone | Self::Limiter64on8, Side::Measure) => "tokio Semaphore",
+            (Self::FanOut, Side::Ours) => "fan_out",
+            (Self::FanOut, Side::Measure) => "buffer_unordered",
+            (Self::SharedAlone | Self::Shared64on2, Side::Ours) => "SharedPool",
+            (Self::SharedAlone | Self::Shared64on2, Side::Measure) => "Pool",
+            (Self::Flight, Side::Ours) => "Flight",
+            (Self::Flight, Side::Measure) => "moka get_with",
+        }
+    }
+
+    /// How many times the measure's time ours may take.
+    pub(super) fn bar(self) -> f64 {
+        match self {
+            Self::LimiterAlone | Self::Limiter64on8 | Self::FanOut => 1.0,
+            Self::SharedAlone => 2.0,
+            Self::Shared64on2 => 0.5,
+            Self::Flight => 1.2,
+        }
+    }
+
+    /// Nanoseconds for one of it, on a runtime of its own.
+    pub(super) fn run(self, side: Side, quick: bool) -> Result<f64, work::Failure> {
+        let times = if quick { 100 } else { 1 };
+        let ours = side == Side::Ours;
+        match self {
+            Self::LimiterAlone => single()?.block_on(work::permits_alone(ours, 500_000 / times)),
+            Self::Limiter64on8 => pair()?.block_on(work::permits_crowd(ours, 2_000 / times)),
+            Self::FanOut => single()?.block_on(work::items(ours, 100_000 / times)),
+            Self::SharedAlone => single()?.block_on(work::gets_alone(ours, 500_000 / times)),
+            Self::Shared64on2 => pair()?.block_on(work::gets_crowd(ours, 2_000 / times)),
+            Self::Flight => pair()?.block_on(work::callers(ours, 1_000)),
+        }
+    }
+}
+
+/// Everything runs on this thread.
+fn single() -> Result<Runtime, work::Failure> {
+    Ok(Builder::new_current_thread().enable_time().build()?)
+}
+
+/// Two worker threads.
+fn pair() -> Result<Runtime, work::Failure> {
+    let mut builder = Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).enable_time().build()?)
+}

@@ -1,0 +1,105 @@
+//! From the command line to the report.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use super::case::{Case, Side};
+use super::work::Failure;
+use crate::line::Line;
+use crate::rounds::{interleave, median};
+use crate::table::{Table, time};
+
+/// What stands beside the pool, each beside its measure, in one run.
+#[derive(Debug, Parser)]
+#[command(name = "shared")]
+struct Args {
+    /// Only these cases, by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    case: Vec<Case>,
+
+    /// How often each side does each case; the medians are reported
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+
+    /// One round of very little, to see that all of it runs: the figures are worth nothing
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+
+    /// A line of JSON for each case and side instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what the command line asks. Fails with a line on standard error and exit code 1; with 2 when
+/// the command line itself is wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(&Args::parse(), &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed too.
+            let _closed = writeln!(io::stderr(), "shared: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let cases = match args.case.is_empty() {
+        true => Case::value_variants().to_vec(),
+        false => args.case.clone(),
+    };
+    let rounds = if args.quick {
+        1
+    } else {
+        usize::from(args.rounds)
+    };
+    let mut table = Table::new(["case", "ours", "measure", "", "ratio", "at most", ""]);
+    for case in cases {
+        let sides = [Side::Ours, Side::Measure];
+        let results = interleave(rounds, &sides, |side| case.run(side, args.quick))?;
+        let [ours, theirs] = [0, 1].map(|side: usize| median(results[side].iter().copied()));
+        if args.json {
+            for (side, ns) in [(Side::Ours, ours), (Side::Measure, theirs)] {
+                writeln!(out, "{}", Line::new(case.name(), case.contestant(side), ns))?;
+            }
+            continue;
+        }
+        let ratio = ours / theirs;
+        table.row([
+            case.name().to_string(),
+            time(ours),
+            time(theirs),
+            case.contestant(Side::Measure).to_string(),
+            format!("{ratio:.2}"),
+            format!("{:.2}", case.bar()),
+            if ratio <= case.bar() { "pass" } else { "MISS" }.to_string(),
+        ]);
+    }
+    if !args.json {
+        write!(out, "{table}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_case_runs_and_says_both_sides() {
+        let args = Args::try_parse_from(["shared", "--quick", "--json"]).unwrap();
+        let mut out = Vec::new();
+        run(&args, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 2 * Case::value_variants().len());
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");
+        }
+    }
+}

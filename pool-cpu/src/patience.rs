@@ -1,6 +1,6 @@
 //! Whether a caller polls again for a moment before its thread goes to sleep.
 //!
-//! Waking a runtime's thread costs ten times what a short job does. So a future whose job was met by a worker that was looking
+//! Waking a runtime's thread costs more than a short job does. So a future whose job was met by a worker that was looking
 //! for work asks the executor for a few more turns (tokio's `yield_now`: other tasks and the driver come first) instead of
 //! letting the thread sleep: most short jobs are done by then. Whether that pays is learned from how the last ones went, so long
 //! jobs do without.
@@ -127,7 +127,7 @@ impl Drop for Searching<'_> {
     }
 }
 
-/// Turns at most: some 20 µs on an idle runtime.
+/// Turns at most.
 const MOST: u32 = 16;
 /// Turns after a rest.
 const TRIAL: u32 = 8;

@@ -112,7 +112,7 @@ impl JobStats {
 }
 
 impl Workers {
-    /// What the pool has done, and what it is doing. Costs some microseconds a worker and label.
+    /// What the pool has done, and what it is doing.
     pub fn stats(&self) -> Stats {
         self.core().stats(Instant::now())
     }

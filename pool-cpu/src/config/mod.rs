@@ -144,7 +144,7 @@ fn common(
 /// rayon's own limit on some machines; nobody has that many cores.
 const MAX_THREADS: usize = 65_535;
 
-/// The queue's memory is taken when the pool is built: this many are 256 MB.
+/// The queue's memory is taken when the pool is built.
 const MAX_QUEUE: usize = 1 << 24;
 
 const MIN_STACK: usize = 16 * 1024;

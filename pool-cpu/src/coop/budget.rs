@@ -48,7 +48,7 @@ impl Budget {
     }
 
     /// Gives the executor its turn if the budget is spent, and starts anew after that. Reads the
-    /// clock, which takes some 25 ns: in a tight loop, not at every step.
+    /// clock: in a tight loop, not at every step.
     ///
     /// # Cancel safety
     /// Nothing is lost.

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{JsonError, error::Kind};
 use crate::Workers;
 
-/// A document of up to this many bytes is encoded and decoded in place: some tens of microseconds.
+/// A document of up to this many bytes is encoded and decoded in place.
 pub const INLINE: usize = 16 * 1024;
 
 /// Encodes `value`: in place if that gives at most [`INLINE`] bytes, else on the pool.

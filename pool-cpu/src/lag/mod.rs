@@ -8,7 +8,7 @@
 //! - [`LagMonitor`] says how late timers are, which is what callers feel: percentiles, corrected
 //!   for the samples that a stall itself prevents. It is what Node calls `monitorEventLoopDelay`.
 //!
-//! Both need no `tokio_unstable`, and cost less than half a percent of a core.
+//! Both need no `tokio_unstable`.
 
 mod monitor;
 mod watchdog;

@@ -52,7 +52,7 @@ pub struct Lag {
 
 impl LagMonitor {
     /// Starts to measure on `runtime`, with a tick every `resolution`: 10 ms is plenty for a
-    /// service, and costs a tenth of a percent of a core.
+    /// service.
     ///
     /// # Errors
     /// `resolution` is below 1 ms, the grain of tokio's timers, or above a minute.

@@ -37,6 +37,11 @@ impl Moment {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// So many nanoseconds earlier, if that is not before the epoch.
+    pub(crate) fn earlier(self, nanos: u64) -> Option<Self> {
+        self.0.checked_sub(nanos).map(Self)
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

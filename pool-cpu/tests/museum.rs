@@ -209,6 +209,13 @@ fn a_short_job_does_not_wait_for_a_long_parallel_one() {
     let done = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&done);
     let (started, begun) = mpsc::channel();
+    let other_started = started.clone();
+    let (free, freed) = mpsc::channel::<()>();
+    // One worker is held, so that it cannot help; the other folds.
+    let held = cpu.run(move || {
+        other_started.send(()).unwrap();
+        freed.recv().unwrap();
+    });
     let long = cpu.job("fold").run_with(move |ctx| {
         started.send(()).unwrap();
         ctx.parallel(|| {
@@ -219,13 +226,25 @@ fn a_short_job_does_not_wait_for_a_long_parallel_one() {
         });
     });
     thread::scope(|scope| {
+        let held = scope.spawn(|| block_on(held));
+        begun.recv().unwrap();
         let fold = scope.spawn(|| block_on(long));
         begun.recv().unwrap();
-        cpu.run_sync(|| ()).unwrap();
+        // Queued before that worker is free: it comes before any piece of the fold that it could help with.
+        let mut short = Box::pin(cpu.run(|| ()));
+        assert!(
+            short
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        free.send(()).unwrap();
+        block_on(short).unwrap();
         assert!(
             done.load(Ordering::Relaxed) < PIECES,
             "it waited for the whole fold"
         );
+        held.join().unwrap().unwrap();
         fold.join().unwrap().unwrap();
     });
 }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
 use crate::data::{USERS, User};
 use crate::failure::{Failure, reason};
@@ -68,7 +68,7 @@ fn fill(file: &Path) -> Result<i64, Box<dyn std::error::Error>> {
     connection.busy_timeout(Duration::from_secs(30))?;
     if is_empty(&connection)? {
         // Readers and a writer do not block each other, as in any service. It stays with the file.
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        use_wal(&connection)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if is_empty(&transaction)? {
             transaction.execute_batch(
@@ -87,6 +87,25 @@ fn fill(file: &Path) -> Result<i64, Box<dyn std::error::Error>> {
         transaction.commit()?;
     }
     Ok(connection.query_row("SELECT count(*) FROM users", [], |row| row.get(0))?)
+}
+
+/// Two programs that change the journal at once are told that it is busy at once, whatever the timeout, as neither could wait for
+/// the other: so the one that was told tries again.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    const TRIES: u32 = 3_000;
+    let mut tried = 1;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && tried < TRIES =>
+            {
+                tried += 1;
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {

@@ -87,12 +87,11 @@ impl<T, E: Clone> Kernel<T, E> {
         state.queue.arm(before, &mut work.wakers);
         state.retire_idle(this, now, &mut work);
         state.meet_demand(this, now, &mut work);
-        let leaks = match keeping.leak_after {
-            Some(after) => state.seats.report_before(Moment::from_nanos(
-                now.as_nanos().saturating_sub(nanos_of(after)),
-            )),
-            None => Vec::new(),
-        };
+        // Nothing is that old in a pool that is younger.
+        let since = keeping
+            .leak_after
+            .and_then(|after| now.earlier(nanos_of(after)));
+        let leaks = since.map_or_else(Vec::new, |since| state.seats.report_before(since));
         let next = state.next_round(now, &keeping);
         state.keeper = Some(keeper.clone());
         state.keeper_next = next;

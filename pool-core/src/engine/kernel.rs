@@ -221,9 +221,15 @@ impl<T, E: Clone> Kernel<T, E> {
         holder: Holder,
         lasted: impl FnOnce() -> Option<Duration>,
     ) -> Polled<T, E> {
+        // Declared before the guard, so dropped after it: a waker may be the last to hold a task, and what that holds.
+        let _spent;
         let mut state = this.lock();
-        match state.queue.poll(id, waker) {
+        match state.queue.answer(id) {
             Poll::Pending => {
+                let held = state.queue.waker(id);
+                if !held.as_ref().is_some_and(|held| held.will_wake(waker)) {
+                    _spent = held.replace(waker.clone());
+                }
                 let mut work = Work::default();
                 state.meet_demand(this, holder.since, &mut work);
                 Polled::Pending {
@@ -247,7 +253,10 @@ impl<T, E: Clone> Kernel<T, E> {
         holder: Holder,
         lasted: Duration,
     ) -> Result<Box<Slot<T, E>>, (Option<Refusal<E>>, Phase)> {
+        // Dropped after the guard, as in `poll`.
+        let _spent;
         let mut state = self.lock();
+        _spent = state.queue.waker(&id).take();
         match state.queue.cancel(id) {
             Some(Ok(slot)) => {
                 state.fetched(&slot, holder, Some(lasted));
@@ -264,7 +273,10 @@ impl<T, E: Clone> Kernel<T, E> {
 
     /// A waiter goes away. What was handed to it goes to the next in line.
     pub(crate) fn cancel(&self, id: WaiterId, now: Moment) -> Put<T, E> {
+        // Dropped after the guard, as in `poll`.
+        let _spent;
         let mut state = self.lock();
+        _spent = state.queue.waker(&id).take();
         state.counters.cancelled += 1;
         match state.queue.cancel(id) {
             Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => {

@@ -8,9 +8,9 @@
 //! | state | what it means | who moves it on |
 //! |---|---|---|
 //! | waiting | in line, next grant goes to the first | `grant`, `refuse`, `cancel` |
-//! | granted | something was handed to it, its future has not fetched it | `poll`, `cancel`, `reclaim` |
-//! | parked | its grant was taken back, because its future was not polled in time; keeps its place | `poll` puts it back in line |
-//! | refused | told no; its future has not fetched that | `poll`, `cancel` |
+//! | granted | something was handed to it, its future has not fetched it | `answer`, `cancel`, `reclaim` |
+//! | parked | its grant was taken back, because its future was not polled in time; keeps its place | `answer` puts it back in line |
+//! | refused | told no; its future has not fetched that | `answer`, `cancel` |
 //! | free | the cell is reused by the next waiter | `push` |
 //!
 //! In line means: parked and waiting together, ordered by ticket. A grant skips the parked ones, since nobody would fetch it.
@@ -24,7 +24,7 @@ use std::{
 use super::mutation::{self, Mutation};
 use crate::moment::Moment;
 
-/// Names one waiter for as long as its future lives. Not `Clone`: `poll` and `cancel` spend it once it has an answer.
+/// Names one waiter for as long as its future lives. Not `Clone`: `answer` and `cancel` spend it once it has an answer.
 #[derive(Debug)]
 pub(crate) struct WaiterId {
     index: u32,
@@ -230,23 +230,8 @@ impl<G, R, A> WaitQueue<G, R, A> {
         wakers
     }
 
-    /// Has this waiter an answer? If not, `waker` is who to wake, a parked one is back in line, and `Pending` says whether it
-    /// shall keep a timer of its own from now on (see [`arm`](Self::arm)).
-    ///
-    /// After `Ready` the id is spent: the caller forgets it.
-    #[inline]
-    pub(crate) fn poll(&mut self, id: &WaiterId, waker: &Waker) -> Poll<Answer<G, R>> {
-        let answer = self.answer(id);
-        if answer.is_pending() {
-            match self.waker(id) {
-                Some(held) => held.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
-        }
-        answer
-    }
-
-    /// As [`poll`](Self::poll), but who to wake stays as it is.
+    /// Has this waiter an answer? If not, a parked one is back in line, and who to wake stays as it is (see
+    /// [`waker`](Self::waker)). After `Ready` the id is spent: the caller forgets it.
     #[inline]
     pub(crate) fn answer(&mut self, id: &WaiterId) -> Poll<Answer<G, R>> {
         let index = id.index;

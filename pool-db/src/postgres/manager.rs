@@ -68,7 +68,7 @@ impl pool_core::Manager for Manager {
     }
 
     fn is_broken(&self, client: &mut Client) -> bool {
-        client.is_closed()
+        client.is_closed() || client.state.is_ending()
     }
 
     async fn close(&self, client: Client) {

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use tokio_postgres::error::Severity;
+
 use super::statements::Statements;
 use crate::Error;
 
@@ -22,6 +24,8 @@ pub(super) struct State {
     running: AtomicUsize,
     unclean: AtomicBool,
     failed: AtomicBool,
+    /// The server said that it ends the connection; the driver may not have read the end yet.
+    ending: AtomicBool,
 }
 
 impl State {
@@ -32,6 +36,7 @@ impl State {
             running: AtomicUsize::new(0),
             unclean: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
         }
     }
 
@@ -50,7 +55,13 @@ impl State {
             Err(error) => error,
         };
         // Of any other error it is not known that nothing more comes.
-        if error.as_db_error().is_some() {
+        if let Some(said) = error.as_db_error() {
+            if matches!(
+                said.parsed_severity(),
+                Some(Severity::Fatal | Severity::Panic)
+            ) {
+                self.ending.store(true, Ordering::Relaxed);
+            }
             self.running.fetch_sub(1, Ordering::Relaxed);
             self.failed.store(true, Ordering::Relaxed);
         }
@@ -63,6 +74,11 @@ impl State {
     /// Is the server perhaps still busy with what nobody waits for?
     pub(super) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has the server said that it ends the connection?
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// Something is left behind: a setting, a lock, a transaction.

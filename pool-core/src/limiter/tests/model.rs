@@ -173,7 +173,8 @@ impl Run {
                         } else if count > model.limit {
                             Refusal::TooLarge
                         } else {
-                            assert_eq!(model.in_line(), MAX_WAITERS);
+                            // More than that when grants were taken back meanwhile.
+                            assert!(model.in_line() >= MAX_WAITERS);
                             Refusal::Overloaded
                         };
                         assert_eq!(refusal, expected);

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use pool_core::ConfigError;
-use pool_cpu::CpuPool;
+use pool_cpu::{CpuPool, WithState};
 use pool_db::{postgres as postgres_pool, sqlite as sqlite_pool};
 use pool_http::Client;
 use rusqlite::OptionalExtension;
@@ -17,7 +17,7 @@ use crate::data::{Database, User, postgres, sqlite};
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::operated::Operated;
-use crate::password::Stored;
+use crate::password::{Scratch, Stored};
 use crate::service::{self, Logins, Quotes, Unavailable};
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -146,22 +146,36 @@ impl Quotes for HttpsQuotes {
     }
 }
 
-/// Hashes on the pool's workers.
+/// Hashes on the pool's workers, each in memory of its own.
 #[derive(Debug)]
 pub(crate) struct CpuLogins {
-    pub(crate) pool: CpuPool,
-    pub(crate) stored: Stored,
-    pub(crate) hashing: Meter,
+    pool: CpuPool,
+    scratch: WithState<Scratch>,
+    stored: Stored,
+    hashing: Meter,
+}
+
+impl CpuLogins {
+    pub(crate) fn new(pool: CpuPool, stored: Stored, hashing: Meter) -> Self {
+        let scratch = pool.with_state(Scratch::new);
+        Self {
+            pool,
+            scratch,
+            stored,
+            hashing,
+        }
+    }
 }
 
 impl Logins for CpuLogins {
     fn check(&self, password: String) -> BoxFuture<'_, Result<bool, Unavailable>> {
         let (stored, hashing) = (self.stored.clone(), self.hashing.clone());
         async move {
-            let check = self.pool.job("login").run(move || {
+            let check = self.scratch.with(move |scratch| {
                 let _at_work = hashing.open();
-                stored.matches(&password)
+                stored.matches_in(&password, scratch)
             });
+            let check = self.pool.job("login").run(check);
             check
                 .await
                 .map_err(|error| Unavailable::new("password hash", &error))

@@ -120,11 +120,7 @@ fn start(settings: &Settings, upstream: &Upstream) -> Result<(Router, Arc<Pools>
         upstream: upstream.address(),
     };
     let stored = Stored::new(service::PASSWORD)?;
-    let logins = pooled::CpuLogins {
-        pool: cpu.clone(),
-        stored,
-        hashing: Meter::default(),
-    };
+    let logins = pooled::CpuLogins::new(cpu.clone(), stored, Meter::default());
     let lag = pooled::built(LagMonitor::start(
         &Handle::current(),
         Duration::from_millis(10),

@@ -210,11 +210,7 @@ fn cpu_pooled(settings: &Settings, _: &ServiceRuntime) -> Result<Target, Failure
     let peaks = hashing.peaks();
     let pool = pooled::workers(settings)?;
     let started = pool.clone();
-    let logins = pooled::CpuLogins {
-        pool: pool.clone(),
-        stored: Stored::new(service::PASSWORD)?,
-        hashing,
-    };
+    let logins = pooled::CpuLogins::new(pool.clone(), Stored::new(service::PASSWORD)?, hashing);
     Ok(Target::new(
         service::logins(Arc::new(logins)),
         move || started.stats().workers as u64,

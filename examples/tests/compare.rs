@@ -33,9 +33,9 @@ fn every_row_is_measured_without_an_error() {
     assert_eq!(names.collect::<Vec<_>>(), expected);
     for row in rows {
         assert_eq!(row["errors"], 0, "{row}");
-        // In so short a time an unoptimised build answers nothing the slow way.
+        // In so short a time an unoptimised build may answer nothing the slow way, and no hash at all.
         assert!(
-            row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled",
+            row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled" || row["path"] == "cpu",
             "{row}"
         );
         assert!(

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -159,26 +160,33 @@ pub(super) async fn gets_crowd(ours: bool, times: usize) -> Result<f64, Failure>
     Ok(each(start, TASKS * times))
 }
 
+/// The computation. It is not over before everybody has come.
+async fn computed(asked: Arc<AtomicUsize>, callers: usize) -> u64 {
+    while asked.load(Relaxed) < callers {
+        yield_now().await;
+    }
+    tokio::time::sleep(COMPUTES).await;
+    7
+}
+
 pub(super) async fn callers(ours: bool, callers: usize) -> Result<f64, Failure> {
     let flight: Flight<u32, u64> = Flight::new();
     let cache: moka::future::Cache<u32, u64> = moka::future::Cache::new(16);
+    let asked = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     let start = Instant::now();
     for _ in 0..callers {
         let (flight, cache) = (flight.clone(), cache.clone());
+        let asked = Arc::clone(&asked);
         tasks.spawn(async move {
-            let compute = || async {
-                tokio::time::sleep(COMPUTES).await;
-                Ok(7)
-            };
+            asked.fetch_add(1, Relaxed);
+            let compute = move || computed(Arc::clone(&asked), callers);
             if ours {
-                flight.run(1, compute).await?;
+                flight
+                    .run(1, move || async move { Ok(compute().await) })
+                    .await?;
             } else {
-                let compute = async {
-                    tokio::time::sleep(COMPUTES).await;
-                    7
-                };
-                cache.get_with(1, compute).await;
+                cache.get_with(1, compute()).await;
             }
             Ok(())
         });

@@ -11,7 +11,7 @@ use tests::Process;
 #[test]
 fn every_row_is_measured_without_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let output = service::run(folder.path(), &["--seconds", "0.3", "--json"]);
+    let output = service::run(folder.path(), &["--seconds", "1", "--json"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.is_empty(), "{told}");
@@ -33,9 +33,9 @@ fn every_row_is_measured_without_an_error() {
     assert_eq!(names.collect::<Vec<_>>(), expected);
     for row in rows {
         assert_eq!(row["errors"], 0, "{row}");
-        // In so short a time an unoptimised build may answer nothing the slow way, and no hash at all.
+        // In so short a time an unoptimised build answers nothing the slow way.
         assert!(
-            row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled" || row["path"] == "cpu",
+            row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled",
             "{row}"
         );
         assert!(

@@ -28,7 +28,7 @@
 //! end; a future that is dropped, a manager that fails, panics or hangs, a runtime that ends: none of them costs capacity.
 //!
 //! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[doc = include_str!("../docs/guide.md")]

@@ -23,6 +23,8 @@ use shuttle::sync as imp;
 use std::sync as imp;
 
 pub(crate) use imp::atomic;
+#[cfg(pool_loom)]
+pub(crate) use loom::cell::UnsafeCell;
 
 use std::sync::PoisonError;
 
@@ -38,6 +40,24 @@ impl<T> Mutex<T> {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one thread at a time may touch, by a rule that the compiler does not know.
+#[cfg(not(pool_loom))]
+#[derive(Debug, Default)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(pool_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Lends a pointer to it. Whoever follows that must know that nobody else does.
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, code: impl FnOnce(*mut T) -> R) -> R {
+        code(self.0.get())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Keeping: what is done on time's behalf, and what is done to the pool as a whole.
 
 use std::{
-    mem,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -9,9 +8,10 @@ use std::{
 use super::{
     kernel::{Kernel, Put, Refusal, Work},
     mutation::{self, Mutation},
-    seat::{Holder, SeatState},
-    slot::{Idle, Slot},
+    seat::SeatState,
+    slot::Slot,
     stats::{Counters, Histograms},
+    tag::Holder,
 };
 use crate::{
     moment::{Moment, nanos_of},
@@ -61,16 +61,30 @@ pub(crate) struct Snapshot<E> {
     pub(crate) closing: u32,
     pub(crate) waiting: usize,
     pub(crate) closed: bool,
+    /// Leases handed out so far.
+    pub(crate) gets: u64,
     pub(crate) counters: Counters,
     pub(crate) last_error: Option<E>,
 }
 
+impl Keeping {
+    /// When what becomes idle `now` may fall due first, but for the end of its lifetime.
+    pub(super) fn first_due(&self, now: Moment) -> Moment {
+        let spans = [self.idle_timeout, self.keepalive];
+        let shortest = spans.into_iter().flatten().min();
+        shortest.map_or(Moment::NEVER, |span| now + span)
+    }
+}
+
 impl<T, E: Clone> Kernel<T, E> {
     /// One round: takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
-    pub(crate) fn tick(this: &Arc<Self>, now: Moment, keeper: &Waker) -> Tick<T, E> {
+    pub(crate) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<T, E> {
         let keeping = this.limits.keeping;
         let mut work = Work::default();
+        // Declared before the guard, so dropped after it.
+        let _spent;
         let mut state = this.lock();
+        state.hear();
         while !mutation::on(Mutation::GrantIsNeverReclaimed)
             && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after)
         {
@@ -85,7 +99,9 @@ impl<T, E: Clone> Kernel<T, E> {
         // Nearly every wait is over long before that; who is still there keeps a timer from now on.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.arm_after)));
         state.queue.arm(before, &mut work.wakers);
-        state.retire_idle(this, now, &mut work);
+        if now >= state.sweep_at {
+            state.sweep(this, now, &mut work);
+        }
         state.meet_demand(this, now, &mut work);
         // Nothing is that old in a pool that is younger.
         let since = keeping
@@ -93,24 +109,26 @@ impl<T, E: Clone> Kernel<T, E> {
             .and_then(|after| now.earlier(nanos_of(after)));
         let leaks = since.map_or_else(Vec::new, |since| state.seats.report_before(since));
         let next = state.next_round(now, &keeping);
-        state.keeper = Some(keeper.clone());
+        _spent = state.keeper.replace(keeper);
         state.keeper_next = next;
+        let gets = state.seats.uses();
         Tick {
             work,
             leaks,
             next,
-            activity: state.counters.gets + state.counters.returns,
+            // Gets and returns: what was got and is not out any more was returned.
+            activity: (gets * 2).saturating_sub(state.leased().into()),
         }
     }
 
     /// The keeper is gone (its runtime ended). Whoever is polled next starts another.
     pub(crate) fn keeper_left(&self) {
-        let waker = {
+        let (waker, keeper) = {
             let mut state = self.lock();
-            state.keeper = None;
             state.keeper_next = Moment::NEVER;
-            state.queue.first_waker()
+            (state.queue.first_waker(), state.keeper.take())
         };
+        drop(keeper);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -133,8 +151,9 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.target = max_size;
+        state.call();
         while state.in_use() > max_size
-            && let Some(Idle { slot, .. }) = state.idle.pop_front()
+            && let Some(slot) = state.idle.pop_last()
         {
             state.retire(slot, CloseReason::Shrunk, &mut work);
         }
@@ -147,9 +166,14 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.generation += 1;
-        while let Some(Idle { slot, .. }) = state.idle.pop_front() {
+        this.begin_generation(state.generation);
+        for slot in state.idle.take_all() {
             state.retire(slot, CloseReason::Reset, &mut work);
         }
+        // What was laid down just before the new generation was known: nobody gets it, and the next round closes it.
+        let soon = now + this.limits.keeping.tick;
+        state.sweep_by(soon);
+        state.call_keeper(soon, &mut work.wakers);
         state.meet_demand(this, now, &mut work);
         work
     }
@@ -158,10 +182,7 @@ impl<T, E: Clone> Kernel<T, E> {
     /// is closed.
     pub(crate) fn take_idle(&self) -> Vec<Box<Slot<T, E>>> {
         let mut state = self.lock();
-        let slots: Vec<_> = mem::take(&mut state.idle)
-            .into_iter()
-            .map(|idle| idle.slot)
-            .collect();
+        let slots = state.idle.take_all();
         for slot in &slots {
             state.seats.set(slot.seat.index(), SeatState::Checking);
         }
@@ -172,7 +193,10 @@ impl<T, E: Clone> Kernel<T, E> {
     pub(crate) fn close(&self) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = self.lock();
-        state.closed = true;
+        if !mutation::on(Mutation::CloseCallsLate) {
+            state.closed = true;
+            state.call();
+        }
         work.wakers = if mutation::on(Mutation::CloseWakesOne) {
             state
                 .queue
@@ -182,9 +206,10 @@ impl<T, E: Clone> Kernel<T, E> {
         } else {
             state.queue.refuse_all(|| Refusal::Closed)
         };
-        while let Some(Idle { slot, .. }) = state.idle.pop_front() {
+        for slot in state.idle.take_all() {
             state.retire(slot, CloseReason::PoolClosed, &mut work);
         }
+        state.closed = true;
         work.wakers.extend(state.keeper.take());
         work.wakers.append(&mut state.watchers);
         work
@@ -196,11 +221,13 @@ impl<T, E: Clone> Kernel<T, E> {
 
     /// Ready when the pool is closed and everything it opened is gone.
     pub(crate) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+        // Declared before the guard: if it is not needed it is dropped after it.
+        let mut waker = Some(context.waker().clone());
         let mut state = self.lock();
         if state.closed && state.seats.taken() == 0 {
             return Poll::Ready(());
         }
-        state.watch(context.waker());
+        state.watch(&mut waker);
         Poll::Pending
     }
 
@@ -211,6 +238,7 @@ impl<T, E: Clone> Kernel<T, E> {
         context: &mut Context<'_>,
     ) -> (Poll<Result<(), Refusal<E>>>, Work<T, E>) {
         let mut work = Work::default();
+        let mut waker = Some(context.waker().clone());
         let mut state = this.lock();
         let poll = if state.closed {
             Poll::Ready(Err(Refusal::Closed))
@@ -220,32 +248,38 @@ impl<T, E: Clone> Kernel<T, E> {
             Poll::Ready(Err(Refusal::Connect(error)))
         } else {
             state.meet_demand(this, now, &mut work);
-            state.watch(context.waker());
+            state.watch(&mut waker);
             Poll::Pending
         };
         (poll, work)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<E> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.hear();
         let count = |of| state.seats.count(of);
+        // Both from one look: an idle one is counted as that or as leased, never twice and never not.
+        let idle = (state.idle.len() as u32).min(count(SeatState::Open));
         Snapshot {
             max_size: state.target,
-            idle: count(SeatState::Idle),
-            leased: count(SeatState::Leased),
+            idle,
+            leased: count(SeatState::Open) - idle,
             opening: count(SeatState::Opening),
             checking: count(SeatState::Checking),
             resetting: count(SeatState::Resetting),
             closing: count(SeatState::Closing),
             waiting: state.queue.len(),
             closed: state.closed,
+            gets: state.seats.uses(),
             counters: state.counters,
             last_error: state.gate.last_error(),
         }
     }
 
     pub(crate) fn histograms(&self) -> Histograms {
-        self.lock().histograms.clone()
+        let mut state = self.lock();
+        state.hear();
+        state.histograms.clone()
     }
 
     pub(crate) fn holders(&self) -> Vec<Holder> {
@@ -253,50 +287,56 @@ impl<T, E: Clone> Kernel<T, E> {
     }
 }
 
-impl<T, E: Clone> super::kernel::State<T, E> {
-    /// Closes idle ones whose time is over and has those checked that have been idle for `keepalive`.
-    fn retire_idle(&mut self, kernel: &Arc<Kernel<T, E>>, now: Moment, work: &mut Work<T, E>) {
+impl<T, E: Clone> super::state::State<T, E> {
+    /// Looks through all idle ones: closes those whose time is over, has those checked that have been idle for `keepalive`, and
+    /// notes when the next one falls due.
+    fn sweep(&mut self, kernel: &Arc<Kernel<T, E>>, now: Moment, work: &mut Work<T, E>) {
         let keeping = kernel.limits.keeping;
-        let mut index = 0;
-        while index < self.idle.len() {
-            let slot = &self.idle[index].slot;
-            let lapsed = |since: Moment, after: Option<Duration>| {
-                after.is_some_and(|after| now - since >= after)
-            };
-            let surplus = self.idle.len() > keeping.min_idle as usize;
-            let (expired, unused) = (
-                now >= slot.expires_at,
-                surplus && lapsed(slot.idle_since, keeping.idle_timeout),
-            );
-            let stale = lapsed(slot.used_at, keeping.keepalive);
-            if !(expired || unused || stale) {
-                index += 1;
-                continue;
-            }
-            // Out of the list while it is decided on: what counts as needed is what is needed without it.
-            let Some(Idle { mut slot, .. }) = self.idle.remove(index) else {
-                return;
-            };
-            if unused {
+        let lapsed = |since: Moment, after: Option<Duration>| {
+            after.is_some_and(|after| now - since >= after)
+        };
+        // What is leased now becomes idle later, and its lifetime is known already.
+        self.sweep_at = keeping.first_due(now).min(self.seats.next_expiry(now));
+        let slots = self.idle.take_all();
+        let mut left = slots.len();
+        for mut slot in slots {
+            // Those that are not decided on yet, and those that stay: what counts as needed is what is needed without this one.
+            left -= 1;
+            let surplus = left >= keeping.min_idle as usize;
+            if slot.generation != self.generation {
+                self.retire(slot, CloseReason::Reset, work);
+            } else if surplus && lapsed(slot.idle_since, keeping.idle_timeout) {
                 self.retire(slot, CloseReason::IdleTimeout, work);
-            } else if expired
-                && !self.keeps_expired(&mut slot, now, &kernel.limits, &mut work.wakers)
+            } else if now >= slot.expires_at
+                && !self.keeps_expired(&mut slot, now, left, &kernel.limits, &mut work.wakers)
             {
                 self.retire(slot, CloseReason::Lifetime, work);
-            } else if stale && self.seats.count(SeatState::Checking) < kernel.limits.max_opening {
+            } else if lapsed(slot.used_at, keeping.keepalive)
+                && self.seats.count(SeatState::Checking) < kernel.limits.max_opening
+            {
                 self.seats.set(slot.seat.index(), SeatState::Checking);
                 work.checks.push(slot);
             } else {
-                self.idle
-                    .insert(index, Idle::new(slot, kernel.limits.check_after_nanos));
-                index += 1;
+                if surplus && let Some(after) = keeping.idle_timeout {
+                    self.sweep_by(slot.idle_since + after);
+                }
+                if let Some(after) = keeping.keepalive {
+                    self.sweep_by(slot.used_at + after);
+                }
+                // It is needed still; when its replacement is open it is looked at again, and every round until then.
+                if now >= slot.expires_at {
+                    self.sweep_by(now + keeping.rounds);
+                }
+                self.idle.lay(slot);
+                left += 1;
             }
         }
     }
 
-    fn watch(&mut self, waker: &Waker) {
-        if !self.watchers.iter().any(|known| known.will_wake(waker)) {
-            self.watchers.push(waker.clone());
+    fn watch(&mut self, waker: &mut Option<Waker>) {
+        let known = |waker: &mut Waker| self.watchers.iter().any(|known| known.will_wake(waker));
+        if let Some(waker) = waker.take_if(|waker| !known(waker)) {
+            self.watchers.push(waker);
         }
     }
 
@@ -315,18 +355,18 @@ impl<T, E: Clone> super::kernel::State<T, E> {
         if let Some(next_try) = self.gate.next_try() {
             next = next.min(next_try);
         }
-        let surplus = self.idle.len() > keeping.min_idle as usize;
-        for Idle { slot, .. } in &self.idle {
-            // What is kept although it expired is looked at every round.
-            if slot.expires_at > now {
-                next = next.min(slot.expires_at);
-            }
-            if let Some(after) = keeping.idle_timeout.filter(|_| surplus) {
-                next = next.min(slot.idle_since + after);
-            }
-            if let Some(after) = keeping.keepalive {
-                next = next.min(slot.used_at + after);
-            }
+        if let Some(began) = self.seats.first_opening()
+            && self.queue.waiting() > 0
+        {
+            // If it is late then, another one is opened; if it is late already, that was done.
+            next = next.min(
+                Some(began + self.patience())
+                    .filter(|late| *late > now)
+                    .unwrap_or(next),
+            );
+        }
+        if self.sweep_at > now {
+            next = next.min(self.sweep_at);
         }
         next.max(now + MIN_ROUND)
     }

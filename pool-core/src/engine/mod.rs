@@ -2,22 +2,35 @@
 //!
 //! The protocol, and why it loses no wake-up and keeps the bound, is written out in `ARCHITECTURE.md`.
 
+#[allow(unsafe_code, reason = "cells that the bits of an atomic word guard")]
+mod board;
 mod gate;
+#[allow(unsafe_code, reason = "says what keeps a board alive")]
+mod idle;
 mod keep;
 mod kernel;
+mod line;
+#[allow(unsafe_code, reason = "a letter that the state of its mail guards")]
+mod mail;
 pub(crate) mod mutation;
 pub(crate) mod queue;
 mod seat;
 mod shed;
 mod slot;
+mod state;
 mod stats;
+#[allow(unsafe_code, reason = "reads a pointer that was a reference")]
+mod tag;
 
 pub(crate) use gate::{Backoff, Gate};
 pub(crate) use keep::Keeping;
-pub(crate) use kernel::{Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Work};
+pub(crate) use kernel::{
+    Fast, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Ticket, Work,
+};
 pub(crate) use queue::WaiterId;
-pub(crate) use seat::{Holder, Seat};
+pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;
+pub(crate) use tag::Holder;
 
 pub(crate) use crate::sync::Arc;
 

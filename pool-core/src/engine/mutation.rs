@@ -12,8 +12,6 @@
 pub(crate) enum Mutation {
     /// A waiter that goes away lays down what was handed to it, though others wait.
     CancelServesNobody,
-    /// A return looks for waiters, lets go of the lock, and does not look again.
-    ReturnLooksTooEarly,
     /// A waiter looks at the idle ones, lets go of the lock, and does not look again.
     WaiterLooksTooEarly,
     /// A return wakes the first in line but hands it nothing, and newcomers take what they see.
@@ -36,6 +34,18 @@ pub(crate) enum Mutation {
     ResizeForgetsLeased,
     /// What the keeper had checked is laid down, though others wait.
     CheckServesNobody,
+    /// A get reads a word of the board and writes it in two steps.
+    TakeIsTwoSteps,
+    /// A return lays down on the board although it was called to the lock meanwhile.
+    LayIgnoresCall,
+    /// A waiter looks at the idle ones before it calls returns to the lock.
+    CallIsLate,
+    /// A close looks at the idle ones before it calls returns to the lock.
+    CloseCallsLate,
+    /// What was opened before a reset is handed out after it.
+    GetIgnoresGeneration,
+    /// A letter is looked at and taken in two steps.
+    LetterIsTakenInTwoSteps,
     /// A return adds to the count although somebody waits.
     PermitReturnIgnoresLine,
     /// A newcomer takes free permits although others wait.

@@ -29,15 +29,9 @@ use crate::moment::Moment;
 pub(crate) struct WaiterId {
     index: u32,
     ticket: u64,
-    since: Moment,
 }
 
 impl WaiterId {
-    /// When it joined the line.
-    pub(crate) const fn since(&self) -> Moment {
-        self.since
-    }
-
     /// Where it stands, for [`WaitQueue::refuse_at`].
     pub(crate) const fn place(&self) -> WaiterPlace {
         WaiterPlace {
@@ -138,7 +132,12 @@ impl<G, R, A> WaitQueue<G, R, A> {
     }
 
     /// Joins the end of the line.
-    pub(crate) fn push(&mut self, asked: A, waker: Waker, now: Moment) -> WaiterId {
+    pub(crate) fn push(
+        &mut self,
+        asked: A,
+        waker: impl Into<Option<Waker>>,
+        now: Moment,
+    ) -> WaiterId {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let cell = Cell {
@@ -149,7 +148,7 @@ impl<G, R, A> WaitQueue<G, R, A> {
             since: now,
             armed: false,
             state: State::Waiting,
-            waker: Some(waker),
+            waker: waker.into(),
         };
         let index = match self.free {
             NIL => {
@@ -166,11 +165,7 @@ impl<G, R, A> WaitQueue<G, R, A> {
         if self.unarmed == NIL {
             self.unarmed = index;
         }
-        WaiterId {
-            index,
-            ticket,
-            since: now,
-        }
+        WaiterId { index, ticket }
     }
 
     /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
@@ -179,9 +174,9 @@ impl<G, R, A> WaitQueue<G, R, A> {
         Some((cell.asked.as_ref()?, cell.since))
     }
 
-    /// A waker of the first waiter, to make it poll again (it keeps its place).
-    pub(crate) fn first_waker(&self) -> Option<Waker> {
-        self.cells.get(self.waiting.head as usize)?.waker.clone()
+    /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
+    pub(crate) fn first_waker(&mut self) -> Option<Waker> {
+        self.cells.get_mut(self.waiting.head as usize)?.waker.take()
     }
 
     /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
@@ -309,7 +304,7 @@ impl<G, R, A> WaitQueue<G, R, A> {
                 return;
             }
             cell.armed = true;
-            let (waker, next) = (cell.waker.clone(), cell.next);
+            let (waker, next) = (cell.waker.take(), cell.next);
             wakers.extend(waker);
             self.unarmed = next;
         }

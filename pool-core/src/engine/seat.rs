@@ -4,9 +4,12 @@
 //! dropping the token anywhere (a panic, a cancelled task, a runtime that ends) frees the seat. Counts are never kept by paired
 //! calls.
 
-use std::panic::Location;
-
-use super::kernel::Kernel;
+use super::{
+    board::Board,
+    kernel::Kernel,
+    slot::Slot,
+    tag::{Holder, Tag},
+};
 use crate::{moment::Moment, sync::Arc};
 
 /// What the thing on a seat is doing.
@@ -17,10 +20,9 @@ pub(crate) enum SeatState {
     Free,
     /// Being opened.
     Opening,
-    /// Waiting for somebody to use it.
-    Idle,
-    /// With a caller, or handed to one that has not fetched it yet.
-    Leased,
+    /// Good: idle, with a caller, or handed to one that has not fetched it yet. Which of them, [`IdleSet`](super::idle::IdleSet)
+    /// knows: a get and a return change that without the lock.
+    Open,
     /// Being checked before somebody may use it.
     Checking,
     /// Being made clean for the next.
@@ -30,7 +32,7 @@ pub(crate) enum SeatState {
 }
 
 impl SeatState {
-    pub(crate) const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 6;
 }
 
 /// The token of one seat. Frees it when dropped.
@@ -48,6 +50,16 @@ impl<T, E: Clone> Seat<T, E> {
     #[inline]
     pub(super) const fn index(&self) -> u32 {
         self.index
+    }
+
+    #[inline]
+    pub(super) fn board(&self) -> &Board<Slot<T, E>> {
+        &self.kernel.board
+    }
+
+    #[inline]
+    pub(super) fn generation(&self) -> u64 {
+        self.kernel.generation()
     }
 
     /// Drops the token of a seat that was vacated under the lock already.
@@ -68,27 +80,23 @@ impl<T, E: Clone> Drop for Seat<T, E> {
 
 const SPENT: u32 = u32::MAX;
 
-/// Who holds a leased resource, since when, and from which line of the program.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Holder {
-    pub(crate) since: Moment,
-    pub(crate) place: &'static Location<'static>,
-    pub(crate) label: &'static str,
-}
-
 /// All seats of one pool, and how many are in each state.
 #[derive(Debug)]
 pub(crate) struct Seats {
     rows: Vec<Row>,
     free: Vec<u32>,
     counts: [u32; SeatState::COUNT],
+    /// What is being opened, and since when: `max_opening` of them at most.
+    opening: Vec<(u32, Moment)>,
+    /// Uses of what is gone.
+    past_uses: u64,
 }
 
 #[derive(Debug)]
 struct Row {
     state: SeatState,
-    reported: bool,
-    holder: Option<Holder>,
+    expires_at: Moment,
+    tag: Option<std::sync::Arc<Tag>>,
 }
 
 impl Seats {
@@ -97,6 +105,8 @@ impl Seats {
             rows: Vec::new(),
             free: Vec::new(),
             counts: [0; SeatState::COUNT],
+            opening: Vec::new(),
+            past_uses: 0,
         }
     }
 
@@ -116,15 +126,26 @@ impl Seats {
         self.taken() - self.count(SeatState::Opening) - self.count(SeatState::Closing)
     }
 
+    /// How many have been opening since `before`.
+    pub(super) fn opening_since(&self, before: Moment) -> u32 {
+        let late = self.opening.iter().filter(|(_, since)| *since <= before);
+        late.count() as u32
+    }
+
+    /// Since when the one has been opening that began first.
+    pub(super) fn first_opening(&self) -> Option<Moment> {
+        self.opening.iter().map(|(_, since)| *since).min()
+    }
+
     /// Takes a free seat for something that is being opened.
-    pub(super) fn occupy(&mut self) -> u32 {
+    pub(super) fn occupy(&mut self, now: Moment) -> u32 {
         let row = Row {
             state: SeatState::Opening,
-            reported: false,
-            holder: None,
+            expires_at: Moment::NEVER,
+            tag: None,
         };
         self.counts[SeatState::Opening as usize] += 1;
-        match self.free.pop() {
+        let index = match self.free.pop() {
             Some(index) => {
                 self.rows[index as usize] = row;
                 index
@@ -133,7 +154,18 @@ impl Seats {
                 self.rows.push(row);
                 (self.rows.len() - 1) as u32
             }
-        }
+        };
+        self.opening.push((index, now));
+        index
+    }
+
+    /// What was being opened on this seat is open. Its tag.
+    pub(super) fn opened(&mut self, index: u32, expires_at: Moment) -> std::sync::Arc<Tag> {
+        self.set(index, SeatState::Open);
+        let row = &mut self.rows[index as usize];
+        row.expires_at = expires_at;
+        let tag = row.tag.insert(std::sync::Arc::new(Tag::new()));
+        std::sync::Arc::clone(tag)
     }
 
     pub(super) fn state(&self, index: u32) -> SeatState {
@@ -143,6 +175,9 @@ impl Seats {
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
         let row = &mut self.rows[index as usize];
+        if row.state == SeatState::Opening {
+            self.opening.retain(|(opening, _)| *opening != index);
+        }
         self.counts[row.state as usize] -= 1;
         self.counts[state as usize] += 1;
         row.state = state;
@@ -156,61 +191,40 @@ impl Seats {
         }
     }
 
-    /// An idle one is leased by `holder`.
-    #[inline]
-    pub(super) fn lease(&mut self, index: u32, holder: Holder) {
-        self.counts[SeatState::Idle as usize] -= 1;
-        self.counts[SeatState::Leased as usize] += 1;
-        let row = &mut self.rows[index as usize];
-        debug_assert_eq!(row.state, SeatState::Idle);
-        row.state = SeatState::Leased;
-        row.holder = Some(holder);
-        row.reported = false;
-    }
-
-    #[inline]
-    pub(super) fn hold(&mut self, index: u32, holder: Holder) {
-        let row = &mut self.rows[index as usize];
-        row.holder = Some(holder);
-        row.reported = false;
-    }
-
-    pub(super) fn relabel(&mut self, index: u32, label: &'static str) {
-        if let Some(holder) = &mut self.rows[index as usize].holder {
-            holder.label = label;
-        }
-    }
-
     pub(super) fn vacate(&mut self, index: u32) {
+        self.set(index, SeatState::Free);
+        self.counts[SeatState::Free as usize] -= 1;
         let row = &mut self.rows[index as usize];
-        self.counts[row.state as usize] -= 1;
-        row.state = SeatState::Free;
-        row.holder = None;
+        row.expires_at = Moment::NEVER;
+        self.past_uses += row.tag.take().map_or(0, |tag| tag.uses());
         self.free.push(index);
+    }
+
+    /// How often anything was leased.
+    pub(super) fn uses(&self) -> u64 {
+        let uses: u64 = self.tags().map(|tag| tag.uses()).sum();
+        self.past_uses + uses
+    }
+
+    /// The next end of a lifetime after `now`.
+    pub(super) fn next_expiry(&self, now: Moment) -> Moment {
+        let ends = self.rows.iter().map(|row| row.expires_at);
+        ends.filter(|end| *end > now).min().unwrap_or(Moment::NEVER)
     }
 
     /// Everybody who holds one now.
     pub(super) fn holders(&self) -> impl Iterator<Item = Holder> {
-        self.rows
-            .iter()
-            .filter(|row| row.state == SeatState::Leased)
-            .filter_map(|row| row.holder)
+        self.tags().filter_map(Tag::holder)
     }
 
     /// Those who have held one since `before`, each once.
-    pub(super) fn report_before(&mut self, before: Moment) -> Vec<Holder> {
-        let old = |row: &&mut Row| {
-            row.state == SeatState::Leased
-                && !row.reported
-                && row.holder.is_some_and(|holder| holder.since <= before)
-        };
-        self.rows
-            .iter_mut()
-            .filter(old)
-            .filter_map(|row| {
-                row.reported = true;
-                row.holder
-            })
+    pub(super) fn report_before(&self, before: Moment) -> Vec<Holder> {
+        self.tags()
+            .filter_map(|tag| tag.report_before(before))
             .collect()
+    }
+
+    fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.rows.iter().filter_map(|row| row.tag.as_deref())
     }
 }

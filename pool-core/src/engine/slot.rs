@@ -1,10 +1,17 @@
 //! One open resource with what the pool knows of it.
 
-use super::seat::Seat;
+use std::sync::Arc;
+
+use super::{
+    mutation::{self, Mutation},
+    seat::Seat,
+    tag::Tag,
+};
 use crate::moment::Moment;
 
 /// An open resource on its seat. It moves as one box: idle list, waiter, lease, task. Whoever drops it frees the seat.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Slot<T, E: Clone> {
     // Before the seat: what is dropped first is gone when its place is given away.
     pub(crate) item: T,
@@ -19,8 +26,8 @@ pub(crate) struct Slot<T, E: Clone> {
     pub(crate) timed_from: Option<Moment>,
     /// The tick at which a lease was timed last.
     pub(crate) timed_at: Moment,
-    /// Leases so far.
-    pub(crate) uses: u64,
+    /// Who has it, and how often it was had.
+    pub(crate) tag: Arc<Tag>,
     pub(crate) generation: u64,
     pub(crate) tainted: bool,
     /// A replacement was ordered; it goes when that one is there.
@@ -28,23 +35,13 @@ pub(crate) struct Slot<T, E: Clone> {
     pub(crate) seat: Seat<T, E>,
 }
 
-/// An idle slot, with what decides whether it can be handed out as it is: the slot itself may be in another core's cache.
-#[derive(Debug)]
-pub(super) struct Idle<T, E: Clone> {
-    pub(super) slot: Box<Slot<T, E>>,
-    pub(super) seat: u32,
-    /// From then on it must be checked first, or its lifetime is over.
-    pub(super) ready_until: Moment,
-}
-
-impl<T, E: Clone> Idle<T, E> {
+impl<T, E: Clone> Slot<T, E> {
+    /// May it be handed out as it is: known to be good not longer than `check_after_nanos` ago, within its lifetime, and of this
+    /// generation?
     #[inline]
-    pub(super) fn new(slot: Box<Slot<T, E>>, check_after_nanos: u64) -> Self {
-        let ready_until = slot.used_at.later(check_after_nanos).min(slot.expires_at);
-        Self {
-            seat: slot.seat.index(),
-            ready_until,
-            slot,
-        }
+    pub(super) fn is_ready(&self, now: Moment, check_after_nanos: u64, generation: u64) -> bool {
+        !now.is_past(self.used_at, check_after_nanos)
+            && now < self.expires_at
+            && (self.generation == generation || mutation::on(Mutation::GetIgnoresGeneration))
     }
 }

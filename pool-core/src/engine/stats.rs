@@ -5,12 +5,8 @@ use crate::observe::{CloseReason, Histogram, Phase};
 /// Counts since the pool was built. They only rise.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
-    /// Leases handed out.
-    pub(crate) gets: u64,
-    /// Of those, how many had to wait in line.
+    /// Leases handed out to somebody who had to wait in line. All of them: [`Seats::uses`](super::seat::Seats::uses).
     pub(crate) waited: u64,
-    /// Resources given back.
-    pub(crate) returns: u64,
     pub(crate) opened: u64,
     pub(crate) open_failures: u64,
     pub(crate) closed: [u64; CloseReason::ALL.len()],

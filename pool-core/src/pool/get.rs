@@ -5,7 +5,6 @@ use std::{
     future::Future,
     panic::Location,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,10 +19,10 @@ use super::trace::{GetTrace, Outcome};
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
-    shared::{ARM_AFTER, Queue, Slot, TICK},
+    shared::{ARM_AFTER, Queue, Slot, TICK, Ticket},
 };
 use crate::{
-    engine::{Holder, Kernel, Polled, Queued, Take, WaiterId},
+    engine::{Holder, Kernel, Polled, Queued, Take},
     moment::Moment,
     observe::CloseReason,
 };
@@ -35,7 +34,7 @@ pub struct Get<'a, M: Manager> {
     place: &'static Location<'static>,
     label: &'static str,
     limit: Limit,
-    state: State,
+    state: State<M>,
     #[cfg(feature = "tracing")]
     trace: GetTrace,
 }
@@ -50,14 +49,14 @@ enum Limit {
     Until(Moment),
 }
 
-enum State {
+enum State<M: Manager> {
     New,
-    Waiting(Waiting),
+    Waiting(Waiting<M>),
     Done,
 }
 
-struct Waiting {
-    id: WaiterId,
+struct Waiting<M: Manager> {
+    id: Ticket<M>,
     /// Is it known exactly when it began?
     timed: bool,
     deadline: Moment,
@@ -105,17 +104,15 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
-    /// Takes an idle one, or joins the line: while the keeper runs, one lock for both.
-    #[inline]
+    /// Takes an idle one, or joins the line.
     fn start(
         &mut self,
         now: Moment,
         context: &mut Context<'_>,
     ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
         let shared = self.pool.shared();
-        let holder = self.holder(now);
         if !shared.keeper_runs() {
-            if let Some(slot) = shared.kernel.take(now, holder) {
+            if let Some(slot) = shared.kernel.take_locked(now) {
                 return Poll::Ready(Ok(slot));
             }
             // A closed pool has no keeper, and gets none.
@@ -131,12 +128,50 @@ impl<'a, M: Manager> Get<'a, M> {
             &shared.kernel,
             now,
             || shared.clock.now(),
-            holder,
-            context.waker(),
+            context.waker().clone(),
         ) {
             Take::Ready(slot) => Poll::Ready(Ok(slot)),
             Take::Refused(refusal) => Poll::Ready(Err(shared.refused(refusal, Duration::ZERO))),
             Take::Queued(queued) => self.queued(queued, context),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_slowly(
+        &mut self,
+        mut now: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        loop {
+            let answer = match self.state {
+                State::New => self.start(now, context),
+                State::Waiting(_) => self.wait(context),
+                State::Done => panic!("a get was polled after it had ended"),
+            };
+            match answer {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    self.state = State::Done;
+                    #[cfg(feature = "tracing")]
+                    self.trace
+                        .end(shared, self.holder(now), Outcome::Failed(error.kind()));
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(mut slot)) => {
+                    if shared.is_fit(&mut slot) {
+                        self.state = State::Done;
+                        #[cfg(feature = "tracing")]
+                        self.trace.end(shared, self.holder(now), Outcome::Got);
+                        return Poll::Ready(Ok(Lease::new(slot, self.holder(now))));
+                    }
+                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
+                    // the time.
+                    shared.discard(slot, CloseReason::Broken);
+                    self.state = State::New;
+                    now = shared.rough_now();
+                }
+            }
         }
     }
 
@@ -169,7 +204,9 @@ impl<'a, M: Manager> Get<'a, M> {
             deadline,
             sleep: None,
         });
-        shared.perform(work);
+        if let Some(work) = work {
+            shared.perform(*work);
+        }
         #[cfg(feature = "tracing")]
         self.trace.begin(shared, self.holder(since));
         self.watch_deadline(short, context)
@@ -190,13 +227,7 @@ impl<'a, M: Manager> Get<'a, M> {
                 Some(now - since).filter(|it| *it >= TICK)
             }
         };
-        match Kernel::poll(
-            &shared.kernel,
-            id,
-            context.waker(),
-            self.holder(now),
-            lasted,
-        ) {
+        match Kernel::poll(&shared.kernel, id, context.waker(), now, lasted) {
             Polled::Granted(slot) => {
                 self.state = State::Done;
                 shared.waited(since);
@@ -216,7 +247,9 @@ impl<'a, M: Manager> Get<'a, M> {
                     }
                     Err(_) => {}
                 }
-                shared.perform(work);
+                if let Some(work) = work {
+                    shared.perform(*work);
+                }
                 self.watch_deadline(armed, context)
             }
         }
@@ -269,13 +302,11 @@ impl<'a, M: Manager> Get<'a, M> {
         };
         let now = shared.clock.now();
         let waited = now - waiting.id.since();
-        Poll::Ready(
-            match shared.kernel.time_out(waiting.id, self.holder(now), waited) {
-                Ok(slot) => Ok(slot),
-                Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
-                Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
-            },
-        )
+        Poll::Ready(match shared.kernel.time_out(waiting.id, waited) {
+            Ok(slot) => Ok(slot),
+            Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
+            Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
+        })
     }
 }
 
@@ -286,36 +317,18 @@ impl<M: Manager> Future for Get<'_, M> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let shared = this.pool.shared();
-        loop {
-            let now = shared.rough_now();
-            let answer = match this.state {
-                State::New => this.start(now, context),
-                State::Waiting(_) => this.wait(context),
-                State::Done => panic!("a get was polled after it had ended"),
-            };
-            match answer {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => {
-                    this.state = State::Done;
-                    #[cfg(feature = "tracing")]
-                    this.trace
-                        .end(shared, this.holder(now), Outcome::Failed(error.kind()));
-                    return Poll::Ready(Err(error));
-                }
-                Poll::Ready(Ok(mut slot)) => {
-                    if shared.is_fit(&mut slot) {
-                        this.state = State::Done;
-                        #[cfg(feature = "tracing")]
-                        this.trace.end(shared, this.holder(now), Outcome::Got);
-                        return Poll::Ready(Ok(Lease::new(slot, Arc::clone(shared), now)));
-                    }
-                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
-                    // the time.
-                    shared.discard(slot, CloseReason::Broken);
-                    this.state = State::New;
-                }
+        let now = shared.rough_now();
+        // The usual case: one is idle, and nobody waits.
+        if matches!(this.state, State::New)
+            && let Some(mut slot) = shared.take(now)
+        {
+            if shared.is_fit(&mut slot) {
+                this.state = State::Done;
+                return Poll::Ready(Ok(Lease::new(slot, this.holder(now))));
             }
+            shared.discard(slot, CloseReason::Broken);
         }
+        this.poll_slowly(now, context)
     }
 }
 

@@ -64,7 +64,7 @@ impl<M: Manager> Keeper<M> {
     fn round(&mut self, shared: &Arc<Shared<M>>, context: &Context<'_>) -> Moment {
         let now = shared.clock.now();
         shared.clock.advance(now);
-        let tick = Kernel::tick(&shared.kernel, now, context.waker());
+        let tick = Kernel::tick(&shared.kernel, now, context.waker().clone());
         for holder in tick.leaks {
             let lease = lease_info(holder, now);
             shared.leaked(&lease);

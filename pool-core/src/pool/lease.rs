@@ -3,14 +3,13 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
 };
 
 use super::{
     Manager, Usage,
     shared::{Shared, Slot, usage_of},
 };
-use crate::moment::Moment;
+use crate::engine::Holder;
 
 /// A resource, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
 ///
@@ -45,24 +44,21 @@ use crate::moment::Moment;
 pub struct Lease<M: Manager> {
     /// `None` only while it is being dropped or taken apart.
     slot: Option<Box<Slot<M>>>,
-    shared: Arc<Shared<M>>,
 }
 
 impl<M: Manager> Lease<M> {
-    /// `now` may be rough.
+    /// `holder.since` may be rough.
     #[inline]
-    pub(crate) fn new(mut slot: Box<Slot<M>>, shared: Arc<Shared<M>>, now: Moment) -> Self {
-        slot.uses += 1;
+    pub(crate) fn new(mut slot: Box<Slot<M>>, holder: Holder) -> Self {
+        slot.tag.take_up(holder);
+        let now = holder.since;
         slot.used_at = now;
         // One lease of each resource in each tick is timed exactly.
         if slot.timed_at != now {
             slot.timed_at = now;
-            slot.timed_from = Some(shared.clock.now());
+            slot.timed_from = Some(slot.item.home.clock.now());
         }
-        Self {
-            slot: Some(slot),
-            shared,
-        }
+        Self { slot: Some(slot) }
     }
 
     /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
@@ -87,7 +83,7 @@ impl<M: Manager> Lease<M> {
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
         let slot = lease.slot_mut();
         let was = std::mem::replace(&mut slot.tainted, true);
-        let output = operation(&mut slot.item).await;
+        let output = operation(&mut slot.item.resource).await;
         slot.tainted = was;
         output
     }
@@ -97,22 +93,22 @@ impl<M: Manager> Lease<M> {
         let slot = lease.slot.take().expect(HELD);
         let Slot::<M> { item, seat, .. } = *slot;
         drop(seat);
-        item
+        item.resource
     }
 
     /// What the resource has been through.
     pub fn usage(lease: &Self) -> Usage {
-        usage_of(lease.slot(), lease.shared.clock.now())
+        usage_of(lease.slot(), lease.slot().item.home.clock.now())
     }
 
     /// Names the holder from now on, as [`Get::label`](super::Get::label).
     pub fn label(lease: &mut Self, label: &'static str) {
-        lease.shared.kernel.relabel(lease.slot(), label);
+        lease.slot().tag.relabel(label);
     }
 
     /// The manager of the pool that it is from.
     pub fn manager(lease: &Self) -> &M {
-        &lease.shared.manager
+        &lease.slot().item.home.manager
     }
 
     #[inline]
@@ -133,14 +129,14 @@ impl<M: Manager> Deref for Lease<M> {
 
     #[inline]
     fn deref(&self) -> &M::Resource {
-        &self.slot().item
+        &self.slot().item.resource
     }
 }
 
 impl<M: Manager> DerefMut for Lease<M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Resource {
-        &mut self.slot_mut().item
+        &mut self.slot_mut().item.resource
     }
 }
 
@@ -150,7 +146,7 @@ impl<M: Manager> Drop for Lease<M> {
         if let Some(mut slot) = self.slot.take() {
             // A panic may have stopped its user anywhere.
             slot.tainted |= std::thread::panicking();
-            self.shared.give_back(slot);
+            Shared::give_back(slot);
         }
     }
 }

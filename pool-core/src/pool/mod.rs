@@ -13,6 +13,7 @@ mod manager;
 mod publish;
 mod shared;
 mod task;
+mod thread;
 #[cfg(feature = "tracing")]
 mod trace;
 
@@ -138,8 +139,8 @@ impl<M: Manager> Pool<M> {
             place: Location::caller(),
             label: "",
         };
-        match shared.take_fit(now, holder) {
-            Some(slot) => Ok(Lease::new(slot, Arc::clone(shared), now)),
+        match shared.take_fit(now) {
+            Some(slot) => Ok(Lease::new(slot, holder)),
             None => {
                 let kind = if shared.kernel.is_closed() {
                     Kind::Closed
@@ -236,7 +237,7 @@ impl<M: Manager> Pool<M> {
         for mut slot in shared.kernel.take_idle() {
             let now = shared.clock.now();
             let usage = shared::usage_of(&slot, now);
-            if keep(&mut slot.item, &usage) {
+            if keep(&mut slot.item.resource, &usage) {
                 shared.lay_back(slot);
             } else {
                 closed += 1;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZero,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -26,24 +27,33 @@ use super::{
     clock::Clock,
     error::{Error, Kind},
     failure::Failure,
-    keeper, task,
+    keeper, task, thread,
 };
 use crate::{
     config::{Config, IdleOrder},
-    engine::{self, Backoff, Holder, Kernel, Limits, Put, Refusal},
+    engine::{self, Backoff, Fast, Holder, Kernel, Limits, Put, Refusal},
     moment::{Moment, nanos_of},
     observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
 };
 
-pub(crate) type Slot<M> = engine::Slot<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
-pub(crate) type Seat<M> = engine::Seat<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
-pub(crate) type Work<M> = engine::Work<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
-pub(crate) type Queue<M> = engine::Queued<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
-type Handed<M> = Put<<M as Manager>::Resource, Failure<<M as Manager>::Error>>;
+pub(crate) type Slot<M> = engine::Slot<Held<M>, Failure<<M as Manager>::Error>>;
+pub(crate) type Seat<M> = engine::Seat<Held<M>, Failure<<M as Manager>::Error>>;
+pub(crate) type Work<M> = engine::Work<Held<M>, Failure<<M as Manager>::Error>>;
+pub(crate) type Queue<M> = engine::Queued<Held<M>, Failure<<M as Manager>::Error>>;
+pub(crate) type Ticket<M> = engine::Ticket<Held<M>, Failure<<M as Manager>::Error>>;
+type Handed<M> = Put<Held<M>, Failure<<M as Manager>::Error>>;
+
+/// A resource with its way home. It has that for its whole life, so that no get and no return counts references. An idle one and the
+/// pool keep each other alive until the pool is closed, which the drop of its last handle does.
+pub(crate) struct Held<M: Manager> {
+    pub(crate) resource: M::Resource,
+    /// Its own reference to the pool's: so that what has to keep the pool alive for a moment does not touch a count that all share.
+    pub(crate) home: Arc<Arc<Shared<M>>>,
+}
 
 /// One pool. Handles, leases and running tasks keep it alive; its keeper does not.
 pub(crate) struct Shared<M: Manager> {
-    pub(crate) kernel: engine::Arc<Kernel<M::Resource, Failure<M::Error>>>,
+    pub(crate) kernel: engine::Arc<Kernel<Held<M>, Failure<M::Error>>>,
     pub(crate) manager: M,
     pub(crate) config: Config,
     pub(crate) name: Arc<str>,
@@ -88,6 +98,7 @@ impl<M: Manager> Shared<M> {
             max_opening: config.max_opening,
             max_waiters: config.waiters(),
             fifo: config.idle_order == IdleOrder::Fifo,
+            parts: parts(config.max_size),
             check_after_nanos: nanos_of(config.check_after),
             shed_target: config.shed_target,
             backoff: Backoff::default(),
@@ -130,10 +141,12 @@ impl<M: Manager> Shared<M> {
     }
 
     /// An idle one that is not known to be broken, if nobody stands in line.
-    #[inline]
-    pub(crate) fn take_fit(self: &Arc<Self>, now: Moment, holder: Holder) -> Option<Box<Slot<M>>> {
+    pub(crate) fn take_fit(self: &Arc<Self>, now: Moment) -> Option<Box<Slot<M>>> {
         loop {
-            let mut slot = self.kernel.take(now, holder)?;
+            let mut slot = match self.take(now) {
+                Some(slot) => slot,
+                None => self.kernel.take_locked(now)?,
+            };
             if self.is_fit(&mut slot) {
                 return Some(slot);
             }
@@ -141,51 +154,88 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    /// An idle one that needs nothing done to it, if it can be had without the lock.
+    #[inline]
+    pub(crate) fn take(self: &Arc<Self>, now: Moment) -> Option<Box<Slot<M>>> {
+        match self.kernel.take(now, thread::number()) {
+            Fast::Ready(slot) => Some(slot),
+            Fast::Stale(slot) => {
+                self.lay_back(slot);
+                None
+            }
+            Fast::Nothing => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn is_fit(&self, slot: &mut Slot<M>) -> bool {
-        caught(|| !self.manager.is_broken(&mut slot.item)).unwrap_or(false)
+        caught(|| !self.manager.is_broken(&mut slot.item.resource)).unwrap_or(false)
     }
 
     /// A lease ends.
     #[inline]
-    pub(crate) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<M>>) {
-        if !self.is_fit(&mut slot) {
-            return self.discard(slot, CloseReason::Broken);
-        }
-        let (now, lasted) = match slot.timed_from.take() {
+    pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
+        let shared = &**slot.item.home;
+        let (now, lasted) = match slot.timed_from {
             Some(from) => {
-                let now = self.clock.now();
+                let now = shared.clock.now();
                 (now, Some(now - from))
             }
             // Not timed exactly; known well enough if it was a long one.
             None => {
-                let now = self.rough_now();
-                (
-                    now,
-                    now.is_past(slot.used_at, TICK_NANOS)
-                        .then(|| now - slot.used_at),
-                )
+                let now = shared.rough_now();
+                let long = now.is_past(slot.used_at, TICK_NANOS);
+                (now, long.then(|| now - slot.used_at))
             }
         };
-        let usage = usage_of(&slot, now);
-        match caught(|| self.manager.needs_reset(&mut slot.item, &usage)) {
-            Ok(false) if !slot.tainted => self.settle(self.kernel.put(slot, now, lasted)),
-            Ok(false) => self.discard(slot, CloseReason::Tainted),
+        slot.timed_from = None;
+        let mut asked = CloseReason::Broken;
+        let verdict = caught(|| {
+            let usage = usage_of(&slot, now);
+            let Held { resource, home } = &mut slot.item;
+            if home.manager.is_broken(resource) {
+                return Err(CloseReason::Broken);
+            }
+            asked = CloseReason::ResetFailed;
+            Ok(home.manager.needs_reset(resource, &usage))
+        });
+        let needs_reset = verdict.unwrap_or(Err(asked));
+        if needs_reset == Ok(false) && !slot.tainted && lasted.is_none() {
+            match Kernel::put_fast(slot, now) {
+                Ok(()) => return,
+                Err(back) => slot = back,
+            }
+        }
+        Self::give_back_slowly(slot, now, lasted, needs_reset);
+    }
+
+    /// There is something to do, to decide or to count at the end of this lease.
+    #[inline(never)]
+    fn give_back_slowly(
+        slot: Box<Slot<M>>,
+        now: Moment,
+        lasted: Option<Duration>,
+        needs_reset: Result<bool, CloseReason>,
+    ) {
+        let home = Arc::clone(&slot.item.home);
+        let shared = &*home;
+        match needs_reset {
+            Ok(false) if !slot.tainted => shared.settle(shared.kernel.put(slot, now, lasted)),
+            Ok(false) => shared.discard(slot, CloseReason::Tainted),
             Ok(true) => {
-                self.kernel.begin_reset(&slot, lasted);
-                match self.runtime() {
-                    Some(runtime) => drop(runtime.spawn(task::reset(Arc::clone(self), slot))),
-                    None => self.discard(slot, CloseReason::NoRuntime),
+                shared.kernel.begin_reset(&slot, lasted);
+                match shared.runtime() {
+                    Some(runtime) => drop(runtime.spawn(task::reset(Arc::clone(shared), slot))),
+                    None => shared.discard(slot, CloseReason::NoRuntime),
                 }
             }
-            Err(_) => self.discard(slot, CloseReason::ResetFailed),
+            Err(reason) => shared.discard(slot, reason),
         }
     }
 
     /// One that nobody used goes back.
     pub(crate) fn lay_back(self: &Arc<Self>, slot: Box<Slot<M>>) {
-        let used_at = slot.used_at;
-        self.settle(self.kernel.put_unused(slot, used_at));
+        self.perform(Kernel::put_unused(&self.kernel, slot, self.rough_now()));
     }
 
     /// Does what is left to do after one was given back.
@@ -202,8 +252,9 @@ impl<M: Manager> Shared<M> {
     /// Closes one for a reason that the kernel did not find itself.
     #[cold]
     pub(crate) fn discard(self: &Arc<Self>, slot: Box<Slot<M>>, reason: CloseReason) {
-        self.kernel.begin_close(&slot, reason);
+        let work = Kernel::begin_close(&self.kernel, &slot, reason, self.rough_now());
         self.close_slot(slot, reason);
+        self.perform(work);
     }
 
     /// Does what a decision of the kernel left to do. Nothing is locked.
@@ -345,7 +396,7 @@ impl<M: Manager> Shared<M> {
             closing: of.closing,
             waiting: of.waiting,
             is_closed: of.closed,
-            gets: counters.gets,
+            gets: of.gets,
             waited: counters.waited,
             opened: counters.opened,
             open_failures: counters.open_failures,
@@ -419,9 +470,19 @@ pub(crate) fn usage_of<T, E: Clone>(slot: &engine::Slot<T, E>, now: Moment) -> U
         opened_at: slot.opened_at,
         idle_since: slot.idle_since,
         now,
-        leases: slot.uses,
+        leases: slot.tag.uses(),
         tainted: slot.tainted,
     }
+}
+
+/// In how many parts idle ones lie at least: one a core, but no more than 8, nor of fewer than 4 seats, so that a pool that is little
+/// used keeps few of them warm.
+fn parts(max_size: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(cores)
+        .unwrap_or(8)
+        .min(max_size / 4)
+        .clamp(1, 8)
 }
 
 /// How often the keeper must come by, so that nothing falls due unseen for long: a quarter of the shortest span, 30 s at most

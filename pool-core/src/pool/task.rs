@@ -17,7 +17,7 @@ use super::{
     Manager,
     caught::{Caught, caught},
     failure::OpenError,
-    shared::{Seat, Shared, Slot, usage_of},
+    shared::{Held, Seat, Shared, Slot, usage_of},
 };
 use crate::{
     engine::{Kernel, Opened},
@@ -42,7 +42,7 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     };
     let now = shared.clock.now();
     let error = match outcome {
-        Ok(Ok(Ok(item))) => {
+        Ok(Ok(Ok(resource))) => {
             let took = now - started;
             let expires_at = lifetime_end(
                 now,
@@ -53,7 +53,10 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
                 &shared.kernel,
                 seat,
                 Opened {
-                    item,
+                    item: Held {
+                        resource,
+                        home: Arc::new(Arc::clone(&shared)),
+                    },
                     expires_at,
                     took,
                 },
@@ -87,10 +90,10 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
 pub(crate) async fn check<M: Manager>(shared: Arc<Shared<M>>, mut slot: Box<Slot<M>>) {
     let started = shared.clock.now();
     let usage = usage_of(&slot, started);
-    let passed = match caught(|| shared.manager.is_broken(&mut slot.item)) {
+    let passed = match caught(|| shared.manager.is_broken(&mut slot.item.resource)) {
         Ok(false) => {
             bounded(shared.config.check_timeout, async {
-                shared.manager.check(&mut slot.item, &usage).await
+                shared.manager.check(&mut slot.item.resource, &usage).await
             })
             .await
         }
@@ -104,7 +107,7 @@ pub(crate) async fn reset<M: Manager>(shared: Arc<Shared<M>>, mut slot: Box<Slot
     let started = shared.clock.now();
     let usage = usage_of(&slot, started);
     let passed = bounded(shared.config.reset_timeout, async {
-        shared.manager.reset(&mut slot.item, &usage).await
+        shared.manager.reset(&mut slot.item.resource, &usage).await
     })
     .await;
     slot.tainted = false;
@@ -115,7 +118,7 @@ pub(crate) async fn reset<M: Manager>(shared: Arc<Shared<M>>, mut slot: Box<Slot
 /// Closes one, and only then frees its seat.
 pub(crate) async fn close<M: Manager>(shared: Arc<Shared<M>>, slot: Box<Slot<M>>) {
     let Slot::<M> { item, seat, .. } = *slot;
-    let goodbye = Caught::new(async { shared.manager.close(item).await });
+    let goodbye = Caught::new(async { shared.manager.close(item.resource).await });
     // However that ended, there is nothing left to close.
     drop(tokio::time::timeout(shared.config.close_timeout, goodbye).await);
     drop(seat);

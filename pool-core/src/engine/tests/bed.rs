@@ -12,8 +12,8 @@ use std::{
 
 use crate::{
     engine::{
-        Backoff, Holder, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Slot, Take,
-        WaiterId, Work,
+        Backoff, Fast, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Slot, Take,
+        Ticket, Work,
     },
     moment::Moment,
     sync::Arc,
@@ -72,6 +72,7 @@ pub(super) fn limits(max_size: u32) -> Limits {
         max_opening: 4,
         max_waiters: 64,
         fifo: false,
+        parts: 1,
         check_after_nanos: 1_000_000_000,
         shed_target: None,
         backoff,
@@ -99,15 +100,6 @@ impl Bed {
 
     pub(super) fn opened(&self) -> u32 {
         self.ledger.opened.load(SeqCst)
-    }
-
-    #[track_caller]
-    pub(super) fn holder() -> Holder {
-        Holder {
-            since: START,
-            place: std::panic::Location::caller(),
-            label: "",
-        }
     }
 
     /// Opens one, and checks the bound.
@@ -169,8 +161,23 @@ impl Bed {
         }
     }
 
+    /// As the pool's lease does it: past the lock, if it is not called there.
     pub(super) fn put(&self, slot: TestSlot) {
-        self.settle(self.kernel.put(slot, self.now(), None));
+        if let Err(slot) = Kernel::put_fast(slot, self.now()) {
+            self.settle(self.kernel.put(slot, self.now(), None));
+        }
+    }
+
+    /// Takes one past the lock, if there is one that can be handed out as it is.
+    pub(super) fn take(&self) -> Option<TestSlot> {
+        match self.kernel.take(self.now(), 0) {
+            Fast::Ready(slot) => Some(slot),
+            Fast::Stale(slot) => {
+                self.perform(Kernel::put_unused(&self.kernel, slot, self.now()));
+                None
+            }
+            Fast::Nothing => None,
+        }
     }
 
     pub(super) fn close(&self) {
@@ -232,44 +239,44 @@ impl Bed {
 /// One get, as the pool's future does it.
 pub(super) struct Wait {
     bed: Bed,
-    id: Option<WaiterId>,
+    id: Option<Ticket<Item, &'static str>>,
 }
 
 impl Wait {
+    #[cfg(pool_loom)]
+    pub(super) fn bed(&self) -> &Bed {
+        &self.bed
+    }
+
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<TestSlot, Refusal<&'static str>>> {
         let bed = self.bed.clone();
-        let holder = Holder {
-            since: bed.now(),
-            ..Bed::holder()
-        };
         let Some(id) = &self.id else {
-            if let Some(slot) = bed.kernel.take(bed.now(), holder) {
+            if let Some(slot) = bed.take() {
                 return Poll::Ready(Ok(slot));
             }
             return match Kernel::take_or_wait(
                 &bed.kernel,
                 bed.now(),
                 || bed.now(),
-                holder,
-                context.waker(),
+                context.waker().clone(),
             ) {
                 Take::Ready(slot) => Poll::Ready(Ok(slot)),
                 Take::Refused(refusal) => Poll::Ready(Err(refusal)),
                 Take::Queued(Queued { id, work, .. }) => {
                     self.id = Some(id);
-                    bed.perform(work);
+                    work.into_iter().for_each(|work| bed.perform(*work));
                     Poll::Pending
                 }
             };
         };
-        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), holder, || None) {
+        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), bed.now(), || None) {
             Polled::Granted(slot) => Ok(slot),
             Polled::Refused(refusal) => Err(refusal),
             Polled::Pending { work, .. } => {
-                bed.perform(work);
+                work.into_iter().for_each(|work| bed.perform(*work));
                 return Poll::Pending;
             }
         };

@@ -121,7 +121,7 @@ models! {
         bed.put(held);
         waiter.join().unwrap();
         bed.finish();
-    }, caught by mutant_return_looks_too_early = ReturnLooksTooEarly, mutant_waiter_looks_too_early = WaiterLooksTooEarly;
+    }, caught by mutant_lay_ignores_call = LayIgnoresCall, mutant_call_is_late = CallIsLate, mutant_waiter_looks_too_early = WaiterLooksTooEarly;
 
     /// A waiter that goes away at any point passes on what it was handed.
     hand_off_against_cancel(BOUND) {
@@ -149,7 +149,7 @@ models! {
         closer.join().unwrap();
         assert_eq!((bed.alive(), bed.kernel.snapshot().idle), (0, 0), "idle in a closed pool");
         bed.finish();
-    }, caught by mutant_return_ignores_close = ReturnIgnoresClose;
+    }, caught by mutant_return_ignores_close = ReturnIgnoresClose, mutant_close_calls_late = CloseCallsLate;
 
     /// A close that races a grant has one outcome: the resource, or the refusal.
     close_against_grant(BOUND) {
@@ -167,6 +167,61 @@ models! {
         bed.finish();
     }, caught by mutant_return_into_a_closed_pool = ReturnIgnoresClose;
 
+    /// Two that take from the board at once take two different ones, and both can be laid down again.
+    two_takes_from_the_board(EXHAUSTIVE) {
+        let bed = Bed::new(limits(2));
+        let (first, second) = (bed.lease(), bed.lease());
+        bed.put(first);
+        bed.put(second);
+        let other = spawn(&bed, |bed| bed.put(bed.take().expect("there are two")));
+        bed.put(bed.take().expect("there are two"));
+        other.join().unwrap();
+        assert_eq!(bed.kernel.snapshot().idle, 2);
+        bed.finish();
+    }, caught by mutant_take_is_two_steps = TakeIsTwoSteps;
+
+    /// Two getters and a returner: whoever finds nothing on the board joins the line, and is served by the return or by the other.
+    two_getters_and_a_returner(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let getters = [0, 1].map(|_| spawn(&bed, |bed| bed.put(get(bed).expect("it is returned"))));
+        bed.put(held);
+        getters.into_iter().for_each(|getter| getter.join().unwrap());
+        assert_eq!(bed.opened(), 1);
+        bed.finish();
+    }, caught by mutant_a_return_is_not_called = LayIgnoresCall, mutant_returns_are_called_late = CallIsLate;
+
+    /// What was opened before a reset is not handed out after it, whenever it was laid down.
+    return_against_reset(EXHAUSTIVE) {
+        let bed = Bed::new(limits(2));
+        let held = bed.lease();
+        let old = held.generation;
+        let returner = spawn(&bed, move |bed| bed.put(held));
+        bed.perform(Kernel::reset_all(&bed.kernel, START));
+        let slot = get(&bed).expect("another can be opened");
+        assert_ne!(slot.generation, old, "of the past");
+        returner.join().unwrap();
+        bed.put(slot);
+        bed.finish();
+    }, caught by mutant_get_ignores_generation = GetIgnoresGeneration;
+
+    /// A grant that is fetched while it is taken back has one owner.
+    reclaim_against_a_fetch(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut wait = bed.wait();
+        assert!(poll_once(&mut wait).is_pending());
+        bed.put(held);
+        let fetcher = thread::spawn(move || {
+            let slot = block_on(poll_fn(|context| wait.poll(context))).expect("it keeps its place");
+            wait.bed().put(slot);
+        });
+        let late = START + Duration::from_millis(60);
+        bed.perform(Kernel::tick(&bed.kernel, late, Waker::noop().clone()).work);
+        fetcher.join().unwrap();
+        bed.finish();
+    }, caught by mutant_letter_is_taken_in_two_steps = LetterIsTakenInTwoSteps;
+
     /// Two returns serve two waiters, whatever the order.
     two_returns_and_two_waiters(BOUND) {
         let bed = Bed::new(limits(2));
@@ -175,13 +230,12 @@ models! {
             let slot = get(bed).expect("there are two");
             bed.put(slot);
         }));
-        let returner = spawn(&bed, |bed| bed.put(second));
         bed.put(first);
-        returner.join().unwrap();
+        bed.put(second);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
         assert_eq!(bed.opened(), 2);
         bed.finish();
-    }, caught by mutant_two_returns_look_too_early = ReturnLooksTooEarly;
+    }, caught by mutant_two_returns_ignore_the_call = LayIgnoresCall;
 
     /// Two that open at once stay within the bound, and the one that finds no room is served by the other's return.
     the_bound_is_never_exceeded(BOUND) {
@@ -210,7 +264,7 @@ models! {
         let held = bed.lease();
         let mut first = bed.wait();
         assert!(poll_once(&mut first).is_pending());
-        let newcomer = spawn(&bed, |bed| assert!(bed.kernel.take(START, Bed::holder()).is_none(), "it barged"));
+        let newcomer = spawn(&bed, |bed| assert!(bed.take().is_none(), "it barged"));
         bed.put(held);
         newcomer.join().unwrap();
         let Poll::Ready(Ok(slot)) = poll_once(&mut first) else { panic!("it was handed over") };
@@ -251,15 +305,15 @@ models! {
     a_dropped_open_is_tried_again(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let mut given_up = bed.wait();
-        let Take::Queued(Queued { id, mut work, .. }) =
-            Kernel::take_or_wait(&bed.kernel, START, || START, Bed::holder(), Waker::noop()) else { panic!("nothing is open") };
+        let Take::Queued(Queued { id, work: Some(mut work), .. }) =
+            Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone()) else { panic!("nothing is open") };
         bed.settle(bed.kernel.cancel(id, START));
         let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it opens one itself")));
         drop(work.opens.pop());
         waiter.join().unwrap();
         assert!(poll_once(&mut given_up).is_ready());
         drop(given_up);
-        bed.perform(work);
+        bed.perform(*work);
         bed.finish();
     }, caught by mutant_vacate_tells_nobody = VacateTellsNobody;
 
@@ -272,7 +326,7 @@ models! {
         let next = spawn(&bed, |bed| bed.put(get(bed).expect("it is reclaimed")));
         bed.put(held);
         let late = START + Duration::from_millis(60);
-        let tick = Kernel::tick(&bed.kernel, late, Waker::noop());
+        let tick = Kernel::tick(&bed.kernel, late, Waker::noop().clone());
         bed.perform(tick.work);
         next.join().unwrap();
         let Poll::Ready(Ok(slot)) = block_on(poll_fn(|context| Poll::Ready(unpolled.poll(context)))) else {
@@ -307,7 +361,7 @@ models! {
         let bed = Bed::new(limits);
         bed.put(bed.lease());
         let getter = spawn(&bed, |bed| bed.put(get(bed).expect("it is checked and good")));
-        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop());
+        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop().clone());
         bed.perform(tick.work);
         getter.join().unwrap();
         assert_eq!(bed.opened(), 1);
@@ -321,7 +375,7 @@ models! {
         let bed = Bed::new(limits);
         bed.put(bed.lease());
         let getter = spawn(&bed, |bed| bed.put(get(bed).expect("that one or a new one")));
-        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop());
+        let tick = Kernel::tick(&bed.kernel, START + Duration::from_secs(1), Waker::noop().clone());
         bed.perform(tick.work);
         getter.join().unwrap();
         bed.finish();

@@ -145,7 +145,12 @@ impl Run {
             Step::Discard(n) if n < self.held.len() => {
                 let slot = self.held.remove(n);
                 self.model.held -= 1;
-                self.bed.kernel.begin_close(&slot, CloseReason::Broken);
+                self.bed.perform(Kernel::begin_close(
+                    &self.bed.kernel,
+                    &slot,
+                    CloseReason::Broken,
+                    self.bed.now(),
+                ));
                 drop(slot);
             }
             Step::Drop(n) if n < self.held.len() => {
@@ -179,8 +184,9 @@ impl Run {
         self.model.reclaim();
         // The keeper comes by after every step, and once more when something that it closed made room.
         for _ in 0..2 {
-            self.bed
-                .perform(Kernel::tick(&self.bed.kernel, self.bed.now(), Waker::noop()).work);
+            self.bed.perform(
+                Kernel::tick(&self.bed.kernel, self.bed.now(), Waker::noop().clone()).work,
+            );
         }
         self.compare();
     }

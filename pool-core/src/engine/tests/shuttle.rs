@@ -61,7 +61,12 @@ fn give_up(bed: &Bed) {
 fn part_with(bed: &Bed, slot: TestSlot) {
     match thread_rng().gen_range(0..5) {
         0 => {
-            bed.kernel.begin_close(&slot, CloseReason::Broken);
+            bed.perform(Kernel::begin_close(
+                &bed.kernel,
+                &slot,
+                CloseReason::Broken,
+                bed.now(),
+            ));
             thread::yield_now();
             drop(slot);
         }
@@ -124,7 +129,7 @@ fn users_a_keeper_and_an_operator() {
         spawn(&bed, move |bed| {
             while !over.load(SeqCst) {
                 bed.advance(thread_rng().gen_range(0..40));
-                bed.perform(Kernel::tick(&bed.kernel, bed.now(), Waker::noop()).work);
+                bed.perform(Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone()).work);
                 thread::yield_now();
             }
         })
@@ -189,7 +194,9 @@ macro_rules! models {
 models! {
     users_alone_lose_nothing(users_without_a_keeper), caught by
         mutant_cancel_serves_nobody = CancelServesNobody,
-        mutant_return_looks_too_early = ReturnLooksTooEarly,
+        mutant_lay_ignores_call = LayIgnoresCall,
+        mutant_call_is_late = CallIsLate,
+        mutant_take_is_two_steps = TakeIsTwoSteps,
         mutant_waiter_looks_too_early = WaiterLooksTooEarly,
         mutant_opening_is_not_counted = OpeningIsNotCounted,
         mutant_check_serves_nobody = CheckServesNobody,

@@ -1,0 +1,274 @@
+//! Idle ones on a board, where a get takes one and a return lays one down without a lock.
+//!
+//! Each seat has a cell, and a bit in a word. The bit says whose the cell is:
+//!
+//! | bit | the cell | who changes it |
+//! |---|---|---|
+//! | 1 | holds what is idle | whoever clears the bit owns it, and takes out what is in it |
+//! | 0 | belongs to whoever holds the seat | that one: it fills the cell, then sets the bit |
+//!
+//! A word has one more bit, `CALL`: *come to the lock*. It is set and cleared under the lock alone. While it is set no get takes
+//! and no return lays anything in this word by itself; both go to the lock, where they find out why they were called.
+//!
+//! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
+//! total order. Whoever sets `CALL` learns by the same step which bits were set before, and every return that comes later in that
+//! order sees `CALL`. So nobody who set it, looked, and went to sleep can be slept past. See `ARCHITECTURE.md`.
+//!
+//! Seats are dealt over the words in turn, and a get begins at a word of its thread's: on several cores they meet less often.
+
+use std::fmt;
+
+use super::mutation::{self, Mutation};
+use crate::sync::{
+    UnsafeCell,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// What is idle, by seat.
+pub(super) struct Board<S> {
+    /// A power of two of them, or none.
+    words: Box<[Word]>,
+    /// Of seat `n`, whose bit is `n / words` of word `n % words`.
+    cells: Box<[UnsafeCell<Option<Box<S>>>]>,
+}
+
+/// Words that two cores write at once are two cache lines apart: processors fetch them in pairs.
+#[repr(align(128))]
+struct Word(AtomicU64);
+
+/// What can lie on a board.
+///
+/// # Safety
+/// The board lives for as long as the value does, and `seat` is the same whenever it is asked and nobody else's meanwhile.
+pub(super) unsafe trait Seated: Sized {
+    fn board(&self) -> &Board<Self>;
+    fn seat(&self) -> u32;
+}
+
+/// What a get finds without the lock.
+#[derive(Debug)]
+pub(crate) enum Taken<S> {
+    /// This one, and it is the caller's.
+    One(Box<S>),
+    /// Nothing, or it was called to the lock.
+    Nothing,
+}
+
+const CALL: u64 = 1 << 63;
+const WIDTH: u32 = 63;
+
+// SAFETY: a cell is touched only by whoever owns it (the table above), one at a time, and what is in it moves between threads: so
+// `S: Send` is what both need.
+unsafe impl<S: Send> Send for Board<S> {}
+// SAFETY: as above.
+unsafe impl<S: Send> Sync for Board<S> {}
+
+impl<S> Board<S> {
+    /// A board for `seats` seats at least, in `words` words at least; none for no seats.
+    pub(super) fn new(seats: u32, words: u32) -> Self {
+        let words = match seats {
+            0 => 0,
+            seats => words.max(seats.div_ceil(WIDTH)).next_power_of_two(),
+        };
+        let bits = if seats == 0 { 0 } else { seats.div_ceil(words) };
+        Self {
+            words: (0..words).map(|_| Word(AtomicU64::new(0))).collect(),
+            cells: (0..words * bits).map(|_| UnsafeCell::new(None)).collect(),
+        }
+    }
+
+    /// Takes one, unless called to the lock. Begins to look at word `hint`, counted round.
+    #[inline]
+    pub(super) fn take(&self, hint: usize) -> Taken<S> {
+        let mask = self.words.len().wrapping_sub(1);
+        for turn in 0..self.words.len() {
+            let at = hint.wrapping_add(turn) & mask;
+            let word = &self.words[at].0;
+            // Ordering: what it says is acted on only by the exchange below.
+            let mut seen = word.load(Ordering::Relaxed);
+            loop {
+                if seen & CALL != 0 {
+                    return Taken::Nothing;
+                }
+                let idle = seen & !CALL;
+                if idle == 0 {
+                    break;
+                }
+                let bit = idle.trailing_zeros();
+                if mutation::on(Mutation::TakeIsTwoSteps) {
+                    word.store(seen & !(1 << bit), Ordering::Release);
+                    return self.fetch(at, bit).map_or(Taken::Nothing, Taken::One);
+                }
+                // Ordering: Acquire pairs with the Release by which the bit was set, and so sees what was put into the cell before;
+                // all that changed the word between the two are read-modify-writes, which pass it on.
+                match word.compare_exchange_weak(
+                    seen,
+                    seen & !(1 << bit),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return self.fetch(at, bit).map_or(Taken::Nothing, Taken::One),
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        Taken::Nothing
+    }
+
+    /// How many are idle.
+    pub(super) fn len(&self) -> usize {
+        // Ordering: a count of what may change at once.
+        let idle = |word: &Word| (word.0.load(Ordering::Relaxed) & !CALL).count_ones() as usize;
+        self.words.iter().map(idle).sum()
+    }
+
+    /// Calls gets and returns to the lock, or calls them no longer. Under the lock.
+    pub(super) fn call(&self, on: bool) {
+        for Word(word) in &self.words {
+            // Ordering: AcqRel, so that the chain of read-modify-writes goes on, and what was idle before can be taken after. Which
+            // bits were set is in the order of this word alone, whatever the ordering.
+            if on {
+                word.fetch_or(CALL, Ordering::AcqRel);
+            } else {
+                word.fetch_and(!CALL, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Takes the first one that `fits`, whether called or not. Under the lock.
+    pub(super) fn pop(&self, mut fits: impl FnMut(&S) -> bool) -> Option<Box<S>> {
+        self.all_set()
+            .find_map(|(at, bit)| self.claim(at, bit, &mut fits))
+    }
+
+    /// Takes one that is missed little, whether called or not: of a seat that is tried late. Under the lock.
+    pub(super) fn pop_last(&self) -> Option<Box<S>> {
+        let last = |(at, word): (usize, &Word)| {
+            let idle = word.0.load(Ordering::Relaxed) & !CALL;
+            let bit = idle.checked_ilog2()?;
+            self.claim(at, bit, |_| true)
+        };
+        self.words.iter().enumerate().rev().find_map(last)
+    }
+
+    /// Takes all there are, whether called or not. Under the lock.
+    pub(super) fn pop_all(&self) -> impl Iterator<Item = Box<S>> {
+        self.all_set()
+            .filter_map(|(at, bit)| self.claim(at, bit, |_| true))
+    }
+
+    /// Lays one down, whether called or not; gives it back if its seat has no place here. Under the lock.
+    pub(super) fn lay(&self, slot: Box<S>) -> Result<(), Box<S>>
+    where
+        S: Seated,
+    {
+        let seat = slot.seat() as usize;
+        let Some(cell) = self.cells.get(seat) else {
+            return Err(slot);
+        };
+        // SAFETY: the bit of a seat whose slot somebody holds is 0, so the cell is theirs: ours.
+        cell.with_mut(|cell| unsafe { *cell = Some(slot) });
+        let (word, bit) = self.place(seat);
+        // Ordering: Release publishes the cell.
+        word.fetch_or(bit, Ordering::Release);
+        Ok(())
+    }
+
+    /// The bits that are set, word for word: a look before the step that counts.
+    fn all_set(&self) -> impl Iterator<Item = (usize, u32)> {
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            // Ordering: Relaxed, see above.
+            let idle = word.0.load(Ordering::Relaxed) & !CALL;
+            (0..WIDTH)
+                .filter(move |bit| idle >> bit & 1 == 1)
+                .map(move |bit| (at, bit))
+        })
+    }
+
+    fn claim(&self, at: usize, bit: u32, fits: impl FnOnce(&S) -> bool) -> Option<Box<S>> {
+        let word = &self.words[at].0;
+        // Ordering: Acquire, as in `take`.
+        if word.fetch_and(!(1 << bit), Ordering::Acquire) >> bit & 1 == 0 {
+            return None;
+        }
+        let slot = self.fetch(at, bit)?;
+        if fits(&slot) {
+            return Some(slot);
+        }
+        // SAFETY: the bit was 1 and this thread cleared it: the cell is ours.
+        self.cells[self.seat(at, bit)].with_mut(|cell| unsafe { *cell = Some(slot) });
+        // Ordering: Release publishes the cell.
+        word.fetch_or(1 << bit, Ordering::Release);
+        None
+    }
+
+    /// Takes out what is in a cell that is the caller's.
+    #[inline]
+    fn fetch(&self, at: usize, bit: u32) -> Option<Box<S>> {
+        // SAFETY: called only by a thread that has just cleared this bit, which makes it the owner of the cell until it sets the bit
+        // again or passes the slot on.
+        self.cells[self.seat(at, bit)].with_mut(|cell| unsafe { (*cell).take() })
+    }
+
+    /// Whose bit that is.
+    #[inline]
+    fn seat(&self, at: usize, bit: u32) -> usize {
+        bit as usize * self.words.len() + at
+    }
+
+    #[inline]
+    fn place(&self, seat: usize) -> (&AtomicU64, u64) {
+        let words = self.words.len();
+        let word = seat & (words - 1);
+        (&self.words[word].0, 1 << (seat >> words.trailing_zeros()))
+    }
+}
+
+/// Lays one down on its board, unless called to the lock: then it comes back. Without the lock.
+///
+/// Whoever calls this may have nothing else that keeps the board alive: once the bit is set somebody may take the slot, drop it, and
+/// with it the board. So setting the bit is the last thing that is done.
+#[inline]
+pub(super) fn lay<S: Seated>(slot: Box<S>) -> Result<(), Box<S>> {
+    let board = slot.board();
+    let seat = slot.seat() as usize;
+    let Some(cell) = board.cells.get(seat) else {
+        return Err(slot);
+    };
+    let (word, bit) = board.place(seat);
+    let (word, cell): (*const AtomicU64, *const UnsafeCell<Option<Box<S>>>) = (word, cell);
+    // SAFETY: the slot keeps the board alive (`Seated`), and nobody can drop the slot before the exchange below has set its bit;
+    // nothing is touched after that. As in the drop of an `Arc`, what is freed during the exchange are cells of interior mutability.
+    let (word, cell) = unsafe { (&*word, &*cell) };
+    // Ordering: Relaxed, a look before the step that counts.
+    let mut seen = word.load(Ordering::Relaxed);
+    if seen & CALL != 0 {
+        return Err(slot);
+    }
+    // SAFETY: the caller holds the slot, so the bit of its seat is 0 and the cell is the caller's.
+    cell.with_mut(|cell| unsafe { *cell = Some(slot) });
+    loop {
+        // Ordering: Release publishes the cell.
+        match word.compare_exchange_weak(seen, seen | bit, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return Ok(()),
+            Err(now) if now & CALL != 0 && !mutation::on(Mutation::LayIgnoresCall) => {
+                // SAFETY: the bit is still 0.
+                return match cell.with_mut(|cell| unsafe { (*cell).take() }) {
+                    Some(slot) => Err(slot),
+                    None => Ok(()),
+                };
+            }
+            Err(now) => seen = now,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Board<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board")
+            .field("words", &self.words.len())
+            .field("seats", &self.cells.len())
+            .field("idle", &self.len())
+            .finish()
+    }
+}

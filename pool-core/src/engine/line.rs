@@ -1,0 +1,434 @@
+//! The wait queue: FIFO, every waiter cancellable at any point, every operation O(1) but for a search after many have left.
+//!
+//! Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking: no method here calls,
+//! clones or drops a waker. What a waiter is handed lies in its [`Mail`]: so a waiter can [`fetch`](Waiter::fetch) its answer without
+//! the owner's lock, which others are busy with.
+//!
+//! A waiter is in one of five states, which its mail knows:
+//!
+//! | state | what it means | who moves it on |
+//! |---|---|---|
+//! | waiting | in line, next grant goes to the first | `grant`, `refuse`, `cancel` |
+//! | granted | something was handed to it, its future has not fetched it | `fetch`, `answer`, `cancel`, `reclaim` |
+//! | parked | its grant was taken back, because its future was not polled in time; keeps its place | `answer` puts it back in line |
+//! | refused | told no; its future has not fetched that | `fetch`, `answer`, `cancel` |
+//! | done | it fetched what it was told, or left; the mail is used again by another waiter | `push` |
+//!
+//! In line means: parked and waiting together, ordered by ticket. A grant skips the parked ones, since nobody would fetch it.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use super::{
+    mail::{Mail, Outcome},
+    mutation::{self, Mutation},
+};
+use crate::{moment::Moment, sync::Arc};
+
+/// Names one waiter for as long as its future lives. Not `Clone`: `fetch`, `answer` and `cancel` spend it once it has an answer.
+#[derive(Debug)]
+pub(crate) struct Waiter<G, R> {
+    mail: Arc<Mail<Answer<G, R>>>,
+    ticket: u64,
+    since: Moment,
+}
+
+/// What a waiter gets: a grant `G`, or a refusal `R`.
+pub(crate) type Answer<G, R> = Result<G, R>;
+
+/// A FIFO of waiters for grants of type `G`.
+#[derive(Debug)]
+pub(crate) struct Line<G, R> {
+    /// Who waits, by ticket. Those who left are holes; the first and the last are none.
+    line: VecDeque<Place<G, R>>,
+    holes: usize,
+    /// Those who wait again after they were parked: by ticket, ahead of the line.
+    early: Vec<Place<G, R>>,
+    parked: Vec<Place<G, R>>,
+    /// Who was told something, oldest first, with those who have fetched it since.
+    answered: VecDeque<Answered<G, R>>,
+    /// Whoever in line has an older ticket was told to keep a timer of its own.
+    armed: u64,
+    next_ticket: u64,
+    /// Mails that nobody uses.
+    free: Vec<Arc<Mail<Answer<G, R>>>>,
+    /// Those who fetched a grant, and how long they had waited if they said so, since the owner last asked.
+    fetched: u64,
+    waits: Vec<Duration>,
+    /// For those who need none.
+    no_waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Place<G, R> {
+    ticket: u64,
+    since: Moment,
+    /// `None` in a hole.
+    who: Option<Arc<Mail<Answer<G, R>>>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Answered<G, R> {
+    place: Place<G, R>,
+    at: Moment,
+    granted: bool,
+}
+
+impl<G, R> Waiter<G, R> {
+    /// When it joined the line.
+    pub(crate) const fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// What it was told, if anything yet. Without the owner's lock; the owner hears of it later, and of how long it `lasted`.
+    #[inline]
+    pub(crate) fn fetch(&self, lasted: impl FnOnce() -> Option<Duration>) -> Option<Answer<G, R>> {
+        self.mail.fetch(Result::is_ok, lasted)
+    }
+}
+
+impl<G, R> Line<G, R> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            line: VecDeque::new(),
+            holes: 0,
+            early: Vec::new(),
+            parked: Vec::new(),
+            answered: VecDeque::new(),
+            armed: 0,
+            next_ticket: 0,
+            free: Vec::new(),
+            fetched: 0,
+            waits: Vec::new(),
+            no_waker: None,
+        }
+    }
+
+    /// Waiters in line: those that have no answer yet.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting() + self.parked.len()
+    }
+
+    /// Does nobody stand in line who would fetch a grant?
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.is_empty() && self.early.is_empty()
+    }
+
+    /// Waiters in line whose future is being polled.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len() - self.holes + self.early.len()
+    }
+
+    /// Is there anything that [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have to do later?
+    pub(crate) fn wants_ticks(&self) -> bool {
+        let unarmed = self
+            .line
+            .back()
+            .is_some_and(|last| last.ticket >= self.armed);
+        unarmed || !self.answered.is_empty()
+    }
+
+    /// Joins the end of the line.
+    #[inline]
+    pub(crate) fn push(&mut self, waker: impl Into<Option<Waker>>, now: Moment) -> Waiter<G, R> {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let mail = match self.free.pop() {
+            Some(mail) => mail,
+            None => Arc::new(Mail::new()),
+        };
+        let id = Waiter {
+            mail: Arc::clone(&mail),
+            ticket,
+            since: now,
+        };
+        self.line.push_back(Place {
+            ticket,
+            since: now,
+            who: Some(mail),
+            waker: waker.into(),
+        });
+        id
+    }
+
+    /// Since when the first waiter that would fetch a grant has been in line.
+    pub(crate) fn first(&self) -> Option<Moment> {
+        let place = self.early.first().or_else(|| self.line.front())?;
+        Some(place.since)
+    }
+
+    /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
+    pub(crate) fn first_waker(&mut self) -> Option<Waker> {
+        let first = self.early.first_mut().or_else(|| self.line.front_mut())?;
+        first.waker.take()
+    }
+
+    /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
+    #[inline]
+    pub(crate) fn grant(&mut self, grant: G, now: Moment) -> Result<Option<Waker>, G> {
+        match self.leave_first() {
+            Some(place) => Ok(self.tell(place, Ok(grant), now)),
+            None => Err(grant),
+        }
+    }
+
+    /// Tells the first waiter no. Wake what it returns after unlocking.
+    pub(crate) fn refuse_first(&mut self, why: R) -> Option<Waker> {
+        let place = self.leave_first()?;
+        let now = place.since;
+        self.tell(place, Err(why), now)
+    }
+
+    /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
+    pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
+        let mut wakers = Vec::with_capacity(self.len());
+        for place in mem::take(&mut self.parked) {
+            let now = place.since;
+            wakers.extend(self.tell(place, Err(why()), now));
+        }
+        while !self.is_empty() {
+            wakers.extend(self.refuse_first(why()));
+        }
+        wakers
+    }
+
+    /// Has this waiter an answer? If not, a parked one is back in line, and who to wake stays as it is (see
+    /// [`waker`](Self::waker)). After `Ready` the id is spent: the caller forgets it.
+    pub(crate) fn answer(&mut self, id: &Waiter<G, R>) -> Poll<Answer<G, R>> {
+        if let Some(told) = id.fetch(|| None) {
+            return Poll::Ready(told);
+        }
+        let parked = !mutation::on(Mutation::ParkedStaysParked) && id.mail.resume();
+        if parked && let Some(index) = position(&self.parked, id.ticket) {
+            let place = self.parked.remove(index);
+            insert(&mut self.early, place);
+        }
+        Poll::Pending
+    }
+
+    /// Who to wake for this waiter, for an owner that clones and drops wakers with nothing locked.
+    pub(crate) fn waker(&mut self, id: &Waiter<G, R>) -> &mut Option<Waker> {
+        if let Some(index) = self.find(id.ticket) {
+            return &mut self.line[index].waker;
+        }
+        for few in [&mut self.early, &mut self.parked] {
+            if let Some(index) = position(few, id.ticket) {
+                return &mut few[index].waker;
+            }
+        }
+        &mut self.no_waker
+    }
+
+    /// Was this waiter told to keep a timer of its own?
+    pub(crate) fn is_armed(&self, id: &Waiter<G, R>) -> bool {
+        // `arm` goes through the line once; who was parked is past that.
+        id.ticket < self.armed || position(&self.early, id.ticket).is_some()
+    }
+
+    /// Gives up its place. What was granted and not fetched comes back, for the next in line.
+    pub(crate) fn cancel(&mut self, id: Waiter<G, R>) -> Option<Answer<G, R>> {
+        let told = id.mail.leave();
+        if told.is_some() {
+            return told;
+        }
+        if let Some(index) = self.find(id.ticket) {
+            let left = self.line[index].who.take();
+            self.holes += 1;
+            self.fill_ends();
+            self.use_again(left);
+            return None;
+        }
+        if let Some(index) = position(&self.early, id.ticket) {
+            let left = self.early.remove(index);
+            self.use_again(left.who);
+        } else if let Some(index) = position(&self.parked, id.ticket) {
+            let left = self.parked.remove(index);
+            self.use_again(left.who);
+        }
+        None
+    }
+
+    /// Takes back one grant that nobody fetched for `grace`. Its waiter is parked: it keeps its place, and is back in line as
+    /// soon as its future is polled.
+    pub(crate) fn reclaim(&mut self, now: Moment, grace: Duration) -> Option<G> {
+        self.hear_all();
+        for index in 0..self.answered.len() {
+            let Answered { place, at, granted } = &self.answered[index];
+            if !granted {
+                continue;
+            }
+            if now - *at < grace {
+                return None;
+            }
+            // Its waiter may be fetching it at this moment.
+            let told = place.who.as_ref().and_then(|mail| mail.take_back());
+            let Some(Ok(grant)) = told else { continue };
+            if let Some(Answered { place, .. }) = self.answered.remove(index) {
+                insert(&mut self.parked, place);
+            }
+            return Some(grant);
+        }
+        None
+    }
+
+    /// Tells those who have been in line since before `before` to keep a timer of their own: short waits, which are nearly all,
+    /// never touch the timer. Wake what it adds to `wakers` after unlocking.
+    pub(crate) fn arm(&mut self, before: Moment, wakers: &mut Vec<Waker>) {
+        let from = self.line.partition_point(|place| place.ticket < self.armed);
+        for place in self.line.range_mut(from..) {
+            if place.since > before {
+                return;
+            }
+            self.armed = place.ticket + 1;
+            wakers.extend(place.waker.take());
+        }
+    }
+
+    /// How many have fetched a grant since this was asked last, and how long those had waited that told.
+    pub(crate) fn hear(&mut self) -> (u64, impl Iterator<Item = Duration>) {
+        self.hear_all();
+        (mem::take(&mut self.fetched), self.waits.drain(..))
+    }
+
+    /// The first in line leaves it.
+    #[inline]
+    fn leave_first(&mut self) -> Option<Place<G, R>> {
+        if !self.early.is_empty() {
+            return Some(self.early.remove(0));
+        }
+        let place = self.line.pop_front();
+        self.fill_ends();
+        place
+    }
+
+    #[inline]
+    fn tell(&mut self, mut place: Place<G, R>, answer: Answer<G, R>, at: Moment) -> Option<Waker> {
+        let waker = place.waker.take();
+        let granted = answer.is_ok();
+        if let Some(mail) = &place.who {
+            mail.tell(answer);
+        }
+        // Each that is told something makes place for itself: so there are never many that have fetched theirs.
+        for _ in 0..2 {
+            if !self.hear_first() {
+                break;
+            }
+        }
+        self.answered.push_back(Answered { place, at, granted });
+        waker
+    }
+
+    /// Has the one who was told first fetched it? Then its mail is used again.
+    #[inline]
+    fn hear_first(&mut self) -> bool {
+        let Some(Answered { place, .. }) = self.answered.front() else {
+            return false;
+        };
+        let outcome = place
+            .who
+            .as_ref()
+            .map_or(Outcome::Done, |mail| mail.outcome());
+        if outcome == Outcome::Open {
+            return false;
+        }
+        let first = self.answered.pop_front();
+        self.use_again(first.and_then(|first| first.place.who));
+        self.count(outcome);
+        true
+    }
+
+    fn hear_all(&mut self) {
+        while self.hear_first() {}
+        // Those who fetched theirs out of turn.
+        for mut answered in mem::take(&mut self.answered) {
+            let outcome = answered
+                .place
+                .who
+                .as_ref()
+                .map_or(Outcome::Done, |mail| mail.outcome());
+            if outcome == Outcome::Open {
+                self.answered.push_back(answered);
+            } else {
+                self.use_again(answered.place.who.take());
+                self.count(outcome);
+            }
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, outcome: Outcome) {
+        if let Outcome::Fetched(lasted) = outcome {
+            self.fetched += 1;
+            self.waits.extend(lasted);
+        }
+    }
+
+    /// Whoever has the id of that mail has no use for it any more.
+    #[inline]
+    fn use_again(&mut self, left: Option<Arc<Mail<Answer<G, R>>>>) {
+        if let Some(mail) = left {
+            mail.renew();
+            self.free.push(mail);
+        }
+    }
+
+    /// Takes away holes at the ends of the line, and all of them when they are most of it.
+    #[inline]
+    fn fill_ends(&mut self) {
+        if self.holes == 0 {
+            return;
+        }
+        while self.line.front().is_some_and(|first| first.who.is_none()) {
+            self.line.pop_front();
+            self.holes -= 1;
+        }
+        while self.line.back().is_some_and(|last| last.who.is_none()) {
+            self.line.pop_back();
+            self.holes -= 1;
+        }
+        if self.holes > FEW_HOLES && self.holes > self.line.len() / 2 {
+            self.line.retain(|place| place.who.is_some());
+            self.holes = 0;
+        }
+    }
+
+    /// Where in line that ticket is.
+    fn find(&self, ticket: u64) -> Option<usize> {
+        let first = self.line.front()?.ticket;
+        // As long as no hole was filled it stands as far from the first as it came after it; else further ahead.
+        let guess = usize::try_from(ticket.checked_sub(first)?).ok()?;
+        if self
+            .line
+            .get(guess)
+            .is_some_and(|place| place.ticket == ticket)
+        {
+            return Some(guess);
+        }
+        self.line
+            .binary_search_by_key(&ticket, |place| place.ticket)
+            .ok()
+    }
+}
+
+/// So many holes in a line are never too many.
+const FEW_HOLES: usize = 32;
+
+fn position<G, R>(few: &[Place<G, R>], ticket: u64) -> Option<usize> {
+    few.binary_search_by_key(&ticket, |place| place.ticket).ok()
+}
+
+fn insert<G, R>(few: &mut Vec<Place<G, R>>, place: Place<G, R>) {
+    let index = few.partition_point(|other| other.ticket < place.ticket);
+    few.insert(index, place);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const NOW: Moment = Moment::from_nanos(1_000);
+const GRACE: Duration = Duration::from_millis(50);
+
+fn queue() -> Line<u32, ()> {
+    Line::new()
+}
+
+fn push(queue: &mut Line<u32, ()>) -> Waiter<u32, ()> {
+    queue.push(Waker::noop().clone(), NOW)
+}
+
+fn is_granted(queue: &mut Line<u32, ()>, id: &Waiter<u32, ()>, grant: u32) -> bool {
+    queue.answer(id) == Poll::Ready(Ok(grant))
+}
+
+#[test]
+fn grants_go_out_in_order_of_arrival_past_those_who_left() {
+    let mut queue = queue();
+    let [first, second, third] = [(); 3].map(|()| push(&mut queue));
+    assert_eq!(queue.cancel(second), None);
+    assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, NOW).is_ok());
+    assert_eq!(queue.grant(3, NOW).err(), Some(3), "nobody is left");
+    assert!(is_granted(&mut queue, &first, 1) && is_granted(&mut queue, &third, 2));
+}
+
+#[test]
+fn who_leaves_gives_back_what_was_handed_to_it() {
+    let mut queue = queue();
+    let (first, second) = (push(&mut queue), push(&mut queue));
+    assert!(queue.grant(1, NOW).is_ok());
+    assert_eq!(queue.cancel(first), Some(Ok(1)));
+    assert_eq!((queue.len(), queue.answer(&second)), (1, Poll::Pending));
+}
+
+#[test]
+fn those_whose_grants_were_taken_back_come_back_in_order_ahead_of_the_rest() {
+    let mut queue = queue();
+    let [first, second, third] = [(); 3].map(|()| push(&mut queue));
+    assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, NOW).is_ok());
+    assert_eq!(queue.reclaim(NOW, GRACE), None, "not yet");
+    let late = NOW + GRACE;
+    assert_eq!(
+        (queue.reclaim(late, GRACE), queue.reclaim(late, GRACE)),
+        (Some(1), Some(2))
+    );
+    assert_eq!(
+        (queue.len(), queue.waiting()),
+        (3, 1),
+        "they keep their places"
+    );
+    // Polled in the other order: their tickets decide.
+    assert!(queue.answer(&second).is_pending() && queue.answer(&first).is_pending());
+    for grant in 1..=3 {
+        assert!(queue.grant(grant, late).is_ok());
+    }
+    for (id, grant) in [(&first, 1), (&second, 2), (&third, 3)] {
+        assert!(is_granted(&mut queue, id, grant));
+    }
+}
+
+#[test]
+fn everybody_in_line_is_told_to_keep_a_timer_once() {
+    let mut queue = queue();
+    let (early, late) = (
+        push(&mut queue),
+        queue.push(Waker::noop().clone(), NOW + GRACE),
+    );
+    let mut wakers = Vec::new();
+    queue.arm(NOW, &mut wakers);
+    assert_eq!(
+        (wakers.len(), queue.is_armed(&early), queue.is_armed(&late)),
+        (1, true, false)
+    );
+    queue.arm(NOW + GRACE, &mut wakers);
+    queue.arm(NOW + GRACE, &mut wakers);
+    assert_eq!(
+        (wakers.len(), queue.is_armed(&late), queue.wants_ticks()),
+        (2, true, false)
+    );
+}
+
+#[test]
+fn mails_and_places_are_used_again() {
+    let mut queue = queue();
+    let first = push(&mut queue);
+    for _ in 0..1000 {
+        let (a, b) = (push(&mut queue), push(&mut queue));
+        assert_eq!((queue.cancel(a), queue.cancel(b)), (None, None));
+        assert!(
+            queue.line.len() <= 2 * FEW_HOLES + 3,
+            "{}",
+            queue.line.len()
+        );
+        assert!(queue.free.len() <= 2);
+    }
+    assert_eq!((queue.len(), queue.cancel(first)), (1, None));
+    assert_eq!((queue.line.len(), queue.holes), (0, 0));
+}
+
+#[test]
+fn who_left_is_found_wherever_holes_were_filled() {
+    let mut queue = queue();
+    let mut ids: Vec<_> = (0..500).map(|_| Some(push(&mut queue))).collect();
+    // Two of three go, from the middle outwards, and the rest are served in order.
+    for index in (0..500).rev().filter(|index| index % 3 != 0) {
+        assert_eq!(queue.cancel(ids[index].take().unwrap()), None);
+    }
+    let left: Vec<_> = ids.into_iter().flatten().collect();
+    assert_eq!(queue.waiting(), left.len());
+    for (grant, id) in left.iter().enumerate() {
+        assert!(queue.waker(id).is_some());
+        assert!(queue.grant(grant as u32, NOW).is_ok());
+        assert!(is_granted(&mut queue, id, grant as u32));
+    }
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn what_was_fetched_without_the_lock_is_heard_of_once() {
+    let mut queue = queue();
+    let ids = [(); 3].map(|()| push(&mut queue));
+    for grant in 0..3 {
+        assert_eq!(ids[grant].fetch(|| None), None, "not yet");
+        assert!(queue.grant(grant as u32, NOW).is_ok());
+    }
+    assert_eq!(ids[2].fetch(|| Some(GRACE)), Some(Ok(2)), "out of turn");
+    assert_eq!(ids[0].fetch(|| None), Some(Ok(0)));
+    let (fetched, waits) = queue.hear();
+    assert_eq!((fetched, waits.collect::<Vec<_>>()), (2, vec![GRACE]));
+    let heard_again = queue.hear().0;
+    assert_eq!(
+        (heard_again, queue.free.len(), queue.wants_ticks()),
+        (0, 2, true)
+    );
+    assert_eq!(
+        queue.reclaim(NOW + GRACE, GRACE),
+        Some(1),
+        "the one that nobody fetched"
+    );
+    assert_eq!(ids[1].fetch(|| None), None);
+}

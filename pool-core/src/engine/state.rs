@@ -1,0 +1,463 @@
+//! What the lock guards, and how it is decided who gets what, what may stay and what is opened.
+
+use std::{mem, task::Waker, time::Duration};
+
+use super::{
+    board::Board,
+    gate::Gate,
+    idle::IdleSet,
+    kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Work},
+    line::Line,
+    mutation::{self, Mutation},
+    seat::{Seat, SeatState, Seats},
+    shed::Shed,
+    slot::Slot,
+    stats::{Counters, Histograms},
+};
+use crate::{
+    moment::{Moment, nanos_of},
+    observe::{CloseReason, Phase},
+    sync::Arc,
+};
+
+/// What the kernel's mutex guards. It is the only lock; nothing else is locked and no user code runs while it is held.
+#[derive(Debug)]
+pub(super) struct State<T, E: Clone> {
+    pub(super) idle: IdleSet<T, E>,
+    pub(super) seats: Seats,
+    pub(super) queue: Line<Box<Slot<T, E>>, Refusal<E>>,
+    pub(super) target: u32,
+    pub(super) generation: u64,
+    pub(super) closed: bool,
+    /// The tick at which a wait was timed last.
+    timed_at: Moment,
+    /// Opens that were ordered to replace what reached its lifetime, and did not start yet.
+    replacements: u32,
+    /// Something is kept beyond its lifetime until its replacement is open.
+    outlived: bool,
+    /// How many checks have failed since one succeeded, up to a few.
+    pub(super) suspicion: u32,
+    pub(super) gate: Gate<E>,
+    shed: Option<Shed>,
+    pub(super) counters: Counters,
+    pub(super) histograms: Histograms,
+    /// When the first idle one may fall due.
+    pub(super) sweep_at: Moment,
+    /// Who to wake when there is upkeep to do, and when it comes by unasked.
+    pub(super) keeper: Option<Waker>,
+    pub(super) keeper_next: Moment,
+    /// Who wants to know when something was opened or could not be, and when the last seat of a closed pool is free.
+    pub(super) watchers: Vec<Waker>,
+}
+
+impl<T, E: Clone> State<T, E> {
+    pub(super) fn new(limits: &Limits, board: Arc<Board<Slot<T, E>>>) -> Self {
+        Self {
+            idle: IdleSet::new(board, limits.fifo),
+            seats: Seats::new(),
+            queue: Line::new(),
+            target: limits.max_size,
+            generation: 0,
+            closed: false,
+            timed_at: Moment::NEVER,
+            replacements: 0,
+            outlived: false,
+            suspicion: 0,
+            gate: Gate::new(limits.backoff),
+            shed: limits.shed_target.map(Shed::new),
+            counters: Counters::default(),
+            histograms: Histograms::default(),
+            sweep_at: Moment::NEVER,
+            keeper: None,
+            keeper_next: Moment::NEVER,
+            watchers: Vec::new(),
+        }
+    }
+
+    /// Gets and returns have to come to the lock while there is something to decide: somebody waits, the pool has shrunk below what
+    /// is in use, or it is closed. Called before that is acted on, and before the lock is released.
+    #[inline]
+    pub(super) fn call(&mut self) {
+        let decide = self.queue.waiting() > 0 || self.in_use() > self.target || self.closed;
+        self.idle.call(decide);
+    }
+
+    /// The next idle one that may be handed out as it is.
+    #[inline]
+    pub(super) fn pop_ready(&mut self, now: Moment, limits: &Limits) -> Option<Box<Slot<T, E>>> {
+        let generation = self.generation;
+        self.idle
+            .pop(|slot| slot.is_ready(now, limits.check_after_nanos, generation))
+    }
+
+    /// Joins the line, unless there is a reason not to.
+    pub(super) fn wait(
+        &mut self,
+        kernel: &Arc<Kernel<T, E>>,
+        now: Moment,
+        exact: impl FnOnce() -> Moment,
+        waker: &mut Option<Waker>,
+    ) -> Take<T, E> {
+        let limits = &kernel.limits;
+        if self.closed {
+            return Take::Refused(Refusal::Closed);
+        }
+        if let Some(error) = self.gate.verdict(self.seats.alive()) {
+            self.counters.failed_fast += 1;
+            return Take::Refused(Refusal::Connect(error));
+        }
+        if self.queue.len() >= limits.max_waiters {
+            self.counters.overloaded += 1;
+            return Take::Refused(Refusal::Overloaded);
+        }
+        // One wait a tick is timed exactly, and all when the shedder needs to know.
+        let timed = now != self.timed_at || self.shed.is_some();
+        self.timed_at = now;
+        let since = if timed { exact() } else { now };
+        let id = self.queue.push(waker.take(), since);
+        let mut work = Work::default();
+        if !mutation::on(Mutation::WaiterLooksTooEarly) {
+            self.meet_demand(kernel, since, &mut work);
+        }
+        self.call_keeper(since + limits.keeping.tick, &mut work.wakers);
+        let work = work.boxed();
+        Take::Queued(Queued { id, timed, work })
+    }
+
+    /// Counts those who fetched what was handed to them without the lock.
+    pub(super) fn hear(&mut self) {
+        let (fetched, waits) = self.queue.hear();
+        self.counters.waited += fetched;
+        for wait in waits {
+            self.histograms.wait.record(wait);
+        }
+    }
+
+    /// A waiter fetched what was handed to it.
+    pub(super) fn fetched(&mut self, lasted: Option<Duration>) {
+        self.counters.waited += 1;
+        if let Some(lasted) = lasted {
+            self.histograms.wait.record(lasted);
+        }
+    }
+
+    /// A lease ended.
+    pub(super) fn returned(&mut self, lasted: Option<Duration>) {
+        if let Some(lasted) = lasted {
+            self.histograms.used.record(lasted);
+            if let Some(shed) = &mut self.shed {
+                shed.used(lasted);
+            }
+        }
+    }
+
+    /// Closes it if it may not be used again, else hands it to the first in line, else makes it idle.
+    #[inline]
+    pub(super) fn settle(
+        &mut self,
+        mut slot: Box<Slot<T, E>>,
+        now: Moment,
+        limits: &Limits,
+    ) -> Put<T, E> {
+        // The usual case: it is good, and nobody waits.
+        if self.queue.is_empty()
+            && slot.generation == self.generation
+            && now < slot.expires_at
+            && !self.closed
+            && self.in_use() <= self.target
+        {
+            return self.lay_down(slot);
+        }
+        let mut wakers = Vec::new();
+        if let Some(reason) = self.must_close(&mut slot, now, limits, &mut wakers) {
+            self.count_close(&slot, reason);
+            return Put::Close(slot, reason);
+        }
+        if mutation::on(Mutation::NewcomerBarges) {
+            drop(self.lay_down(slot));
+            return self.queue.first_waker().map_or(Put::Kept, Put::Wake);
+        }
+        self.hand_on(slot, now, limits, wakers)
+    }
+
+    /// May this one not be used again?
+    pub(super) fn must_close(
+        &mut self,
+        slot: &mut Slot<T, E>,
+        now: Moment,
+        limits: &Limits,
+        wakers: &mut Vec<Waker>,
+    ) -> Option<CloseReason> {
+        if self.closed && !mutation::on(Mutation::ReturnIgnoresClose) {
+            return Some(CloseReason::PoolClosed);
+        }
+        if slot.generation != self.generation {
+            return Some(CloseReason::Reset);
+        }
+        if self.in_use() > self.target {
+            return Some(CloseReason::Shrunk);
+        }
+        let others = self.idle.len();
+        if now >= slot.expires_at && !self.keeps_expired(slot, now, others, limits, wakers) {
+            return Some(CloseReason::Lifetime);
+        }
+        None
+    }
+
+    /// The lifetime of this one is over. If it is needed it stays in use until its replacement is open, as long as there is
+    /// room for both; and while nothing can be opened, what still works is kept. `others` are idle beside it.
+    pub(super) fn keeps_expired(
+        &mut self,
+        slot: &mut Slot<T, E>,
+        now: Moment,
+        others: usize,
+        limits: &Limits,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        if self.queue.is_empty() && others >= limits.keeping.min_idle as usize {
+            return false;
+        }
+        if self.gate.is_failing() {
+            return true;
+        }
+        if slot.replaced {
+            return self.replacements > 0 || self.seats.count(SeatState::Opening) > 0;
+        }
+        slot.replaced = self.in_use() + self.replacements < self.target;
+        if slot.replaced {
+            self.outlived = true;
+            self.replacements += 1;
+            self.call_keeper(now, wakers);
+        }
+        slot.replaced
+    }
+
+    /// Hands it to the first in line, telling no on the way to those whom the shedder drops.
+    fn hand_on(
+        &mut self,
+        slot: Box<Slot<T, E>>,
+        now: Moment,
+        limits: &Limits,
+        mut wakers: Vec<Waker>,
+    ) -> Put<T, E> {
+        if self.shed.is_some() {
+            self.shed_first(now, &mut wakers);
+        }
+        self.seats.set_if_other(slot.seat.index(), SeatState::Open);
+        match self.queue.grant(slot, now) {
+            Ok(waker) => {
+                self.call_keeper(now + limits.keeping.reclaim_after, &mut wakers);
+                match waker {
+                    Some(waker) if wakers.is_empty() => return Put::Wake(waker),
+                    waker => wakers.extend(waker),
+                }
+            }
+            // Nobody is left in line.
+            Err(slot) => drop(self.lay_down(slot)),
+        }
+        if wakers.is_empty() {
+            Put::Kept
+        } else {
+            Put::Work(Box::new(Work {
+                wakers,
+                ..Work::default()
+            }))
+        }
+    }
+
+    fn shed_first(&mut self, now: Moment, wakers: &mut Vec<Waker>) {
+        let Some(shed) = &mut self.shed else { return };
+        while let Some(since) = self.queue.first() {
+            if !shed.drops(now - since, now) {
+                return;
+            }
+            wakers.extend(self.queue.refuse_first(Refusal::Shed));
+            self.counters.shed += 1;
+        }
+    }
+
+    /// Makes it idle.
+    pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>) -> Put<T, E> {
+        self.seats.set_if_other(slot.seat.index(), SeatState::Open);
+        self.idle.lay(slot);
+        Put::Kept
+    }
+
+    /// What the bound is about, without what is on its way out.
+    #[inline]
+    pub(super) fn in_use(&self) -> u32 {
+        let leased = if mutation::on(Mutation::ResizeForgetsLeased) {
+            self.leased()
+        } else {
+            0
+        };
+        self.seats.taken() - self.seats.count(SeatState::Closing) - leased
+    }
+
+    /// How many are with a caller, or handed to one.
+    pub(super) fn leased(&self) -> u32 {
+        let idle = self.idle.len() as u32;
+        self.seats.count(SeatState::Open).saturating_sub(idle)
+    }
+
+    /// What can be counted on to come to somebody soon: not an open that takes far longer than they do, and the less of what is
+    /// being checked the more checks have failed.
+    fn coming(&self, now: Moment) -> usize {
+        let late = match self.seats.count(SeatState::Opening) {
+            0 => 0,
+            _ => now
+                .earlier(nanos_of(self.patience()))
+                .map_or(0, |before| self.seats.opening_since(before)),
+        };
+        let opening = self.seats.count(SeatState::Opening) - late;
+        let checking = self.seats.count(SeatState::Checking) >> self.suspicion;
+        (opening + checking + self.seats.count(SeatState::Resetting)) as usize
+    }
+
+    /// After so long an open is not counted on any more.
+    pub(super) fn patience(&self) -> Duration {
+        match self.histograms.create.mean() {
+            Duration::ZERO => PATIENCE,
+            mean => (mean * 4).max(PATIENCE / 4),
+        }
+    }
+
+    /// How many are wanted, in line or as minimum idle.
+    pub(super) fn wanted(&self, limits: &Limits) -> usize {
+        self.queue.waiting() + limits.keeping.min_idle as usize
+    }
+
+    /// Serves the line from what is idle, has idle ones checked for it, and opens what is still missing, within the bounds.
+    pub(super) fn meet_demand(
+        &mut self,
+        kernel: &Arc<Kernel<T, E>>,
+        now: Moment,
+        work: &mut Work<T, E>,
+    ) {
+        if !mutation::on(Mutation::CallIsLate) {
+            self.call();
+        }
+        let limits = &kernel.limits;
+        // The usual case of a busy pool: nothing is idle, and there is no room.
+        if self.closed || (self.idle.is_empty() && !self.has_room()) {
+            return;
+        }
+        while !self.queue.is_empty()
+            && let Some(slot) = self.pop_ready(now, limits)
+        {
+            match self.hand_on(slot, now, limits, Vec::new()) {
+                Put::Wake(waker) => work.wakers.push(waker),
+                Put::Work(mut more) => work.wakers.append(&mut more.wakers),
+                Put::Kept | Put::Close(..) => {}
+            }
+        }
+        while self.queue.waiting() > self.coming(now)
+            && let Some(mut slot) = self.idle.pop(|_| true)
+        {
+            let others = self.idle.len();
+            if slot.generation != self.generation {
+                self.retire(slot, CloseReason::Reset, work);
+            } else if now >= slot.expires_at
+                && !self.keeps_expired(&mut slot, now, others, limits, &mut work.wakers)
+            {
+                self.retire(slot, CloseReason::Lifetime, work);
+            } else {
+                self.seats.set(slot.seat.index(), SeatState::Checking);
+                work.checks.push(slot);
+            }
+        }
+        let had = self.idle.len() + self.coming(now);
+        let shortage = self.wanted(limits).saturating_sub(had);
+        let mut missing = shortage.max(self.replacements as usize);
+        if missing == 0 && self.gate.is_failing() {
+            // The prober, so that the pool knows when the backend is back.
+            missing = 1;
+        }
+        while missing > 0 && self.has_room() && self.may_open(limits, now) {
+            let index = self.seats.occupy(now);
+            work.opens.push(Seat::new(Arc::clone(kernel), index));
+            self.replacements = self.replacements.saturating_sub(1);
+            missing -= 1;
+        }
+        if !work.opens.is_empty() && self.queue.waiting() > 0 {
+            self.call_keeper(now + self.patience(), &mut work.wakers);
+        }
+    }
+
+    /// Is there room for one more?
+    fn has_room(&self) -> bool {
+        let opening = if mutation::on(Mutation::OpeningIsNotCounted) {
+            self.seats.count(SeatState::Opening)
+        } else {
+            0
+        };
+        self.seats.taken() - opening < self.target
+    }
+
+    fn may_open(&self, limits: &Limits, now: Moment) -> bool {
+        self.seats.count(SeatState::Opening) < self.gate.may_open(limits.max_opening, now)
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        slot: Box<Slot<T, E>>,
+        reason: CloseReason,
+        work: &mut Work<T, E>,
+    ) {
+        self.count_close(&slot, reason);
+        work.closes.push((slot, reason));
+    }
+
+    pub(super) fn count_close(&mut self, slot: &Slot<T, E>, reason: CloseReason) {
+        slot.tag.lay_down();
+        self.counters.closed[reason.index()] += 1;
+        self.seats.set(slot.seat.index(), SeatState::Closing);
+    }
+
+    /// Is what was just opened the replacement of something that may be idle? Told once.
+    pub(super) const fn replaces_idle(&mut self) -> bool {
+        mem::replace(&mut self.outlived, false)
+    }
+
+    /// Makes sure that the idle ones are looked through at `at`, or earlier.
+    pub(super) fn sweep_by(&mut self, at: Moment) {
+        self.sweep_at = self.sweep_at.min(at);
+    }
+
+    /// Makes sure that the keeper comes by at `at`, or earlier.
+    pub(super) fn call_keeper(&mut self, at: Moment, wakers: &mut Vec<Waker>) {
+        if at < self.keeper_next
+            && let Some(keeper) = self.keeper.take()
+        {
+            self.keeper_next = Moment::from_nanos(0);
+            wakers.push(keeper);
+        }
+    }
+
+    /// Those who wait for a closed pool to be empty, when it is.
+    pub(super) fn last_one_out(&mut self) -> Vec<Waker> {
+        if self.closed && self.seats.taken() == 0 {
+            mem::take(&mut self.watchers)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What the first in line is waiting for.
+    pub(super) fn phase(&self) -> Phase {
+        let busy = |state| self.seats.count(state) > 0;
+        if busy(SeatState::Opening) || self.gate.is_failing() {
+            Phase::Create
+        } else if busy(SeatState::Checking) {
+            Phase::Check
+        } else if busy(SeatState::Resetting) {
+            Phase::Reset
+        } else {
+            Phase::Wait
+        }
+    }
+}
+
+/// An open that takes longer is not counted on, as long as none has succeeded; later, four times as long as they take, and a
+/// quarter of this at least.
+const PATIENCE: Duration = Duration::from_secs(1);

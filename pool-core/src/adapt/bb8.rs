@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bb8::ManageConnection;
+use bb8::{CustomizeConnection, ManageConnection};
 
 use super::{BoxError, ForeignError};
 use crate::{Manager, Usage};
@@ -45,6 +45,7 @@ use crate::{Manager, Usage};
 pub struct Bb8<M: ManageConnection> {
     manager: M,
     wrap: fn(M::Error) -> BoxError,
+    customizer: Option<Box<dyn CustomizeConnection<M::Connection, M::Error>>>,
 }
 
 impl<M: ManageConnection> Bb8<M> {
@@ -62,12 +63,40 @@ impl<M: ManageConnection> Bb8<M> {
         manager: M,
         wrap: fn(M::Error) -> Box<dyn std::error::Error + Send + Sync>,
     ) -> Self {
-        Self { manager, wrap }
+        Self {
+            manager,
+            wrap,
+            customizer: None,
+        }
+    }
+
+    /// Has every connection that was opened prepared by `customizer`, as `bb8::Builder::connection_customizer` does. When that
+    /// fails, the connection was not opened. `create_timeout` is for both.
+    #[must_use]
+    pub fn connection_customizer(
+        mut self,
+        customizer: Box<dyn CustomizeConnection<M::Connection, M::Error>>,
+    ) -> Self {
+        self.customizer = Some(customizer);
+        self
     }
 
     /// The manager itself.
     pub fn inner(&self) -> &M {
         &self.manager
+    }
+
+    async fn open(&self) -> Result<M::Connection, M::Error> {
+        let mut connection = self.manager.connect().await?;
+        if let Some(customizer) = &self.customizer {
+            customizer.on_acquire(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn validate(&self, connection: &mut M::Connection) -> Result<(), ForeignError> {
+        let valid = self.manager.is_valid(connection).await;
+        valid.map_err(|error| ForeignError((self.wrap)(error)))
     }
 }
 
@@ -76,13 +105,12 @@ impl<M: ManageConnection> Manager for Bb8<M> {
     type Error = ForeignError;
 
     async fn create(&self) -> Result<M::Connection, ForeignError> {
-        let connected = self.manager.connect().await;
-        connected.map_err(|error| ForeignError((self.wrap)(error)))
+        let opened = self.open().await;
+        opened.map_err(|error| ForeignError((self.wrap)(error)))
     }
 
     async fn check(&self, connection: &mut M::Connection, _: &Usage) -> Result<(), ForeignError> {
-        let valid = self.manager.is_valid(connection).await;
-        valid.map_err(|error| ForeignError((self.wrap)(error)))
+        self.validate(connection).await
     }
 
     fn is_broken(&self, connection: &mut M::Connection) -> bool {

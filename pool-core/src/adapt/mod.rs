@@ -11,7 +11,8 @@
 //! | `close` | `detach`, then dropped | dropped |
 //!
 //! The lease derefs to the manager's own type, as the other pool's guard does. What changes in a move is the name of the guard
-//! and of the error; what the other pool's builder had as hooks, sizes and timeouts is in [`Builder`](crate::Builder).
+//! and of the error. What the other pool's builder had as hooks or as a customizer, the adapter has; what it had as sizes and
+//! timeouts is in [`Builder`](crate::Builder).
 //!
 //! Neither kind of manager can be told that a resource is tainted ([`Lease::taint`](crate::Lease::taint)), so one that is gets
 //! closed: never handed on as it is.

@@ -111,6 +111,13 @@ impl<M: Manager> Lease<M> {
         &lease.slot().item.home.manager
     }
 
+    /// The manager, and the resource for it to work on.
+    #[cfg(feature = "deadpool")]
+    pub(crate) fn parts(lease: &mut Self) -> (&M, &mut M::Resource) {
+        let slot = lease.slot.as_mut().expect(HELD);
+        (&lease.shared.manager, &mut slot.item)
+    }
+
     #[inline]
     fn slot(&self) -> &Slot<M> {
         self.slot.as_ref().expect(HELD)

@@ -31,6 +31,11 @@ impl Moment {
         self.0.saturating_sub(earlier.0) >= nanos
     }
 
+    /// So many nanoseconds later, at most [`Moment::NEVER`].
+    pub(crate) const fn later(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// So many nanoseconds earlier, if that is not before the epoch.
     pub(crate) fn earlier(self, nanos: u64) -> Option<Self> {
         self.0.checked_sub(nanos).map(Self)

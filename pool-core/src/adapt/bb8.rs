@@ -9,8 +9,11 @@ use crate::{Manager, Usage};
 
 /// Any [`bb8::ManageConnection`] as a manager of this crate's.
 ///
-/// `has_broken` is asked on every return and before an idle connection is handed out; `is_valid`, which bb8 runs before each
-/// lease, only when it has been idle for `check_after` ([zero](crate::Builder::check_after) for bb8's way).
+/// `has_broken` is asked on every return and before an idle connection is handed out. `is_valid`, which bb8 runs before each
+/// lease, runs when [`check_after`](crate::Builder::check_after) has passed since the connection was last opened or validated:
+/// before a lease of what was idle for so long, and after a lease of what is too busy to be idle, on a task of the pool's. So
+/// where `has_broken` sees nothing, as with bb8-redis, a dead connection is handed out for twice that time at most. Zero runs
+/// it before each lease, as bb8 does, and after each.
 ///
 /// ```
 /// use bb8::ManageConnection;
@@ -110,6 +113,16 @@ impl<M: ManageConnection> Manager for Bb8<M> {
     }
 
     async fn check(&self, connection: &mut M::Connection, _: &Usage) -> Result<(), ForeignError> {
+        self.validate(connection).await
+    }
+
+    // A dead connection fails at once, so it comes back at once and is the next to go out: it is never idle for long enough to
+    // be checked. Where `has_broken` does not see it, only a look at it after a lease ends that.
+    fn needs_reset(&self, _: &mut M::Connection, usage: &Usage) -> bool {
+        usage.check_due && !usage.tainted
+    }
+
+    async fn reset(&self, connection: &mut M::Connection, _: &Usage) -> Result<(), ForeignError> {
         self.validate(connection).await
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `create` | `create` | `connect` |
 //! | `check`, after some idleness | `recycle` | `is_valid` |
-//! | `reset`, on every return | `recycle` | nothing |
+//! | `reset`, on return | `recycle`, always | `is_valid`, when `check_after` has passed since the last time |
 //! | `is_broken`, on every return and get | nothing | `has_broken` |
 //! | `close` | `detach`, then dropped | dropped |
 //!

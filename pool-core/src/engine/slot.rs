@@ -20,6 +20,8 @@ pub(crate) struct Slot<T, E: Clone> {
     pub(crate) expires_at: Moment,
     /// When it was last known to be good: opened, checked or returned.
     pub(crate) used_at: Moment,
+    /// From then on it must be looked at, however busy it is: `check_after` after it was opened, checked or reset.
+    pub(crate) check_due_at: Moment,
     /// When it was last used by somebody: opened or returned. Keepalive checks do not count.
     pub(crate) idle_since: Moment,
     /// When this lease began, if it is being timed.

@@ -115,7 +115,7 @@ impl<M: Manager> Lease<M> {
     #[cfg(feature = "deadpool")]
     pub(crate) fn parts(lease: &mut Self) -> (&M, &mut M::Resource) {
         let slot = lease.slot.as_mut().expect(HELD);
-        (&lease.shared.manager, &mut slot.item)
+        (&slot.item.home.manager, &mut slot.item.resource)
     }
 
     #[inline]

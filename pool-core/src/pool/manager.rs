@@ -99,6 +99,9 @@ pub struct Usage {
     pub(super) now: Moment,
     /// How often it was leased.
     pub leases: u64,
+    /// Has `check_after` passed since it was opened, checked or reset? It may have been given back a moment ago: where
+    /// [`is_broken`](Manager::is_broken) sees little, that says nothing about its health.
+    pub check_due: bool,
     /// Was the last operation on it dropped half-way, or was it tainted by hand?
     pub tainted: bool,
 }

@@ -471,6 +471,7 @@ pub(crate) fn usage_of<T, E: Clone>(slot: &engine::Slot<T, E>, now: Moment) -> U
         idle_since: slot.idle_since,
         now,
         leases: slot.tag.uses(),
+        check_due: now >= slot.check_due_at,
         tainted: slot.tainted,
     }
 }

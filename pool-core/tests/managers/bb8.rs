@@ -7,15 +7,16 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use bb8::{CustomizeConnection, ManageConnection};
 use pool_core::{Builder, Lease, Pool, adapt::Bb8, observe::CloseReason};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Spoken,
-    common::{SEC, settle},
+    common::{MS, SEC, settle},
 };
 
 #[derive(Default)]
@@ -104,6 +105,87 @@ async fn has_broken_is_asked_on_return_and_is_valid_after_idleness() {
     Lease::taint(&mut pool.get().await.unwrap());
     assert_eq!(pool.get().await.unwrap().id, 4);
     assert_eq!(manager.closed.load(SeqCst), 3);
+}
+
+/// A dead connection fails at once, so it comes back at once and is the next to go out. bb8 does not hand it out, since it
+/// validates each time.
+#[tokio::test(start_paused = true)]
+async fn a_dead_connection_that_is_never_idle_is_found_out() {
+    let pool = connections().build().unwrap();
+    let manager = pool.manager().inner();
+    drop(pool.get().await.unwrap());
+    manager.dead.store(1, SeqCst);
+    let begin = Instant::now();
+    while pool.get().await.unwrap().id == 1 {
+        sleep(10 * MS).await;
+        assert!(begin.elapsed() < SEC, "it is still handed out");
+    }
+    assert_eq!(pool.status().opened, 2);
+    assert_eq!(pool.status().closed.by(CloseReason::ResetFailed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_connection_that_goes_from_one_in_line_to_the_next_is_found_out() {
+    for check_after in [Duration::ZERO, 500 * MS] {
+        let pool = connections().check_after(check_after).build().unwrap();
+        drop(pool.get().await.unwrap());
+        pool.manager().inner().dead.store(1, SeqCst);
+        let begin = Instant::now();
+        let callers = (0..4).map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                loop {
+                    let lease = pool.get().await.unwrap();
+                    // Held for a moment, so that there is somebody in line when it comes back.
+                    sleep(MS).await;
+                    if lease.id > 1 {
+                        return;
+                    }
+                    assert!(begin.elapsed() < SEC, "it is still handed out");
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        assert_eq!(pool.status().opened, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_connection_is_validated_as_often_as_check_after_says() {
+    let often = |check_after| async move {
+        let pool = connections().check_after(check_after).build().unwrap();
+        for _ in 0..1000 {
+            let lease = pool.get().await.unwrap();
+            sleep(10 * MS).await;
+            drop(lease);
+        }
+        settle().await;
+        assert_eq!(pool.status().opened, 1);
+        pool.manager().inner().validated.load(SeqCst)
+    };
+    // Ten seconds of use.
+    let half_a_second = often(500 * MS).await;
+    assert!((18..=20).contains(&half_a_second), "{half_a_second}");
+    assert_eq!(often(Duration::MAX).await, 0);
+    // After each lease, and before each but the first.
+    let always = often(Duration::ZERO).await;
+    assert!((1000..=2000).contains(&always), "{always}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_that_hangs_costs_one_connection_and_no_place() {
+    let pool = connections().build().unwrap();
+    let manager = pool.manager().inner();
+    let lease = pool.get().await.unwrap();
+    sleep(SEC).await;
+    manager.hangs.store(true, SeqCst);
+    drop(lease);
+    settle().await;
+    assert_eq!(pool.status().resetting, 1);
+    assert_eq!(pool.get().await.unwrap().id, 2);
+    assert_eq!(manager.closed.load(SeqCst), 1);
 }
 
 struct Down;

@@ -667,3 +667,76 @@ async fn a_slow_close_keeps_its_place_until_it_is_over_and_no_longer_than_its_ti
         1
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_open_that_hangs_is_not_counted_on_for_long() {
+    let backend = Backend::new();
+    let pool = pool(&backend).max_size(4).build().unwrap();
+    *backend.create.lock().unwrap() = Act::Hang;
+    let waiter = tokio::spawn({
+        let pool = pool.clone();
+        async move { (pool.get().await.map(drop), Instant::now()) }
+    });
+    let started = Instant::now();
+    settle().await;
+    *backend.create.lock().unwrap() = Act::Succeed;
+    assert_eq!(pool.status().opening, 1, "one waiter, one open");
+    let (outcome, at) = waiter.await.unwrap();
+    outcome.unwrap();
+    let waited = at - started;
+    assert!((SEC..SEC + 50 * MS).contains(&waited), "{waited:?}");
+    // Now it is known how long they take: the next that hangs is late after a quarter of that time.
+    let held = pool.get().await.unwrap();
+    *backend.create.lock().unwrap() = Act::Hang;
+    let started = Instant::now();
+    let mut second = std::pin::pin!(pool.get());
+    assert!(poll_once(second.as_mut()).await.is_pending());
+    settle().await;
+    *backend.create.lock().unwrap() = Act::Succeed;
+    second.await.unwrap();
+    let waited = started.elapsed();
+    assert!((250 * MS..300 * MS).contains(&waited), "{waited:?}");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_died_while_idle_are_found_out_in_a_few_rounds() {
+    let backend = Backend::new();
+    let pool = pool(&backend)
+        .max_size(16)
+        .check_timeout(SEC)
+        .build()
+        .unwrap();
+    drop(common::get_all(&pool).await);
+    tokio::time::sleep(SEC).await;
+    *backend.check.lock().unwrap() = Act::Hang;
+    let started = Instant::now();
+    pool.get().await.unwrap();
+    // One, two, four, eight, and the last with what is opened in the place of the first.
+    let waited = started.elapsed();
+    assert!(
+        waited <= 5 * SEC + 100 * MS,
+        "{waited:?}, one by one it would be 16 s"
+    );
+    assert!(backend.checks.load(std::sync::atomic::Ordering::SeqCst) <= 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_of_no_use_any_more_is_not_made_clean_first() {
+    let backend = Backend::new();
+    let pool = pool(&backend).max_size(1).build().unwrap();
+    backend
+        .needs_reset
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    *backend.reset.lock().unwrap() = Act::Hang;
+    let lease = pool.get().await.unwrap();
+    pool.reset_all();
+    let started = Instant::now();
+    drop(lease);
+    let lease = pool.get().await.unwrap();
+    pool.close();
+    drop(lease);
+    assert!(pool.drain(SEC).await.is_complete());
+    assert!(started.elapsed() < 100 * MS, "{:?}", started.elapsed());
+    assert_eq!(backend.resets.load(std::sync::atomic::Ordering::SeqCst), 0);
+}

@@ -463,12 +463,22 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// A lease ended, and what it held is about to be made clean.
-    pub(crate) fn begin_reset(&self, slot: &Slot<T, E>, lasted: Option<Duration>) {
+    /// A lease ended, and what it held is about to be made clean: unless it is of no use any more, then it is about to be closed, for
+    /// the reason that comes back.
+    pub(crate) fn begin_reset(
+        &self,
+        slot: &Slot<T, E>,
+        lasted: Option<Duration>,
+    ) -> Option<CloseReason> {
         slot.tag.lay_down();
         let mut state = self.lock();
         state.returned(lasted);
-        state.seats.set(slot.seat.index(), SeatState::Resetting);
+        let useless = state.useless(slot);
+        match useless {
+            Some(reason) => state.count_close(slot, reason),
+            None => state.seats.set(slot.seat.index(), SeatState::Resetting),
+        }
+        useless
     }
 
     /// One is about to be closed, for a reason that the kernel does not see for itself. Those who counted on it are seen to.

@@ -188,20 +188,26 @@ impl<T, E: Clone> State<T, E> {
         limits: &Limits,
         wakers: &mut Vec<Waker>,
     ) -> Option<CloseReason> {
-        if self.closed && !mutation::on(Mutation::ReturnIgnoresClose) {
-            return Some(CloseReason::PoolClosed);
-        }
-        if slot.generation != self.generation {
-            return Some(CloseReason::Reset);
-        }
-        if self.in_use() > self.target {
-            return Some(CloseReason::Shrunk);
+        let useless = self.useless(slot);
+        if useless.is_some() {
+            return useless;
         }
         let others = self.idle.len();
         if now >= slot.expires_at && !self.keeps_expired(slot, now, others, limits, wakers) {
             return Some(CloseReason::Lifetime);
         }
         None
+    }
+
+    /// Is there no use for it any more, however good it is?
+    pub(super) fn useless(&self, slot: &Slot<T, E>) -> Option<CloseReason> {
+        if self.closed && !mutation::on(Mutation::ReturnIgnoresClose) {
+            return Some(CloseReason::PoolClosed);
+        }
+        if slot.generation != self.generation {
+            return Some(CloseReason::Reset);
+        }
+        (self.in_use() > self.target).then_some(CloseReason::Shrunk)
     }
 
     /// The lifetime of this one is over. If it is needed it stays in use until its replacement is open, as long as there is
@@ -316,9 +322,11 @@ impl<T, E: Clone> State<T, E> {
 
     /// After so long an open is not counted on any more.
     pub(super) fn patience(&self) -> Duration {
-        match self.histograms.create.mean() {
-            Duration::ZERO => PATIENCE,
-            mean => (mean * 4).max(PATIENCE / 4),
+        let known = &self.histograms.create;
+        if known.is_empty() {
+            PATIENCE
+        } else {
+            (known.mean() * 4).max(PATIENCE / 4)
         }
     }
 

@@ -223,7 +223,9 @@ impl<M: Manager> Shared<M> {
             Ok(false) if !slot.tainted => shared.settle(shared.kernel.put(slot, now, lasted)),
             Ok(false) => shared.discard(slot, CloseReason::Tainted),
             Ok(true) => {
-                shared.kernel.begin_reset(&slot, lasted);
+                if let Some(reason) = shared.kernel.begin_reset(&slot, lasted) {
+                    return shared.close_slot(slot, reason);
+                }
                 match shared.runtime() {
                     Some(runtime) => drop(runtime.spawn(task::reset(Arc::clone(shared), slot))),
                     None => shared.discard(slot, CloseReason::NoRuntime),

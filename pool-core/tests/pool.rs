@@ -323,6 +323,42 @@ async fn what_was_idle_for_long_is_checked_first_and_a_bad_one_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_gets_an_unchecked_one_when_what_was_coming_to_it_fails() {
+    let backend = Backend::new();
+    backend.on_reset(Act::Hang);
+    let pool = pool(&backend).max_size(2).reset_timeout(5 * SEC);
+    let pool = pool.build().unwrap();
+    let (idle, mut dirty) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let id = idle.id;
+    drop(idle);
+    tokio::time::sleep(SEC).await;
+    dirty.dirty = true;
+    drop(dirty);
+    // One is being reset and will do, so nothing else is done for it.
+    let began = Instant::now();
+    let lease = pool.get().await.unwrap();
+    assert_eq!(
+        (lease.id, pool.status().closed.by(CloseReason::ResetFailed)),
+        (id, 1)
+    );
+    assert!(began.elapsed() < 5 * SEC + 50 * MS, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_does_not_wait_for_a_failed_one_to_say_goodbye_while_there_is_room() {
+    let backend = Backend::new();
+    backend.on_check(Act::Fail("gone"));
+    backend.on_close(Act::Hang);
+    let pool = pool(&backend).max_size(2).build().unwrap();
+    drop(pool.get().await.unwrap());
+    tokio::time::sleep(SEC).await;
+    let began = Instant::now();
+    let lease = pool.get().await.unwrap();
+    assert_eq!((lease.id, pool.status().closing), (1, 1));
+    assert!(began.elapsed() < 50 * MS, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dirty_one_is_reset_before_the_next_and_a_failed_reset_closes_it() {
     let backend = Backend::new();
     backend.on_reset(Act::Take(20 * MS));

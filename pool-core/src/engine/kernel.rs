@@ -389,7 +389,17 @@ impl<T, E: Clone> Kernel<T, E> {
         if mutation::on(Mutation::CheckServesNobody) {
             return state.lay_down(slot);
         }
-        state.settle(slot, now, &self.limits)
+        let put = state.settle(slot, now, &self.limits);
+        let waker = match &put {
+            // Somebody may have waited for it.
+            Put::Close(..) => state.call_if_short(&self.limits),
+            Put::Kept | Put::Wake(_) | Put::Work(_) => None,
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        put
     }
 
     /// Something was opened on this seat.
@@ -524,11 +534,8 @@ impl<T, E: Clone> Kernel<T, E> {
                 return;
             }
             let mut wakers = state.last_one_out();
-            // There is room now. Whoever is polled next opens something; here may be no runtime to do it on.
-            if !state.closed && state.wanted(&self.limits) > state.idle.len() {
-                let keeper = state.keeper.take();
-                wakers.extend(keeper.or_else(|| state.queue.first_waker()));
-            }
+            // There is room now.
+            wakers.extend(state.call_if_short(&self.limits));
             wakers
         };
         wakers.into_iter().for_each(Waker::wake);

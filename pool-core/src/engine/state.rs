@@ -335,6 +335,18 @@ impl<T, E: Clone> State<T, E> {
         self.queue.waiting() + limits.keeping.min_idle as usize
     }
 
+    /// Whom to wake when more is wanted than is idle, and something can be done about it: that is done when somebody is polled, by
+    /// [`meet_demand`](Self::meet_demand). Where it turns out may be no runtime to do it on.
+    pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
+        // What is idle is no use to those in line until it was checked.
+        let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
+        let short = self.wanted(limits) > self.idle.len() && self.has_room();
+        if self.closed || !(unchecked || short) {
+            return None;
+        }
+        self.keeper.take().or_else(|| self.queue.first_waker())
+    }
+
     /// Serves the line from what is idle, has idle ones checked for it, and opens what is still missing, within the bounds.
     pub(super) fn meet_demand(
         &mut self,

@@ -119,6 +119,20 @@ fn users_without_a_keeper() {
     all_is_there(bed, 2);
 }
 
+/// Users of one resource that do nothing but get it and give it back: each hand-off is seen by nobody but the two.
+fn users_of_one() {
+    let bed = Bed::new(limits(1));
+    let users = [(); 3].map(|()| {
+        spawn(&bed, |bed| {
+            for _ in 0..3 {
+                bed.put(get(bed).unwrap());
+            }
+        })
+    });
+    users.into_iter().for_each(|user| user.join().unwrap());
+    all_is_there(bed, 1);
+}
+
 /// With everything that is done to a pool as a whole, a keeper that comes by, and a backend that fails.
 fn users_a_keeper_and_an_operator() {
     let bed = Bed::new(limits(3));
@@ -201,6 +215,9 @@ models! {
         mutant_opening_is_not_counted = OpeningIsNotCounted,
         mutant_check_serves_nobody = CheckServesNobody,
         mutant_vacate_tells_nobody = VacateTellsNobody;
+
+    users_of_one_lose_nothing(users_of_one), caught by
+        mutant_return_looks_too_early = ReturnLooksTooEarly;
 
     users_with_a_keeper_and_an_operator_lose_nothing(users_a_keeper_and_an_operator), caught by
         mutant_failed_open_keeps_seat = FailedOpenKeepsSeat;

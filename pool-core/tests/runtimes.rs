@@ -14,7 +14,7 @@ use std::{
 
 use common::{Act, Backend, MS, SEC, Things};
 use pool_core::Pool;
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, task::yield_now, time::timeout};
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -86,4 +86,64 @@ fn a_get_whose_runtime_is_gone_says_so_where_there_is_none() {
     drop(held);
     assert_eq!((pool.status().waiting, pool.status().idle), (0, 1));
     assert!(woken.0.load(SeqCst) <= 1, "and it wakes nobody in a circle");
+}
+
+#[test]
+fn a_get_ends_in_time_though_the_keeper_took_the_first_in_line_with_it() {
+    let backend = Backend::new();
+    let pool = pool(&backend);
+    let first = runtime();
+    let held = first.block_on(async { (pool.get().await.unwrap(), pool.get().await.unwrap()) });
+    let waits = |pool: Pool<Things>| async move { pool.get().await.map(drop) };
+    let in_line = async |line: usize| {
+        while pool.status().waiting < line {
+            yield_now().await;
+        }
+    };
+    let gone = first.spawn(waits(pool.clone()));
+    first.block_on(in_line(1));
+    let second = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let get = second.spawn(waits(pool.clone()));
+    second.block_on(in_line(2));
+    drop((first, gone));
+    let outcome = second.block_on(async { timeout(60 * SEC, get).await });
+    let outcome = outcome.expect("it ends at its own deadline").unwrap();
+    assert!(outcome.unwrap_err().is_timeout());
+    drop(held);
+}
+
+/// Its deadline is watched by a task of the pool's runtime: a timer of that must not be polled from here.
+#[test]
+fn a_get_on_a_thread_without_a_runtime_ends_at_its_deadline() {
+    let backend = Backend::new();
+    let pool = pool(&backend);
+    let first = runtime();
+    let held = first.block_on(async { (pool.get().await.unwrap(), pool.get().await.unwrap()) });
+    let outcome = futures_util::future::FutureExt::now_or_never(pool.get().timeout(20 * MS));
+    assert!(outcome.is_none());
+    let error = block_on(pool.get().timeout(20 * MS)).unwrap_err();
+    assert!(error.is_timeout() && error.waited() >= 20 * MS, "{error}");
+    drop(held);
+}
+
+/// Waits on this thread, which has no runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
 }

@@ -121,17 +121,16 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// The keeper is gone (its runtime ended). Whoever is polled next starts another.
+    /// The keeper is gone (its runtime ended). Whoever is polled next starts another. All in line are woken: the first of them may
+    /// be on the same runtime, and go the same way.
     pub(crate) fn keeper_left(&self) {
-        let (waker, keeper) = {
+        let (wakers, keeper) = {
             let mut state = self.lock();
             state.keeper_next = Moment::NEVER;
-            (state.queue.first_waker(), state.keeper.take())
+            (state.queue.all_wakers(), state.keeper.take())
         };
         drop(keeper);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks the keeper to come by now.

@@ -171,6 +171,12 @@ impl<G, R> Line<G, R> {
         first.waker.take()
     }
 
+    /// The wakers of all who would fetch a grant, to make them poll again.
+    pub(crate) fn all_wakers(&mut self) -> Vec<Waker> {
+        let all = self.early.iter_mut().chain(&mut self.line);
+        all.filter_map(|place| place.waker.take()).collect()
+    }
+
     /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
     #[inline]
     pub(crate) fn grant(&mut self, grant: G, now: Moment) -> Result<Option<Waker>, G> {

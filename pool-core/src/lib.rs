@@ -43,6 +43,7 @@ mod limiter;
 mod moment;
 pub mod observe;
 mod pool;
+mod rt;
 mod shared;
 mod sync;
 

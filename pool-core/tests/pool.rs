@@ -145,6 +145,27 @@ async fn a_get_may_have_a_timeout_or_a_deadline_of_its_own() {
     }
 }
 
+/// The tick by which long waits are timed stands still while the keeper does not run.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_is_not_early_though_the_keeper_was_kept_from_running() {
+    let backend = Backend::new();
+    let pool = pool(&backend).max_size(1).build().unwrap();
+    let _held = pool.get().await.unwrap();
+    settle().await;
+    // Three seconds in which no other task runs.
+    let mut stall = std::pin::pin!(tokio::time::advance(3 * SEC));
+    assert!(poll_once(&mut stall).await.is_pending());
+    // The first wait in a tick is timed exactly, the second by the tick.
+    let mut first = pool.get().timeout(5 * SEC);
+    let mut second = pool.get().timeout(5 * SEC);
+    assert!(poll_once(&mut first).await.is_pending());
+    assert!(poll_once(&mut second).await.is_pending());
+    let began = Instant::now();
+    assert!(second.await.unwrap_err().is_timeout());
+    let lasted = began.elapsed();
+    assert!((5 * SEC..5 * SEC + 50 * MS).contains(&lasted), "{lasted:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_line_fails_at_once() {
     let pool = pool(&Backend::new())

@@ -46,6 +46,22 @@ pub(crate) enum Mutation {
     GetIgnoresGeneration,
     /// A letter is looked at and taken in two steps.
     LetterIsTakenInTwoSteps,
+    /// An open that panics keeps its seat.
+    PanickedOpenKeepsSeat,
+    /// A get that is dropped stays in line.
+    DroppedGetStaysInLine,
+    /// A resource is handed on though its reset failed.
+    FailedResetIsHandedOn,
+    /// A tainted resource is handed on as it is.
+    TaintIsForgotten,
+    /// A close may take for ever.
+    CloseHasNoEnd,
+    /// A keeper that was dropped is taken for one that runs.
+    KeeperIsNotRestarted,
+    /// A long wait is timed by a tick that is taken to be on time.
+    LateTickIsTrusted,
+    /// A thread without a runtime polls a timer of the pool's.
+    TimerIsPolledElsewhere,
     /// A return adds to the count although somebody waits.
     PermitReturnIgnoresLine,
     /// A newcomer takes free permits although others wait.

@@ -1,10 +1,17 @@
 //! What time it is, to the precision that it is needed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{collections::VecDeque, time::Duration};
 
-use tokio::time::Instant;
-
-use crate::moment::Moment;
+use super::shared::TICK;
+use crate::{
+    engine::mutation::{self, Mutation},
+    moment::Moment,
+    rt::{self, Instant},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// The clock of one pool: exact where that matters, and a coarse tick for the hot path.
 ///
@@ -15,22 +22,37 @@ use crate::moment::Moment;
 pub(crate) struct Clock {
     epoch: Instant,
     tick: AtomicU64,
+    /// The last times when the tick was late: its keeper did not get to run. Nothing is locked under it.
+    stalls: Mutex<VecDeque<Stall>>,
 }
 
+/// The tick stood for longer than it should, up to `end`.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    tick: Moment,
+    end: Moment,
+}
+
+/// So many are remembered: more than there can be while a wait is a short one.
+const STALLS: usize = 32;
+/// By how much the tick lags at most while its keeper gets to run.
+pub(crate) const LAG: Duration = TICK.saturating_mul(2);
 /// The tick stands still.
 const STOPPED: u64 = u64::MAX;
 
 impl Clock {
     pub(crate) fn new() -> Self {
         Self {
-            epoch: Instant::now(),
+            epoch: rt::now(),
             tick: AtomicU64::new(STOPPED),
+            stalls: Mutex::new(VecDeque::new()),
         }
     }
 
     /// The exact time.
     pub(crate) fn now(&self) -> Moment {
-        Moment::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let elapsed = rt::now().saturating_duration_since(self.epoch);
+        Moment::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The tick, if it runs.
@@ -55,14 +77,46 @@ impl Clock {
     /// Advances the tick. It may stand still: then it stays so.
     pub(crate) fn advance(&self, now: Moment) {
         let running = |nanos| (nanos != STOPPED).then_some(now.as_nanos());
-        let _ = self
-            .tick
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, running);
+        self.step(|tick| {
+            let before = tick.fetch_update(Ordering::Relaxed, Ordering::Relaxed, running);
+            before.unwrap_or(STOPPED)
+        });
     }
 
     /// Stops the tick.
     pub(crate) fn stop(&self) {
-        self.tick.store(STOPPED, Ordering::Relaxed);
+        self.step(|tick| tick.swap(STOPPED, Ordering::Relaxed));
+    }
+
+    /// Moves the tick on, and remembers for how long it had stood if that was too long. `step` says where it stood.
+    fn step(&self, step: impl FnOnce(&AtomicU64) -> u64) {
+        // Locked around both, so that whoever looks finds both or neither.
+        let mut stalls = self.stalls.lock();
+        let before = step(&self.tick);
+        // Read after the step: whoever saw the tick stand there did so by then.
+        let end = self.now();
+        if before == STOPPED || end - Moment::from_nanos(before) <= LAG {
+            return;
+        }
+        if stalls.len() == STALLS {
+            stalls.pop_front();
+        }
+        stalls.push_back(Stall {
+            tick: Moment::from_nanos(before),
+            end,
+        });
+    }
+
+    /// How late it may have been when the tick stood at `tick`.
+    pub(crate) fn latest(&self, tick: Moment) -> Moment {
+        // It may be stalled now.
+        self.advance(self.now());
+        let stalls = self.stalls.lock();
+        let stall = stalls.iter().rev().find(|stall| stall.tick == tick);
+        match stall {
+            Some(stall) if !mutation::on(Mutation::LateTickIsTrusted) => stall.end,
+            _ => tick + LAG,
+        }
     }
 
     /// When that is on the runtime's clock. Never is in 30 years.

@@ -9,22 +9,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::{self, Handle},
-    time::{Instant, Sleep},
-};
-
 #[cfg(feature = "tracing")]
 use super::trace::{GetTrace, Outcome};
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
     shared::{ARM_AFTER, Queue, Slot, TICK, Ticket},
+    timer::Timer,
 };
 use crate::{
-    engine::{Holder, Kernel, Polled, Queued, Take},
-    moment::Moment,
+    engine::{
+        Holder, Kernel, Polled, Queued, Take,
+        mutation::{self, Mutation},
+    },
+    moment::{Moment, nanos_of},
     observe::CloseReason,
+    rt::{Handle, Instant},
 };
 
 /// The future of [`Pool::get`]. Until it is first polled it can be told more.
@@ -47,6 +47,8 @@ enum Limit {
     Deadline(Instant),
     /// Worked out, when the get first had to wait.
     Until(Moment),
+    /// The same, by a tick that may turn out to have been late: so many nanoseconds after it.
+    After(Moment, u64),
 }
 
 enum State<M: Manager> {
@@ -59,9 +61,7 @@ struct Waiting<M: Manager> {
     id: Ticket<M>,
     /// Is it known exactly when it began?
     timed: bool,
-    deadline: Moment,
-    /// Made when the wait is no longer a short one, and which runtime keeps it.
-    sleep: Option<(Option<runtime::Id>, Pin<Box<Sleep>>)>,
+    timer: Timer,
 }
 
 impl<'a, M: Manager> Get<'a, M> {
@@ -185,30 +185,40 @@ impl<'a, M: Manager> Get<'a, M> {
         let limit = match self.limit {
             Limit::Pool => shared.config.acquire_timeout,
             Limit::Timeout(limit) => limit,
-            Limit::Deadline(_) | Limit::Until(_) => Duration::ZERO,
+            Limit::Deadline(_) | Limit::Until(_) | Limit::After(..) => Duration::ZERO,
         };
-        let deadline = match self.limit {
-            Limit::Deadline(at) => shared.clock.moment(at),
-            Limit::Until(deadline) => deadline,
-            Limit::Pool | Limit::Timeout(_) if timed => id.since() + limit,
-            Limit::Pool | Limit::Timeout(_) if limit <= PRECISE => shared.clock.now() + limit,
-            // The tick may lag by its length: rather late by that much than early.
-            Limit::Pool | Limit::Timeout(_) => id.since() + TICK + limit,
+        self.limit = match self.limit {
+            Limit::Deadline(at) => Limit::Until(shared.clock.moment(at)),
+            Limit::Until(_) | Limit::After(..) => self.limit,
+            Limit::Pool | Limit::Timeout(_) if timed => Limit::Until(id.since() + limit),
+            Limit::Pool | Limit::Timeout(_) if limit <= PRECISE => {
+                Limit::Until(shared.clock.now() + limit)
+            }
+            Limit::Pool | Limit::Timeout(_) => Limit::After(id.since(), nanos_of(limit)),
         };
         let since = id.since();
-        let short = deadline - since <= ARM_AFTER + 3 * TICK;
-        self.limit = Limit::Until(deadline);
+        let short = match self.limit {
+            Limit::Until(deadline) => deadline - since <= ARM_AFTER + 3 * TICK,
+            Limit::After(tick, nanos) => tick.later(nanos) - since <= ARM_AFTER + 3 * TICK,
+            Limit::Pool | Limit::Timeout(_) | Limit::Deadline(_) => false,
+        };
         self.state = State::Waiting(Waiting {
             id,
             timed,
-            deadline,
-            sleep: None,
+            timer: Timer::default(),
         });
         if let Some(work) = work {
             shared.perform(*work);
         }
         #[cfg(feature = "tracing")]
         self.trace.begin(shared, self.holder(since));
+        // Was there a keeper when it was looked for, and had it gone before this was in line? Then nobody told this one.
+        if !shared.keeper_runs() {
+            match Handle::try_current() {
+                Ok(runtime) => shared.ensure_keeper(&runtime),
+                Err(_) => return self.abandon(),
+            }
+        }
         self.watch_deadline(short, context)
     }
 
@@ -242,8 +252,10 @@ impl<'a, M: Manager> Get<'a, M> {
                     Ok(runtime) => shared.ensure_keeper(&runtime),
                     // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
                     Err(_) if !shared.keeper_runs() => {
+                        let answer = self.abandon();
+                        // After it has left the line: the room is for others.
                         drop(work);
-                        return self.abandon();
+                        return answer;
                     }
                     Err(_) => {}
                 }
@@ -275,26 +287,20 @@ impl<'a, M: Manager> Get<'a, M> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
         let shared = self.pool.shared();
-        let State::Waiting(waiting) = &mut self.state else {
+        let State::Waiting(Waiting { timer, .. }) = &mut self.state else {
             return Poll::Pending;
         };
-        if !armed && waiting.sleep.is_none() {
+        if !armed && !timer.is_made() {
             return Poll::Pending;
         }
-        let at = shared.clock.instant(waiting.deadline);
-        // A timer of a runtime that has ended panics when it is polled: one that is polled elsewhere is made anew.
-        let here = shared.runtime().map(|runtime| runtime.id());
-        if waiting
-            .sleep
-            .as_ref()
-            .is_none_or(|(made_by, _)| *made_by != here)
-        {
-            waiting.sleep = Some((here, shared.sleep_until(at)));
+        // Now it is known how late the tick was. Rather late by that much than early.
+        if let Limit::After(tick, nanos) = self.limit {
+            self.limit = Limit::Until(shared.clock.latest(tick).later(nanos));
         }
-        let Some((_, sleep)) = &mut waiting.sleep else {
+        let Limit::Until(deadline) = self.limit else {
             return Poll::Pending;
         };
-        if sleep.as_mut().poll(context).is_pending() {
+        if timer.poll(shared, deadline, context).is_pending() {
             return Poll::Pending;
         }
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
@@ -335,7 +341,9 @@ impl<M: Manager> Future for Get<'_, M> {
 impl<M: Manager> Drop for Get<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) {
+        if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done)
+            && !mutation::on(Mutation::DroppedGetStaysInLine)
+        {
             let shared = self.pool.shared();
             let now = shared.clock.now();
             shared.settle(shared.kernel.cancel(waiting.id, now));

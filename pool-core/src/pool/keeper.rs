@@ -3,17 +3,23 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     task::{Context, Poll},
 };
-
-use tokio::time::{Sleep, sleep_until};
 
 use super::{
     Manager,
     shared::{Shared, TICK, lease_info},
 };
-use crate::{engine::Kernel, moment::Moment};
+use crate::{
+    engine::{
+        Kernel,
+        mutation::{self, Mutation},
+    },
+    moment::Moment,
+    rt::{Sleep, sleep_until},
+    sync::atomic::Ordering,
+};
 
 /// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
 pub(crate) fn keep<M: Manager>(
@@ -90,6 +96,9 @@ impl<M: Manager> Drop for Keeper<M> {
             return;
         };
         shared.clock.stop();
+        if mutation::on(Mutation::KeeperIsNotRestarted) {
+            return;
+        }
         // Ordering: Release, so that whoever starts the next keeper sees the tick stopped.
         shared.keeper_runs.store(false, Ordering::Release);
         shared.kernel.keeper_left();

@@ -14,6 +14,7 @@ mod publish;
 mod shared;
 mod task;
 mod thread;
+mod timer;
 #[cfg(feature = "tracing")]
 mod trace;
 
@@ -34,6 +35,7 @@ use crate::{
     config::ConfigError,
     engine::{Holder, Kernel},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
+    rt,
 };
 
 /// A bounded pool of resources, handed out in order of arrival.
@@ -166,7 +168,7 @@ impl<M: Manager> Pool<M> {
             return self.get().label("warm-up").await.map(drop);
         }
         let started = shared.clock.now();
-        let runtime = tokio::runtime::Handle::try_current();
+        let runtime = rt::Handle::try_current();
         let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
         shared.ensure_keeper(&runtime);
         let warm = std::future::poll_fn(|context| {
@@ -174,7 +176,7 @@ impl<M: Manager> Pool<M> {
             shared.perform(work);
             poll
         });
-        let outcome = tokio::time::timeout(shared.config.acquire_timeout, warm).await;
+        let outcome = rt::timeout(shared.config.acquire_timeout, warm).await;
         let waited = shared.clock.now() - started;
         match outcome {
             Ok(outcome) => outcome.map_err(|refusal| shared.refused(refusal, waited)),
@@ -266,7 +268,7 @@ impl<M: Manager> Pool<M> {
         shared.close();
         let empty = std::future::poll_fn(|context| shared.kernel.poll_drained(context));
         // In time or not: the report says.
-        drop(tokio::time::timeout(deadline, empty).await);
+        drop(rt::timeout(deadline, empty).await);
         let status = shared.status();
         Drained {
             leased: shared.leases(),

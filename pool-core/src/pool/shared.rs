@@ -1,21 +1,6 @@
 //! What a pool, its leases and its tasks have in common.
 
-use std::{
-    fmt,
-    num::NonZero,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
-use tokio::{
-    runtime::Handle,
-    sync::Notify,
-    time::{Instant, Sleep, sleep_until},
-};
+use std::{fmt, num::NonZero, sync::Arc, time::Duration};
 
 #[cfg(feature = "metrics")]
 use super::publish;
@@ -31,9 +16,17 @@ use super::{
 };
 use crate::{
     config::{Config, IdleOrder},
-    engine::{self, Backoff, Fast, Holder, Kernel, Limits, Put, Refusal},
+    engine::{
+        self, Backoff, Fast, Holder, Kernel, Limits, Put, Refusal,
+        mutation::{self, Mutation},
+    },
     moment::{Moment, nanos_of},
     observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
+    rt::{Handle, Notify},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub(crate) type Slot<M> = engine::Slot<Held<M>, Failure<<M as Manager>::Error>>;
@@ -200,6 +193,7 @@ impl<M: Manager> Shared<M> {
             Ok(home.manager.needs_reset(resource, &usage))
         });
         let needs_reset = verdict.unwrap_or(Err(asked));
+        slot.tainted &= !mutation::on(Mutation::TaintIsForgotten);
         if needs_reset == Ok(false) && !slot.tainted && lasted.is_none() {
             match Kernel::put_fast(slot, now) {
                 Ok(()) => return,
@@ -293,25 +287,15 @@ impl<M: Manager> Shared<M> {
 
     /// This thread's runtime, or the keeper's.
     pub(crate) fn runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| {
-            self.runtime
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        })
+        Handle::try_current()
+            .ok()
+            .or_else(|| self.runtime.lock().clone())
     }
 
     #[inline]
     pub(crate) fn keeper_runs(&self) -> bool {
         // Ordering: a hint. `ensure_keeper` decides.
         self.keeper_runs.load(Ordering::Relaxed)
-    }
-
-    /// A timer on this thread's runtime, or on the keeper's.
-    pub(crate) fn sleep_until(&self, at: Instant) -> Pin<Box<Sleep>> {
-        let runtime = self.runtime();
-        let _entered = runtime.as_ref().map(Handle::enter);
-        Box::pin(sleep_until(at))
     }
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
@@ -321,7 +305,7 @@ impl<M: Manager> Shared<M> {
         {
             return;
         }
-        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.clone());
+        *self.runtime.lock() = Some(runtime.clone());
         drop(runtime.spawn(keeper::keep(self)));
     }
 

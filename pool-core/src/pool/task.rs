@@ -20,9 +20,13 @@ use super::{
     shared::{Held, Seat, Shared, Slot, usage_of},
 };
 use crate::{
-    engine::{Kernel, Opened},
+    engine::{
+        Kernel, Opened,
+        mutation::{self, Mutation},
+    },
     moment::Moment,
     observe::CloseReason,
+    rt,
 };
 
 /// Opens one on `seat`.
@@ -37,7 +41,7 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     #[cfg(feature = "tracing")]
     let (trace, create) = OpenTrace::around(&shared, create);
     // `None`: nobody wants it any more, and what was half open is dropped.
-    let Some(outcome) = unless(closing, tokio::time::timeout(limit, create)).await else {
+    let Some(outcome) = unless(closing, rt::timeout(limit, create)).await else {
         return;
     };
     let now = shared.clock.now();
@@ -69,6 +73,9 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
             return shared.tell(|observer, pool| observer.opened(pool, took));
         }
         Ok(Ok(Err(error))) => OpenError::Manager(error),
+        Ok(Err(_)) if mutation::on(Mutation::PanickedOpenKeepsSeat) => {
+            return std::mem::forget(seat);
+        }
         Ok(Err(panic)) => OpenError::Panicked(panic),
         Err(_) => OpenError::TimedOut(limit),
     };
@@ -110,6 +117,7 @@ pub(crate) async fn reset<M: Manager>(shared: Arc<Shared<M>>, mut slot: Box<Slot
         shared.manager.reset(&mut slot.item.resource, &usage).await
     })
     .await;
+    let passed = passed || mutation::on(Mutation::FailedResetIsHandedOn);
     slot.tainted = false;
     slot.idle_since = started;
     finish(&shared, slot, passed, started, CloseReason::ResetFailed);
@@ -119,8 +127,12 @@ pub(crate) async fn reset<M: Manager>(shared: Arc<Shared<M>>, mut slot: Box<Slot
 pub(crate) async fn close<M: Manager>(shared: Arc<Shared<M>>, slot: Box<Slot<M>>) {
     let Slot::<M> { item, seat, .. } = *slot;
     let goodbye = Caught::new(async { shared.manager.close(item.resource).await });
+    if mutation::on(Mutation::CloseHasNoEnd) {
+        drop(goodbye.await);
+        return drop(seat);
+    }
     // However that ended, there is nothing left to close.
-    drop(tokio::time::timeout(shared.config.close_timeout, goodbye).await);
+    drop(rt::timeout(shared.config.close_timeout, goodbye).await);
     drop(seat);
 }
 
@@ -151,10 +163,7 @@ async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>
 
 /// Did it succeed, in time and without a panic?
 async fn bounded<E>(limit: Duration, work: impl Future<Output = Result<(), E>>) -> bool {
-    matches!(
-        tokio::time::timeout(limit, Caught::new(work)).await,
-        Ok(Ok(Ok(())))
-    )
+    matches!(rt::timeout(limit, Caught::new(work)).await, Ok(Ok(Ok(()))))
 }
 
 /// When the lifetime of what was opened `now` ends: shortened at random, by up to the share `jitter`.

@@ -1,0 +1,86 @@
+//! The end of a wait.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use super::{Manager, shared::Shared};
+use crate::{
+    engine::mutation::{self, Mutation},
+    moment::Moment,
+    rt::{Handle, Id, JoinHandle, Sleep, sleep_until},
+};
+
+/// Ends a wait at its deadline. Made when it is first polled, which is when the wait is no longer a short one.
+#[derive(Default)]
+pub(super) struct Timer(Option<Made>);
+
+enum Made {
+    /// By the runtime on which it is polled. One that is polled elsewhere is made anew.
+    Here(Id, Pin<Box<Sleep>>),
+    /// For a thread that has no runtime, by a task of the pool's. To poll a timer from there is to race the end of its runtime,
+    /// after which that panics; a task of it may be asked at any time.
+    Elsewhere(Alarm),
+    /// To be made again, by a runtime that is there.
+    Lost,
+}
+
+/// A task that ends at the deadline, or with its runtime.
+struct Alarm(JoinHandle<()>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Timer {
+    pub(super) const fn is_made(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Is it `deadline`?
+    pub(super) fn poll<M: Manager>(
+        &mut self,
+        shared: &Shared<M>,
+        deadline: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let at = shared.clock.instant(deadline);
+        if let Ok(here) = Handle::try_current() {
+            if !matches!(&self.0, Some(Made::Here(made_by, _)) if *made_by == here.id()) {
+                self.0 = Some(Made::Here(here.id(), Box::pin(sleep_until(at))));
+            }
+        } else if mutation::on(Mutation::TimerIsPolledElsewhere) {
+            if let Some(runtime) = shared.runtime()
+                && self.0.is_none()
+            {
+                let _entered = runtime.enter();
+                self.0 = Some(Made::Here(runtime.id(), Box::pin(sleep_until(at))));
+            }
+        } else if !matches!(&self.0, Some(Made::Elsewhere(_))) {
+            let alarm =
+                |runtime: Handle| Alarm(runtime.spawn(async move { sleep_until(at).await }));
+            self.0 = shared.runtime().map(alarm).map(Made::Elsewhere);
+            // None: no keeper was ever started, and without one nobody waits here.
+        }
+        match &mut self.0 {
+            Some(Made::Here(_, sleep)) => sleep.as_mut().poll(context),
+            Some(Made::Elsewhere(alarm)) => {
+                if Pin::new(&mut alarm.0).poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                if shared.clock.now() >= deadline {
+                    return Poll::Ready(());
+                }
+                // Its runtime is ending. Soon the keeper has gone with it, and whoever waits here is told.
+                self.0 = Some(Made::Lost);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Made::Lost) | None => Poll::Pending,
+        }
+    }
+}

@@ -13,6 +13,8 @@ mod manager;
 mod publish;
 mod shared;
 mod task;
+#[cfg(all(test, pool_shuttle))]
+mod tests;
 mod thread;
 mod timer;
 #[cfg(feature = "tracing")]

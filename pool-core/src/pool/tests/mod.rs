@@ -1,0 +1,3 @@
+//! The whole pool under test where its own tests cannot go: in schedules that a model chooses.
+
+mod shuttle;

@@ -1,0 +1,150 @@
+//! The pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
+//!
+//! Every iteration draws a pool (its settings), a manager (each call succeeds, fails, panics, hangs or takes its time), users (how
+//! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
+//! can move before time passes, the model looks whether somebody waits for what is there; in the end all must be well again.
+//!
+//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib pool::tests::shuttle`. A model that fails prints its
+//! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that one.
+#![allow(clippy::unwrap_used)]
+
+mod backend;
+mod user;
+mod world;
+
+use std::sync::Arc;
+
+use shuttle::thread;
+
+use self::{
+    backend::{one_in, up_to_ms},
+    user::{Rules, operate, use_some},
+    world::{Busy, Model, check},
+};
+use crate::{
+    engine::mutation::{self, Mutation},
+    rt::simulated::{block_on, pause},
+};
+
+const USERS: usize = 4;
+
+impl Model {
+    /// A user on one of the runtimes.
+    fn user(&self, runtime: usize, rules: Rules) {
+        let user = use_some(Busy::with(&self.world), rules);
+        drop(self.runtimes[runtime].handle().spawn(user));
+    }
+
+    /// A user on a thread that has no runtime.
+    fn outsider(&self, closes: bool) {
+        let rules = Rules {
+            closes,
+            runtime: false,
+        };
+        let user = use_some(Busy::with(&self.world), rules);
+        drop(thread::spawn(move || block_on(user)));
+    }
+}
+
+const OPEN: Rules = Rules {
+    closes: false,
+    runtime: true,
+};
+const CLOSING: Rules = Rules {
+    closes: true,
+    runtime: true,
+};
+
+/// Users alone.
+fn users_only() {
+    let model = Model::begin(1);
+    (0..USERS).for_each(|_| model.user(0, OPEN));
+    model.run();
+    model.finish();
+}
+
+/// With everything that is done to a pool as a whole.
+fn users_and_operators() {
+    let model = Model::begin(1);
+    (0..USERS - 1).for_each(|_| model.user(0, OPEN));
+    model.outsider(false);
+    let operator = operate(Busy::with(&model.world));
+    drop(model.runtimes[0].handle().spawn(operator));
+    model.run();
+    model.finish();
+}
+
+/// The pool is closed under its users, drained, or dropped.
+fn users_of_a_pool_that_closes() {
+    let model = Model::begin(1);
+    (0..USERS).for_each(|_| model.user(0, CLOSING));
+    let world = Busy::with(&model.world);
+    let closer = async move {
+        pause(up_to_ms(80)).await;
+        if one_in(3) {
+            drop(world.let_go());
+        } else if let Some(pool) = world.pool() {
+            if one_in(2) {
+                pool.close();
+            } else {
+                drop(pool.drain(up_to_ms(30)).await);
+            }
+        }
+    };
+    drop(model.runtimes[0].handle().spawn(closer));
+    model.run();
+    model.finish();
+}
+
+/// One of two runtimes ends, with the keeper, tasks, timers and waiting gets that are on it.
+fn users_of_two_runtimes() {
+    let model = Model::begin(2);
+    (0..USERS).for_each(|user| model.user(user % 2, OPEN));
+    model.outsider(false);
+    let (world, first) = (Busy::with(&model.world), Arc::clone(&model.runtimes[0]));
+    drop(thread::spawn(move || {
+        block_on(pause(up_to_ms(80)));
+        first.end();
+        drop(world);
+    }));
+    model.run();
+    model.finish();
+}
+
+/// Declares a model, and that it fails with each of the seeded bugs.
+macro_rules! models {
+    ($($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
+        #[test]
+        fn $name() {
+            check(stringify!($name), $run, 1);
+        }
+
+        $($(
+            #[test]
+            #[should_panic]
+            fn $mutant() {
+                mutation::with(Mutation::$mutation, || check(stringify!($mutant), $run, 10));
+            }
+        )+)?
+    )+};
+}
+
+models! {
+    users_of_any_manager_lose_nothing(users_only), caught by
+        mutant_panicked_open_keeps_seat = PanickedOpenKeepsSeat,
+        mutant_dropped_get_stays_in_line = DroppedGetStaysInLine,
+        mutant_failed_reset_is_handed_on = FailedResetIsHandedOn,
+        mutant_taint_is_forgotten = TaintIsForgotten,
+        mutant_late_tick_is_trusted = LateTickIsTrusted;
+
+    users_and_operators_lose_nothing(users_and_operators), caught by
+        mutant_opening_is_not_counted = OpeningIsNotCounted;
+
+    users_of_a_pool_that_closes_come_to_an_end(users_of_a_pool_that_closes), caught by
+        mutant_close_has_no_end = CloseHasNoEnd,
+        mutant_return_ignores_close = ReturnIgnoresClose;
+
+    users_of_a_runtime_that_ends_cost_the_others_nothing(users_of_two_runtimes), caught by
+        mutant_keeper_is_not_restarted = KeeperIsNotRestarted,
+        mutant_timer_is_polled_elsewhere = TimerIsPolledElsewhere;
+}

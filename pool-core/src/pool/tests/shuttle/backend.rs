@@ -1,0 +1,274 @@
+//! A manager that does anything: succeeds, fails, panics, hangs, takes its time. Its resources know what may be done to them.
+
+use std::{
+    fmt,
+    future::{pending, poll_fn},
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use shuttle::rand::{Rng, thread_rng};
+
+use crate::{
+    Manager, Usage,
+    rt::{self, simulated::fail},
+};
+
+/// One in so many times.
+pub(super) fn one_in(n: u32) -> bool {
+    thread_rng().gen_range(0..n) == 0
+}
+
+/// Up to so many milliseconds.
+pub(super) fn up_to_ms(most: u64) -> Duration {
+    Duration::from_micros(thread_rng().gen_range(0..most * 1000))
+}
+
+/// Lets others run.
+pub(super) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What all resources of one model have in common. Plain atomics: the bookkeeping is no step of a schedule.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// From the beginning of an open to the end of a close.
+    pub(super) alive: AtomicU32,
+    /// The most that `max_size` ever was.
+    pub(super) bound: AtomicU32,
+    pub(super) opened: AtomicU32,
+    pub(super) gone: AtomicU32,
+    /// Nothing goes wrong any more.
+    pub(super) well: AtomicBool,
+}
+
+/// The manager.
+#[derive(Debug)]
+pub(super) struct Backend(pub(super) Arc<Ledger>);
+
+/// A unit of the bound.
+#[derive(Debug)]
+struct Place(Arc<Ledger>);
+
+impl Place {
+    fn take(ledger: &Arc<Ledger>) -> Self {
+        let alive = ledger.alive.fetch_add(1, SeqCst) + 1;
+        let bound = ledger.bound.load(SeqCst);
+        if alive > bound {
+            fail(format!("the bound was exceeded: {alive} of {bound}"));
+        }
+        Self(Arc::clone(ledger))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A resource.
+#[derive(Debug)]
+pub(super) struct Item {
+    ledger: Arc<Ledger>,
+    /// `None` when it was taken out of the pool.
+    place: Option<Place>,
+    /// Somebody has it: a user, or one call of the manager.
+    held: AtomicBool,
+    /// Its last user left it half-way.
+    pub(super) dirty: AtomicBool,
+    /// It must be closed, and done nothing else with.
+    unfit: AtomicBool,
+    /// The backend hung up.
+    pub(super) broken: AtomicBool,
+}
+
+impl Item {
+    /// Somebody has it from now on.
+    pub(super) fn hold(&self) {
+        if self.held.swap(true, SeqCst) {
+            fail("a resource is in two hands".to_owned());
+        }
+    }
+
+    pub(super) fn let_go(&self) {
+        self.held.store(false, SeqCst);
+    }
+
+    /// A user got it.
+    pub(super) fn handed_out(&self) {
+        self.hold();
+        if self.dirty.load(SeqCst) {
+            fail("a tainted resource was handed out".to_owned());
+        }
+        if self.unfit.load(SeqCst) {
+            fail("a resource was handed out that had to be closed".to_owned());
+        }
+    }
+
+    /// It is about to be taken out of the pool.
+    pub(super) fn leave(&mut self) {
+        self.place = None;
+    }
+
+    fn condemn(&self) {
+        self.unfit.store(true, SeqCst);
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.ledger.gone.fetch_add(1, SeqCst);
+    }
+}
+
+/// One call of the manager has it.
+struct InHand<'a>(&'a Item);
+
+impl<'a> InHand<'a> {
+    fn of(item: &'a Item) -> Self {
+        item.hold();
+        Self(item)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
+impl Backend {
+    /// What comes over one call.
+    async fn act(&self) -> Result<(), Trouble> {
+        if self.0.well.load(SeqCst) {
+            return Ok(());
+        }
+        match thread_rng().gen_range(0..16) {
+            0 | 1 => Err(Trouble),
+            2 => go_to_pieces(),
+            3 => pending().await,
+            4 | 5 => {
+                rt::sleep_until(rt::now() + up_to_ms(60)).await;
+                if one_in(4) { Err(Trouble) } else { Ok(()) }
+            }
+            6..=9 => {
+                yield_now().await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_troubled(&self, one: u32) -> bool {
+        !self.0.well.load(SeqCst) && one_in(one)
+    }
+}
+
+impl Manager for Backend {
+    type Resource = Item;
+    type Error = Trouble;
+
+    async fn create(&self) -> Result<Item, Trouble> {
+        let place = Place::take(&self.0);
+        self.act().await?;
+        self.0.opened.fetch_add(1, SeqCst);
+        Ok(Item {
+            ledger: Arc::clone(&self.0),
+            place: Some(place),
+            held: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            unfit: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    async fn check(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+        let hand = InHand::of(item);
+        // Until it has passed: a check that fails, panics or takes too long leaves it so.
+        hand.0.condemn();
+        self.act().await?;
+        hand.0.unfit.store(false, SeqCst);
+        Ok(())
+    }
+
+    fn needs_reset(&self, item: &mut Item, usage: &Usage) -> bool {
+        let hand = InHand::of(item);
+        if self.is_troubled(24) {
+            hand.0.condemn();
+            go_to_pieces();
+        }
+        if usage.tainted {
+            let can_be_reset = !self.is_troubled(3);
+            if !can_be_reset {
+                hand.0.condemn();
+            }
+            return can_be_reset;
+        }
+        let needs = self.is_troubled(5);
+        hand.0.dirty.store(needs, SeqCst);
+        needs
+    }
+
+    async fn reset(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+        let hand = InHand::of(item);
+        hand.0.condemn();
+        self.act().await?;
+        hand.0.dirty.store(false, SeqCst);
+        hand.0.unfit.store(false, SeqCst);
+        Ok(())
+    }
+
+    fn is_broken(&self, item: &mut Item) -> bool {
+        let hand = InHand::of(item);
+        if hand.0.unfit.load(SeqCst) {
+            fail("one that had to be closed was asked whether it is broken".to_owned());
+        }
+        if self.is_troubled(30) {
+            hand.0.condemn();
+            go_to_pieces();
+        }
+        let broken = hand.0.broken.load(SeqCst) || self.is_troubled(20);
+        if broken {
+            hand.0.condemn();
+        }
+        broken
+    }
+
+    async fn close(&self, item: Item) {
+        item.hold();
+        // Whatever happens, it is dropped.
+        let _ = self.act().await;
+        drop(item);
+    }
+}
+
+/// Panics, and says nothing on the way: it is a part of the model, and not its failure.
+fn go_to_pieces() -> ! {
+    resume_unwind(Box::new("told to panic"))
+}
+
+/// What the manager fails with.
+#[derive(Debug)]
+pub(super) struct Trouble;
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("told to fail")
+    }
+}
+
+impl std::error::Error for Trouble {}

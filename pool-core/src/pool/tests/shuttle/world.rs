@@ -1,0 +1,371 @@
+//! One model: a pool, the runtimes it runs on, and the time that passes.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    mem::ManuallyDrop,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use shuttle::{
+    Config, FailurePersistence, Runner,
+    rand::{Rng, RngCore, thread_rng},
+    scheduler::{PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId},
+    thread,
+};
+
+use super::backend::{Backend, Ledger, one_in, up_to_ms};
+use crate::{
+    Builder, Pool, Status,
+    pool::{clock::LAG, shared::TICK},
+    rt::simulated::{self, Runtime, advance, elapsed, fail, next_timer, pause, slip, slipped},
+};
+
+/// What the threads of one model share.
+pub(super) struct World {
+    pool: Mutex<Option<Pool<Backend>>>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Gets that are being awaited, and when each is over at the latest.
+    awaited: Mutex<BTreeMap<usize, Deadline>>,
+    /// Gets that are held and not polled.
+    pub(super) unpolled: AtomicUsize,
+    /// Users and operators that have not ended.
+    pub(super) busy: AtomicUsize,
+    last_id: AtomicUsize,
+}
+
+/// The size of the pool, but for those that are resized.
+pub(super) const SIZE: u32 = 2;
+/// The most that one is resized to.
+pub(super) const MOST: u32 = 3;
+
+const MS: Duration = Duration::from_millis(1);
+
+impl World {
+    /// A pool of `SIZE`, with the rest of its settings at random.
+    pub(super) fn new() -> Arc<Self> {
+        let ledger = Arc::new(Ledger::default());
+        ledger.bound.store(SIZE, SeqCst);
+        let pool = settings(Pool::builder(Backend(Arc::clone(&ledger))));
+        Arc::new(Self {
+            pool: Mutex::new(Some(pool.build().expect("the settings are good"))),
+            ledger,
+            awaited: Mutex::default(),
+            unpolled: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            last_id: AtomicUsize::new(0),
+        })
+    }
+
+    /// A handle, as long as the model has one.
+    pub(super) fn pool(&self) -> Option<Pool<Backend>> {
+        self.pool.lock().unwrap().clone()
+    }
+
+    /// Gives the model's own handle away.
+    pub(super) fn let_go(&self) -> Option<Pool<Backend>> {
+        self.pool.lock().unwrap().take()
+    }
+
+    /// A get that is awaited from now on.
+    pub(super) fn awaits(&self) -> Awaited<'_> {
+        let id = self.last_id.fetch_add(1, SeqCst);
+        Awaited { world: self, id }
+    }
+
+    /// Nobody can move before time passes: what must be true then?
+    fn look(&self) -> Result<(), String> {
+        let awaited = self.awaited.lock().unwrap();
+        if let Some(over) = awaited.values().find(|over| over.is_past()) {
+            return Err(format!(
+                "{over:?} is past, and a get waits at {:?}",
+                elapsed()
+            ));
+        }
+        drop(awaited);
+        let Some(pool) = self.pool() else {
+            return Ok(());
+        };
+        let status = pool.status();
+        drop(pool);
+        if status.is_closed || self.unpolled.load(SeqCst) > 0 {
+            return Ok(());
+        }
+        let Status {
+            idle,
+            opening,
+            checking,
+            resetting,
+            open,
+            closing,
+            ..
+        } = status;
+        let coming = (opening + checking + resetting) as usize;
+        if status.waiting <= coming {
+            return Ok(());
+        }
+        if idle > 0 {
+            return Err(format!(
+                "somebody waits while one is idle: {status:?} {:?} at {:?} next {:?}",
+                self.pool().unwrap().shared().kernel,
+                elapsed(),
+                next_timer()
+            ));
+        }
+        let room = open + opening + closing < status.max_size;
+        if room && opening < MAX_OPENING && status.last_error.is_none() {
+            return Err(format!(
+                "somebody waits and there is room, but nothing is opened: {status:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+const MAX_OPENING: u32 = 2;
+
+fn settings(builder: Builder<Backend>) -> Builder<Backend> {
+    let some = |most| one_in(2).then(|| up_to_ms(most) + MS);
+    builder
+        .max_size(SIZE)
+        .max_opening(MAX_OPENING)
+        .min_idle(u32::from(one_in(3)))
+        .acquire_timeout(Duration::from_secs(2))
+        .create_timeout(40 * MS)
+        .check_timeout(40 * MS)
+        .reset_timeout(40 * MS)
+        .close_timeout(40 * MS)
+        .check_after(up_to_ms(30))
+        .idle_timeout(some(200))
+        .max_lifetime(some(200))
+        .keepalive(some(100))
+        .leak_after(some(50))
+        .shed_target(None)
+}
+
+/// When a get is over at the latest.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Duration,
+    slipped: Duration,
+}
+
+impl Deadline {
+    /// The tick by which long waits are timed may be late by as much as time slips, and by its length.
+    fn is_past(self) -> bool {
+        elapsed() > self.at + LAG + TICK + (slipped() - self.slipped)
+    }
+}
+
+/// A get that is being awaited.
+pub(super) struct Awaited<'a> {
+    world: &'a World,
+    id: usize,
+}
+
+impl Awaited<'_> {
+    /// It is over at `at`, or earlier.
+    pub(super) fn until(&self, at: Duration) {
+        let slipped = slipped();
+        let mut awaited = self.world.awaited.lock().unwrap();
+        awaited.entry(self.id).or_insert(Deadline { at, slipped });
+    }
+
+    /// Nobody awaits it for now.
+    pub(super) fn interrupt(&self) {
+        self.world.awaited.lock().unwrap().remove(&self.id);
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.interrupt();
+    }
+}
+
+/// Somebody who has not ended.
+pub(super) struct Busy(Arc<World>);
+
+impl Busy {
+    pub(super) fn with(world: &Arc<World>) -> Self {
+        world.busy.fetch_add(1, SeqCst);
+        Self(Arc::clone(world))
+    }
+}
+
+impl std::ops::Deref for Busy {
+    type Target = Arc<World>;
+
+    fn deref(&self) -> &Arc<World> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A world and the runtimes that its users run on. For the first thread of a model, which never drops it: when the model fails,
+/// nothing of it can be dropped any more.
+pub(super) struct Model {
+    pub(super) world: ManuallyDrop<Arc<World>>,
+    pub(super) runtimes: ManuallyDrop<Vec<Arc<Runtime>>>,
+}
+
+impl Model {
+    /// Begins one, with so many runtimes.
+    pub(super) fn begin(runtimes: usize) -> Self {
+        simulated::begin();
+        // The pool's own dice, so that a schedule can be run again.
+        fastrand::seed(thread_rng().next_u64());
+        let runtimes = (0..runtimes).map(|_| Arc::new(Runtime::new()));
+        Self {
+            world: ManuallyDrop::new(World::new()),
+            runtimes: ManuallyDrop::new(runtimes.collect()),
+        }
+    }
+
+    /// Runs until users and operators have ended. Time passes at any time.
+    pub(super) fn run(&self) {
+        self.pass_time(true);
+    }
+
+    /// Time passes when nobody can move without; `at_random`: also while somebody can.
+    fn pass_time(&self, at_random: bool) {
+        let done = || self.world.busy.load(SeqCst) == 0;
+        while !done() {
+            if let Some(what) = simulated::failure() {
+                panic!("{what}");
+            }
+            thread::yield_now();
+            if RUNNABLE.get() > 1 {
+                match thread_rng().gen_range(0..12) {
+                    0 if at_random => slip(up_to_ms(3)),
+                    1 if at_random => slip(next_timer().unwrap_or_default()),
+                    _ => {}
+                }
+                continue;
+            }
+            if done() || simulated::failure().is_some() {
+                continue;
+            }
+            if let Err(what) = self.world.look() {
+                panic!("{what}");
+            }
+            let left = next_timer().expect("somebody will move again");
+            advance(left);
+            assert!(
+                elapsed() < Duration::from_secs(3600),
+                "the model does not come to an end"
+            );
+        }
+    }
+
+    /// All is well again: is everything there, and does everything go?
+    pub(super) fn finish(self) {
+        self.world.ledger.well.store(true, SeqCst);
+        let runtime = self.runtimes.last().expect("there is a runtime");
+        runtime
+            .handle()
+            .spawn(all_is_there(Busy::with(&self.world)));
+        self.pass_time(false);
+        drop(self.world.let_go());
+        self.runtimes.iter().for_each(|runtime| runtime.end());
+        let ledger = &self.world.ledger;
+        let (opened, gone) = (ledger.opened.load(SeqCst), ledger.gone.load(SeqCst));
+        assert_eq!(
+            (ledger.alive.load(SeqCst), opened),
+            (0, gone),
+            "what is alive; what was opened, and what went"
+        );
+        drop(ManuallyDrop::into_inner(self.world));
+        drop(ManuallyDrop::into_inner(self.runtimes));
+    }
+}
+
+/// As many as there may be, at once; then everything is closed.
+async fn all_is_there(world: Busy) {
+    let Some(pool) = world.pool() else { return };
+    if !pool.is_closed() {
+        let size = thread_rng().gen_range(1..=MOST);
+        world.ledger.bound.fetch_max(size, SeqCst);
+        pool.resize(size).expect("the size is good");
+        let mut leases = Vec::new();
+        while leases.len() < size as usize {
+            match pool.get().timeout(Duration::from_secs(60)).await {
+                Ok(lease) => {
+                    lease.handed_out();
+                    leases.push(lease);
+                }
+                // Until its next attempt to open one.
+                Err(error) if error.is_connect() => pause(Duration::from_secs(1)).await,
+                Err(error) => fail(format!("{} of {size} are there: {error}", leases.len())),
+            }
+        }
+        for lease in leases {
+            lease.let_go();
+            drop(lease);
+        }
+    }
+    let drained = pool.drain(Duration::from_secs(60)).await;
+    if !drained.is_complete() {
+        fail(format!("{drained:?} after closing"));
+    }
+}
+
+/// Runs `model` in so many schedules, and says so: a part chosen at random, a part by few changes of priority.
+///
+/// `times` as many for a mutant, which ends with the first that fails: it must be found, however rare that is.
+pub(super) fn check(name: &str, model: fn(), times: usize) {
+    let random = Watched(RandomScheduler::new(times * RANDOM));
+    let pct = Watched(PctScheduler::new(PCT_DEPTH, PCT));
+    let ran = Runner::new(random, config()).run(model) + Runner::new(pct, config()).run(model);
+    println!("shuttle: {name}: {ran} iterations");
+}
+
+const RANDOM: usize = 2250;
+const PCT: usize = 750;
+const PCT_DEPTH: usize = 5;
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.stack_size = 0x4_0000;
+    // The seed is printed, and is enough.
+    config.failure_persistence = FailurePersistence::None;
+    config.silence_warnings = true;
+    config
+}
+
+/// A scheduler that says how many had a choice.
+struct Watched<S>(S);
+
+impl<S: Scheduler> Scheduler for Watched<S> {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        self.0.new_execution()
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        current: Option<TaskId>,
+        yields: bool,
+    ) -> Option<TaskId> {
+        RUNNABLE.set(runnable.len());
+        self.0.next_task(runnable, current, yields)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+}
+
+thread_local! {
+    /// How many could run when the last step was chosen.
+    static RUNNABLE: Cell<usize> = const { Cell::new(0) };
+}

@@ -41,6 +41,7 @@ type Handed<M> = Put<Held<M>, Failure<<M as Manager>::Error>>;
 pub(crate) struct Held<M: Manager> {
     pub(crate) resource: M::Resource,
     /// Its own reference to the pool's: so that what has to keep the pool alive for a moment does not touch a count that all share.
+    #[expect(clippy::redundant_allocation, reason = "the outer count is its own")]
     pub(crate) home: Arc<Arc<Shared<M>>>,
 }
 
@@ -439,6 +440,12 @@ impl<M: Manager> fmt::Debug for Shared<M> {
         f.debug_struct("Shared")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager> fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
     }
 }
 

@@ -123,9 +123,9 @@ fn who_left_is_found_wherever_holes_were_filled() {
 fn what_was_fetched_without_the_lock_is_heard_of_once() {
     let mut queue = queue();
     let ids = [(); 3].map(|()| push(&mut queue));
-    for grant in 0..3 {
-        assert_eq!(ids[grant].fetch(|| None), None, "not yet");
-        assert!(queue.grant(grant as u32, NOW).is_ok());
+    for (grant, id) in (0..).zip(&ids) {
+        assert_eq!(id.fetch(|| None), None, "not yet");
+        assert!(queue.grant(grant, NOW).is_ok());
     }
     assert_eq!(ids[2].fetch(|| Some(GRACE)), Some(Ok(2)), "out of turn");
     assert_eq!(ids[0].fetch(|| None), Some(Ok(0)));

@@ -322,10 +322,12 @@ impl<G, R> Line<G, R> {
         if let Some(mail) = &place.who {
             mail.tell(answer);
         }
-        // Each that is told something makes place for itself: so there are never many that have fetched theirs.
-        for _ in 0..2 {
-            if !self.hear_first() {
-                break;
+        // Many at once: what they fetched is in other cores' caches, and so it comes from there at the same time.
+        if self.answered.len() >= MANY_ANSWERS {
+            for _ in 0..MANY_ANSWERS {
+                if !self.hear_first() {
+                    break;
+                }
             }
         }
         self.answered.push_back(Answered { place, at, granted });
@@ -424,6 +426,8 @@ impl<G, R> Line<G, R> {
     }
 }
 
+/// So many who were told something are looked through for those who have fetched it.
+const MANY_ANSWERS: usize = 64;
 /// So many holes in a line are never too many.
 const FEW_HOLES: usize = 32;
 

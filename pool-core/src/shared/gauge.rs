@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Weak};
 
-use super::links::LinkId;
+use super::link::LinkId;
 
 /// How the driver of a connection tells the pool what it can take. Clones speak for the same connection.
 ///

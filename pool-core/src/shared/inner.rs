@@ -20,7 +20,9 @@ use tokio::{
 use super::{
     Gauge, SharedManager, SharedStatus,
     gauge::{Listens, Word},
-    links::{LinkId, LinkLimits, Links, Work},
+    link::LinkId,
+    links::{LinkLimits, Links},
+    work::Work,
 };
 use crate::{
     config::Config,

@@ -1,15 +1,19 @@
 //! Connections that many use at the same time.
 
 mod builder;
+mod counts;
 mod gauge;
 mod get;
 mod inner;
+mod link;
 mod links;
 mod manager;
 mod share;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
 

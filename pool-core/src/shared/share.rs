@@ -10,7 +10,7 @@ use std::{
 use super::{
     SharedManager,
     inner::{Inner, Wired, unless},
-    links,
+    link,
 };
 use crate::observe::CloseReason;
 
@@ -20,7 +20,7 @@ use crate::observe::CloseReason;
 /// hidden.
 pub struct Share<M: SharedManager> {
     /// `None` only while it is being dropped.
-    share: Option<links::Share<Wired<M::Connection>>>,
+    share: Option<link::Share<Wired<M::Connection>>>,
     inner: Arc<Inner<M>>,
 }
 
@@ -39,7 +39,7 @@ impl Error for ConnectionDied {}
 impl<M: SharedManager> Share<M> {
     #[inline]
     pub(super) const fn new(
-        share: links::Share<Wired<M::Connection>>,
+        share: link::Share<Wired<M::Connection>>,
         inner: Arc<Inner<M>>,
     ) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl<M: SharedManager> Share<M> {
             .ok_or(ConnectionDied)
     }
 
-    fn held(&self) -> &links::Share<Wired<M::Connection>> {
+    fn held(&self) -> &link::Share<Wired<M::Connection>> {
         self.share.as_ref().expect(HELD)
     }
 

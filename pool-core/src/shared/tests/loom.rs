@@ -19,7 +19,11 @@ use crate::{
         tests::{block_on, model, models},
     },
     moment::Moment,
-    shared::links::{LinkId, Links, Share, Take, Work},
+    shared::{
+        link::{LinkId, Share},
+        links::{Links, Take},
+        work::Work,
+    },
 };
 
 type Conn = u32;

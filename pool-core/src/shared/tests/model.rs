@@ -14,7 +14,11 @@ use crate::{
     engine::{Refusal, WaiterId},
     moment::Moment,
     observe::CloseReason,
-    shared::links::{LinkId, Links, Share, Take, Work},
+    shared::{
+        link::{LinkId, Share},
+        links::{Links, Take},
+        work::Work,
+    },
 };
 
 #[derive(Clone, Debug)]

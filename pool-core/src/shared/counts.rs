@@ -1,0 +1,33 @@
+//! Counts of a shared pool.
+
+/// Counts since the pool was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) gets: u64,
+    pub(super) waited: u64,
+    pub(super) opened: u64,
+    pub(super) open_failures: u64,
+    pub(super) closed: u64,
+    pub(super) died: u64,
+    pub(super) timeouts: u64,
+    pub(super) overloaded: u64,
+    pub(super) cancelled: u64,
+    pub(super) reclaimed: u64,
+}
+
+/// All counts, as they were at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) live: u32,
+    pub(super) suspect: u32,
+    pub(super) draining: u32,
+    pub(super) dead: u32,
+    pub(super) opening: u32,
+    pub(super) closing: u32,
+    pub(super) capacity: u32,
+    pub(super) used: u32,
+    pub(super) available: u32,
+    pub(super) waiting: usize,
+    pub(super) closed: bool,
+    pub(super) counters: Counters,
+}

@@ -46,6 +46,7 @@ mod pool;
 mod rt;
 mod shared;
 mod sync;
+mod timer;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;

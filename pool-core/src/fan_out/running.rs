@@ -10,17 +10,17 @@ use std::{
 
 use futures_core::Stream;
 use pin_project_lite::pin_project;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     Progress, Settings, Start,
     bells::{self, Bell, Bells},
     error::{ItemError, Kind},
 };
-use crate::pool::caught;
+use crate::{
+    pool::caught,
+    timer::{NoRuntime, Timer},
+};
 
 pin_project! {
     /// A fan-out that is ready to go. Awaiting it gives all values in order, or the first error; the methods give more.
@@ -56,7 +56,7 @@ struct Place<F> {
     index: usize,
     /// Stays where it is: the next item's future moves into the same box.
     future: Pin<Box<Option<F>>>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     /// Is there a deadline this time?
     timed: bool,
     bell: Arc<Bell>,
@@ -248,7 +248,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             this.places.push(Place {
                 index,
                 future: Box::pin(None),
-                sleep: None,
+                timer: None,
                 timed: false,
                 waker: Waker::from(Arc::clone(&bell)),
                 bell,
@@ -260,9 +260,9 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         place.future.as_mut().set(Some(future));
         place.timed = deadline.is_some();
         if let Some(at) = deadline {
-            match &mut place.sleep {
-                Some(sleep) => sleep.as_mut().reset(at),
-                none => *none = Some(Box::pin(sleep_until(at))),
+            match &mut place.timer {
+                Some(timer) => timer.reset(at),
+                none => *none = Some(Timer::new(at)),
             }
         }
         number
@@ -280,11 +280,12 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             Ok(Poll::Ready(result)) => result.map_err(Kind::Failed),
             Err(panic) => Err(Kind::Panicked(panic)),
             Ok(Poll::Pending) => {
-                let sleep = place.sleep.as_mut().filter(|_| place.timed)?;
-                if sleep.as_mut().poll(&mut context).is_pending() {
-                    return None;
+                let timer = place.timer.as_mut().filter(|_| place.timed)?;
+                match timer.poll(&mut context) {
+                    Poll::Pending => return None,
+                    Poll::Ready(Ok(())) => Err(Kind::TimedOut(this.each.unwrap_or_default())),
+                    Poll::Ready(Err(NoRuntime)) => Err(Kind::NoRuntime),
                 }
-                Err(Kind::TimedOut(this.each.unwrap_or_default()))
             }
         };
         let index = place.index;

@@ -10,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     FlightError, Inner,
     board::{End, Join, Ticket, Told},
     error::Kind,
 };
-use crate::pool::caught;
+use crate::{
+    pool::caught,
+    timer::{NoRuntime, Timer},
+};
 
 /// The future of [`Flight::run`](super::Flight::run). Until it is first polled it can be told more.
 ///
@@ -42,10 +42,10 @@ where
 
 struct Waiting {
     ticket: Ticket,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
-// Nothing in here is pinned but the sleep, which has a box of its own.
+// Nothing in here is pinned but the timer, which has a box of its own.
 impl<K, V, E, F> Unpin for Run<K, V, E, F>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -135,8 +135,8 @@ where
                 }
                 Join::Reentrant => return Poll::Ready(Err(FlightError::new(Kind::Reentrant))),
             };
-            let sleep = None;
-            this.waiting = Some(Waiting { ticket, sleep });
+            let timer = None;
+            this.waiting = Some(Waiting { ticket, timer });
             if leads && let Err(error) = this.lead() {
                 this.leave();
                 return Poll::Ready(Err(error));
@@ -166,16 +166,18 @@ where
             return Poll::Pending;
         };
         let timeout = this.timeout;
-        let sleep = waiting.sleep.get_or_insert_with(|| {
+        let timer = waiting.timer.get_or_insert_with(|| {
             // One beyond the end of the clock is in 30 years.
             let far = Duration::from_secs(30 * 365 * 86_400);
-            Box::pin(sleep_until(Instant::now() + timeout.min(far)))
+            Timer::new(Instant::now() + timeout.min(far))
         });
-        if sleep.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
-        }
+        let kind = match timer.poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => Kind::Timeout(timeout),
+            Poll::Ready(Err(NoRuntime)) => Kind::NoRuntime,
+        };
         this.leave();
-        Poll::Ready(Err(FlightError::new(Kind::Timeout(timeout))))
+        Poll::Ready(Err(FlightError::new(kind)))
     }
 }
 

@@ -41,7 +41,32 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// As [`lock`](Self::lock), for a lock that several threads want all the time and nobody has for long. Who does not get it steps
+    /// aside for a moment, so that who has it can have it a few times in a row, with all that it guards in the cache.
+    ///
+    /// Pauses 2, 4 and 8 times and then yields, as parking_lot's `SpinWait` does, before it waits as any other.
+    #[inline]
+    pub(crate) fn lock_patiently(&self) -> MutexGuard<'_, T> {
+        #[cfg(not(any(pool_loom, pool_shuttle)))]
+        for round in 0..ROUNDS {
+            match self.0.try_lock() {
+                Ok(guard) => return guard,
+                Err(imp::TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(imp::TryLockError::WouldBlock) if round < SPINS => {
+                    (0..2_u32 << round).for_each(|_| std::hint::spin_loop());
+                }
+                Err(imp::TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        self.lock()
+    }
 }
+
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+const ROUNDS: u32 = 10;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+const SPINS: u32 = 3;
 
 /// What one thread at a time may touch, by a rule that the compiler does not know.
 #[cfg(not(pool_loom))]

@@ -500,3 +500,63 @@ async fn many_tasks_on_few_permits_lose_none_and_never_exceed_the_limit() {
     let status = limiter.status();
     assert_eq!((status.available, status.in_use, status.waiting), (8, 0, 0));
 }
+
+#[test]
+fn a_full_line_makes_room_for_a_key_that_has_less_in_it() {
+    let limiter = Limiter::builder(1).max_waiters(4).build().unwrap();
+    let held = limiter.try_acquire().unwrap();
+    let mut flood: Vec<_> = (0..4)
+        .map(|_| wait(limiter.acquire().key("flood")))
+        .collect();
+    assert!(refused(&mut limiter.acquire().key("flood")).is_overloaded());
+    let mut quiet = wait(limiter.acquire().key("quiet"));
+    assert!(refused(&mut flood[3]).is_overloaded(), "the last to come");
+    let keyless = wait(limiter.acquire());
+    assert!(refused(&mut flood[2]).is_overloaded());
+    let third = wait(limiter.acquire().key("third"));
+    assert!(refused(&mut flood[1]).is_overloaded());
+    let fourth = refused(&mut limiter.acquire().key("fourth"));
+    assert!(
+        fourth.is_overloaded(),
+        "nobody has more in line than it would have"
+    );
+    let status = limiter.status();
+    assert_eq!((status.waiting, status.overloaded), (4, 5));
+    drop(held);
+    drop(granted(&mut flood[0]));
+    drop(granted(&mut quiet));
+    drop((keyless, third));
+    assert_eq!(
+        (limiter.status().waiting, limiter.status().available),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_wait_that_outlives_its_runtime_goes_on_on_the_next() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let limiter = Limiter::new(1);
+    let held = limiter.try_acquire().unwrap();
+    let waits = [20, 20, 60_000].map(|ms| limiter.acquire().timeout(ms * MS));
+    let first = runtime();
+    let [late, nowhere, mut served] = first.block_on(async { waits.map(wait) });
+    drop(first);
+    let mut nowhere = nowhere;
+    assert!(
+        refused(&mut nowhere).is_no_runtime(),
+        "nobody keeps the time"
+    );
+    runtime().block_on(async {
+        assert!(late.await.unwrap_err().is_timeout());
+        assert!(poll(&mut served).is_pending());
+        drop(held);
+        drop(served.await.unwrap());
+    });
+    assert_eq!(
+        (limiter.status().waiting, limiter.status().available),
+        (0, 1)
+    );
+}

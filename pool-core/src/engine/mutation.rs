@@ -80,6 +80,10 @@ pub(crate) enum Mutation {
     PermitReclaimKeepsGrant,
     /// A waiter looks whether the limiter is closed, lets go of the lock, and joins the line.
     PermitCloseIsSeenTooEarly,
+    /// One who asked for several is served as soon as anything is free.
+    PermitLargeIsServedEarly,
+    /// Whoever is pushed out of a full line is not woken.
+    PermitPushedOutSleepsOn,
     /// The bell of a place is cleared after it was polled, and not before.
     BellIsClearedAfterThePoll,
     /// A completion tells those who wait before it frees the key, and nobody afterwards.

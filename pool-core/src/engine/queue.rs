@@ -1,7 +1,7 @@
 //! The wait queue: FIFO, every waiter cancellable at any point, every operation O(1).
 //!
 //! It is plain data. Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking:
-//! no method here calls a waker.
+//! no method here calls, clones or drops a waker, as long as the owner takes that of a waiter that goes away.
 //!
 //! A waiter is in one of five states, and on the list of that name (the last two are on none):
 //!
@@ -65,7 +65,9 @@ pub(crate) struct WaitQueue<G, R, A = ()> {
     next_ticket: u64,
 }
 
+/// Aligned: one that fits a cache line is on one.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Cell<G, R, A> {
     prev: u32,
     next: u32,
@@ -197,6 +199,15 @@ impl<G, R, A> WaitQueue<G, R, A> {
     /// Tells the first waiter no. Wake what it returns after unlocking.
     pub(crate) fn refuse_first(&mut self, why: R) -> Option<Waker> {
         let index = self.waiting.head;
+        if index == NIL {
+            return None;
+        }
+        self.refuse(index, why)
+    }
+
+    /// Tells the last waiter no. Wake what it returns after unlocking.
+    pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
+        let index = self.waiting.tail;
         if index == NIL {
             return None;
         }

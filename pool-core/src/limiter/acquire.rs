@@ -11,17 +11,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::Instant;
 
 use super::{
-    Inner, LimitError, Permit,
+    Handle, LimitError, Permit,
     error::Kind,
     lines::Ticket,
     permits::{Refusal, Take},
 };
+use crate::timer::{NoRuntime, Timer};
 
 /// The future of [`Limiter::acquire`](super::Limiter::acquire). Until it is first polled it can be told more.
 ///
@@ -29,7 +27,7 @@ use super::{
 #[must_use = "an acquire does nothing until it is awaited"]
 pub struct Acquire {
     /// `None` once it has ended: the permit took it.
-    inner: Option<Arc<Inner>>,
+    handle: Option<Arc<Handle>>,
     count: u32,
     key: Option<u64>,
     limit: Limit,
@@ -47,14 +45,14 @@ enum Limit {
 struct Waiting {
     ticket: Ticket,
     /// What is left of the time when the wait begins, and its end; `None` when it has no end.
-    deadline: Option<(Duration, Pin<Box<Sleep>>)>,
+    deadline: Option<(Duration, Timer)>,
 }
 
 impl Acquire {
     #[inline]
-    pub(super) const fn new(inner: Arc<Inner>, count: u32) -> Self {
+    pub(super) const fn new(handle: Arc<Handle>, count: u32) -> Self {
         Self {
-            inner: Some(inner),
+            handle: Some(handle),
             count,
             key: None,
             limit: Limit::Default,
@@ -77,37 +75,41 @@ impl Acquire {
     /// Waits in the line of `key`: a tenant, a user, a shard. The keys take turns, so that one that asks for much delays the
     /// others little; those without a key take turns with them, as one more.
     ///
+    /// A full line has room for a key that has less in it than others: the last to come of the key that has most is told that the
+    /// line is full ([`LimitError::is_overloaded`]), and goes. So a flood of one key neither delays the others nor shuts them out.
+    ///
     /// Keys are told apart by a 64-bit hash with a random seed.
     pub fn key(mut self, key: impl Hash) -> Self {
-        self.key = self.inner.as_ref().map(|inner| inner.hash(key));
+        self.key = self.handle.as_ref().map(|handle| handle.hash(key));
         self
     }
 
     /// Asks under the lock, and joins the line.
     #[cold]
     fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
-        let Some(inner) = &self.inner else {
+        let Some(handle) = &self.handle else {
             return Poll::Pending;
         };
-        let ticket = match inner
-            .permits
-            .take_or_wait(self.count, self.key, context.waker().clone())
-        {
-            Take::Ready => return Poll::Ready(Ok(())),
-            Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),
-            Take::Queued { ticket, keeperless } => {
-                if keeperless {
-                    inner.start_keeper();
+        let ticket =
+            match handle
+                .permits
+                .take_or_wait(self.count, self.key, context.waker().clone())
+            {
+                Take::Ready => return Poll::Ready(Ok(())),
+                Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),
+                Take::Queued { ticket, keeperless } => {
+                    if keeperless {
+                        handle.inner.start_keeper();
+                    }
+                    ticket
                 }
-                ticket
-            }
-        };
+            };
         // From here on the ticket is given back however this ends.
         let waiting = self.waiting.insert(Waiting {
             ticket,
             deadline: None,
         });
-        let (left, at) = match self.limit.or(inner.timeout) {
+        let (left, at) = match self.limit.or(handle.timeout) {
             Limit::Default => return Poll::Pending,
             Limit::Timeout(limit) => match Instant::now().checked_add(limit) {
                 Some(at) => (limit, at),
@@ -116,19 +118,16 @@ impl Acquire {
             },
             Limit::Deadline(at) => (at.saturating_duration_since(Instant::now()), at),
         };
-        if Handle::try_current().is_err() {
-            return Poll::Ready(Err(Kind::NoRuntime));
-        }
-        waiting.deadline = Some((left, Box::pin(sleep_until(at))));
+        waiting.deadline = Some((left, Timer::new(at)));
         self.watch_deadline(context)
     }
 
     /// Has the wait an end?
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
-        let (Some(inner), Some(waiting)) = (&self.inner, &self.waiting) else {
+        let (Some(handle), Some(waiting)) = (&self.handle, &self.waiting) else {
             return Poll::Pending;
         };
-        match inner.permits.poll(&waiting.ticket, context.waker()) {
+        match handle.permits.poll(&waiting.ticket, context.waker()) {
             Poll::Pending => self.watch_deadline(context),
             Poll::Ready(answer) => {
                 self.waiting = None;
@@ -142,17 +141,19 @@ impl Acquire {
             .waiting
             .as_mut()
             .and_then(|waiting| waiting.deadline.as_mut());
-        let Some((left, sleep)) = deadline else {
+        let Some((left, timer)) = deadline else {
             return Poll::Pending;
         };
-        if sleep.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
+        match timer.poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(NoRuntime)) => return Poll::Ready(Err(Kind::NoRuntime)),
+            Poll::Ready(Ok(())) => {}
         }
         let left = *left;
-        let (Some(inner), Some(waiting)) = (&self.inner, self.waiting.take()) else {
+        let (Some(handle), Some(waiting)) = (&self.handle, self.waiting.take()) else {
             return Poll::Pending;
         };
-        Poll::Ready(match inner.permits.time_out(waiting.ticket) {
+        Poll::Ready(match handle.permits.time_out(waiting.ticket) {
             Some(answer) => answer.map_err(Kind::from),
             None => Err(Kind::Timeout(left)),
         })
@@ -184,12 +185,12 @@ impl Future for Acquire {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some(inner) = &this.inner else {
+        let Some(handle) = &this.handle else {
             panic!("an acquire was polled after it had ended");
         };
         let answer = if this.waiting.is_some() {
             this.wait(context)
-        } else if inner.permits.take(this.count) {
+        } else if handle.permits.take(this.count) {
             Poll::Ready(Ok(()))
         } else {
             this.start(context)
@@ -199,14 +200,14 @@ impl Future for Acquire {
         };
         // With `NoRuntime` it still stands in line.
         this.leave();
-        let Some(inner) = this.inner.take() else {
+        let Some(handle) = this.handle.take() else {
             return Poll::Pending;
         };
         Poll::Ready(match answer {
-            Ok(()) => Ok(Permit::new(inner, this.count)),
+            Ok(()) => Ok(Permit::new(handle, this.count)),
             Err(kind) => {
-                let status = inner.permits.status();
-                Err(LimitError::new(&inner.name, kind, this.count, status))
+                let status = handle.permits.status();
+                Err(LimitError::new(&handle.name, kind, this.count, status))
             }
         })
     }
@@ -215,8 +216,8 @@ impl Future for Acquire {
 impl Acquire {
     #[inline]
     fn leave(&mut self) {
-        if let (Some(inner), Some(waiting)) = (&self.inner, mem::take(&mut self.waiting)) {
-            inner.permits.cancel(waiting.ticket);
+        if let (Some(handle), Some(waiting)) = (&self.handle, mem::take(&mut self.waiting)) {
+            handle.permits.cancel(waiting.ticket);
         }
     }
 }
@@ -230,7 +231,7 @@ impl Drop for Acquire {
 
 impl fmt::Debug for Acquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match (&self.inner, &self.waiting) {
+        let state = match (&self.handle, &self.waiting) {
             (None, _) => "done",
             (Some(_), None) => "new",
             (Some(_), Some(_)) => "waiting",

@@ -34,7 +34,7 @@ impl LimiterBuilder {
     }
 
     /// How many may wait in line; one more fails at once with [`LimitError::is_overloaded`](super::LimitError::is_overloaded).
-    /// 0 means that nobody ever waits.
+    /// 0 means that nobody ever waits. Where there are [keys](super::Acquire::key), the line is shared out among them evenly.
     ///
     /// Default: 16 for each permit of the first limit, at least 64.
     pub const fn max_waiters(mut self, max_waiters: usize) -> Self {
@@ -93,8 +93,6 @@ impl LimiterBuilder {
             reclaim_after: self.reclaim_after,
             hasher: RandomState::new(),
         };
-        Limiter {
-            inner: Arc::new(inner),
-        }
+        Limiter::from_inner(Arc::new(inner))
     }
 }

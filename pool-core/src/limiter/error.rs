@@ -46,7 +46,8 @@ impl LimitError {
         matches!(self.inner.kind, Kind::Timeout(_))
     }
 
-    /// The line was full: nothing was waited for in vain. Worth a retry elsewhere, or later.
+    /// The line was full, or came to be full and its place went to a [key](super::Acquire::key) that had less in line. Worth a
+    /// retry elsewhere, or later.
     pub fn is_overloaded(&self) -> bool {
         self.inner.kind == Kind::Overloaded
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZero,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -23,7 +24,10 @@ pub(super) struct Ticket {
 /// in it.
 #[derive(Debug)]
 pub(super) struct Lines {
-    lines: Vec<Line>,
+    /// Not among the others: most limiters have no other, and find it without looking elsewhere.
+    keyless: Line,
+    /// Of the keys: the first is number 1.
+    keyed: Vec<Line>,
     by_key: HashMap<u64, u32>,
     free: Vec<u32>,
     /// The ring of the lines in which somebody waits: whose turn it is, and who had the last.
@@ -33,17 +37,35 @@ pub(super) struct Lines {
     len: usize,
     /// Grants on their way, in all.
     granted: usize,
+    /// Did everybody so far ask for one?
+    only_ones: bool,
 }
 
 #[derive(Debug)]
 struct Line {
     key: Option<u64>,
-    queue: WaitQueue<u32, Refusal, u32>,
+    queue: WaitQueue<u32, Refusal, Asked>,
     /// Futures that hold a ticket of this line.
     tickets: usize,
     takes_turns: bool,
     prev: u32,
     next: u32,
+}
+
+/// How many permits, but for [`u32::MAX`]. As its complement, so that a place in line is no larger than a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked(NonZero<u32>);
+
+impl Asked {
+    #[inline]
+    pub(super) fn new(count: u32) -> Option<Self> {
+        NonZero::new(!count).map(Self)
+    }
+
+    #[inline]
+    const fn count(self) -> u32 {
+        !self.0.get()
+    }
 }
 
 const NIL: u32 = u32::MAX;
@@ -52,13 +74,15 @@ const KEYLESS: u32 = 0;
 impl Lines {
     pub(super) fn new() -> Self {
         Self {
-            lines: vec![Line::new(None)],
+            keyless: Line::new(None),
+            keyed: Vec::new(),
             by_key: HashMap::new(),
             free: Vec::new(),
             first: NIL,
             last: NIL,
             len: 0,
             granted: 0,
+            only_ones: true,
         }
     }
 
@@ -78,20 +102,28 @@ impl Lines {
         self.granted
     }
 
-    /// Joins the end of the line of `key`, asking for `count`.
+    /// Did everybody so far ask for one?
+    #[inline]
+    pub(super) const fn only_ones(&self) -> bool {
+        self.only_ones
+    }
+
+    /// Joins the end of the line of `key`.
     pub(super) fn push(
         &mut self,
         key: Option<u64>,
-        count: u32,
+        asked: Asked,
         waker: Waker,
         now: Moment,
     ) -> Ticket {
         let line = self.line_of(key);
-        let row = &mut self.lines[line as usize];
+        self.only_ones &= asked.count() == 1;
+        let row = self.row(line);
         row.tickets += 1;
-        let id = row.queue.push(count, waker, now);
+        let id = row.queue.push(asked, waker, now);
+        let joins = !row.takes_turns;
         self.len += 1;
-        if !self.lines[line as usize].takes_turns {
+        if joins {
             self.link(line, self.last, NIL);
         }
         Ticket { line, id }
@@ -100,20 +132,23 @@ impl Lines {
     /// What the next one asks for.
     #[inline]
     pub(super) fn first(&self) -> Option<u32> {
-        let line = self.lines.get(self.first as usize)?;
-        line.queue.first().map(|(count, _)| *count)
+        let line = match self.first {
+            KEYLESS => &self.keyless,
+            keyed => self.keyed.get((keyed as usize).wrapping_sub(1))?,
+        };
+        line.queue.first().map(|(asked, _)| asked.count())
     }
 
     /// Hands the next one what it asked for; the turn passes on.
     #[inline]
     pub(super) fn grant_first(&mut self, now: Moment) -> Option<Waker> {
         let line = self.first;
-        let row = self.lines.get_mut(line as usize)?;
-        let count = *row.queue.first()?.0;
+        let row = self.at(line)?;
+        let count = row.queue.first()?.0.count();
         let waker = row.queue.grant(count, now).ok()?;
+        let done = row.queue.is_empty();
         self.len -= 1;
         self.granted += 1;
-        let done = row.queue.is_empty();
         if done || line != self.last {
             self.unlink(line);
             if !done {
@@ -126,19 +161,48 @@ impl Lines {
     /// Tells the next one no.
     pub(super) fn refuse_first(&mut self, why: Refusal) -> Option<Waker> {
         let line = self.first;
-        let row = self.lines.get_mut(line as usize)?;
+        let row = self.at(line)?;
         let waker = row.queue.refuse_first(why);
+        let done = row.queue.is_empty();
         self.len -= 1;
-        if row.queue.is_empty() {
+        if done {
             self.unlink(line);
         }
         waker
     }
 
+    /// Makes room in a full line for one of `key`: tells the last one of the key that has most in line no, if it has more than
+    /// `key` would have. `None`: it has not, and there is no room.
+    ///
+    /// Looks at every key in line, unless `key` has half of the line or more.
+    pub(super) fn push_out(&mut self, key: Option<u64>, why: Refusal) -> Option<Option<Waker>> {
+        let ours = match key {
+            None => Some(&KEYLESS),
+            Some(hash) => self.by_key.get(&hash),
+        };
+        let ours = ours.copied();
+        let ours = ours.map_or(0, |line| self.row(line).queue.waiting());
+        if 2 * ours >= self.len {
+            return None;
+        }
+        let (mut longest, mut most) = (NIL, ours + 1);
+        let mut line = self.first;
+        while let Some(row) = self.at(line) {
+            if row.queue.waiting() > most {
+                (longest, most) = (line, row.queue.waiting());
+            }
+            line = row.next;
+        }
+        // It is not the only one there: its key keeps its turn.
+        let pushed_out = self.at(longest)?.queue.refuse_last(why);
+        self.len -= 1;
+        Some(pushed_out)
+    }
+
     /// Tells everybody no.
     pub(super) fn refuse_all(&mut self, why: Refusal) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len);
-        for line in &mut self.lines {
+        for line in self.rows() {
             wakers.append(&mut line.queue.refuse_all(|| why));
             line.takes_turns = false;
         }
@@ -150,7 +214,7 @@ impl Lines {
     /// Has this waiter an answer? After `Ready` its ticket is spent.
     #[inline]
     pub(super) fn poll(&mut self, ticket: &Ticket) -> Poll<Result<u32, Refusal>> {
-        let row = &mut self.lines[ticket.line as usize];
+        let row = self.row(ticket.line);
         let answer = row.queue.answer(&ticket.id);
         match answer {
             Poll::Ready(answer) => {
@@ -160,7 +224,8 @@ impl Lines {
             }
             Poll::Pending => {
                 // It was parked and is back: the turn that it missed comes next.
-                if !row.takes_turns {
+                let joins = !row.takes_turns;
+                if joins {
                     self.link(ticket.line, NIL, self.first);
                 }
                 Poll::Pending
@@ -170,7 +235,7 @@ impl Lines {
 
     /// Who to wake for this waiter.
     pub(super) fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
-        self.lines[ticket.line as usize].queue.waker(&ticket.id)
+        self.row(ticket.line).queue.waker(&ticket.id)
     }
 
     /// Gives up its place. What was granted and not fetched comes back; the waker is to be dropped after unlocking.
@@ -178,15 +243,16 @@ impl Lines {
         &mut self,
         ticket: Ticket,
     ) -> (Option<Result<u32, Refusal>>, Option<Waker>) {
-        let row = &mut self.lines[ticket.line as usize];
+        let row = self.row(ticket.line);
         let waker = row.queue.waker(&ticket.id).take();
         let answer = row.queue.cancel(ticket.id);
+        let done = row.takes_turns && row.queue.is_empty();
         match answer {
             Some(Ok(_)) => self.granted -= 1,
             Some(Err(_)) => {}
             None => {
                 self.len -= 1;
-                if row.takes_turns && row.queue.is_empty() {
+                if done {
                     self.unlink(ticket.line);
                 }
             }
@@ -197,16 +263,38 @@ impl Lines {
 
     /// Takes back what nobody fetched for `grace`: how many grants, and how many permits in all.
     pub(super) fn reclaim(&mut self, now: Moment, grace: Duration) -> (u64, u32) {
-        let (mut grants, mut permits) = (0, 0);
-        for line in &mut self.lines {
+        let (mut grants, mut permits) = (0_usize, 0);
+        for line in self.rows() {
             while let Some(count) = line.queue.reclaim(now, grace) {
                 grants += 1;
                 permits += count;
-                self.granted -= 1;
-                self.len += 1;
             }
         }
-        (grants, permits)
+        self.granted -= grants;
+        self.len += grants;
+        (grants as u64, permits)
+    }
+
+    #[inline]
+    fn row(&mut self, line: u32) -> &mut Line {
+        match line {
+            KEYLESS => &mut self.keyless,
+            keyed => &mut self.keyed[keyed as usize - 1],
+        }
+    }
+
+    /// The line of this number, if it is one.
+    #[inline]
+    fn at(&mut self, line: u32) -> Option<&mut Line> {
+        match line {
+            KEYLESS => Some(&mut self.keyless),
+            NIL => None,
+            keyed => self.keyed.get_mut(keyed as usize - 1),
+        }
+    }
+
+    fn rows(&mut self) -> impl Iterator<Item = &mut Line> {
+        std::iter::once(&mut self.keyless).chain(&mut self.keyed)
     }
 
     fn line_of(&mut self, key: Option<u64>) -> u32 {
@@ -216,12 +304,12 @@ impl Lines {
         }
         let line = match self.free.pop() {
             Some(line) => {
-                self.lines[line as usize] = Line::new(key);
+                *self.row(line) = Line::new(key);
                 line
             }
             None => {
-                self.lines.push(Line::new(key));
-                (self.lines.len() - 1) as u32
+                self.keyed.push(Line::new(key));
+                self.keyed.len() as u32
             }
         };
         self.by_key.insert(hash, line);
@@ -231,7 +319,7 @@ impl Lines {
     /// One ticket of this line is spent. A line that nobody is in any more goes, with its memory.
     #[inline]
     fn leave(&mut self, line: u32) {
-        let row = &mut self.lines[line as usize];
+        let row = self.row(line);
         row.tickets -= 1;
         if row.tickets == 0
             && let Some(key) = row.key
@@ -243,27 +331,27 @@ impl Lines {
     }
 
     fn link(&mut self, line: u32, prev: u32, next: u32) {
-        let row = &mut self.lines[line as usize];
+        let row = self.row(line);
         (row.prev, row.next, row.takes_turns) = (prev, next, true);
-        match self.lines.get_mut(prev as usize) {
+        match self.at(prev) {
             Some(prev) => prev.next = line,
             None => self.first = line,
         }
-        match self.lines.get_mut(next as usize) {
+        match self.at(next) {
             Some(next) => next.prev = line,
             None => self.last = line,
         }
     }
 
     fn unlink(&mut self, line: u32) {
-        let row = &mut self.lines[line as usize];
+        let row = self.row(line);
         row.takes_turns = false;
         let (prev, next) = (row.prev, row.next);
-        match self.lines.get_mut(prev as usize) {
+        match self.at(prev) {
             Some(row) => row.next = next,
             None => self.first = next,
         }
-        match self.lines.get_mut(next as usize) {
+        match self.at(next) {
             Some(row) => row.prev = prev,
             None => self.last = prev,
         }
@@ -280,5 +368,18 @@ impl Line {
             prev: NIL,
             next: NIL,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_what_comes_back() {
+        for count in [0, 1, 7, u32::MAX - 1] {
+            assert_eq!(Asked::new(count).map(Asked::count), Some(count));
+        }
+        assert!(Asked::new(u32::MAX).is_none());
     }
 }

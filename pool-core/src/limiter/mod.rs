@@ -14,11 +14,12 @@ mod tests;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    ops::Deref,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::runtime;
 
 pub use acquire::Acquire;
 pub use builder::LimiterBuilder;
@@ -29,7 +30,7 @@ pub use status::LimiterStatus;
 
 /// Lets so many in at once; the others wait in line, in order of arrival, and the line is bounded.
 ///
-/// A cheap handle: clones share one count. It needs no runtime; only a wait that has a deadline does.
+/// A cheap handle, one small allocation: clones share one count. It needs no runtime; only a wait that has a deadline does.
 ///
 /// Admission control is one line in front of the work:
 ///
@@ -54,7 +55,7 @@ pub use status::LimiterStatus;
 /// # Fairness
 /// First come, first served, and nobody overtakes: neither a newcomer, nor a small request a large one that stands before it.
 /// Where requests are given a [`key`](Acquire::key), the keys take turns, and each key's own requests come in order: a tenant with
-/// a thousand in line delays another by one request, not by a thousand.
+/// a thousand in line delays another by one request, not by a thousand, and leaves it room in a line that is full.
 ///
 /// # A grant that nobody fetches
 /// Permits are handed straight to the first in line. When its future is not polled (it lost a `select!` that still holds it, or
@@ -65,8 +66,13 @@ pub use status::LimiterStatus;
 ///
 /// # Limits
 /// It bounds how many are in at once, not how many come in a second. A turn is one request, whatever its weight.
-#[derive(Clone)]
 pub struct Limiter {
+    handle: Arc<Handle>,
+}
+
+/// One handle: what its acquires and permits count themselves on. Each clone has its own, so that tasks that have a handle each do
+/// not fight for one count at every acquire.
+struct Handle {
     inner: Arc<Inner>,
 }
 
@@ -80,6 +86,12 @@ struct Inner {
 }
 
 impl Limiter {
+    fn from_inner(inner: Arc<Inner>) -> Self {
+        Self {
+            handle: Arc::new(Handle { inner }),
+        }
+    }
+
     /// Lets `limit` in at once, with the defaults of [`builder`](Self::builder).
     ///
     /// A limit of 0 lets nobody in: every acquire fails at once with [`LimitError::is_too_large`].
@@ -117,7 +129,8 @@ impl Limiter {
     /// granted when their turn comes.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit.
+    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit, or is
+    /// [`u32::MAX`] and has to wait.
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
@@ -126,7 +139,7 @@ impl Limiter {
     /// As [`acquire`](Self::acquire).
     #[inline]
     pub fn acquire_many(&self, count: u32) -> Acquire {
-        Acquire::new(Arc::clone(&self.inner), count)
+        Acquire::new(Arc::clone(&self.handle), count)
     }
 
     /// Takes a permit, if one is free and nobody waits for it.
@@ -138,35 +151,35 @@ impl Limiter {
     /// Takes `count` permits at once, if so many are free and nobody waits for them.
     #[inline]
     pub fn try_acquire_many(&self, count: u32) -> Option<Permit> {
-        let inner = &self.inner;
-        (inner.permits.take(count) || inner.permits.take_locked(count))
-            .then(|| Permit::new(Arc::clone(inner), count))
+        let permits = &self.handle.permits;
+        (permits.take(count) || permits.take_locked(count))
+            .then(|| Permit::new(Arc::clone(&self.handle), count))
     }
 
     /// Sets another limit, while permits are out. Nobody loses one: what is out beyond a smaller limit is a debt, which the next
     /// returns repay. Who waits for more than the new limit is told so ([`LimitError::is_too_large`]).
     pub fn resize(&self, limit: u32) {
-        self.inner.permits.resize(limit);
+        self.handle.permits.resize(limit);
     }
 
     /// Lets nobody in from now on, and tells all who wait. Permits that are out stay good.
     pub fn close(&self) {
-        self.inner.permits.close();
+        self.handle.permits.close();
     }
 
     /// Was it closed?
     pub fn is_closed(&self) -> bool {
-        self.inner.permits.status().is_closed
+        self.handle.permits.status().is_closed
     }
 
     /// All counts, as they are at this moment.
     pub fn status(&self) -> LimiterStatus {
-        self.inner.permits.status()
+        self.handle.permits.status()
     }
 
     /// The name that it was given, for messages.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.handle.name
     }
 }
 
@@ -181,11 +194,26 @@ impl Inner {
         let Some(after) = self.reclaim_after else {
             return;
         };
-        if let Ok(runtime) = Handle::try_current()
+        if let Ok(runtime) = runtime::Handle::try_current()
             && self.permits.claim_keeper()
         {
             drop(runtime.spawn(keeper::keep(self, after)));
         }
+    }
+}
+
+impl Deref for Handle {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Clone for Limiter {
+    fn clone(&self) -> Self {
+        Self::from_inner(Arc::clone(&self.handle.inner))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem, sync::Arc};
 
-use super::Inner;
+use super::Handle;
 
 /// One or more permits of a [`Limiter`](super::Limiter), given back when dropped, on any thread.
 ///
@@ -22,14 +22,14 @@ use super::Inner;
 /// ```
 #[must_use = "a permit is given back when it is dropped"]
 pub struct Permit {
-    inner: Arc<Inner>,
+    handle: Arc<Handle>,
     count: u32,
 }
 
 impl Permit {
     #[inline]
-    pub(super) const fn new(inner: Arc<Inner>, count: u32) -> Self {
-        Self { inner, count }
+    pub(super) const fn new(handle: Arc<Handle>, count: u32) -> Self {
+        Self { handle, count }
     }
 
     /// How many permits this is.
@@ -40,7 +40,7 @@ impl Permit {
     /// Takes `count` of them out, as a permit of its own; `None`, and nothing changes, when there are not so many.
     pub fn split(&mut self, count: u32) -> Option<Self> {
         self.count = self.count.checked_sub(count)?;
-        Some(Self::new(Arc::clone(&self.inner), count))
+        Some(Self::new(Arc::clone(&self.handle), count))
     }
 
     /// Adds those of `other`.
@@ -48,7 +48,7 @@ impl Permit {
     /// # Errors
     /// They are another limiter's: here they are again.
     pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
-        if !Arc::ptr_eq(&self.inner, &other.inner) {
+        if !Arc::ptr_eq(&self.handle.inner, &other.handle.inner) {
             return Err(other);
         }
         // All that are out of one limiter fit into its count.
@@ -60,14 +60,14 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.inner.permits.put(self.count);
+        self.handle.permits.put(self.count);
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("limiter", &self.inner.name)
+            .field("limiter", &self.handle.name)
             .field("count", &self.count)
             .finish()
     }

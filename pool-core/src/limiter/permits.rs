@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     LimiterStatus,
-    lines::{Lines, Ticket},
+    lines::{Asked, Lines, Ticket},
 };
 use crate::{
     engine::mutation::{self, Mutation},
@@ -36,7 +36,9 @@ pub(super) struct Permits {
     max_waiters: usize,
 }
 
+/// On cache lines of its own: who waits for the lock must not slow down who has it.
 #[derive(Debug)]
+#[repr(align(128))]
 struct State {
     limit: u32,
     /// Permits that are out beyond the limit, since it was made smaller.
@@ -66,12 +68,12 @@ enum Keeper {
 impl Keeper {
     /// Wakes it, if it waits for that.
     fn call(&mut self) -> Option<Waker> {
+        if !matches!(self, Self::Parked(_)) {
+            return None;
+        }
         match mem::replace(self, Self::Ticking) {
             Self::Parked(keeper) => Some(keeper),
-            other => {
-                *self = other;
-                None
-            }
+            Self::Absent | Self::Ticking | Self::Never => None,
         }
     }
 }
@@ -165,17 +167,28 @@ impl Permits {
             return Take::Ready;
         }
         let state = &mut *locked.state;
-        if count > state.limit {
+        let Some(asked) = Asked::new(count).filter(|_| count <= state.limit) else {
             return Take::Refused(Refusal::TooLarge);
-        }
+        };
+        let mut pushed_out = None;
         if state.lines.len() >= self.max_waiters {
             state.overloaded += 1;
-            return Take::Refused(Refusal::Overloaded);
+            match state.lines.push_out(key, Refusal::Overloaded) {
+                None => return Take::Refused(Refusal::Overloaded),
+                Some(waker) => pushed_out = waker,
+            }
         }
-        Take::Queued {
-            ticket: state.lines.push(key, count, waker, state.now),
+        let take = Take::Queued {
+            ticket: state.lines.push(key, asked, waker, state.now),
             keeperless: matches!(state.keeper, Keeper::Absent),
+        };
+        drop(locked);
+        if let Some(waker) = pushed_out
+            && !mutation::on(Mutation::PermitPushedOutSleepsOn)
+        {
+            waker.wake();
         }
+        take
     }
 
     /// Has a waiter its answer? After `Ready` its ticket is spent.
@@ -184,9 +197,15 @@ impl Permits {
         let mut new = None;
         loop {
             let mut wakers = Wakers::default();
-            let mut locked = self.lock();
-            let mut answer = locked.state.lines.poll(ticket);
-            if answer.is_pending() && locked.serve(&mut wakers) {
+            let mut state = self.state.lock_patiently();
+            let mut answer = state.lines.poll(ticket);
+            if let Poll::Ready(answer) = answer {
+                // The word is as it was: leave it alone.
+                state.waited += u64::from(answer.is_ok());
+                return Poll::Ready(answer.map(drop));
+            }
+            let mut locked = self.holding(state);
+            if locked.serve(&mut wakers) {
                 // It may have been parked, with permits free.
                 answer = locked.state.lines.poll(ticket);
             }
@@ -348,6 +367,8 @@ impl Permits {
     /// The keeper slept for `passed`: takes back what nobody fetched for `after`. Shall it come again after another sleep? If not,
     /// it is woken when there is a reason to.
     pub(super) fn tick(&self, passed: Duration, after: Duration, keeper: &Waker) -> bool {
+        // Cloned, and dropped if it is not needed, with nothing locked.
+        let mut keeper = Some(keeper.clone());
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
         let state = &mut *locked.state;
@@ -361,10 +382,9 @@ impl Permits {
             locked.serve(&mut wakers);
         }
         let again = locked.state.lines.granted() > 0;
-        let next = if again {
-            Keeper::Ticking
-        } else {
-            Keeper::Parked(keeper.clone())
+        let next = match keeper.take_if(|_| !again) {
+            Some(keeper) => Keeper::Parked(keeper),
+            None => Keeper::Ticking,
         };
         let last = mem::replace(&mut locked.state.keeper, next);
         drop(locked);
@@ -393,7 +413,10 @@ impl Permits {
     }
 
     fn lock(&self) -> Locked<'_> {
-        let state = self.state.lock();
+        self.holding(self.state.lock_patiently())
+    }
+
+    fn holding<'a>(&'a self, state: MutexGuard<'a, State>) -> Locked<'a> {
         // Ordering: if `LINE` is set, nobody without the mutex changes the word, and the mutex has published it.
         let mut word = self.word.load(Ordering::Relaxed);
         if word & LINE == 0 {
@@ -443,9 +466,16 @@ impl Locked<'_> {
         while let Some(asked) = state.lines.first() {
             if asked > state.limit {
                 wakers.push(state.lines.refuse_first(Refusal::TooLarge));
-            } else if asked <= self.free {
-                self.free -= asked;
+            } else if asked <= self.free
+                || (self.free > 0 && mutation::on(Mutation::PermitLargeIsServedEarly))
+            {
+                self.free = self.free.saturating_sub(asked);
                 wakers.push(state.lines.grant_first(state.now));
+                served = true;
+                if self.free == 0 && state.lines.only_ones() && state.limit > 0 {
+                    // Nobody else can have anything: don't look.
+                    break;
+                }
             } else {
                 break;
             }
@@ -463,8 +493,12 @@ impl Drop for Locked<'_> {
         let state = &*self.state;
         let settled = !state.closed && state.debt == 0 && state.lines.is_empty();
         let word = u64::from(self.free) * ONE + if settled { 0 } else { LINE };
-        // Ordering: Release pairs with the Acquire of `take`. No read-modify-write: `LINE` is set and the mutex is held.
-        self.permits.word.store(word, Ordering::Release);
+        // Ordering: `LINE` is set and the mutex is held, so nobody else changes the word. It is written only if it changes: those
+        // who look at it keep it in their caches.
+        if self.permits.word.load(Ordering::Relaxed) != word {
+            // Ordering: Release pairs with the Acquire of `take`.
+            self.permits.word.store(word, Ordering::Release);
+        }
     }
 }
 

@@ -58,12 +58,21 @@ impl Bed {
         self.enter(count);
     }
 
+    fn with_room_for(limit: u32, max_waiters: usize) -> Self {
+        Self {
+            permits: Arc::new(Permits::new(limit, max_waiters)),
+            ..Self::new(limit)
+        }
+    }
+
     /// Joins the line, unless it is served at once.
     fn ask(&self, count: u32) -> Option<Ticket> {
-        match self
-            .permits
-            .take_or_wait(count, None, Waker::noop().clone())
-        {
+        self.ask_by(count, None)
+    }
+
+    /// The same, in the line of `key`.
+    fn ask_by(&self, count: u32, key: Option<u64>) -> Option<Ticket> {
+        match self.permits.take_or_wait(count, key, Waker::noop().clone()) {
             Take::Ready => {
                 self.enter(count);
                 None
@@ -228,7 +237,7 @@ models! {
         assert_eq!(bed.look(&small, 1), Poll::Ready(Ok(())));
         bed.put(1);
         bed.finish(2);
-    }, caught by mutant_weighted_return_ignores_line = PermitReturnIgnoresLine;
+    }, caught by mutant_permit_large_is_served_early = PermitLargeIsServedEarly;
 
     /// A limiter that shrinks while permits come back ends at its new limit.
     a_smaller_limit_is_reached_by_returns(BOUND) {
@@ -268,6 +277,27 @@ models! {
         waiter.join().unwrap();
         bed.finish(1);
     }, caught by mutant_permit_return_while_closing = PermitReturnIgnoresLine;
+
+    /// One of another key finds room in a full line; who is pushed out is told so, and nobody else is.
+    a_full_line_makes_room_for_another_key(BOUND) {
+        let bed = Bed::with_room_for(1, 2);
+        bed.hold(1);
+        let first = bed.ask(1).expect("it is out");
+        let flood = spawn(&bed, |bed| match bed.get(1) {
+            Ok(()) => bed.put(1),
+            Err(refusal) => assert_eq!(refusal, Refusal::Overloaded),
+        });
+        let other = bed.ask_by(1, Some(7)).expect("it is out");
+        bed.put(1);
+        assert_eq!(bed.look(&first, 1), Poll::Ready(Ok(())));
+        bed.put(1);
+        // Its turn comes next, or after the one that came before it.
+        let other = poll_fn(|context| bed.answer(&other, 1, context));
+        assert_eq!(block_on(other), Ok(()));
+        bed.put(1);
+        flood.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_pushed_out_sleeps_on = PermitPushedOutSleepsOn;
 
     /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
     an_unfetched_permit_is_taken_back(BOUND) {

@@ -91,10 +91,32 @@ impl Model {
         self.line.iter().filter(waits).count()
     }
 
+    /// More than that when grants were taken back meanwhile.
+    fn is_full(&self) -> bool {
+        self.in_line() >= MAX_WAITERS
+    }
+
+    fn waiting(&self, key: Option<u64>) -> usize {
+        let waits = |waiter: &&Waiter| waiter.key == key && waiter.place == Place::Waits;
+        self.line.iter().filter(waits).count()
+    }
+
     fn waits(&self, key: Option<u64>) -> bool {
-        self.line
-            .iter()
-            .any(|waiter| waiter.key == key && waiter.place == Place::Waits)
+        self.waiting(key) > 0
+    }
+
+    /// The key that has most in line, if that is more than `key` would have: of several the one whose turn is first.
+    fn longest(&self, key: Option<u64>) -> Option<Option<u64>> {
+        let more = |other: &&Option<u64>| self.waiting(**other) > self.waiting(key) + 1;
+        let turns = self.turns.iter().rev().filter(more);
+        turns.max_by_key(|other| self.waiting(**other)).copied()
+    }
+
+    fn push_out(&mut self, key: Option<u64>) {
+        let longest = self.longest(key).expect("there was room");
+        let last = |waiter: &&mut Waiter| waiter.key == longest && waiter.place == Place::Waits;
+        let last = self.line.iter_mut().rev().find(last).unwrap();
+        last.place = Place::Refused(Refusal::Overloaded);
     }
 
     /// May one who comes now be let in?
@@ -173,14 +195,16 @@ impl Run {
                         } else if count > model.limit {
                             Refusal::TooLarge
                         } else {
-                            // More than that when grants were taken back meanwhile.
-                            assert!(model.in_line() >= MAX_WAITERS);
+                            assert!(model.is_full() && model.longest(key).is_none());
                             Refusal::Overloaded
                         };
                         assert_eq!(refusal, expected);
                     }
                     Take::Queued { ticket, .. } => {
                         assert!(!model.admits(count) && !model.closed);
+                        if model.is_full() {
+                            model.push_out(key);
+                        }
                         self.tickets.push(ticket);
                         let place = Place::Waits;
                         model.line.push(Waiter { count, key, place });

@@ -8,16 +8,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::{runtime, time::Instant};
 
-use super::{Share, SharedManager, inner::Inner, links::Take};
+use super::{Share, SharedManager, handle::Handle, links::Take};
 use crate::{
     engine::WaiterId,
     observe::Phase,
     pool::{Error, Kind},
+    timer::{NoRuntime, Timer},
 };
 
 /// The future of [`SharedPool::get`](super::SharedPool::get). Until it is first polled it can be told more.
@@ -26,31 +24,43 @@ use crate::{
 #[must_use = "a get does nothing until it is awaited"]
 pub struct GetShare<M: SharedManager> {
     /// `None` once it has ended: the share took it.
-    inner: Option<Arc<Inner<M>>>,
-    timeout: Duration,
+    inner: Option<Arc<Handle<M>>>,
+    limit: Limit,
     waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    Timeout(Duration),
+    Deadline(Instant),
 }
 
 struct Waiting {
     id: WaiterId,
     started: Instant,
     deadline: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
 impl<M: SharedManager> GetShare<M> {
     #[inline]
-    pub(super) fn new(inner: Arc<Inner<M>>) -> Self {
+    pub(super) fn new(inner: Arc<Handle<M>>) -> Self {
         Self {
-            timeout: inner.config.acquire_timeout,
+            limit: Limit::Timeout(inner.config.acquire_timeout),
             inner: Some(inner),
             waiting: None,
         }
     }
 
-    /// Gives up after so long, not after the pool's `acquire_timeout`.
+    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
     pub const fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = limit;
+        self.limit = Limit::Timeout(limit);
+        self
+    }
+
+    /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
         self
     }
 
@@ -58,10 +68,10 @@ impl<M: SharedManager> GetShare<M> {
     #[cold]
     fn start(
         &mut self,
-        inner: &Arc<Inner<M>>,
+        inner: &Arc<Handle<M>>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Share<M>, Error<M::Error>>> {
-        let Ok(runtime) = Handle::try_current() else {
+        let Ok(runtime) = runtime::Handle::try_current() else {
             let closed = inner.links.is_closed();
             let kind = if closed {
                 Kind::Closed
@@ -79,16 +89,21 @@ impl<M: SharedManager> GetShare<M> {
             Take::Refused(refusal) => Poll::Ready(Err(inner.refused(refusal, Duration::ZERO))),
             Take::Queued(id, work) => {
                 let started = Instant::now();
+                let deadline = match self.limit {
+                    Limit::Timeout(limit) => started.checked_add(limit),
+                    Limit::Deadline(at) => Some(at),
+                };
+                let short = deadline.is_some_and(|at| at <= started + SHORT);
                 let waiting = Waiting {
                     id,
                     started,
-                    deadline: started.checked_add(self.timeout),
-                    sleep: None,
+                    deadline,
+                    timer: None,
                 };
                 self.waiting = Some(waiting);
                 inner.ensure_keeper(&runtime);
                 inner.perform(work);
-                self.watch_deadline(inner, self.timeout <= SHORT, context)
+                self.watch_deadline(inner, short, context)
             }
         }
     }
@@ -96,7 +111,7 @@ impl<M: SharedManager> GetShare<M> {
     /// Has the wait an end?
     fn wait(
         &mut self,
-        inner: &Arc<Inner<M>>,
+        inner: &Arc<Handle<M>>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Share<M>, Error<M::Error>>> {
         let Some(waiting) = &self.waiting else {
@@ -107,10 +122,14 @@ impl<M: SharedManager> GetShare<M> {
         let answer = match answer {
             Poll::Pending => {
                 let armed = inner.links.is_armed(&waiting.id);
-                if let Ok(runtime) = Handle::try_current() {
-                    inner.ensure_keeper(&runtime);
+                let runtime = runtime::Handle::try_current();
+                if let Ok(runtime) = &runtime {
+                    inner.ensure_keeper(runtime);
                 }
                 inner.perform(work);
+                if runtime.is_err() && !inner.keeper_runs() {
+                    return self.abandon(inner);
+                }
                 return self.watch_deadline(inner, armed, context);
             }
             Poll::Ready(answer) => answer,
@@ -126,10 +145,21 @@ impl<M: SharedManager> GetShare<M> {
         })
     }
 
+    /// Leaves the line, for want of a runtime.
+    #[cold]
+    fn abandon(&mut self, inner: &Arc<Handle<M>>) -> Poll<Result<Share<M>, Error<M::Error>>> {
+        let Some(waiting) = self.waiting.take() else {
+            return Poll::Pending;
+        };
+        let waited = waiting.started.elapsed();
+        inner.perform(inner.links.cancel(waiting.id, inner.now()));
+        Poll::Ready(Err(inner.error(Kind::NoRuntime, waited, None)))
+    }
+
     /// Ends the wait at its deadline. Short waits never touch the timer.
     fn watch_deadline(
         &mut self,
-        inner: &Arc<Inner<M>>,
+        inner: &Arc<Handle<M>>,
         armed: bool,
         context: &mut Context<'_>,
     ) -> Poll<Result<Share<M>, Error<M::Error>>> {
@@ -139,14 +169,14 @@ impl<M: SharedManager> GetShare<M> {
         let Some(deadline) = waiting.deadline else {
             return Poll::Pending;
         };
-        if !armed && waiting.sleep.is_none() {
+        if !armed && waiting.timer.is_none() {
             return Poll::Pending;
         }
-        let sleep = waiting
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if sleep.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
+        let timer = waiting.timer.get_or_insert_with(|| Timer::new(deadline));
+        match timer.poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(NoRuntime)) => return self.abandon(inner),
+            Poll::Ready(Ok(())) => {}
         }
         let Some(waiting) = self.waiting.take() else {
             return Poll::Pending;
@@ -167,7 +197,7 @@ impl<M: SharedManager> GetShare<M> {
 /// A wait that may not last longer than this keeps a timer from the start.
 const SHORT: Duration = Duration::from_millis(30);
 
-// Nothing in here is pinned but the sleep, which has a box of its own.
+// Nothing in here is pinned but the timer, which has a box of its own.
 impl<M: SharedManager> Unpin for GetShare<M> {}
 
 impl<M: SharedManager> Future for GetShare<M> {

@@ -113,6 +113,7 @@ impl<M: SharedManager> Inner<M> {
             // Ordering: Release pairs with the Acquire in `Share::is_dead`.
             wired.dead.store(true, Ordering::Release);
             wired.alarm.notify_waiters();
+            self.tell(|observer, pool| observer.closed(pool, CloseReason::Broken));
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
         for wired in drops {
@@ -145,6 +146,11 @@ impl<M: SharedManager> Inner<M> {
             let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
             kept.clone()
         })
+    }
+
+    pub(super) fn keeper_runs(&self) -> bool {
+        // Ordering: a hint. `ensure_keeper` decides.
+        self.keeper_runs.load(Ordering::Relaxed)
     }
 
     /// Makes sure that there is a keeper.

@@ -19,6 +19,8 @@ pub(super) struct Link<C> {
     /// When its open began.
     pub(super) began: Moment,
     pub(super) expires_at: Moment,
+    /// Its time is over, and its replacement is being opened.
+    pub(super) expired: bool,
     /// Since when the keeper has seen it without a share.
     pub(super) idle_since: Option<Moment>,
     pub(super) reason: CloseReason,
@@ -49,6 +51,11 @@ pub(super) struct Share<C> {
 }
 
 impl<C> Link<C> {
+    /// Does it go as soon as another is open?
+    pub(super) fn is_replaced(&self) -> bool {
+        self.expired && self.phase == Phase::Live
+    }
+
     /// How many more shares it may give.
     #[inline]
     pub(super) fn room(&self) -> u32 {

@@ -76,7 +76,7 @@ impl<C, E: Clone> Links<C, E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C, E>> {
-        self.state.lock()
+        self.state.lock_patiently()
     }
 
     /// Takes a share of the least loaded connection, if nobody stands in line.
@@ -184,22 +184,24 @@ impl<C, E: Clone> Links<C, E> {
     /// A waiter goes away. What was handed to it goes to the next in line.
     pub(super) fn cancel(&self, id: WaiterId, now: Moment) -> Work<C> {
         let mut work = Work::default();
+        // Declared before the guard, so dropped after it: a waker may be the last to hold a task, a refusal an error.
+        let (_held, _refusal);
         let mut state = self.lock();
         state.counters.cancelled += 1;
-        let held = state.queue.waker(&id).take();
+        _held = state.queue.waker(&id).take();
         match state.queue.cancel(id) {
             Some(Ok(share)) if mutation::on(Mutation::ShareCancelKeepsGrant) => {
                 work.drops.push(share.connection);
             }
             Some(Ok(share)) => {
-                if state.put(share, now, &mut work) {
+                let freed = state.put(share, now, &mut work);
+                if freed {
                     state.meet_demand(&self.limits, now, &mut work);
                 }
             }
-            Some(Err(_)) | None => {}
+            Some(Err(refusal)) => _refusal = refusal,
+            None => {}
         }
-        drop(state);
-        drop(held);
         work
     }
 
@@ -310,6 +312,7 @@ impl<C, E: Clone> Links<C, E> {
                 link.phase = Phase::Live;
                 link.connection = Some(connection);
                 link.expires_at = expires_at;
+                state.drain_replaced(&mut work);
             }
             Some(link) if link.phase == Phase::Dead => {
                 link.connection = Some(Arc::clone(&connection));
@@ -334,7 +337,10 @@ impl<C, E: Clone> Links<C, E> {
     /// Nothing could be opened on this place. `jitter` is uniform in `0.0..1.0`.
     pub(super) fn open_failed(&self, link: LinkId, error: E, now: Moment, jitter: f64) -> Work<C> {
         let mut work = Work::default();
+        // Dropped after the guard: it may be the last handle of the error before.
+        let _before;
         let mut state = self.lock();
+        _before = state.failure.replace(error.clone());
         state.counters.open_failures += 1;
         state.gate.failed(error, now, jitter);
         if state.at(link).is_some() && !mutation::on(Mutation::ShareFailedOpenKeepsPlace) {
@@ -357,7 +363,8 @@ impl<C, E: Clone> Links<C, E> {
         let mut state = self.lock();
         if state.at(link).is_some() {
             state.free(link.index, &mut work);
-            if state.demand(&self.limits, now) > 0 {
+            let probes = state.gate.is_failing() && !state.closed;
+            if probes || state.demand(&self.limits, now) > 0 {
                 let next = state.keeper.take().or_else(|| state.queue.first_waker());
                 work.wakers.extend(next);
             }
@@ -392,8 +399,10 @@ impl<C, E: Clone> Links<C, E> {
 
     /// The keeper is gone, with its runtime. Whoever is polled next starts another.
     pub(super) fn keeper_left(&self) -> Option<Waker> {
+        // Dropped after the guard.
+        let _keeper;
         let mut state = self.lock();
-        state.keeper = None;
+        _keeper = state.keeper.take();
         state.keeper_next = Moment::NEVER;
         state.queue.first_waker()
     }

@@ -4,6 +4,7 @@ mod builder;
 mod counts;
 mod gauge;
 mod get;
+mod handle;
 mod inner;
 mod link;
 mod links;
@@ -20,17 +21,18 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use builder::SharedBuilder;
 pub use gauge::Gauge;
 pub use get::GetShare;
+use handle::Handle;
 use inner::Inner;
 pub use manager::SharedManager;
 pub use share::{ConnectionDied, Share};
 pub use status::SharedStatus;
-use tokio::runtime::Handle;
+use tokio::runtime;
 
 use crate::pool::{Error, Kind};
 
 /// A bounded pool of connections that many use at the same time: HTTP/2, multiplexed Redis, pipelined Postgres.
 ///
-/// A cheap handle: clones share one pool. When the last handle is dropped the pool is closed; shares that are out stay good.
+/// A cheap handle, one small allocation: clones share one pool. When the last handle is dropped the pool is closed; shares that are out stay good.
 ///
 /// ```
 /// use pool_core::{Gauge, SharedManager, SharedPool};
@@ -71,9 +73,15 @@ use crate::pool::{Error, Kind};
 /// [`spare_shares`](SharedBuilder::spare_shares) are left; how many those in line need is judged by what the last one could take. One
 /// that takes longer than a second to open is not counted on any more. Nobody overtakes those in line.
 ///
+/// # When one goes
+/// One that is too old ([`max_lifetime`](crate::Config::max_lifetime)) and is in use takes no more as soon as its replacement is
+/// open, or at once where there is no place for one; then it closes when its last share ends, as one that
+/// [drains](Gauge::drain). Until then it holds its place: where shares last long, leave room for one more connection than is needed.
+///
 /// # Limits
 /// The choice looks at every connection: made for tens of them, not for thousands.
 pub struct SharedPool<M: SharedManager> {
+    handle: Arc<Handle<M>>,
     owner: Arc<Owner<M>>,
 }
 
@@ -90,6 +98,7 @@ impl<M: SharedManager> SharedPool<M> {
 
     fn from_inner(inner: Arc<Inner<M>>) -> Self {
         Self {
+            handle: Handle::new(&inner),
             owner: Arc::new(Owner { inner }),
         }
     }
@@ -113,7 +122,7 @@ impl<M: SharedManager> SharedPool<M> {
     /// When it waits on a tokio runtime that was built without a timer.
     #[inline]
     pub fn get(&self) -> GetShare<M> {
-        GetShare::new(Arc::clone(self.inner()))
+        GetShare::new(Arc::clone(&self.handle))
     }
 
     /// Gets a share that can be had at once, if nobody waits for it.
@@ -123,7 +132,7 @@ impl<M: SharedManager> SharedPool<M> {
     pub fn try_get(&self) -> Result<Share<M>, Error<M::Error>> {
         let inner = self.inner();
         match inner.links.take() {
-            Some(share) => Ok(Share::new(share, Arc::clone(inner))),
+            Some(share) => Ok(Share::new(share, Arc::clone(&self.handle))),
             None => {
                 let closed = inner.links.is_closed();
                 let kind = if closed { Kind::Closed } else { Kind::Busy };
@@ -181,7 +190,7 @@ impl<M: SharedManager> SharedPool<M> {
     /// [`Error::is_no_runtime`] outside of tokio.
     pub fn start(&self) -> Result<(), Error<M::Error>> {
         let inner = self.inner();
-        match Handle::try_current() {
+        match runtime::Handle::try_current() {
             Ok(runtime) => {
                 inner.ensure_keeper(&runtime);
                 Ok(())
@@ -200,6 +209,7 @@ impl<M: SharedManager> Drop for Owner<M> {
 impl<M: SharedManager> Clone for SharedPool<M> {
     fn clone(&self) -> Self {
         Self {
+            handle: Handle::new(self.inner()),
             owner: Arc::clone(&self.owner),
         }
     }

@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     SharedManager,
-    inner::{Inner, Wired, unless},
+    handle::Handle,
+    inner::{Wired, unless},
     link,
 };
 use crate::observe::CloseReason;
@@ -21,7 +22,7 @@ use crate::observe::CloseReason;
 pub struct Share<M: SharedManager> {
     /// `None` only while it is being dropped.
     share: Option<link::Share<Wired<M::Connection>>>,
-    inner: Arc<Inner<M>>,
+    inner: Arc<Handle<M>>,
 }
 
 /// The connection died while it was used.
@@ -40,7 +41,7 @@ impl<M: SharedManager> Share<M> {
     #[inline]
     pub(super) const fn new(
         share: link::Share<Wired<M::Connection>>,
-        inner: Arc<Inner<M>>,
+        inner: Arc<Handle<M>>,
     ) -> Self {
         Self {
             share: Some(share),

@@ -18,11 +18,15 @@ use crate::{
     observe::CloseReason,
 };
 
+/// On cache lines of its own: who waits for the lock must not slow down who has it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct State<C, E: Clone> {
     pub(super) links: Vec<Link<C>>,
     pub(super) queue: WaitQueue<Share<C>, Refusal<E>>,
     pub(super) gate: Gate<E>,
+    /// What the gate holds: so that it is never the last to drop an error, under the lock.
+    pub(super) failure: Option<E>,
     pub(super) next_serial: u64,
     /// What one more is expected to take: what was last published, or a guess.
     pub(super) expected: u32,
@@ -41,6 +45,7 @@ impl<C, E: Clone> State<C, E> {
             links: Vec::new(),
             queue: WaitQueue::new(),
             gate: Gate::new(Backoff::default()),
+            failure: None,
             next_serial: 0,
             expected: FIRST_GUESS,
             closed: false,
@@ -200,7 +205,8 @@ impl<C, E: Clone> State<C, E> {
         let least = limits
             .min_links
             .saturating_sub(self.count(Phase::Live) + opening);
-        for_shares.max(least)
+        let replaced = self.links.iter().filter(|link| link.is_replaced()).count() as u32;
+        for_shares.max(least).max(replaced.saturating_sub(opening))
     }
 
     /// Opens what is wanted, within the bounds.
@@ -224,6 +230,7 @@ impl<C, E: Clone> State<C, E> {
                 suspect: false,
                 began: now,
                 expires_at: Moment::NEVER,
+                expired: false,
                 idle_since: None,
                 reason: CloseReason::Broken,
             };
@@ -263,7 +270,34 @@ impl<C, E: Clone> State<C, E> {
                 continue;
             };
             let serial = link.serial;
-            self.drain(index as u32, serial, reason, work);
+            let needed = link.used > 0 || live <= limits.min_links;
+            if reason == CloseReason::Lifetime && needed && self.can_replace(index, limits) {
+                self.links[index].expired = true;
+            } else {
+                self.drain(index as u32, serial, reason, work);
+            }
+        }
+    }
+
+    /// Is there nothing yet to take the place of this one, and room to open it?
+    fn can_replace(&self, index: usize, limits: &LinkLimits) -> bool {
+        let mut others = self.links.iter().enumerate();
+        let stands_in =
+            |(other, link): (usize, &Link<C>)| other != index && !link.expired && link.room() > 0;
+        !others.any(stands_in)
+            && (self.taken() < limits.max_links || self.count(Phase::Opening) > 0)
+    }
+
+    /// One was opened: the oldest of those that waited for their replacement goes.
+    pub(super) fn drain_replaced(&mut self, work: &mut Work<C>) {
+        let replaced = self
+            .links
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.is_replaced());
+        let oldest = replaced.min_by_key(|(_, link)| link.serial);
+        if let Some((index, serial)) = oldest.map(|(index, link)| (index, link.serial)) {
+            self.drain(index as u32, serial, CloseReason::Lifetime, work);
         }
     }
 
@@ -278,9 +312,11 @@ impl<C, E: Clone> State<C, E> {
         if self.queue.wants_ticks() {
             next = next.min(now + limits.tick);
         }
-        if let Some(next_try) = self.gate.next_try() {
+        // One whose time has come is under way, or waits for a place: whoever ends that comes by.
+        if let Some(next_try) = self.gate.next_try().filter(|at| *at > now) {
             next = next.min(next_try);
         }
+        let live = self.count(Phase::Live);
         for link in &self.links {
             if link.phase == Phase::Opening && link.began + LATE > now {
                 next = next.min(link.began + LATE);
@@ -288,8 +324,13 @@ impl<C, E: Clone> State<C, E> {
             if link.phase != Phase::Live {
                 continue;
             }
-            next = next.min(link.expires_at);
-            if let (Some(since), Some(after)) = (link.idle_since, limits.idle_timeout) {
+            if !link.expired {
+                next = next.min(link.expires_at);
+            }
+            // The minimum stays, however long it is idle: there is nothing to come for.
+            if live > limits.min_links
+                && let (Some(since), Some(after)) = (link.idle_since, limits.idle_timeout)
+            {
                 next = next.min(since + after);
             }
         }

@@ -435,7 +435,71 @@ fn the_oldest_go_when_their_time_is_over_and_the_unused_go_but_for_the_minimum()
     assert!(work.closes.is_empty() && next > NOW + second);
     let (_, work) = links.tick(NOW + 80 * second, Waker::noop().clone());
     assert!(work.closes.is_empty(), "the minimum stays, however unused");
+    let (next, _) = links.tick(NOW + 81 * second, Waker::noop().clone());
+    assert!(next >= NOW + 90 * second, "and nobody comes to look at it");
     let (_, work) = links.tick(NOW + 90 * second, Waker::noop().clone());
+    assert!(work.closes.is_empty(), "it is the minimum");
+    assert_eq!(work.opens.len(), 1, "another is to take its place");
+    let other = work.opens[0];
+    let soon = NOW + 90 * second + Duration::from_millis(500);
+    let (next, work) = links.tick(soon, Waker::noop().clone());
+    assert!(work.closes.is_empty() && work.opens.is_empty());
+    assert!(
+        next >= soon + Duration::from_millis(400),
+        "nothing falls due meanwhile"
+    );
+    let work = links.opened(other, Arc::new(2), Moment::NEVER, soon);
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
-    assert_eq!(work.opens.len(), 1, "another takes its place");
+}
+
+#[test]
+fn while_the_prober_hangs_nobody_comes_to_look_at_it() {
+    let links: Links<u32, &'static str> = Links::new(limits(1));
+    let (Take::Queued(id, work), _) = links.take_or_wait(Waker::noop().clone(), NOW) else {
+        panic!("nothing is open");
+    };
+    let work = links.open_failed(work.opens[0], "down", NOW, 1.0);
+    assert!(work.opens.is_empty(), "not before the backoff is over");
+    drop(links.cancel(id, NOW));
+    let later = NOW + Duration::from_millis(50);
+    let (_, work) = links.tick(later, Waker::noop().clone());
+    assert_eq!(work.opens.len(), 1);
+    let second = Duration::from_secs(1);
+    let (next, _) = links.tick(later + 2 * second, Waker::noop().clone());
+    assert_eq!(next, later + 32 * second);
+    // Its task goes, without an answer: the next one is to be started.
+    let work = links.vacate(work.opens[0], later + 3 * second);
+    assert_eq!(work.wakers.len(), 1, "the keeper");
+    let (_, work) = links.tick(later + 3 * second, Waker::noop().clone());
+    assert_eq!(work.opens.len(), 1);
+}
+
+#[test]
+fn one_that_is_too_old_and_in_use_goes_when_its_replacement_is_open() {
+    let second = Duration::from_secs(1);
+    let old = |links: &Links<u32, &'static str>| {
+        let (Take::Queued(id, work), _) = links.take_or_wait(Waker::noop().clone(), NOW) else {
+            panic!("nothing is open");
+        };
+        drop(links.set_capacity(work.opens[0], 1, NOW));
+        drop(links.opened(work.opens[0], Arc::new(1), NOW + second, NOW));
+        let (Poll::Ready(Ok(share)), _) = links.poll(&id, Waker::noop(), NOW) else {
+            panic!("one is open");
+        };
+        share
+    };
+    let links = Links::new(limits(2));
+    let share = old(&links);
+    let (_, work) = links.tick(NOW + second, Waker::noop().clone());
+    assert_eq!((work.opens.len(), links.snapshot().draining), (1, 0));
+    drop(links.opened(work.opens[0], Arc::new(2), Moment::NEVER, NOW + second));
+    assert_eq!((links.snapshot().live, links.snapshot().draining), (1, 1));
+    let work = links.put(share, || NOW);
+    assert_eq!(work.closes[0].2, CloseReason::Lifetime);
+
+    // With no place for another it goes all the same.
+    let links = Links::new(limits(1));
+    let _share = old(&links);
+    let (_, work) = links.tick(NOW + second, Waker::noop().clone());
+    assert_eq!((work.opens.len(), links.snapshot().draining), (0, 1));
 }

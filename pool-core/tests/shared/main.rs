@@ -1,13 +1,19 @@
 //! Shared pools, from outside, on paused time.
 #![allow(clippy::unwrap_used)]
 
+mod told;
+mod unlocked;
+
 use std::{
     collections::BTreeMap,
     fmt,
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -379,12 +385,17 @@ async fn unused_ones_go_and_old_ones_too() {
     sleep(Duration::from_secs(100)).await;
     assert_eq!(pool.status().open, 1, "the two that nobody shared");
     sleep(Duration::from_secs(540)).await;
-    assert_eq!((pool.status().open, pool.status().draining), (0, 1));
+    let status = pool.status();
+    assert_eq!(
+        (status.open, status.draining, status.opened),
+        (1, 1, 4),
+        "its replacement was opened first"
+    );
     drop(shares);
     sleep(MS).await;
     assert_eq!(
         (backend.closed.load(SeqCst), backend.alive.load(SeqCst)),
-        (3, 0)
+        (3, 1)
     );
 }
 
@@ -459,4 +470,54 @@ async fn many_tasks_on_two_connections_whose_capacity_changes_all_the_time() {
     }
     let status = pool.status();
     assert_eq!((status.shares, status.waiting, status.dead), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_ends_at_its_deadline_and_a_timeout_of_nothing_takes_what_is_there() {
+    let pool = pool(&Backend::new(1), 1);
+    let held = pool.get().await.unwrap();
+    for ms in [0, 7, 700] {
+        let start = Instant::now();
+        let get = pool.get().deadline(start + ms * MS);
+        assert!(get.await.map(drop).unwrap_err().is_timeout());
+        assert!(start.elapsed() <= ms * MS + MS, "{:?}", start.elapsed());
+    }
+    drop(held);
+    drop(pool.get().timeout(Duration::ZERO).await.unwrap());
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn a_get_that_outlives_its_runtime_goes_on_on_the_next() {
+    let pool = pool(&Backend::new(1), 1);
+    let first = runtime();
+    let held = first.block_on(pool.get()).unwrap();
+    let gets = [pool.get().timeout(20 * MS), pool.get(), pool.get()];
+    let mut gets = gets.map(Box::pin);
+    first.block_on(async {
+        for get in &mut gets {
+            assert!(poll_once(get.as_mut()).await.is_pending());
+        }
+        // The long waits have timers of their own by then.
+        sleep(5 * MS).await;
+    });
+    drop(first);
+    let [short, nowhere, long] = gets;
+    let unkept = futures_util::FutureExt::now_or_never(nowhere).unwrap();
+    assert!(unkept.map(drop).unwrap_err().is_no_runtime());
+    runtime().block_on(async {
+        assert!(short.await.map(drop).unwrap_err().is_timeout());
+        drop(held);
+        drop(long.await.unwrap());
+    });
+    assert_eq!((pool.status().waiting, pool.status().shares), (0, 0));
+}
+
+/// Polls a future once.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use pool_core::{Flight, FlightError};
 use tokio::time::{Instant, sleep, timeout};
 
 const MS: Duration = Duration::from_millis(1);
+const SEC: Duration = Duration::from_secs(1);
 
 /// Counts computations: how many began, and how many are there now.
 #[derive(Clone, Debug, Default)]
@@ -386,4 +387,123 @@ async fn there_are_never_two_computations_of_one_key_whoever_comes_and_goes() {
         sleep(MS).await;
     }
     panic!("left behind: {:?}", flight.status());
+}
+
+/// Nobody is polled who is told to compute, and then somebody comes: the first of all who is polled does.
+#[tokio::test(start_paused = true)]
+async fn leads_that_nobody_takes_go_to_whoever_is_polled_however_late() {
+    let flight: Flight<u32, u32, &str> = Flight::new().retry_errors().timeout(SEC);
+    let value = |value| move || async move { Ok(value) };
+    let failing = flight.run(1, || async {
+        sleep(10 * MS).await;
+        Err("down")
+    });
+    let far = 3600 * SEC;
+    let mut unpolled: Vec<_> = (0..3)
+        .map(|n| Box::pin(flight.run(1, value(n)).timeout(far)))
+        .collect();
+    let first = tokio::spawn(failing);
+    sleep(MS).await;
+    for run in &mut unpolled {
+        assert!(run.as_mut().now_or_never().is_none());
+    }
+    assert!(first.await.unwrap().is_err());
+    // Each of the three had its chance, and nobody looks any more.
+    sleep(100 * SEC).await;
+    let start = Instant::now();
+    assert_eq!(flight.run(1, value(7)).await.unwrap(), 7);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for run in unpolled {
+        assert_eq!(run.await.unwrap(), 7);
+    }
+    assert!(is_clean(&flight));
+}
+
+#[test]
+fn a_call_that_outlives_its_runtime_waits_on_on_the_next() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let flight: Flight<u32, u32> = Flight::new();
+    let (first, second) = (runtime(), runtime());
+    let mut late = Box::pin(flight.run(1, || async { Ok(2) }).timeout(20 * MS));
+    let mut waiting = Box::pin(flight.run(1, || async { Ok(3) }));
+    let forever = || async {
+        std::future::pending::<()>().await;
+        Ok(1)
+    };
+    let computing = second.spawn(flight.run(1, forever));
+    second.block_on(async { sleep(MS).await });
+    first.block_on(async {
+        assert!(late.as_mut().now_or_never().is_none());
+        assert!(waiting.as_mut().now_or_never().is_none());
+    });
+    drop(first);
+    second.block_on(async {
+        assert!(late.await.unwrap_err().is_timeout());
+    });
+    computing.abort();
+    drop(second);
+    assert_eq!(runtime().block_on(waiting).unwrap(), 3);
+    assert!(is_clean(&flight));
+}
+
+/// Looks at the flight whenever it is woken or dropped: it would hang if that happened under the lock.
+struct Nosy(Flight<u32, Arc<Curious>>, Arc<AtomicU32>);
+
+impl std::task::Wake for Nosy {
+    fn wake(self: Arc<Self>) {
+        self.1
+            .fetch_add(1 + self.0.status().overloaded as u32, SeqCst);
+    }
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        self.1
+            .fetch_add(1 + self.0.status().overloaded as u32, SeqCst);
+    }
+}
+
+/// A value that looks at the flight when it goes.
+struct Curious(Option<Flight<u32, Arc<Self>>>, Arc<AtomicU32>);
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let waiting = self.0.as_ref().map_or(0, |flight| flight.status().waiting);
+        assert!(waiting <= 1);
+        self.1.fetch_add(1000, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wakers_and_values_go_with_nothing_locked() {
+    let flight: Flight<u32, Arc<Curious>> = Flight::new();
+    let seen = Arc::new(AtomicU32::new(0));
+    let run = || {
+        let value = Arc::new(Curious(Some(flight.clone()), Arc::clone(&seen)));
+        let compute = || async move {
+            sleep(10 * MS).await;
+            Ok(value)
+        };
+        Box::pin(flight.run(1, compute))
+    };
+    let mut runs = [run(), run(), run()];
+    let mut poll = |which: usize| {
+        let waker = std::task::Waker::from(Arc::new(Nosy(flight.clone(), Arc::clone(&seen))));
+        let mut context = std::task::Context::from_waker(&waker);
+        runs[which].as_mut().poll(&mut context).is_ready()
+    };
+    assert!(!poll(0) && !poll(1) && !poll(2));
+    assert!(!poll(1), "another waker takes the place of the first");
+    assert_eq!(seen.load(SeqCst), 1);
+    sleep(20 * MS).await;
+    assert_eq!(seen.load(SeqCst), 4, "all were woken");
+    assert!(poll(0));
+    let [_done, fetched, left] = runs;
+    drop((fetched, left));
+    // The value of each that did not compute, and the one that was computed.
+    assert_eq!((seen.load(SeqCst) / 1000, seen.load(SeqCst) % 1000), (3, 8));
+    assert!(is_clean(&flight));
 }

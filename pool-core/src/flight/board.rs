@@ -380,7 +380,8 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         work
     }
 
-    /// Passes on a lead that was handed over `grace` ago and not taken. Is there still one that may have to be?
+    /// Passes on a lead that was handed over `grace` ago and not taken. Is there still one that may have to be? There is not when it
+    /// was taken, and when nobody is left to hand it to: whoever is polled next takes it then.
     pub(super) fn reclaim(&self, flight: FlightId, now: Moment, grace: Duration) -> bool {
         let mut work = Work::new();
         let mut state = self.lock();
@@ -393,9 +394,11 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         if let Some(Lead) = place.line.reclaim(now, grace) {
             state.pass_lead(flight.index, now, &mut work);
         }
+        let place = &state.flights[flight.index as usize];
+        let more = matches!(place.phase, Phase::Led { handed: true });
         drop(state);
         work.wake();
-        true
+        more
     }
 }
 

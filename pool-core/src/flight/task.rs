@@ -10,11 +10,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    runtime::Handle,
-    task::AbortHandle,
-    time::{Instant, sleep},
-};
+use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
 use super::{
     Inner,
@@ -179,12 +175,9 @@ async fn watch<K, V, E>(inner: Arc<Inner<K, V, E>>, flight: FlightId)
 where
     K: Hash + Eq,
 {
-    let last = Instant::now() + inner.settings.timeout;
     loop {
         sleep(GRACE).await;
-        // After so long every one of those who waited then has gone by its deadline.
-        let more = inner.board.reclaim(flight, inner.now(), GRACE);
-        if !more || Instant::now() > last {
+        if !inner.board.reclaim(flight, inner.now(), GRACE) {
             return;
         }
     }

@@ -377,7 +377,6 @@ impl Run {
                 .board
                 .reclaim(flight, now, Duration::from_millis(GRACE));
             let model = &mut self.model;
-            assert_eq!(more, model.keys[&key].phase == Phase::Led);
             let at = model.now;
             let late = |waiter: &&mut Waiter| matches!(waiter.place, Place::Leads(since) if at - since >= GRACE);
             let late = model
@@ -387,6 +386,9 @@ impl Run {
             if late.is_some() {
                 model.pass_lead(key);
             }
+            let handed = |waiter: &mut Waiter| matches!(waiter.place, Place::Leads(_));
+            let led = model.keys[&key].phase == Phase::Led;
+            assert_eq!(more, led && model.of(flight).any(handed));
         }
     }
 

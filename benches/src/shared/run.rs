@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use super::case::{Case, Side};
+use super::memory::{Taken, fan_out_of};
 use super::work::Failure;
 use crate::line::Line;
 use crate::rounds::{interleave, median};
-use crate::table::{Table, time};
+use crate::table::{Table, number, time};
 
 /// What stands beside the pool, each beside its measure, in one run.
 #[derive(Debug, Parser)]
@@ -57,7 +58,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         usize::from(args.rounds)
     };
     let mut table = Table::new(["case", "ours", "measure", "", "ratio", "at most", ""]);
-    for case in cases {
+    for &case in &cases {
         let sides = [Side::Ours, Side::Measure];
         let results = interleave(rounds, &sides, |side| case.run(side, args.quick))?;
         let [ours, theirs] = [0, 1].map(|side: usize| median(results[side].iter().copied()));
@@ -81,6 +82,36 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     if !args.json {
         write!(out, "{table}")?;
     }
+    if cases.contains(&Case::FanOut) {
+        constant_memory(args, out)?;
+    }
+    Ok(())
+}
+
+/// Ten million items, and what they hold beside what a thousand do.
+fn constant_memory(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let many = if args.quick { 100_000 } else { 10_000_000 };
+    for items in [1_000, many] {
+        let Taken {
+            ns,
+            most_bytes,
+            allocations,
+        } = fan_out_of(items)?;
+        if args.json {
+            let line = Line::new("fan-out-memory", "fan_out", ns)
+                .with("items", items)
+                .with("most_bytes", most_bytes)
+                .with("allocations", allocations);
+            writeln!(out, "{line}")?;
+            continue;
+        }
+        writeln!(
+            out,
+            "  fan-out over {} items, limit 16: {} bytes at most, {allocations} allocations in all",
+            number(items as f64),
+            number(most_bytes as f64)
+        )?;
+    }
     Ok(())
 }
 
@@ -96,7 +127,8 @@ mod tests {
         let mut out = Vec::new();
         run(&args, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.lines().count(), 2 * Case::value_variants().len());
+        // And two of memory.
+        assert_eq!(text.lines().count(), 2 * Case::value_variants().len() + 2);
         for line in text.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");

@@ -52,7 +52,7 @@ const SHARES: u32 = 32;
 const CONNECTIONS: u32 = 2;
 
 /// Nanoseconds for each of `count` since `start`.
-fn each(start: Instant, count: usize) -> f64 {
+pub(super) fn each(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 

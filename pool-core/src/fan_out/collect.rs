@@ -59,12 +59,13 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// // A dashboard that calls four things shows what it has.
-    /// let panels = fan_out(["sales", "stock", "staff", "weather"])
-    ///     .map(|panel| async move { if panel == "weather" { Err("no sun") } else { Ok(panel.len()) } })
+    /// // A mailing: those that bounce are tried again tomorrow, and hold up nobody.
+    /// let sent = fan_out(["a@example.org", "b@", "c@example.org"])
+    ///     .map(|to| async move { if to.ends_with('@') { Err("no host") } else { Ok(to.len()) } })
     ///     .settle()
     ///     .await;
-    /// assert_eq!(panels.iter().filter(|panel| panel.is_ok()).count(), 3);
+    /// let bounced: Vec<_> = sent.iter().filter_map(|sent| sent.as_ref().err()).collect();
+    /// assert_eq!((bounced.len(), bounced[0].index()), (1, 1));
     /// # }
     /// ```
     pub fn settle(self) -> Settle<'a, S, X> {

@@ -57,6 +57,36 @@ pub use stream::{Ordered, Unordered};
 use crate::pool::{Lease, Manager, Pool};
 
 /// Begins a fan-out over `items`. See the [module](self).
+///
+/// A dashboard that calls four things, and shows what it has in time:
+///
+/// ```
+/// use std::{io, time::Duration};
+/// use pool_core::fan_out;
+///
+/// #[derive(Clone, Copy)]
+/// enum Panel { Sales, Stock, Staff, Weather }
+///
+/// async fn load(panel: Panel) -> io::Result<&'static str> {
+///     match panel {
+///         Panel::Sales => Ok("1,204 orders"),
+///         Panel::Stock => Ok("17 to order"),
+///         Panel::Staff => Ok("9 on shift"),
+///         Panel::Weather => Err(io::Error::other("no answer")),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let panels = fan_out([Panel::Sales, Panel::Stock, Panel::Staff, Panel::Weather])
+///     .each_within(Duration::from_millis(300))
+///     .map(load)
+///     .settle()
+///     .await;
+/// let shown: Vec<_> = panels.iter().map(|panel| *panel.as_ref().unwrap_or(&"n/a")).collect();
+/// assert_eq!(shown, ["1,204 orders", "17 to order", "9 on shift", "n/a"]);
+/// # }
+/// ```
 pub fn fan_out<'a, I: IntoIterator>(items: I) -> FanOut<'a, Iter<I::IntoIter>> {
     FanOut::new(Iter::new(items.into_iter()))
 }

@@ -30,6 +30,7 @@ pub(crate) use kernel::{
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;
+pub(crate) use stats::{Counters, Histograms};
 pub(crate) use tag::Holder;
 
 pub(crate) use crate::sync::Arc;

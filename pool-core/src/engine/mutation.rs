@@ -112,6 +112,22 @@ pub(crate) enum Mutation {
     ShareReturnServesNobody,
     /// A suspect connection is shared on.
     ShareOfSuspect,
+    /// Room in total is decided on what is open, forgetting what is being opened.
+    KeyOpeningIsNotCounted,
+    /// A return keeps its place although a key that has none waits.
+    KeyNeverYields,
+    /// A return is laid down although another key needs the place.
+    KeyReturnEvictsNothing,
+    /// What is being closed for another key frees its place before it is gone.
+    KeyEvictedFreesTooEarly,
+    /// A place that is free again is given to nobody.
+    KeyFreePlaceServesNobody,
+    /// A key goes away although somebody stands in its line.
+    KeyGoesWithItsLine,
+    /// A key that was seen before is used although it has gone since.
+    KeyIsUsedAfterItWent,
+    /// A waiter that goes away lays down what was handed to it, though others of its key wait.
+    KeyCancelServesNobody,
 }
 
 #[cfg(all(test, any(pool_loom, pool_shuttle)))]

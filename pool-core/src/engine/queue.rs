@@ -29,9 +29,15 @@ use crate::moment::Moment;
 pub(crate) struct WaiterId {
     index: u32,
     ticket: u64,
+    since: Moment,
 }
 
 impl WaiterId {
+    /// When it joined the line.
+    pub(crate) const fn since(&self) -> Moment {
+        self.since
+    }
+
     /// Where it stands, for [`WaitQueue::refuse_at`].
     pub(crate) const fn place(&self) -> WaiterPlace {
         WaiterPlace {
@@ -167,7 +173,11 @@ impl<G, R, A> WaitQueue<G, R, A> {
         if self.unarmed == NIL {
             self.unarmed = index;
         }
-        WaiterId { index, ticket }
+        WaiterId {
+            index,
+            ticket,
+            since: now,
+        }
     }
 
     /// What the first waiter that would fetch a grant asked for, and since when it has been in line.

@@ -28,11 +28,13 @@ pub enum CloseReason {
     PoolClosed,
     /// It needed a reset and no runtime was left to run that on.
     NoRuntime,
+    /// Another key of its [`KeyedPool`](crate::KeyedPool) needed the place.
+    Evicted,
 }
 
 impl CloseReason {
     /// Every reason, each once.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Broken,
         Self::CheckFailed,
         Self::ResetFailed,
@@ -44,6 +46,7 @@ impl CloseReason {
         Self::NotRetained,
         Self::PoolClosed,
         Self::NoRuntime,
+        Self::Evicted,
     ];
 
     /// A short name for metrics and logs: `idle_timeout`.
@@ -60,6 +63,7 @@ impl CloseReason {
             Self::NotRetained => "not_retained",
             Self::PoolClosed => "pool_closed",
             Self::NoRuntime => "no_runtime",
+            Self::Evicted => "evicted",
         }
     }
 

@@ -94,9 +94,9 @@ pub trait Manager: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Usage {
-    pub(super) opened_at: Moment,
-    pub(super) idle_since: Moment,
-    pub(super) now: Moment,
+    pub(crate) opened_at: Moment,
+    pub(crate) idle_since: Moment,
+    pub(crate) now: Moment,
     /// How often it was leased.
     pub leases: u64,
     /// Has `check_after` passed since it was opened, checked or reset? It may have been given back a moment ago: where

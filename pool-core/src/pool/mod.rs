@@ -24,6 +24,7 @@ use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 pub use builder::Builder;
 pub(crate) use caught::{Caught, caught};
+pub(crate) use clock::Clock;
 pub use error::Error;
 pub(crate) use error::Kind;
 pub(crate) use failure::Failure;
@@ -32,6 +33,8 @@ pub use get::Get;
 pub use lease::Lease;
 pub use manager::{Manager, Usage};
 use shared::Shared;
+pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, lease_info, rounds};
+pub(crate) use task::{bounded, lifetime_end, unless};
 
 use crate::{
     config::ConfigError,

@@ -68,7 +68,7 @@ pub(crate) struct Shared<M: Manager> {
 pub(crate) const TICK: Duration = Duration::from_nanos(TICK_NANOS);
 /// A wait that is longer keeps a timer for its deadline; a shorter one, as nearly all are, never touches the timer.
 pub(crate) const ARM_AFTER: Duration = Duration::from_millis(500);
-const TICK_NANOS: u64 = 10_000_000;
+pub(crate) const TICK_NANOS: u64 = 10_000_000;
 
 impl<M: Manager> Shared<M> {
     pub(crate) fn new(
@@ -481,7 +481,7 @@ fn parts(max_size: u32) -> u32 {
 
 /// How often the keeper must come by, so that nothing falls due unseen for long: a quarter of the shortest span, 30 s at most
 /// (HikariCP's housekeeping period).
-fn rounds(config: &Config) -> Duration {
+pub(crate) fn rounds(config: &Config) -> Duration {
     let spans = [
         config.idle_timeout,
         config.max_lifetime,

@@ -152,7 +152,10 @@ fn finish<M: Manager>(
 }
 
 /// What `work` comes to; `None` if `stop` comes first.
-async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unless<T>(
+    stop: impl Future<Output = ()>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let (mut stop, mut work) = (pin!(stop), pin!(work));
     poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -162,12 +165,12 @@ async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>
 }
 
 /// Did it succeed, in time and without a panic?
-async fn bounded<E>(limit: Duration, work: impl Future<Output = Result<(), E>>) -> bool {
+pub(crate) async fn bounded<E>(limit: Duration, work: impl Future<Output = Result<(), E>>) -> bool {
     matches!(rt::timeout(limit, Caught::new(work)).await, Ok(Ok(Ok(()))))
 }
 
 /// When the lifetime of what was opened `now` ends: shortened at random, by up to the share `jitter`.
-fn lifetime_end(now: Moment, lifetime: Option<Duration>, jitter: f64) -> Moment {
+pub(crate) fn lifetime_end(now: Moment, lifetime: Option<Duration>, jitter: f64) -> Moment {
     match lifetime {
         None => Moment::NEVER,
         Some(lifetime) => now + lifetime.mul_f64(1.0 - jitter * fastrand::f64()),

@@ -1,0 +1,188 @@
+//! Making a keyed pool.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{KeyLimits, KeyedManager, KeyedPool, inner::Inner};
+use crate::{
+    config::{Config, ConfigError, Env},
+    observe::Observer,
+};
+
+/// Begins a [`KeyedPool`].
+///
+/// The settings of [`Config`] are those of each key; the bounds in total are set here. `min_idle`, `shed_target` and `slow_get` do not
+/// go with keys: `min_idle` must be 0, `shed_target` off, and `slow_get` says nothing.
+pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    manager: M,
+    name: String,
+    config: Config,
+    max_total: Option<u32>,
+    max_total_waiters: Option<usize>,
+    says: Says<K>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// What the user says of keys. Called with nothing locked.
+pub(super) struct Says<K> {
+    pub(super) limits: Option<Of<K, KeyLimits>>,
+    pub(super) name: Option<Of<K, String>>,
+}
+
+/// What is said of a key.
+pub(super) type Of<K, T> = Box<dyn Fn(&K) -> T + Send + Sync>;
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
+    pub(super) fn new(manager: M) -> Self {
+        Self {
+            manager,
+            name: "keyed pool".to_owned(),
+            config: Config::new(),
+            max_total: None,
+            max_total_waiters: None,
+            says: Says {
+                limits: None,
+                name: None,
+            },
+            observer: None,
+        }
+    }
+
+    /// Names the pool, for messages. Default: `keyed pool`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Names the keys, for messages and the observer, who are told `pool/key`. It is asked when something is to be said of a key.
+    ///
+    /// Default: none, so that no key is shown anywhere: it may be a secret, or a customer.
+    #[must_use]
+    pub fn key_name(mut self, name: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
+        self.says.name = Some(Box::new(name));
+        self
+    }
+
+    /// What holds for each key, as far as [`limits_of`](Self::limits_of) says nothing else.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Overrides the settings so far by what the environment holds under `prefix`; `{PREFIX}_MAX_TOTAL` and
+    /// `{PREFIX}_MAX_TOTAL_WAITERS` are the bounds in total.
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
+        let mut env = Env::read(prefix)?;
+        self.config.apply_env(&mut env)?;
+        if let Some(max_total) = env.take("MAX_TOTAL")? {
+            self.max_total = Some(max_total);
+        }
+        if let Some(waiters) = env.take("MAX_TOTAL_WAITERS")? {
+            self.max_total_waiters = Some(waiters);
+        }
+        env.finish()?;
+        Ok(self)
+    }
+
+    /// How many may be open at once for one key. See [`Config::max_size`].
+    #[must_use]
+    pub fn max_size(mut self, value: u32) -> Self {
+        self.config.max_size = value;
+        self
+    }
+
+    /// How many may be open at once, all keys together, counted from the moment an open begins to the moment a close has ended. At
+    /// least 1. Default: 10 times `max_size`.
+    #[must_use]
+    pub fn max_total(mut self, value: u32) -> Self {
+        self.max_total = Some(value);
+        self
+    }
+
+    /// How many may wait, all keys together; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded).
+    ///
+    /// Default: 16 for each of `max_total`, at least 64.
+    #[must_use]
+    pub fn max_total_waiters(mut self, value: usize) -> Self {
+        self.max_total_waiters = Some(value);
+        self
+    }
+
+    /// How long a get may take. See [`Config::acquire_timeout`].
+    #[must_use]
+    pub fn acquire_timeout(mut self, value: Duration) -> Self {
+        self.config.acquire_timeout = value;
+        self
+    }
+
+    /// How long an idle one is kept. See [`Config::idle_timeout`].
+    #[must_use]
+    pub fn idle_timeout(mut self, value: Option<Duration>) -> Self {
+        self.config.idle_timeout = value;
+        self
+    }
+
+    /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
+    /// [`KeyedPool::reload_limits`], with nothing locked.
+    #[must_use]
+    pub fn limits_of(mut self, limits: impl Fn(&K) -> KeyLimits + Send + Sync + 'static) -> Self {
+        self.says.limits = Some(Box::new(limits));
+        self
+    }
+
+    /// Tells `observer` what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
+    ///
+    /// # Errors
+    /// A setting that is out of its range, contradicts another, or does not go with keys.
+    pub fn build(self) -> Result<KeyedPool<K, M>, ConfigError> {
+        self.config.validate()?;
+        if self.config.min_idle > 0 {
+            let was = self.config.min_idle.to_string();
+            return Err(ConfigError::new("min_idle", was, "0 in a keyed pool"));
+        }
+        if let Some(target) = self.config.shed_target {
+            let was = format!("{target:?}");
+            return Err(ConfigError::new("shed_target", was, "off in a keyed pool"));
+        }
+        let max_total = self
+            .max_total
+            .unwrap_or_else(|| self.config.max_size.saturating_mul(10));
+        if max_total == 0 {
+            return Err(ConfigError::new("max_total", "0", "at least 1"));
+        }
+        let max_waiters = self
+            .max_total_waiters
+            .unwrap_or_else(|| (16 * max_total as usize).max(64));
+        let inner = Inner::new(
+            self.manager,
+            self.name,
+            self.config,
+            max_total,
+            max_waiters,
+            self.says,
+            self.observer,
+        );
+        Ok(KeyedPool::from_inner(inner))
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for KeyedBuilder<K, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBuilder")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .field("max_total", &self.max_total)
+            .finish_non_exhaustive()
+    }
+}

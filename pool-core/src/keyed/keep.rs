@@ -1,0 +1,518 @@
+//! Keeping: what is done on time's behalf, for all keys by one keeper, and what is done to the pool as a whole.
+//!
+//! A round costs what falls due in it, not what is open: idle ones are looked at when the first of their spans can be over, lines
+//! and keys that fail are on lists of their own.
+
+use std::{
+    cmp::Reverse,
+    mem,
+    sync::Arc as StdArc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use super::{
+    counts::Counts,
+    kernel::{Kernel, Limits},
+    limits::Terms,
+    seats::{SeatState, Slot},
+    state::{LATE, REMEMBERED, State},
+    table::{NIL, Place},
+    work::Work,
+};
+use crate::{
+    engine::{Histograms, Holder, Refusal},
+    moment::{Moment, nanos_of},
+    observe::CloseReason,
+    sync::Arc,
+};
+
+/// What a round of the keeper found.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Tick<K, T, E: Clone> {
+    pub(super) work: Work<K, T, E>,
+    /// Leases that have lasted for too long, each told once.
+    pub(super) leaks: Vec<Holder>,
+    /// When to come by again.
+    pub(super) next: Moment,
+    /// Leases and returns so far: has anything happened since the last round?
+    pub(super) activity: u64,
+}
+
+/// All counts of a key, or of all keys, as they were at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot<E> {
+    pub(super) max_size: u32,
+    pub(super) counts: [u32; SeatState::COUNT],
+    pub(super) waiting: usize,
+    pub(super) closed: bool,
+    pub(super) counters: Counts,
+    pub(super) last_error: Option<E>,
+}
+
+impl<E> Snapshot<E> {
+    pub(super) const fn count(&self, state: SeatState) -> u32 {
+        self.counts[state as usize]
+    }
+}
+
+impl<K, T, E: Clone> Kernel<K, T, E> {
+    /// One round: takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
+    pub(super) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<K, T, E> {
+        let limits = &this.limits;
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        state.keep_lines(this, now, &mut work);
+        state.keep_idle(this, now, &mut work);
+        state.keep_opens(this, now, &mut work);
+        state.keep_failing(this, now, &mut work);
+        let leaks = state.leaks(limits, now);
+        state.assign(this, now, &mut work);
+        let next = state.next_round(now, limits);
+        let before = state.keeper.replace(keeper);
+        state.keeper_next = next;
+        let activity = state.counters.gets + state.counters.returns;
+        drop(state);
+        drop(before);
+        Tick {
+            work,
+            leaks,
+            next,
+            activity,
+        }
+    }
+
+    /// The keeper is gone (its runtime ended). Whoever is polled next starts another.
+    pub(super) fn keeper_left(&self) {
+        let mut wakers;
+        {
+            let mut state = self.lock();
+            wakers = Vec::from_iter(state.keeper.take());
+            state.keeper_next = Moment::NEVER;
+            wakers.extend(state.lanes.first_wakers());
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks the keeper to come by now.
+    pub(super) fn ring(&self) {
+        let keeper = {
+            let mut state = self.lock();
+            state.keeper_next = Moment::from_nanos(0);
+            state.keeper.take()
+        };
+        if let Some(keeper) = keeper {
+            keeper.wake();
+        }
+    }
+
+    /// Sets another bound in total. What is too much goes: idle ones now, the oldest first, leased ones when they come back.
+    pub(super) fn resize(this: &Arc<Self>, max_total: u32, now: Moment) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        state.max_total = max_total;
+        while state.in_use() > max_total && state.retire_oldest(CloseReason::Shrunk, &mut work) {}
+        state.assign(this, now, &mut work);
+        work
+    }
+
+    /// Sets what holds for a key, as long as it is there.
+    pub(super) fn set_terms(
+        this: &Arc<Self>,
+        place: Place,
+        terms: StdArc<Terms>,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        if !state.table.is_there(place) || state.closed {
+            return work;
+        }
+        let key = place.index;
+        let row = state.table.at_mut(key);
+        row.set_terms(terms);
+        let (most, lane) = (row.terms().max_size, row.lane);
+        while state.table.at(key).held() > most
+            && let Some(index) = state.table.at(key).idle.end(true)
+            && let Some(slot) = state.pick_up(key, index)
+        {
+            state.retire(slot, CloseReason::Shrunk, &mut work);
+        }
+        let idle = state.table.at(key).idle;
+        for index in state.seats.idle_of(idle) {
+            state.look_again(index, &mut work);
+        }
+        if most == 0 {
+            let mut wakers = state.lanes.refuse_all(lane, || Refusal::Overloaded);
+            work.wakers.many().append(&mut wakers);
+        }
+        state.meet(this, key, now, &mut work);
+        work
+    }
+
+    /// Everything that is open now, of one key or of all, is closed: idle ones now, leased ones when they come back.
+    pub(super) fn reset(this: &Arc<Self>, of: Option<Place>, now: Moment) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        let generation = state.generation + 1;
+        match of {
+            None => {
+                state.oldest_generation = generation;
+                while state.retire_oldest(CloseReason::Reset, &mut work) {}
+            }
+            Some(place) if state.table.is_there(place) => {
+                let key = place.index;
+                state.table.at_mut(key).generation = generation;
+                while let Some(index) = state.table.at(key).idle.end(true)
+                    && let Some(slot) = state.pick_up(key, index)
+                {
+                    state.retire(slot, CloseReason::Reset, &mut work);
+                }
+                state.meet(this, key, now, &mut work);
+            }
+            Some(_) => return work,
+        }
+        state.generation = generation;
+        state.assign(this, now, &mut work);
+        work
+    }
+
+    /// Takes the next idle one out, from this seat on, so that it can be looked at unlocked. It comes back by
+    /// [`put_unused`](Self::put_unused), or is closed. Also where to go on from.
+    pub(super) fn next_idle(&self, from: u32) -> Option<(u32, Box<Slot<K, T, E>>)> {
+        let mut state = self.lock();
+        let is_idle = |index: &u32| state.seats.state(*index) == SeatState::Idle;
+        let index = (from..state.seats.len()).find(is_idle)?;
+        let key = state.seats.key(index);
+        let slot = state.pick_up(key, index)?;
+        state.set(index, SeatState::Checking);
+        Some((index + 1, slot))
+    }
+
+    /// Nobody gets anything from now on, and all who wait are told so. Idle ones are closed now, leased ones on return.
+    pub(super) fn close(&self) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.closed = true;
+        state.turns.clear();
+        for key in 0..state.table.slots() {
+            let Some(row) = state.table.get(key) else {
+                continue;
+            };
+            let lane = row.lane;
+            let mut wakers = state.lanes.refuse_all(lane, || Refusal::Closed);
+            work.wakers.many().append(&mut wakers);
+        }
+        while state.retire_oldest(CloseReason::PoolClosed, &mut work) {}
+        for key in 0..state.table.slots() {
+            state.forget(key, &mut work);
+        }
+        work.wakers.push(state.keeper.take());
+        let mut watchers = mem::take(&mut state.watchers);
+        work.wakers.many().append(&mut watchers);
+        work
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Ready when the pool is closed and everything it opened is gone.
+    pub(super) fn poll_drained(&self, waker: Waker) -> Poll<()> {
+        let mut state = self.lock();
+        if state.closed && state.seats.taken() == 0 {
+            return Poll::Ready(());
+        }
+        let known = state.watchers.iter().any(|known| known.will_wake(&waker));
+        if !known {
+            state.watchers.push(waker);
+        }
+        Poll::Pending
+    }
+
+    /// All keys together.
+    pub(super) fn snapshot(&self) -> Snapshot<E> {
+        let state = self.lock();
+        Snapshot {
+            max_size: state.max_total,
+            counts: state.seats.counts(),
+            waiting: state.lanes.len(),
+            closed: state.closed,
+            counters: state.counters,
+            last_error: None,
+        }
+    }
+
+    /// One key, if it is there.
+    pub(super) fn snapshot_of(&self, place: Place) -> Option<Snapshot<E>> {
+        let state = self.lock();
+        if !state.table.is_there(place) {
+            return None;
+        }
+        Some(state.snapshot_of(place.index))
+    }
+
+    /// A part of the keys, from this number on, and where to go on from; `None` at the end.
+    pub(super) fn snapshots(&self, from: u32) -> Option<(u32, Vec<(StdArc<K>, Snapshot<E>)>)> {
+        let state = self.lock();
+        let end = state.table.slots().min(from.saturating_add(PART));
+        if from >= end {
+            return None;
+        }
+        let keys = (from..end).filter(|key| state.table.get(*key).is_some());
+        let part = keys.map(|key| {
+            let known = StdArc::clone(&state.table.cold(key).key);
+            (known, state.snapshot_of(key))
+        });
+        Some((end, part.collect()))
+    }
+
+    /// A part of the keys, as [`snapshots`](Self::snapshots).
+    pub(super) fn keys(&self, from: u32) -> Option<(u32, Vec<(Place, StdArc<K>)>)> {
+        let state = self.lock();
+        let end = state.table.slots().min(from.saturating_add(PART));
+        if from >= end {
+            return None;
+        }
+        let part = (from..end).filter_map(|key| {
+            state.table.get(key)?;
+            Some((
+                state.table.place(key),
+                StdArc::clone(&state.table.cold(key).key),
+            ))
+        });
+        Some((end, part.collect()))
+    }
+
+    /// How many keys there are.
+    pub(super) fn key_count(&self) -> usize {
+        self.lock().table.len()
+    }
+
+    pub(super) fn histograms(&self) -> Histograms {
+        self.lock().histograms.clone()
+    }
+
+    /// Who holds one, of one key or of all.
+    pub(super) fn holders(&self, of: Option<Place>) -> Vec<Holder> {
+        let state = self.lock();
+        if of.is_some_and(|place| !state.table.is_there(place)) {
+            return Vec::new();
+        }
+        let meant = |key: u32| of.is_none_or(|place| place.index == key);
+        let holders = state.seats.holders().filter(|(key, _)| meant(*key));
+        holders.map(|(_, holder)| holder).collect()
+    }
+}
+
+impl<K, T, E: Clone> State<K, T, E> {
+    /// Takes back what nobody fetched, and arms those who have waited for a while.
+    fn keep_lines(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
+        let Limits {
+            reclaim_after,
+            arm_after,
+            ..
+        } = kernel.limits;
+        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(arm_after)));
+        for place in mem::take(&mut self.ticking) {
+            if !self.table.is_there(place) {
+                continue;
+            }
+            let key = place.index;
+            let lane = self.table.at(key).lane;
+            while let Some(slot) = self.lanes.reclaim(lane, now, reclaim_after) {
+                self.count(key, |counters| counters.reclaimed += 1);
+                self.settle(kernel, slot, now, work);
+            }
+            self.lanes.arm(lane, before, work.wakers.many());
+            let again = self.lanes.wants_ticks(lane);
+            self.table.cold_mut(key).ticks = again;
+            if again {
+                self.ticking.push(place);
+            }
+        }
+    }
+
+    /// Closes idle ones whose time is over and has those checked that were not known to be good for long.
+    fn keep_idle(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
+        while let Some(Reverse((at, index))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            if self.seats.looked_at(index) != at {
+                // It is on the list for another time as well, or the seat was given away meanwhile.
+                continue;
+            }
+            self.seats.look_at(index, Moment::NEVER);
+            if self.seats.state(index) != SeatState::Idle {
+                continue;
+            }
+            let key = self.seats.key(index);
+            let terms = StdArc::clone(self.table.at(key).terms());
+            let lapsed = |since: Moment, after: Option<Duration>| {
+                after.is_some_and(|after| now - since >= after)
+            };
+            let Some(slot) = self.pick_up(key, index) else {
+                continue;
+            };
+            if lapsed(slot.idle_since, terms.idle_timeout) {
+                self.retire(slot, CloseReason::IdleTimeout, work);
+            } else if self.is_over(key, &slot, now) {
+                self.retire(slot, CloseReason::Lifetime, work);
+            } else if lapsed(slot.used_at, terms.keepalive)
+                && self.table.at(key).count(SeatState::Checking) < terms.max_opening
+            {
+                self.set(index, SeatState::Checking);
+                work.checks.push(slot);
+            } else {
+                let later = now + kernel.limits.rounds;
+                self.lay_down_until(key, slot, later, work);
+            }
+            self.refresh(key);
+        }
+    }
+
+    /// What takes so long to open that nobody counts on it any more.
+    fn keep_opens(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
+        while let Some((index, open, began)) = self.opens.front().copied()
+            && began + LATE <= now
+        {
+            self.opens.pop_front();
+            if let Some(key) = self.seats.is_late(index, open) {
+                *self.table.at_mut(key).late() += 1;
+                self.meet(kernel, key, now, work);
+            }
+        }
+    }
+
+    /// Tries the keys that cannot be opened, when they are due, and forgets those that nobody asks for.
+    fn keep_failing(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        if now < self.failing_next {
+            return;
+        }
+        self.failing_next = Moment::NEVER;
+        for place in mem::take(&mut self.failing) {
+            if !self.table.is_there(place) {
+                continue;
+            }
+            let key = place.index;
+            let cold = self.table.cold_mut(key);
+            let Some(next_try) = cold.gate.next_try() else {
+                cold.listed = false;
+                continue;
+            };
+            let forgotten_at = cold.asked_at + REMEMBERED;
+            self.meet(kernel, key, now, work);
+            self.forget(key, work);
+            if !self.table.is_there(place) {
+                continue;
+            }
+            self.failing.push(place);
+            for next in [next_try, forgotten_at]
+                .into_iter()
+                .filter(|next| *next > now)
+            {
+                self.failing_next = self.failing_next.min(next);
+            }
+        }
+    }
+
+    fn leaks(&mut self, limits: &Limits, now: Moment) -> Vec<Holder> {
+        let Some(after) = limits.leak_after.filter(|_| now >= self.leaks_next) else {
+            return Vec::new();
+        };
+        self.leaks_next = now + (after / 4).clamp(limits.tick, limits.rounds);
+        // Nothing is that old in a pool that is younger.
+        let before = now.earlier(nanos_of(after));
+        before.map_or_else(Vec::new, |before| self.seats.report_before(before))
+    }
+
+    fn next_round(&self, now: Moment, limits: &Limits) -> Moment {
+        if self.closed {
+            return Moment::NEVER;
+        }
+        let mut next = if self.seats.taken() > 0 {
+            now + limits.rounds
+        } else {
+            Moment::NEVER
+        };
+        if !self.ticking.is_empty() {
+            next = next.min(now + limits.tick);
+        }
+        if limits.leak_after.is_some() && self.seats.count(SeatState::Leased) > 0 {
+            next = next.min(self.leaks_next);
+        }
+        if let Some(Reverse((due, _))) = self.due.peek() {
+            next = next.min(*due);
+        }
+        if let Some((_, _, began)) = self.opens.front() {
+            next = next.min(*began + LATE);
+        }
+        next.min(self.failing_next).max(now + MIN_ROUND)
+    }
+
+    /// Makes it idle again; the keeper looks at it later, and not at once for what is due there already.
+    fn lay_down_until(
+        &mut self,
+        key: u32,
+        slot: Box<Slot<K, T, E>>,
+        later: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        let index = slot.seat.index();
+        self.lay(key, slot);
+        self.look_again(index, work);
+        if self.seats.looked_at(index) <= self.now {
+            // The entry in the list is stale by that.
+            self.seats.look_at(index, later);
+            self.due.push(Reverse((later, index)));
+        }
+    }
+
+    /// Retires the idle one that nobody has used for longest, if there is any.
+    fn retire_oldest(&mut self, reason: CloseReason, work: &mut Work<K, T, E>) -> bool {
+        let Some(index) = self.seats.oldest() else {
+            return false;
+        };
+        let key = self.seats.key(index);
+        let Some(slot) = self.pick_up(key, index) else {
+            return false;
+        };
+        self.retire(slot, reason, work);
+        true
+    }
+
+    fn snapshot_of(&self, key: u32) -> Snapshot<E> {
+        let (row, cold) = (self.table.at(key), self.table.cold(key));
+        let mut counters = cold.counters;
+        counters.gets = row.gets;
+        Snapshot {
+            max_size: row.terms().max_size,
+            counts: row.counts(),
+            waiting: match row.lane {
+                NIL => 0,
+                lane => self.lanes.len_of(lane),
+            },
+            closed: self.closed,
+            counters,
+            last_error: cold.gate.last_error(),
+        }
+    }
+}
+
+/// Rounds are at least so far apart, whatever falls due.
+const MIN_ROUND: Duration = Duration::from_millis(1);
+
+/// So many keys are looked at under one lock.
+const PART: u32 = 256;

@@ -1,0 +1,91 @@
+//! The one task that a keyed pool keeps, for all its keys: it comes by when something falls due.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, Weak, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::{KeyedManager, inner::Inner, kernel::Kernel};
+use crate::{
+    moment::Moment,
+    pool::{TICK, lease_info},
+};
+
+/// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
+pub(super) fn keep<K: Send + Sync + 'static, M: KeyedManager<K>>(
+    inner: &Arc<Inner<K, M>>,
+) -> impl Future<Output = ()> + Send + use<K, M> {
+    // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
+    let mut keeper = Keeper {
+        inner: Arc::downgrade(inner),
+        sleep: None,
+        activity: 0,
+    };
+    async move { poll_fn(|context| keeper.poll(context)).await }
+}
+
+struct Keeper<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    inner: Weak<Inner<K, M>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    activity: u64,
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(inner) = self.inner.upgrade() else {
+                return Poll::Ready(());
+            };
+            if inner.kernel.is_closed() {
+                return Poll::Ready(());
+            }
+            let next = self.round(&inner, context);
+            if next == Moment::NEVER {
+                self.sleep = None;
+                return Poll::Pending;
+            }
+            let at = inner.clock.instant(next);
+            drop(inner);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Does what is due; when to come by again.
+    fn round(&mut self, inner: &Arc<Inner<K, M>>, context: &Context<'_>) -> Moment {
+        let now = inner.clock.now();
+        inner.clock.advance(now);
+        let tick = Kernel::tick(&inner.kernel, now, context.waker().clone());
+        for holder in tick.leaks {
+            inner.leaked(&lease_info(holder, now));
+        }
+        inner.perform(tick.work);
+        if self.activity == tick.activity {
+            // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
+            inner.clock.stop();
+            return tick.next;
+        }
+        self.activity = tick.activity;
+        inner.clock.start(now);
+        tick.next.min(now + TICK)
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for Keeper<K, M> {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.upgrade() else {
+            return;
+        };
+        inner.clock.stop();
+        // Ordering: Release, so that whoever starts the next keeper sees the tick stopped.
+        inner.keeper_runs.store(false, Ordering::Release);
+        inner.kernel.keeper_left();
+    }
+}

@@ -1,0 +1,182 @@
+//! Those who wait: a line for each key in which anybody does. A line is lent to a key, so a key that nobody waits for has none.
+
+use std::{
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use super::table::NIL;
+use crate::{
+    engine::queue::{WaitQueue, WaiterId},
+    moment::Moment,
+};
+
+/// Names one waiter for as long as its future lives.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) key: u32,
+    lane: u32,
+    id: WaiterId,
+}
+
+impl Ticket {
+    /// When it joined the line.
+    pub(super) const fn since(&self) -> Moment {
+        self.id.since()
+    }
+}
+
+/// All lines, for grants `G` and refusals `R`.
+#[derive(Debug)]
+pub(super) struct Lanes<G, R> {
+    lanes: Vec<Lane<G, R>>,
+    free: Vec<u32>,
+    /// In line in all, those who are parked included.
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Lane<G, R> {
+    queue: WaitQueue<G, R>,
+    /// Futures that hold a ticket of this line.
+    tickets: usize,
+}
+
+impl<G, R> Lanes<G, R> {
+    pub(super) const fn new() -> Self {
+        Self {
+            lanes: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// In line in all.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// In this line, those who are parked included.
+    pub(super) fn len_of(&self, lane: u32) -> usize {
+        self.lane(lane).map_or(0, |lane| lane.queue.len())
+    }
+
+    /// In this line, of those whose future is being polled.
+    #[inline]
+    pub(super) fn waiting(&self, lane: u32) -> usize {
+        self.lane(lane).map_or(0, |lane| lane.queue.waiting())
+    }
+
+    /// Is there anything that [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have to do later?
+    pub(super) fn wants_ticks(&self, lane: u32) -> bool {
+        self.lane(lane).is_some_and(|lane| lane.queue.wants_ticks())
+    }
+
+    /// Joins the end of the line of `key`, which is `lane`: it gets one if it has none.
+    pub(super) fn push(&mut self, key: u32, lane: &mut u32, waker: Waker, now: Moment) -> Ticket {
+        if *lane == NIL {
+            *lane = self.free.pop().unwrap_or_else(|| {
+                self.lanes.push(Lane {
+                    queue: WaitQueue::new(),
+                    tickets: 0,
+                });
+                (self.lanes.len() - 1) as u32
+            });
+        }
+        let lane = *lane;
+        let of = &mut self.lanes[lane as usize];
+        of.tickets += 1;
+        self.len += 1;
+        let id = of.queue.push((), waker, now);
+        Ticket { key, lane, id }
+    }
+
+    /// Hands `grant` to the first; gives it back when there is none.
+    pub(super) fn grant(&mut self, lane: u32, grant: G, now: Moment) -> Result<Option<Waker>, G> {
+        let Some(of) = self.lanes.get_mut(lane as usize) else {
+            return Err(grant);
+        };
+        let waker = of.queue.grant(grant, now)?;
+        self.len -= 1;
+        Ok(waker)
+    }
+
+    /// Tells everybody in this line no.
+    pub(super) fn refuse_all(&mut self, lane: u32, why: impl Fn() -> R) -> Vec<Waker> {
+        let Some(of) = self.lanes.get_mut(lane as usize) else {
+            return Vec::new();
+        };
+        self.len -= of.queue.len();
+        of.queue.refuse_all(why)
+    }
+
+    /// Has this waiter an answer? After `Ready` its ticket is spent; see [`leave`](Self::leave).
+    pub(super) fn answer(&mut self, ticket: &Ticket) -> Poll<Result<G, R>> {
+        self.lanes[ticket.lane as usize].queue.answer(&ticket.id)
+    }
+
+    /// Who to wake for this waiter.
+    pub(super) fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
+        self.lanes[ticket.lane as usize].queue.waker(&ticket.id)
+    }
+
+    /// Was this waiter told to keep a timer of its own?
+    pub(super) fn is_armed(&self, ticket: &Ticket) -> bool {
+        self.lanes[ticket.lane as usize].queue.is_armed(&ticket.id)
+    }
+
+    /// A waker of the first one in this line.
+    pub(super) fn first_waker(&mut self, lane: u32) -> Option<Waker> {
+        self.lanes.get_mut(lane as usize)?.queue.first_waker()
+    }
+
+    /// A waker of the first one in each line.
+    pub(super) fn first_wakers(&mut self) -> impl Iterator<Item = Waker> {
+        self.lanes
+            .iter_mut()
+            .filter_map(|lane| lane.queue.first_waker())
+    }
+
+    /// Gives up a place. What was granted and not fetched comes back; see [`leave`](Self::leave).
+    pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<G, R>> {
+        let of = &mut self.lanes[ticket.lane as usize];
+        let answer = of.queue.cancel(ticket.id);
+        self.len -= usize::from(answer.is_none());
+        answer
+    }
+
+    /// One ticket of the line `lane` of a key is spent. When nobody has one any more, the key has no line.
+    pub(super) fn leave(&mut self, lane: &mut u32) {
+        let Some(of) = self.lanes.get_mut(*lane as usize) else {
+            return;
+        };
+        of.tickets -= 1;
+        if of.tickets == 0 {
+            self.free.push(*lane);
+            *lane = NIL;
+        }
+    }
+
+    /// Takes back one grant of this line that nobody fetched for `grace`.
+    pub(super) fn reclaim(&mut self, lane: u32, now: Moment, grace: Duration) -> Option<G> {
+        let grant = self
+            .lanes
+            .get_mut(lane as usize)?
+            .queue
+            .reclaim(now, grace)?;
+        self.len += 1;
+        Some(grant)
+    }
+
+    /// Tells those of this line who have been in it since before `before` to keep a timer of their own.
+    pub(super) fn arm(&mut self, lane: u32, before: Moment, wakers: &mut Vec<Waker>) {
+        if let Some(of) = self.lanes.get_mut(lane as usize) {
+            of.queue.arm(before, wakers);
+        }
+    }
+
+    #[inline]
+    fn lane(&self, lane: u32) -> Option<&Lane<G, R>> {
+        self.lanes.get(lane as usize)
+    }
+}

@@ -1,0 +1,147 @@
+//! A resource of a key, for as long as somebody has it.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use super::{
+    KeyedManager,
+    inner::{Inner, Slot, usage_of},
+};
+use crate::{moment::Moment, pool::Usage};
+
+/// A resource of a key, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
+///
+/// It borrows nothing, so it can move to another task and outlive every handle of the pool. What it does beside giving access is
+/// called as `KeyedLease::taint(&mut lease)`, so that no method of the resource is hidden.
+pub struct KeyedLease<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    /// `None` only while it is being dropped or taken apart.
+    slot: Option<Box<Slot<K, M>>>,
+    /// When it began, if it is being timed; else never.
+    timed_from: Moment,
+    inner: Arc<Inner<K, M>>,
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
+    /// `now` may be rough.
+    #[inline]
+    pub(super) fn new(mut slot: Box<Slot<K, M>>, inner: Arc<Inner<K, M>>, now: Moment) -> Self {
+        slot.uses = slot.uses.saturating_add(1);
+        slot.used_at = now;
+        let timed_from = if inner.times(now) {
+            inner.clock.now()
+        } else {
+            Moment::NEVER
+        };
+        Self {
+            slot: Some(slot),
+            timed_from,
+            inner,
+        }
+    }
+
+    /// Whose it is.
+    pub fn key(lease: &Self) -> &K {
+        lease.slot().seat.key()
+    }
+
+    /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
+    pub fn taint(lease: &mut Self) {
+        lease.slot_mut().tainted = true;
+    }
+
+    /// Is it tainted?
+    pub fn is_tainted(lease: &Self) -> bool {
+        lease.slot().tainted
+    }
+
+    /// Takes the mark away: it is known to be clean again.
+    pub fn untaint(lease: &mut Self) {
+        lease.slot_mut().tainted = false;
+    }
+
+    /// Runs an operation that leaves the resource unfit when it stops half-way: a dropped future or a panic taints the lease.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the operation, and taints the lease.
+    pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
+        let slot = lease.slot_mut();
+        let was = std::mem::replace(&mut slot.tainted, true);
+        let output = operation(&mut slot.item).await;
+        slot.tainted = was;
+        output
+    }
+
+    /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
+    pub fn detach(mut lease: Self) -> M::Resource {
+        let slot = lease.slot.take().expect(HELD);
+        let Slot::<K, M> { item, seat, .. } = *slot;
+        drop(seat);
+        item
+    }
+
+    /// What the resource has been through.
+    pub fn usage(lease: &Self) -> Usage {
+        usage_of(lease.slot(), lease.inner.clock.now())
+    }
+
+    /// Names the holder from now on, as [`GetKeyed::label`](super::GetKeyed::label).
+    pub fn label(lease: &mut Self, label: &'static str) {
+        lease.inner.kernel.relabel(lease.slot(), label);
+    }
+
+    /// The manager of the pool that it is from.
+    pub fn manager(lease: &Self) -> &M {
+        &lease.inner.manager
+    }
+
+    #[inline]
+    fn slot(&self) -> &Slot<K, M> {
+        self.slot.as_ref().expect(HELD)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self) -> &mut Slot<K, M> {
+        self.slot.as_mut().expect(HELD)
+    }
+}
+
+const HELD: &str = "a lease holds its slot until it is dropped";
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Deref for KeyedLease<K, M> {
+    type Target = M::Resource;
+
+    #[inline]
+    fn deref(&self) -> &M::Resource {
+        &self.slot().item
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> DerefMut for KeyedLease<K, M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Resource {
+        &mut self.slot_mut().item
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for KeyedLease<K, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut slot) = self.slot.take() {
+            // A panic may have stopped its user anywhere.
+            slot.tainted |= std::thread::panicking();
+            self.inner.give_back(slot, self.timed_from);
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for KeyedLease<K, M>
+where
+    M::Resource: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyedLease").field(&**self).finish()
+    }
+}

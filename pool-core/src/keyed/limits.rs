@@ -1,0 +1,142 @@
+//! What holds for a key: the settings of the pool, but for what is said for this key.
+
+use std::time::Duration;
+
+use crate::{config::Config, moment::nanos_of};
+
+/// What holds for one key in place of the settings of the pool. What is not set is as in [`Config`].
+///
+/// ```
+/// use pool_core::KeyLimits;
+///
+/// fn limits_of(tenant: &String) -> KeyLimits {
+///     match tenant.as_str() {
+///         "acme" => KeyLimits::new().max_size(40), // pays for it
+///         _ => KeyLimits::new(),
+///     }
+/// }
+/// # assert_ne!(limits_of(&"acme".to_owned()), limits_of(&"other".to_owned()));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    max_size: Option<u32>,
+    max_waiters: Option<usize>,
+    acquire_timeout: Option<Duration>,
+    create_timeout: Option<Duration>,
+    idle_timeout: Option<Option<Duration>>,
+    max_lifetime: Option<Option<Duration>>,
+}
+
+impl KeyLimits {
+    /// Nothing but the settings of the pool.
+    pub const fn new() -> Self {
+        Self {
+            max_size: None,
+            max_waiters: None,
+            acquire_timeout: None,
+            create_timeout: None,
+            idle_timeout: None,
+            max_lifetime: None,
+        }
+    }
+
+    /// How many this key may have. 0: none, its gets fail at once with [`Error::is_overloaded`](crate::Error::is_overloaded).
+    #[must_use]
+    pub const fn max_size(mut self, value: u32) -> Self {
+        self.max_size = Some(value);
+        self
+    }
+
+    /// How many may wait for this key. See [`Config::max_waiters`].
+    #[must_use]
+    pub const fn max_waiters(mut self, value: usize) -> Self {
+        self.max_waiters = Some(value);
+        self
+    }
+
+    /// How long a get of this key may take. Zero: it takes what is there at once, or fails. See [`Config::acquire_timeout`].
+    #[must_use]
+    pub const fn acquire_timeout(mut self, value: Duration) -> Self {
+        self.acquire_timeout = Some(value);
+        self
+    }
+
+    /// How long one open may take for this key. See [`Config::create_timeout`].
+    #[must_use]
+    pub const fn create_timeout(mut self, value: Duration) -> Self {
+        self.create_timeout = Some(value);
+        self
+    }
+
+    /// How long an idle one of this key is kept, `None` for ever. See [`Config::idle_timeout`].
+    #[must_use]
+    pub const fn idle_timeout(mut self, value: Option<Duration>) -> Self {
+        self.idle_timeout = Some(value);
+        self
+    }
+
+    /// How old one of this key may become, `None` for any age. Holds for what is opened from then on. See
+    /// [`Config::max_lifetime`].
+    #[must_use]
+    pub const fn max_lifetime(mut self, value: Option<Duration>) -> Self {
+        self.max_lifetime = Some(value);
+        self
+    }
+}
+
+/// All that holds for a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Terms {
+    pub(super) max_size: u32,
+    pub(super) max_opening: u32,
+    pub(super) max_waiters: usize,
+    pub(super) check_after_nanos: u64,
+    pub(super) acquire_timeout: Duration,
+    pub(super) create_timeout: Duration,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) keepalive: Option<Duration>,
+    pub(super) max_lifetime: Option<Duration>,
+}
+
+impl Terms {
+    /// The settings of the pool, but for `limits`.
+    pub(super) fn new(config: &Config, limits: KeyLimits) -> Self {
+        let config = match limits.max_size {
+            Some(max_size) => config.clone().max_size(max_size),
+            None => config.clone(),
+        };
+        Self {
+            max_size: config.max_size,
+            max_opening: config.max_opening,
+            max_waiters: limits.max_waiters.unwrap_or_else(|| config.waiters()),
+            check_after_nanos: nanos_of(config.check_after),
+            acquire_timeout: limits.acquire_timeout.unwrap_or(config.acquire_timeout),
+            create_timeout: limits.create_timeout.unwrap_or(config.create_timeout),
+            idle_timeout: limits.idle_timeout.unwrap_or(config.idle_timeout),
+            keepalive: config.keepalive,
+            max_lifetime: limits.max_lifetime.unwrap_or(config.max_lifetime),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_for_a_key_is_as_for_all() {
+        let config = Config::new().max_size(3).idle_timeout(None);
+        let plain = Terms::new(&config, KeyLimits::new());
+        assert_eq!(
+            (plain.max_size, plain.max_waiters, plain.idle_timeout),
+            (3, 64, None)
+        );
+        let limits = KeyLimits::new()
+            .max_size(50)
+            .idle_timeout(Some(Duration::from_secs(1)));
+        let own = Terms::new(&config, limits);
+        assert_eq!((own.max_size, own.max_waiters), (50, 800));
+        assert_eq!(own.idle_timeout, Some(Duration::from_secs(1)));
+        assert_eq!(own.create_timeout, plain.create_timeout);
+    }
+}

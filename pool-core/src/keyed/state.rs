@@ -1,0 +1,680 @@
+//! What the lock of a keyed pool guards, and how a place finds the key whose turn it is.
+//!
+//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::want`]). Whatever
+//! changes one of the two sides ends in [`State::meet`] for that key, which
+//!
+//! 1. serves its line from what it has idle;
+//! 2. writes down anew what it wants ([`State::refresh`]), for its turn;
+//! 3. gives out places while there are any, each to the key whose turn it is; where there are none, idle ones of other keys are
+//!    closed, the oldest first, one for each place that is wanted and not being freed ([`State::assign`]).
+//!
+//! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]).
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    mem,
+    task::Waker,
+    time::Duration,
+};
+
+use super::{
+    counts::Counts,
+    kernel::{Kernel, Limits, Queued},
+    lanes::Lanes,
+    seats::{Seat, SeatState, Seats, Slot},
+    table::{NIL, Place, Table},
+    turns::Turns,
+    work::Work,
+};
+use crate::{
+    engine::{
+        Gate, Histograms, Holder, Refusal,
+        mutation::{self, Mutation},
+    },
+    moment::Moment,
+    observe::{CloseReason, Phase},
+    sync::Arc,
+};
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(super) struct State<K, T, E: Clone> {
+    pub(super) table: Table<K, E>,
+    pub(super) seats: Seats<K, T, E>,
+    pub(super) lanes: Lanes<Box<Slot<K, T, E>>, Refusal<E>>,
+    pub(super) turns: Turns,
+    pub(super) max_total: u32,
+    pub(super) generation: u32,
+    /// What was opened before this generation is closed, whichever key it is of.
+    pub(super) oldest_generation: u32,
+    pub(super) closed: bool,
+    /// The latest time that anybody said.
+    pub(super) now: Moment,
+    /// The tick at which a wait was timed last.
+    timed_at: Moment,
+    /// When the keeper looks at which seat: never later than something is due there.
+    pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
+    /// Opens in the order in which they began: seat, which open that is, and when.
+    pub(super) opens: VecDeque<(u32, u64, Moment)>,
+    next_open: u64,
+    /// Keys whose lines the keeper looks after.
+    pub(super) ticking: Vec<Place>,
+    /// Keys that cannot be opened, and when the next of them is due.
+    pub(super) failing: Vec<Place>,
+    pub(super) failing_next: Moment,
+    /// When leases are looked at that last too long.
+    pub(super) leaks_next: Moment,
+    pub(super) counters: Counts,
+    pub(super) histograms: Histograms,
+    /// Who to wake when there is upkeep to do, and when it comes by unasked.
+    pub(super) keeper: Option<Waker>,
+    pub(super) keeper_next: Moment,
+    /// Who wants to know when the last seat of a closed pool is free.
+    pub(super) watchers: Vec<Waker>,
+}
+
+impl<K, T, E: Clone> State<K, T, E> {
+    pub(super) fn new(max_total: u32) -> Self {
+        Self {
+            table: Table::new(),
+            seats: Seats::new(),
+            lanes: Lanes::new(),
+            turns: Turns::new(),
+            max_total,
+            generation: 0,
+            oldest_generation: 0,
+            closed: false,
+            now: Moment::from_nanos(0),
+            timed_at: Moment::NEVER,
+            due: BinaryHeap::new(),
+            opens: VecDeque::new(),
+            next_open: 0,
+            ticking: Vec::new(),
+            failing: Vec::new(),
+            failing_next: Moment::NEVER,
+            leaks_next: Moment::from_nanos(0),
+            counters: Counts::default(),
+            histograms: Histograms::default(),
+            keeper: None,
+            keeper_next: Moment::NEVER,
+            watchers: Vec::new(),
+        }
+    }
+
+    /// Leases an idle one of `key` that may be handed out as it is, if nobody stands in its line.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        key: u32,
+        now: Moment,
+        holder: Holder,
+        fifo: bool,
+    ) -> Option<Box<Slot<K, T, E>>> {
+        if self.waiting(key) > 0 {
+            return None;
+        }
+        let slot = self.pick_ready(key, now, fifo)?;
+        self.set(slot.seat.index(), SeatState::Leased);
+        self.seats.hold(slot.seat.index(), holder);
+        self.table.at_mut(key).gets += 1;
+        self.counters.gets += 1;
+        Some(slot)
+    }
+
+    /// Joins the line of `key`, unless there is a reason not to.
+    pub(super) fn wait(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        key: u32,
+        now: Moment,
+        exact: impl FnOnce() -> Moment,
+        waker: Waker,
+    ) -> Result<Queued<K, T, E>, Refusal<E>> {
+        let cold = self.table.cold_mut(key);
+        cold.asked_at = now;
+        let verdict = self
+            .table
+            .cold(key)
+            .gate
+            .verdict(self.table.at(key).alive());
+        if let Some(error) = verdict {
+            self.count(key, |counters| counters.failed_fast += 1);
+            return Err(Refusal::Connect(error));
+        }
+        let row = self.table.at_mut(key);
+        let full = self.lanes.len_of(row.lane) >= row.terms().max_waiters;
+        if full || row.terms().max_size == 0 || self.lanes.len() >= kernel.limits.max_waiters {
+            self.count(key, |counters| counters.overloaded += 1);
+            return Err(Refusal::Overloaded);
+        }
+        // One wait a tick is timed exactly.
+        let timed = now != self.timed_at;
+        self.timed_at = now;
+        let since = if timed { exact() } else { now };
+        let ticket = self.lanes.push(key, &mut row.lane, waker, since);
+        let acquire_timeout = row.terms().acquire_timeout;
+        self.comes_by(key);
+        let mut work = Work::default();
+        self.meet(kernel, key, since, &mut work);
+        self.call_keeper(since + kernel.limits.tick, &mut work);
+        Ok(Queued {
+            ticket,
+            timed,
+            acquire_timeout,
+            work,
+        })
+    }
+
+    /// A waiter fetched what was handed to it.
+    pub(super) fn fetched(
+        &mut self,
+        key: u32,
+        slot: &Slot<K, T, E>,
+        holder: Holder,
+        lasted: Option<Duration>,
+    ) {
+        self.table.at_mut(key).gets += 1;
+        self.counters.gets += 1;
+        self.count(key, |counters| counters.waited += 1);
+        if let Some(lasted) = lasted {
+            self.histograms.wait.record(lasted);
+        }
+        self.seats.hold(slot.seat.index(), holder);
+    }
+
+    #[inline]
+    pub(super) fn returned(&mut self, lasted: Option<Duration>) {
+        self.counters.returns += 1;
+        if let Some(lasted) = lasted {
+            self.histograms.used.record(lasted);
+        }
+    }
+
+    /// A ticket of the line of `key` is spent.
+    pub(super) fn left(&mut self, key: u32, work: &mut Work<K, T, E>) {
+        self.lanes.leave(&mut self.table.at_mut(key).lane);
+        self.refresh(key);
+        self.forget(key, work);
+    }
+
+    /// The usual case of a return: it is good, nobody waits for it, and no other key needs its place.
+    #[inline]
+    pub(super) fn lies_still(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> bool {
+        let generation = self.oldest_generation;
+        let wanted = self.turns.wanted() > 0 && !mutation::on(Mutation::KeyReturnEvictsNothing);
+        let quiet = !wanted
+            && !self.closed
+            && self.in_use() <= self.max_total
+            && self.seats.is_noted(slot.seat.index());
+        let row = self.table.at(key);
+        quiet
+            && row.lane == NIL
+            && row.held() <= row.terms().max_size
+            && slot.generation >= generation.max(row.generation)
+            && now < slot.expires_at
+    }
+
+    /// Makes it idle.
+    #[inline]
+    pub(super) fn lay(&mut self, key: u32, slot: Box<Slot<K, T, E>>) {
+        self.set(slot.seat.index(), SeatState::Idle);
+        let row = self.table.at_mut(key);
+        let checked_from = slot.used_at.later(row.terms().check_after_nanos);
+        let ready_until = checked_from.min(slot.expires_at);
+        self.seats.lay_down(&mut row.idle, slot, ready_until);
+    }
+
+    /// Makes it idle, and sees to it that the keeper looks at it in time.
+    pub(super) fn lay_down(
+        &mut self,
+        key: u32,
+        slot: Box<Slot<K, T, E>>,
+        work: &mut Work<K, T, E>,
+    ) {
+        let index = slot.seat.index();
+        self.lay(key, slot);
+        self.look_again(index, work);
+    }
+
+    /// Sees to it that the keeper looks at this idle one when something is due there.
+    pub(super) fn look_again(&mut self, index: u32, work: &mut Work<K, T, E>) {
+        let terms = self.table.at(self.seats.key(index)).terms();
+        let Some(slot) = self.seats.slot(index) else {
+            return;
+        };
+        let idle = terms.idle_timeout.map(|after| slot.idle_since + after);
+        let stale = terms.keepalive.map(|after| slot.used_at + after);
+        let due = [idle, stale, Some(slot.expires_at)];
+        let due = due.into_iter().flatten().min().unwrap_or(Moment::NEVER);
+        let looked_at = self.seats.looked_at(index);
+        if due == Moment::NEVER && looked_at == Moment::NEVER {
+            self.seats.look_at(index, NEED_NOT);
+        } else if due < looked_at {
+            self.seats.look_at(index, due);
+            self.due.push(Reverse((due, index)));
+            self.call_keeper(due, work);
+        }
+    }
+
+    /// Closes it if it may not be used again or its place is another's turn, else hands it to the first in the line of its key,
+    /// else makes it idle. Then sees to what that leaves wanting.
+    pub(super) fn settle(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        mut slot: Box<Slot<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        self.now = self.now.max(now);
+        let key = self.seats.key(slot.seat.index());
+        let served = mem::replace(&mut slot.served, false);
+        if let Some(reason) = self.must_close(key, &slot, now) {
+            self.retire(slot, reason, work);
+        } else if self.waiting(key) == 0 {
+            // If another key needs the place, `assign` takes the oldest.
+            self.lay_down(key, slot, work);
+        } else if served && self.yields(key) {
+            self.retire(slot, CloseReason::Evicted, work);
+        } else {
+            self.hand_on(kernel, key, slot, now, work);
+        }
+        self.meet(kernel, key, now, work);
+    }
+
+    /// Sees to what `key` wants, and to whose turn it is.
+    pub(super) fn meet(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        key: u32,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        if self.closed {
+            return;
+        }
+        let fifo = kernel.limits.fifo;
+        while self.waiting(key) > 0
+            && let Some(slot) = self.pick_ready(key, now, fifo)
+        {
+            self.hand_on(kernel, key, slot, now, work);
+        }
+        while self.waiting(key) > self.table.at(key).coming() as usize
+            && let Some(index) = self.table.at(key).idle.end(fifo)
+            && let Some(slot) = self.pick_up(key, index)
+        {
+            if self.is_over(key, &slot, now) {
+                self.retire(slot, CloseReason::Lifetime, work);
+            } else {
+                self.set(index, SeatState::Checking);
+                work.checks.push(slot);
+            }
+        }
+        self.refresh(key);
+        self.assign(kernel, now, work);
+    }
+
+    /// Gives places to the keys whose turn it is, and makes room for what is still wanted.
+    pub(super) fn assign(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        while let Some(key) = self.turns.next() {
+            if self.has_room() {
+                self.open(kernel, key, now, work);
+                self.refresh(key);
+                self.turns.pass(key);
+            } else if self.turns.wanted() > self.seats.count(SeatState::Closing) as usize
+                && let Some(index) = self.seats.oldest()
+            {
+                let other = self.seats.key(index);
+                let Some(slot) = self.pick_up(other, index) else {
+                    return;
+                };
+                self.retire(slot, CloseReason::Evicted, work);
+                self.refresh(other);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Is there room for one more, in all?
+    fn has_room(&self) -> bool {
+        let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
+            SeatState::Opening
+        } else if mutation::on(Mutation::KeyEvictedFreesTooEarly) {
+            SeatState::Closing
+        } else {
+            SeatState::Free
+        };
+        self.seats.taken() - self.seats.count(uncounted) < self.max_total
+    }
+
+    /// Takes a seat for `key` to open something on.
+    fn open(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        key: u32,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        let open = self.next_open;
+        self.next_open += 1;
+        let index = self.seats.occupy(key, open);
+        self.opens.push_back((index, open, now));
+        let row = self.table.at_mut(key);
+        row.enter(SeatState::Opening);
+        let terms = row.terms().clone();
+        let seat = Seat::new(Arc::clone(kernel), self.table.cold(key).key.clone(), index);
+        work.opens.push((seat, terms));
+        self.call_keeper(now + LATE, work);
+    }
+
+    /// Does a key that gives this one back, and has somebody in line for it, owe the place to another?
+    ///
+    /// To one that has none at all, if the places that are being freed are not enough for those; else, one at a time, to one that
+    /// has at least two fewer, which makes both more equal and so ends.
+    fn yields(&mut self, key: u32) -> bool {
+        if mutation::on(Mutation::KeyNeverYields) {
+            return false;
+        }
+        let closing = self.seats.count(SeatState::Closing) as usize;
+        let starved = self.turns.starved();
+        if starved > 0 || closing > 0 {
+            return starved > closing;
+        }
+        let Some(other) = self.turns.other_than(key) else {
+            return false;
+        };
+        let yields = self.table.at(key).held() >= self.table.at(other).held() + 2;
+        if yields {
+            self.turns.prefer(other);
+        }
+        yields
+    }
+
+    /// May this one not be used again?
+    fn must_close(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> Option<CloseReason> {
+        let row = self.table.at(key);
+        if self.closed {
+            Some(CloseReason::PoolClosed)
+        } else if slot.generation < self.oldest_generation.max(row.generation) {
+            Some(CloseReason::Reset)
+        } else if self.in_use() > self.max_total || row.held() > row.terms().max_size {
+            Some(CloseReason::Shrunk)
+        } else if self.is_over(key, slot, now) {
+            Some(CloseReason::Lifetime)
+        } else {
+            None
+        }
+    }
+
+    /// Is its lifetime over? While nothing can be opened for its key, what still works is kept.
+    pub(super) fn is_over(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> bool {
+        now >= slot.expires_at && !self.table.cold(key).gate.is_failing()
+    }
+
+    /// Hands it to the first in the line of its key.
+    fn hand_on(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        key: u32,
+        slot: Box<Slot<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        self.set(slot.seat.index(), SeatState::Leased);
+        match self.lanes.grant(self.table.at(key).lane, slot, now) {
+            Ok(waker) => {
+                work.wakers.push(waker);
+                self.comes_by(key);
+                self.call_keeper(now + kernel.limits.reclaim_after, work);
+            }
+            // Nobody is left in line.
+            Err(slot) => self.lay_down(key, slot, work),
+        }
+    }
+
+    /// Writes down what a key wants.
+    pub(super) fn refresh(&mut self, key: u32) {
+        let (want, starved) = self.want(key);
+        self.turns.set(key, want, starved);
+    }
+
+    /// How many places a key wants, and whether it waits and has none.
+    pub(super) fn want(&self, key: u32) -> (u32, bool) {
+        let Some(row) = self.table.get(key).filter(|_| !self.closed) else {
+            return (0, false);
+        };
+        let waiting = self.lanes.waiting(row.lane);
+        let comes = row.count(SeatState::Idle) + row.coming();
+        let mut missing = waiting.saturating_sub(comes as usize);
+        let cold = self.table.cold(key);
+        if missing == 0 && cold.gate.is_failing() && self.is_remembered(key) {
+            // The prober, so that the pool knows when the backend of this key is back.
+            missing = 1;
+        }
+        let room = row.terms().max_size.saturating_sub(row.taken());
+        let opening = row.count(SeatState::Opening);
+        let may_open = cold.gate.may_open(row.terms().max_opening, self.now);
+        let want = room.min(may_open.saturating_sub(opening));
+        let want = want.min(u32::try_from(missing).unwrap_or(u32::MAX));
+        (want, waiting > 0 && row.held() == 0)
+    }
+
+    /// Has somebody asked for it lately?
+    pub(super) fn is_remembered(&self, key: u32) -> bool {
+        self.now.since(self.table.cold(key).asked_at) < REMEMBERED
+    }
+
+    /// An open of `key` succeeded.
+    pub(super) fn succeeded(&mut self, key: u32, limits: &Limits, work: &mut Work<K, T, E>) {
+        self.count(key, |counters| counters.opened += 1);
+        let gate = &mut self.table.cold_mut(key).gate;
+        if let Some(error) = gate.last_error() {
+            // An error may run user code when it is dropped: not here.
+            work.gone.errors.push(error);
+            *gate = Gate::new(limits.backoff);
+        }
+    }
+
+    /// An open of `key` failed.
+    pub(super) fn failed(
+        &mut self,
+        key: u32,
+        error: E,
+        now: Moment,
+        jitter: f64,
+        work: &mut Work<K, T, E>,
+    ) {
+        self.count(key, |counters| counters.open_failures += 1);
+        let (listed, place) = (self.failing.len(), self.table.place(key));
+        let cold = self.table.cold_mut(key);
+        work.gone.errors.extend(cold.gate.last_error());
+        cold.gate.failed(error, now, jitter);
+        let next = cold.gate.next_try().unwrap_or(now);
+        if listed < MOST_REMEMBERED && !mem::replace(&mut cold.listed, true) {
+            self.failing.push(place);
+        }
+        self.failing_next = self.failing_next.min(next);
+        self.call_keeper(next, work);
+    }
+
+    /// Tells those in the line of `key` no, if it is known that nothing can be opened for it.
+    pub(super) fn tell_of_outage(&mut self, key: u32, work: &mut Work<K, T, E>) {
+        let row = self.table.at(key);
+        let (lane, alive) = (row.lane, row.alive());
+        let verdict = self.table.cold(key).gate.verdict(alive);
+        if let Some(error) = verdict {
+            let told = self.lanes.len_of(lane) as u64;
+            self.count(key, |counters| counters.failed_fast += told);
+            let refusal = || Refusal::Connect(error.clone());
+            let mut wakers = self.lanes.refuse_all(lane, refusal);
+            work.wakers.many().append(&mut wakers);
+        }
+    }
+
+    /// Frees a seat, and gives the state that it was in.
+    pub(super) fn vacate(&mut self, index: u32, work: &mut Work<K, T, E>) -> SeatState {
+        let key = self.seats.key(index);
+        let late = self.seats.not_late(index);
+        let was = self.seats.vacate(index);
+        let row = self.table.at_mut(key);
+        row.leave(was);
+        *row.late() -= u32::from(late);
+        if self.closed && self.seats.taken() == 0 {
+            work.wakers.many().append(&mut self.watchers);
+        }
+        self.refresh(key);
+        was
+    }
+
+    /// There may be room, and here may be no runtime to open anything on: whoever is told does it when it is polled.
+    pub(super) fn tell_of_room(&mut self, work: &mut Work<K, T, E>) {
+        let Some(next) = self.turns.next() else {
+            return;
+        };
+        if self.keeper.is_some() {
+            work.wakers.push(self.keeper.clone());
+        } else {
+            let first = self.lanes.first_waker(self.table.at(next).lane);
+            work.wakers
+                .push(first.or_else(|| self.lanes.first_wakers().next()));
+        }
+    }
+
+    /// A waiter goes away. It may have been told of room, or that there is no keeper, and have done nothing about it yet.
+    pub(super) fn tell_another(&mut self, work: &mut Work<K, T, E>) {
+        if self.keeper.is_none() && !self.closed {
+            work.wakers.push(self.lanes.first_wakers().next());
+        }
+    }
+
+    /// Takes a key out that has nothing any more, and that nobody waits for.
+    pub(super) fn forget(&mut self, key: u32, work: &mut Work<K, T, E>) {
+        let Some(row) = self.table.get(key) else {
+            return;
+        };
+        let in_line = row.lane != NIL && !mutation::on(Mutation::KeyGoesWithItsLine);
+        let cold = self.table.cold(key);
+        let kept = cold.listed && cold.gate.is_failing() && self.is_remembered(key);
+        if in_line || row.taken() > 0 || (kept && !self.closed) {
+            return;
+        }
+        self.turns.set(key, 0, false);
+        work.gone.keys.extend(self.table.remove(key));
+    }
+
+    /// Takes one out of the idle ones of its key.
+    pub(super) fn pick_up(&mut self, key: u32, index: u32) -> Option<Box<Slot<K, T, E>>> {
+        self.seats.pick_up(&mut self.table.at_mut(key).idle, index)
+    }
+
+    #[inline]
+    fn pick_ready(&mut self, key: u32, now: Moment, fifo: bool) -> Option<Box<Slot<K, T, E>>> {
+        let row = self.table.at_mut(key);
+        let index = row.idle.end(fifo)?;
+        if !self.seats.is_ready(index, now) {
+            return None;
+        }
+        self.seats.pick_up(&mut row.idle, index)
+    }
+
+    /// Those in the line of `key` who would fetch a grant.
+    #[inline]
+    pub(super) fn waiting(&self, key: u32) -> usize {
+        match self.table.at(key).lane {
+            NIL => 0,
+            lane => self.lanes.waiting(lane),
+        }
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, index: u32, state: SeatState) {
+        let late = self.seats.state(index) == SeatState::Opening && self.seats.not_late(index);
+        let was = self.seats.set(index, state);
+        let row = self.table.at_mut(self.seats.key(index));
+        row.leave(was);
+        row.enter(state);
+        if late {
+            *row.late() -= 1;
+        }
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        slot: Box<Slot<K, T, E>>,
+        reason: CloseReason,
+        work: &mut Work<K, T, E>,
+    ) {
+        self.count_close(&slot, reason);
+        work.closes.push((slot, reason));
+    }
+
+    pub(super) fn count_close(&mut self, slot: &Slot<K, T, E>, reason: CloseReason) {
+        let key = self.seats.key(slot.seat.index());
+        self.count(key, |counters| counters.closed[reason.index()] += 1);
+        self.set(slot.seat.index(), SeatState::Closing);
+        self.refresh(key);
+    }
+
+    /// Counts for a key and for all.
+    pub(super) fn count(&mut self, key: u32, count: impl Fn(&mut Counts)) {
+        count(&mut self.counters);
+        count(&mut self.table.cold_mut(key).counters);
+    }
+
+    /// What the bound in total is about, without what is on its way out.
+    #[inline]
+    pub(super) fn in_use(&self) -> u32 {
+        self.seats.taken() - self.seats.count(SeatState::Closing)
+    }
+
+    /// The keeper looks after the line of `key` from now on.
+    fn comes_by(&mut self, key: u32) {
+        let place = self.table.place(key);
+        if !mem::replace(&mut self.table.cold_mut(key).ticks, true) {
+            self.ticking.push(place);
+        }
+    }
+
+    /// Makes sure that the keeper comes by at `at`, or earlier.
+    pub(super) fn call_keeper(&mut self, at: Moment, work: &mut Work<K, T, E>) {
+        if at < self.keeper_next
+            && let Some(keeper) = self.keeper.take()
+        {
+            self.keeper_next = Moment::from_nanos(0);
+            work.wakers.push(Some(keeper));
+        }
+    }
+
+    /// What the first in the line of `key` is waiting for.
+    pub(super) fn phase(&self, key: u32) -> Phase {
+        let row = self.table.at(key);
+        let busy = |state| row.count(state) > 0;
+        if busy(SeatState::Opening) || self.table.cold(key).gate.is_failing() {
+            Phase::Create
+        } else if busy(SeatState::Checking) {
+            Phase::Check
+        } else if busy(SeatState::Resetting) {
+            Phase::Reset
+        } else {
+            Phase::Wait
+        }
+    }
+}
+
+/// When the keeper looks at what never falls due: it has been seen to.
+const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
+
+/// An open that takes longer than this is not counted on: another one is begun, if there is room.
+pub(super) const LATE: Duration = Duration::from_secs(1);
+
+/// A key for which nothing can be opened is kept in mind, and tried now and then, for so long after somebody asked for it.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// So many of those at most.
+const MOST_REMEMBERED: usize = 4096;

@@ -1,0 +1,431 @@
+//! The keys that are in use, found by the hash of the key.
+//!
+//! No key is hashed, compared, cloned or dropped here: that is user code, and the table is under the lock. Whoever looks for a key
+//! brings its hash and gets those that have it, to compare them with nothing locked (see [`Seen`]).
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc as StdArc,
+};
+
+use super::{
+    counts::Counts,
+    limits::Terms,
+    seats::{IdleList, SeatState},
+};
+use crate::{
+    engine::{Backoff, Gate},
+    moment::Moment,
+};
+
+/// Names a key, also after it has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) index: u32,
+    serial: u64,
+}
+
+/// The keys that have a hash, as they were at one moment.
+#[derive(Debug)]
+pub(super) struct Seen<K> {
+    /// Nearly always one, or none.
+    pub(super) first: Option<(Place, StdArc<K>)>,
+    pub(super) more: Vec<(Place, StdArc<K>)>,
+}
+
+impl<K> Seen<K> {
+    /// Names the youngest: as long as it is the same one, no other key of this hash has come.
+    pub(super) fn youngest(&self) -> Option<Place> {
+        self.first.as_ref().map(|(place, _)| *place)
+    }
+}
+
+/// One key: what the hot path touches, in one line of the cache, since keys are anywhere.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Row {
+    /// `None`: a free row.
+    terms: Option<StdArc<Terms>>,
+    pub(super) gets: u64,
+    /// Its seats, by state. Nothing of a key is on a free seat: that cell counts its opens that take so long that nobody counts on
+    /// them.
+    counts: [u32; SeatState::COUNT],
+    /// The next older one with the same hash.
+    older: u32,
+    /// Its line, if anybody has a ticket of it.
+    pub(super) lane: u32,
+    pub(super) idle: IdleList,
+    /// What was opened before this generation is closed.
+    pub(super) generation: u32,
+}
+
+const _: () = assert!(size_of::<Row>() == 64);
+
+/// The rest of a key.
+#[derive(Debug)]
+pub(super) struct Cold<K, E> {
+    pub(super) key: StdArc<K>,
+    hash: u32,
+    serial: u64,
+    pub(super) gate: Gate<E>,
+    pub(super) counters: Counts,
+    /// When somebody asked for it last and did not find one idle.
+    pub(super) asked_at: Moment,
+    /// Does the keeper come by for its line?
+    pub(super) ticks: bool,
+    /// Is it on the list of those that cannot be opened?
+    pub(super) listed: bool,
+}
+
+/// All keys.
+#[derive(Debug)]
+pub(super) struct Table<K, E> {
+    rows: Vec<Row>,
+    colds: Vec<Option<Box<Cold<K, E>>>>,
+    /// By a half of the hash, to be small.
+    by_hash: HashMap<u32, u32, BuildHasherDefault<Hashed>>,
+    /// The lowest first, so that the rows at the end can go. Some may be gone already, or taken.
+    free: BinaryHeap<Reverse<u32>>,
+    live: usize,
+    next_serial: u64,
+}
+
+pub(super) const NIL: u32 = u32::MAX;
+
+impl<K, E: Clone> Table<K, E> {
+    pub(super) fn new() -> Self {
+        Self {
+            rows: Vec::new(),
+            colds: Vec::new(),
+            by_hash: HashMap::default(),
+            free: BinaryHeap::new(),
+            live: 0,
+            next_serial: 0,
+        }
+    }
+
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// More than the number of any key.
+    pub(super) fn slots(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The one key with this hash, if it is but one.
+    #[inline]
+    pub(super) fn only(&self, hash: u64) -> Option<u32> {
+        let index = *self.by_hash.get(&half(hash))?;
+        (self.at(index).older == NIL).then_some(index)
+    }
+
+    /// The keys with this hash, the youngest first.
+    pub(super) fn seen(&self, hash: u64) -> Seen<K> {
+        let mut index = self.by_hash.get(&half(hash)).copied().unwrap_or(NIL);
+        let mut seen = Seen {
+            first: None,
+            more: Vec::new(),
+        };
+        while index != NIL {
+            let found = (self.place(index), StdArc::clone(&self.cold(index).key));
+            index = self.at(index).older;
+            match &seen.first {
+                None => seen.first = Some(found),
+                Some(_) => seen.more.push(found),
+            }
+        }
+        seen
+    }
+
+    /// The youngest with this hash.
+    pub(super) fn youngest(&self, hash: u64) -> Option<Place> {
+        let index = self.by_hash.get(&half(hash))?;
+        Some(self.place(*index))
+    }
+
+    /// Is it still there?
+    #[inline]
+    pub(super) fn is_there(&self, place: Place) -> bool {
+        let cold = self.colds.get(place.index as usize);
+        cold.is_some_and(|cold| {
+            cold.as_ref()
+                .is_some_and(|cold| cold.serial == place.serial)
+        })
+    }
+
+    #[inline]
+    pub(super) fn place(&self, index: u32) -> Place {
+        Place {
+            index,
+            serial: self.cold(index).serial,
+        }
+    }
+
+    /// The key of this number, if there is one.
+    pub(super) fn get(&self, index: u32) -> Option<&Row> {
+        let row = self.rows.get(index as usize)?;
+        row.terms.as_ref().map(|_| row)
+    }
+
+    #[inline]
+    pub(super) fn at(&self, index: u32) -> &Row {
+        &self.rows[index as usize]
+    }
+
+    #[inline]
+    pub(super) fn at_mut(&mut self, index: u32) -> &mut Row {
+        &mut self.rows[index as usize]
+    }
+
+    pub(super) fn cold(&self, index: u32) -> &Cold<K, E> {
+        self.colds[index as usize].as_ref().expect(THERE)
+    }
+
+    pub(super) fn cold_mut(&mut self, index: u32) -> &mut Cold<K, E> {
+        self.colds[index as usize].as_mut().expect(THERE)
+    }
+
+    /// Adds a key.
+    pub(super) fn add(
+        &mut self,
+        hash: u64,
+        key: StdArc<K>,
+        terms: StdArc<Terms>,
+        backoff: Backoff,
+    ) -> u32 {
+        let (hash, serial) = (half(hash), self.next_serial);
+        self.next_serial += 1;
+        let index = self.free_row();
+        self.live += 1;
+        let older = self.by_hash.insert(hash, index).unwrap_or(NIL);
+        self.rows[index as usize] = Row {
+            terms: Some(terms),
+            older,
+            ..Row::free()
+        };
+        self.colds[index as usize] = Some(Box::new(Cold {
+            key,
+            hash,
+            serial,
+            gate: Gate::new(backoff),
+            counters: Counts::default(),
+            asked_at: Moment::from_nanos(0),
+            ticks: false,
+            listed: false,
+        }));
+        index
+    }
+
+    fn free_row(&mut self) -> u32 {
+        while let Some(Reverse(index)) = self.free.pop() {
+            if self.colds.get(index as usize).is_some_and(Option::is_none) {
+                return index;
+            }
+        }
+        self.rows.push(Row::free());
+        self.colds.push(None);
+        (self.rows.len() - 1) as u32
+    }
+
+    /// Takes a key out. It is to be dropped after unlocking.
+    pub(super) fn remove(&mut self, index: u32) -> Option<Box<Cold<K, E>>> {
+        let cold = self.colds.get_mut(index as usize)?.take()?;
+        let older = std::mem::replace(self.at_mut(index), Row::free()).older;
+        self.free.push(Reverse(index));
+        self.live -= 1;
+        let head = self.by_hash.get(&cold.hash).copied().unwrap_or(NIL);
+        if head != index {
+            let mut younger = head;
+            while younger != NIL {
+                let next = self.at(younger).older;
+                if next == index {
+                    self.at_mut(younger).older = older;
+                }
+                younger = next;
+            }
+        } else if older == NIL {
+            self.by_hash.remove(&cold.hash);
+        } else {
+            self.by_hash.insert(cold.hash, older);
+        }
+        self.shrink();
+        Some(cold)
+    }
+
+    /// Gives back memory that many keys took and few need.
+    fn shrink(&mut self) {
+        while let Some(None) = self.colds.last() {
+            self.colds.pop();
+            self.rows.pop();
+        }
+        if self.rows.len() * 4 < self.rows.capacity() && self.rows.capacity() > SMALL {
+            self.rows.shrink_to(self.rows.len() * 2);
+            self.colds.shrink_to(self.rows.len() * 2);
+        }
+        if self.live * 4 < self.by_hash.capacity() && self.by_hash.capacity() > SMALL {
+            self.by_hash.shrink_to(self.live * 2);
+            let rows = self.rows.len();
+            self.free.retain(|Reverse(index)| (*index as usize) < rows);
+            self.free.shrink_to_fit();
+        }
+    }
+}
+
+impl Row {
+    const fn free() -> Self {
+        Self {
+            terms: None,
+            gets: 0,
+            counts: [0; SeatState::COUNT],
+            older: NIL,
+            lane: NIL,
+            idle: IdleList::new(),
+            generation: 0,
+        }
+    }
+
+    /// What holds for it.
+    #[inline]
+    pub(super) fn terms(&self) -> &StdArc<Terms> {
+        self.terms.as_ref().expect(THERE)
+    }
+
+    pub(super) fn set_terms(&mut self, terms: StdArc<Terms>) {
+        self.terms = Some(terms);
+    }
+
+    /// How many of its seats are in this state.
+    #[inline]
+    pub(super) const fn count(&self, state: SeatState) -> u32 {
+        match state {
+            SeatState::Free => 0,
+            state => self.counts[state as usize],
+        }
+    }
+
+    /// How many of its seats are in each state.
+    pub(super) const fn counts(&self) -> [u32; SeatState::COUNT] {
+        let mut counts = self.counts;
+        counts[SeatState::Free as usize] = 0;
+        counts
+    }
+
+    /// One more of its seats is in this state.
+    #[inline]
+    pub(super) const fn enter(&mut self, state: SeatState) {
+        self.counts[state as usize] += 1;
+    }
+
+    /// One less of its seats is in this state.
+    #[inline]
+    pub(super) const fn leave(&mut self, state: SeatState) {
+        self.counts[state as usize] -= 1;
+    }
+
+    /// Its opens that take so long that nobody counts on them.
+    pub(super) const fn late(&mut self) -> &mut u32 {
+        &mut self.counts[SeatState::Free as usize]
+    }
+
+    /// Seats of this key that are not on their way out.
+    #[inline]
+    pub(super) fn held(&self) -> u32 {
+        self.taken() - self.count(SeatState::Closing)
+    }
+
+    /// Seats of this key: what its bound is about.
+    #[inline]
+    pub(super) fn taken(&self) -> u32 {
+        self.counts[1..].iter().sum()
+    }
+
+    /// How many hold something that was opened and is not being closed.
+    pub(super) fn alive(&self) -> u32 {
+        self.held() - self.count(SeatState::Opening)
+    }
+
+    /// What is on its way to somebody.
+    pub(super) fn coming(&self) -> u32 {
+        let opening = self.count(SeatState::Opening) - self.counts[SeatState::Free as usize];
+        opening + self.count(SeatState::Checking) + self.count(SeatState::Resetting)
+    }
+}
+
+/// A hash that was worked out before.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    /// The map looks at the lowest bits and at the highest.
+    #[inline]
+    fn write_u32(&mut self, hash: u32) {
+        self.0 = u64::from(hash) | (u64::from(hash) << 32);
+    }
+}
+
+#[inline]
+const fn half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+const THERE: &str = "a key is there for as long as a seat or a ticket of it";
+
+/// What has room for so many is not worth shrinking.
+const SMALL: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{config::Config, keyed::limits::KeyLimits};
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart_and_go_one_by_one() {
+        let terms = StdArc::new(Terms::new(&Config::new(), KeyLimits::new()));
+        let mut table: Table<char, ()> = Table::new();
+        let add = |table: &mut Table<char, ()>, key| {
+            table.add(
+                7,
+                StdArc::new(key),
+                StdArc::clone(&terms),
+                Backoff::default(),
+            )
+        };
+        let keys = |table: &Table<char, ()>| {
+            let seen = table.seen(7);
+            seen.first
+                .iter()
+                .chain(&seen.more)
+                .map(|(_, key)| **key)
+                .collect::<String>()
+        };
+        let a = add(&mut table, 'a');
+        assert_eq!(table.only(7), Some(a));
+        let (b, c) = (add(&mut table, 'b'), add(&mut table, 'c'));
+        assert_eq!((table.only(7), keys(&table).as_str()), (None, "cba"));
+        let place = table.place(b);
+        assert!(table.remove(b).is_some() && !table.is_there(place));
+        assert_eq!(keys(&table), "ca");
+        assert_eq!(add(&mut table, 'd'), b, "its row is used again");
+        assert!(!table.is_there(place), "by another");
+        assert!(table.remove(b).is_some() && table.remove(c).is_some());
+        assert_eq!((table.only(7), table.len()), (Some(a), 1));
+        assert!(table.remove(a).is_some());
+        assert_eq!((table.youngest(7), table.len()), (None, 0));
+    }
+}

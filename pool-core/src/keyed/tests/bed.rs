@@ -1,0 +1,319 @@
+//! A kernel with resources of keys that are counted.
+#![cfg_attr(
+    not(pool_loom),
+    allow(dead_code, reason = "a part is for the models only")
+)]
+
+use std::{
+    collections::HashMap,
+    sync::{Arc as StdArc, Mutex as StdMutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    engine::{Backoff, Holder, Refusal},
+    keyed::{
+        kernel::{Asked, Kernel, Limits, Opened, Polled, Take},
+        lanes::Ticket,
+        limits::Terms,
+        seats::{Seat, SeatState, Slot},
+        work::Work,
+    },
+    moment::Moment,
+    observe::CloseReason,
+    sync::Arc,
+};
+
+pub(super) type TestSlot = Box<Slot<char, Item, &'static str>>;
+pub(super) type TestSeat = Seat<char, Item, &'static str>;
+pub(super) type TestWork = Work<char, Item, &'static str>;
+pub(super) type Answer = Result<TestSlot, Refusal<&'static str>>;
+
+/// What the resources of one test have in common. Plain: the models do not explore the bookkeeping of the test.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) alive: HashMap<char, u32>,
+    pub(super) opened: HashMap<char, u32>,
+    /// So many opens of a key fail first.
+    pub(super) fail: HashMap<char, u32>,
+    pub(super) now_ms: u32,
+}
+
+/// A resource. It counts itself.
+#[derive(Debug)]
+pub(super) struct Item {
+    key: char,
+    ledger: StdArc<StdMutex<Ledger>>,
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        // A model that failed is being torn down.
+        if let Ok(mut ledger) = self.ledger.lock() {
+            *ledger.alive.entry(self.key).or_default() -= 1;
+        }
+    }
+}
+
+/// A kernel, and what its resources come from.
+#[derive(Clone, Debug)]
+pub(super) struct Bed {
+    pub(super) kernel: Arc<Kernel<char, Item, &'static str>>,
+    pub(super) ledger: StdArc<StdMutex<Ledger>>,
+    pub(super) terms: StdArc<Terms>,
+    /// What is to be opened and closed, if the test does that when it likes.
+    pub(super) later: Option<StdArc<StdMutex<Later>>>,
+    max_total: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    pub(super) opens: Vec<TestSeat>,
+    pub(super) closes: Vec<(TestSlot, CloseReason)>,
+}
+
+const START: Moment = Moment::from_nanos(1_000_000_000);
+
+impl Bed {
+    pub(super) fn new(max_size: u32, max_total: u32) -> Self {
+        let backoff = Backoff {
+            base: Duration::ZERO,
+            ..Backoff::default()
+        };
+        let limits = Limits {
+            max_total,
+            max_waiters: 8,
+            fifo: false,
+            backoff,
+            leak_after: None,
+            reclaim_after: Duration::from_millis(50),
+            arm_after: Duration::from_millis(500),
+            tick: Duration::from_millis(10),
+            rounds: Duration::from_secs(30),
+        };
+        let second = Duration::from_secs(1);
+        let terms = Terms {
+            max_size,
+            max_opening: 4,
+            max_waiters: 5,
+            check_after_nanos: u64::MAX,
+            acquire_timeout: second,
+            create_timeout: second,
+            idle_timeout: None,
+            keepalive: None,
+            max_lifetime: None,
+        };
+        Self {
+            kernel: Arc::new(Kernel::new(limits)),
+            ledger: StdArc::default(),
+            terms: StdArc::new(terms),
+            later: None,
+            max_total,
+        }
+    }
+
+    /// What time it is: whatever the test says.
+    pub(super) fn now(&self) -> Moment {
+        let now_ms = self.ledger.lock().expect("not poisoned").now_ms;
+        START + Duration::from_millis(now_ms.into())
+    }
+
+    pub(super) fn alive(&self, key: char) -> u32 {
+        let ledger = self.ledger.lock().expect("not poisoned");
+        ledger.alive.get(&key).copied().unwrap_or(0)
+    }
+
+    pub(super) fn opened(&self, key: char) -> u32 {
+        let ledger = self.ledger.lock().expect("not poisoned");
+        ledger.opened.get(&key).copied().unwrap_or(0)
+    }
+
+    #[track_caller]
+    pub(super) fn holder(&self) -> Holder {
+        Holder {
+            since: self.now(),
+            place: std::panic::Location::caller(),
+            label: "",
+        }
+    }
+
+    /// Opens one, and checks the bound.
+    fn open(&self, key: char) -> Result<Item, &'static str> {
+        let mut ledger = self.ledger.lock().expect("not poisoned");
+        if let Some(left) = ledger.fail.get_mut(&key).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err("down");
+        }
+        *ledger.opened.entry(key).or_default() += 1;
+        *ledger.alive.entry(key).or_default() += 1;
+        let all: u32 = ledger.alive.values().sum();
+        drop(ledger);
+        assert!(all <= self.max_total, "the bound was exceeded: {all}");
+        let ledger = StdArc::clone(&self.ledger);
+        Ok(Item { key, ledger })
+    }
+
+    /// Does at once what the pool does on its tasks.
+    pub(super) fn perform(&self, work: TestWork) {
+        let Work {
+            wakers,
+            opens,
+            checks,
+            closes,
+            gone,
+        } = work;
+        wakers.wake();
+        drop(gone);
+        for slot in checks {
+            let now = self.now();
+            self.perform(Kernel::put_clean(&self.kernel, slot, now, Duration::ZERO));
+        }
+        if let Some(later) = &self.later {
+            let mut later = later.lock().expect("not poisoned");
+            later.opens.extend(opens.into_iter().map(|(seat, _)| seat));
+            later.closes.extend(closes);
+            return;
+        }
+        // Tasks of their own, so in any order: the one that is harder on the bound.
+        for (seat, _) in opens {
+            self.open_on(seat);
+        }
+        for (slot, _) in closes {
+            self.close_slot(*slot);
+        }
+    }
+
+    pub(super) fn open_on(&self, seat: TestSeat) {
+        let now = self.now();
+        self.perform(match self.open(**seat.key()) {
+            Ok(item) => {
+                let opened = Opened {
+                    item,
+                    expires_at: Moment::NEVER,
+                    took: Duration::ZERO,
+                };
+                Kernel::opened(&self.kernel, seat, opened, now)
+            }
+            Err(error) => Kernel::open_failed(&self.kernel, seat, error, now, 0.0),
+        });
+    }
+
+    /// The resource goes first, then its seat.
+    pub(super) fn close_slot(&self, slot: Slot<char, Item, &'static str>) {
+        let Slot { item, seat, .. } = slot;
+        drop(item);
+        self.perform(Kernel::closed(&self.kernel, seat, self.now()));
+    }
+
+    pub(super) fn put(&self, slot: TestSlot) {
+        if let Some(work) = Kernel::put(&self.kernel, slot, self.now(), None) {
+            self.perform(work);
+        }
+    }
+
+    pub(super) fn wait(&self, key: char) -> Wait {
+        Wait {
+            bed: self.clone(),
+            key,
+            ticket: None,
+        }
+    }
+
+    /// Everything came home, and closes now: no key may be left.
+    pub(super) fn finish(self) {
+        self.perform(self.kernel.close());
+        let of = self.kernel.snapshot();
+        assert_eq!(
+            (of.counts, of.waiting, self.kernel.key_count()),
+            ([0; SeatState::COUNT], 0, 0),
+            "something was left behind"
+        );
+        let ledger = self.ledger.lock().expect("not poisoned");
+        assert_eq!(ledger.alive.values().sum::<u32>(), 0, "a resource was lost");
+    }
+}
+
+/// One get, as the pool's future does it. All keys have the same hash: they are told apart by comparing.
+pub(super) struct Wait {
+    bed: Bed,
+    pub(super) key: char,
+    ticket: Option<Ticket>,
+}
+
+const HASH: u64 = 7;
+
+impl Wait {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        let bed = self.bed.clone();
+        let Some(ticket) = &self.ticket else {
+            return self.start(context);
+        };
+        let (waker, holder) = (context.waker(), bed.holder());
+        let (polled, work) = Kernel::poll(&bed.kernel, ticket, waker, holder, || None);
+        let answer = match polled {
+            Polled::Granted(slot) => Ok(slot),
+            Polled::Refused(refusal) => Err(refusal),
+            Polled::Pending { .. } => {
+                bed.perform(work);
+                return Poll::Pending;
+            }
+        };
+        self.ticket = None;
+        bed.perform(work);
+        Poll::Ready(answer)
+    }
+
+    fn start(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        let bed = self.bed.clone();
+        let (now, holder) = (bed.now(), bed.holder());
+        if let Some(slot) = bed.kernel.take(HASH, now, holder) {
+            if **slot.seat.key() == self.key {
+                return Poll::Ready(Ok(slot));
+            }
+            bed.perform(Kernel::put_unused(&bed.kernel, slot, now));
+        }
+        let key = StdArc::new(self.key);
+        loop {
+            let seen = bed.kernel.seen(HASH);
+            let mut all = seen.first.iter().chain(&seen.more);
+            let found = all.find(|(_, known)| **known == self.key);
+            let asked = match found {
+                Some((place, _)) => Asked::Known(*place),
+                None => Asked::New {
+                    hash: HASH,
+                    youngest: seen.youngest(),
+                    key: &key,
+                    terms: &bed.terms,
+                },
+            };
+            let (waker, exact) = (context.waker().clone(), || now);
+            match Kernel::take_or_wait(&bed.kernel, asked, now, exact, holder, waker) {
+                Take::Ready(slot) => {
+                    assert_eq!(**slot.seat.key(), self.key, "that of another key");
+                    return Poll::Ready(Ok(slot));
+                }
+                Take::Refused(refusal, work) => {
+                    bed.perform(work);
+                    return Poll::Ready(Err(refusal));
+                }
+                Take::Queued(queued) => {
+                    self.ticket = Some(queued.ticket);
+                    bed.perform(queued.work);
+                    return Poll::Pending;
+                }
+                Take::Changed => {}
+            }
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take().filter(|_| !std::thread::panicking()) {
+            let now = self.bed.now();
+            self.bed
+                .perform(Kernel::cancel(&self.bed.kernel, ticket, now));
+        }
+    }
+}

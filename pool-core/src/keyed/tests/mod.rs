@@ -1,0 +1,7 @@
+//! The kernel under test: in every interleaving, and against a plain model.
+
+mod bed;
+#[cfg(pool_loom)]
+mod loom;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod model;

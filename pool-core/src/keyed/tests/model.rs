@@ -1,0 +1,406 @@
+//! The kernel against a plain sequential model: any sequence of gets, polls, cancels, returns, opens, closes and resizes of any key.
+//!
+//! What the model knows is where every resource is, since the test opens and closes them itself, when it likes. After every step all
+//! counts must be as it says, both bounds must hold, nobody may wait for what could be had, and what was evicted must have been the
+//! oldest idle one.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    task::{Context, Poll, Waker},
+};
+
+use proptest::prelude::*;
+
+use super::bed::{Answer, Bed, Later, TestSlot, Wait};
+use crate::{
+    engine::Refusal,
+    keyed::{kernel::Kernel, seats::SeatState},
+    observe::CloseReason,
+};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Get(char),
+    Poll(usize),
+    Cancel(usize),
+    Put(usize),
+    /// It is broken, and is closed.
+    Discard(usize),
+    /// It is dropped, with its place.
+    Drop(usize),
+    Opened(usize),
+    Failed(usize),
+    /// The task that opens it is dropped.
+    OpenDropped(usize),
+    Closed(usize),
+    CloseDropped(usize),
+    Resize(u32),
+    Reset(Option<char>),
+    /// So many milliseconds pass.
+    Tick(u32),
+    Close,
+}
+
+const KEYS: [char; 4] = ['a', 'b', 'c', 'd'];
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = 0..8_usize;
+    let key = prop::sample::select(&KEYS[..]);
+    prop_oneof![
+        12 => key.clone().prop_map(Step::Get),
+        8 => which.clone().prop_map(Step::Poll),
+        3 => which.clone().prop_map(Step::Cancel),
+        9 => which.clone().prop_map(Step::Put),
+        1 => which.clone().prop_map(Step::Discard),
+        1 => which.clone().prop_map(Step::Drop),
+        9 => which.clone().prop_map(Step::Opened),
+        1 => which.clone().prop_map(Step::Failed),
+        1 => which.clone().prop_map(Step::OpenDropped),
+        6 => which.clone().prop_map(Step::Closed),
+        1 => which.prop_map(Step::CloseDropped),
+        1 => (1..5_u32).prop_map(Step::Resize),
+        1 => prop::option::of(key).prop_map(Step::Reset),
+        2 => (0..120_u32).prop_map(Step::Tick),
+        1 => prop_oneof![5 => Just(Step::Tick(40_000)), 1 => Just(Step::Close)],
+    ]
+}
+
+struct Run {
+    bed: Bed,
+    max_size: u32,
+    max_total: u32,
+    closed: bool,
+    waits: Vec<Wait>,
+    held: Vec<TestSlot>,
+    /// Idle seats, with the step at which each was laid down.
+    idle: HashMap<u32, usize>,
+    steps: usize,
+    evicted: usize,
+}
+
+/// As many may be open as the bed checks; what is set by `Resize` may be less.
+const MOST: u32 = 4;
+
+impl Run {
+    fn new(max_size: u32, max_total: u32) -> Self {
+        let mut bed = Bed::new(max_size, MOST);
+        bed.later = Some(std::sync::Arc::new(Mutex::new(Later::default())));
+        bed.perform(Kernel::resize(&bed.kernel, max_total, bed.now()));
+        Self {
+            bed,
+            max_size,
+            max_total,
+            closed: false,
+            waits: Vec::new(),
+            held: Vec::new(),
+            idle: HashMap::new(),
+            steps: 0,
+            evicted: 0,
+        }
+    }
+
+    fn later<T>(&self, with: impl FnOnce(&mut Later) -> T) -> T {
+        with(&mut self.bed.later.as_ref().unwrap().lock().unwrap())
+    }
+
+    fn take(&mut self, step: &Step) {
+        self.steps += 1;
+        self.bed.ledger.lock().unwrap().now_ms += 1;
+        let closes = self.later(|later| later.closes.len());
+        let starved = self.starved_and_closing();
+        let mut put = None;
+        match *step {
+            Step::Get(key) => {
+                let mut wait = self.bed.wait(key);
+                let polled = wait.poll(&mut Context::from_waker(Waker::noop()));
+                match polled {
+                    Poll::Ready(answer) => self.told(key, answer),
+                    Poll::Pending => self.waits.push(wait),
+                }
+            }
+            Step::Poll(n) if n < self.waits.len() => {
+                let key = self.waits[n].key;
+                if let Poll::Ready(answer) =
+                    self.waits[n].poll(&mut Context::from_waker(Waker::noop()))
+                {
+                    drop(self.waits.remove(n));
+                    self.told(key, answer);
+                }
+            }
+            Step::Cancel(n) if n < self.waits.len() => drop(self.waits.remove(n)),
+            Step::Put(n) if n < self.held.len() => {
+                let slot = self.held.remove(n);
+                let key = **slot.seat.key();
+                let line = self.waiting(key);
+                self.bed.put(slot);
+                put = Some((key, line));
+            }
+            Step::Discard(n) if n < self.held.len() => {
+                let slot = self.held.remove(n);
+                self.bed.kernel.begin_close(&slot, CloseReason::Broken);
+                self.later(|later| later.closes.push((slot, CloseReason::Broken)));
+            }
+            Step::Drop(n) if n < self.held.len() => drop(self.held.remove(n)),
+            Step::Opened(n) | Step::Failed(n) | Step::OpenDropped(n) => self.opens(step, n),
+            Step::Closed(n) | Step::CloseDropped(n) => {
+                let close =
+                    self.later(|later| (n < later.closes.len()).then(|| later.closes.remove(n)));
+                match close {
+                    Some((slot, _)) if matches!(step, Step::Closed(_)) => {
+                        self.bed.close_slot(*slot)
+                    }
+                    dropped => drop(dropped),
+                }
+            }
+            Step::Resize(total) if !self.closed => {
+                self.max_total = total;
+                let now = self.bed.now();
+                self.bed
+                    .perform(Kernel::resize(&self.bed.kernel, total, now));
+            }
+            Step::Reset(key) => {
+                let keys = self
+                    .bed
+                    .kernel
+                    .keys(0)
+                    .map_or_else(Vec::new, |(_, keys)| keys);
+                let place = keys.iter().find(|(_, known)| Some(**known) == key);
+                let now = self.bed.now();
+                if key.is_none() || place.is_some() {
+                    let place = place.map(|(place, _)| *place);
+                    self.bed
+                        .perform(Kernel::reset(&self.bed.kernel, place, now));
+                }
+            }
+            Step::Tick(ms) => self.bed.ledger.lock().unwrap().now_ms += ms,
+            Step::Close => {
+                self.closed = true;
+                self.bed.perform(self.bed.kernel.close());
+            }
+            _ => {}
+        }
+        if let Some((key, line)) = put {
+            // It stayed in its key, from hand to hand, only if no key that has nothing was left out.
+            let handed_on = line > 0 && self.waiting(key) < line;
+            let (starved, closing) = starved;
+            assert!(!handed_on || starved <= closing, "{key} had two turns");
+        }
+        self.look_at_evictions(closes);
+        self.tick();
+        self.compare();
+    }
+
+    fn opens(&mut self, step: &Step, n: usize) {
+        let seat = self.later(|later| (n < later.opens.len()).then(|| later.opens.remove(n)));
+        let Some(seat) = seat else { return };
+        match step {
+            Step::Opened(_) => self.bed.open_on(seat),
+            Step::Failed(_) => {
+                let now = self.bed.now();
+                let work = Kernel::open_failed(&self.bed.kernel, seat, "down", now, 0.0);
+                self.bed.perform(work);
+            }
+            _ => drop(seat),
+        }
+    }
+
+    /// The keeper comes by.
+    fn tick(&mut self) {
+        let tick = Kernel::tick(&self.bed.kernel, self.bed.now(), Waker::noop().clone());
+        self.bed.perform(tick.work);
+        self.idle_now();
+    }
+
+    fn told(&mut self, key: char, answer: Answer) {
+        match answer {
+            Ok(slot) => {
+                assert_eq!(**slot.seat.key(), key, "that of another key");
+                self.held.push(slot);
+            }
+            Err(Refusal::Closed) => assert!(self.closed),
+            Err(Refusal::Connect(error)) => assert_eq!(error, "down"),
+            Err(Refusal::Overloaded) => {
+                let full = self.in_line(key) >= 5 || self.bed.kernel.snapshot().waiting >= 8;
+                assert!(full && !self.closed);
+            }
+            Err(Refusal::Shed) => panic!("nothing is shed"),
+        }
+    }
+
+    /// In the line of a key, those who are parked included.
+    fn in_line(&self, key: char) -> usize {
+        let keys = self.bed.kernel.snapshots(0);
+        let mut keys = keys.into_iter().flat_map(|(_, keys)| keys);
+        let of = keys.find(|(known, _)| **known == key);
+        of.map_or(0, |(_, of)| of.waiting)
+    }
+
+    /// In the line of a key, of those who would fetch a grant.
+    fn waiting(&self, key: char) -> usize {
+        let state = self.bed.kernel.lock();
+        let keys = 0..state.table.slots();
+        let mut keys = keys.filter(|index| state.table.get(*index).is_some());
+        keys.find(|index| *state.table.cold(*index).key == key)
+            .map_or(0, |index| state.waiting(index))
+    }
+
+    /// Keys that wait and have nothing, and may have something; and what is on its way out.
+    fn starved_and_closing(&self) -> (usize, usize) {
+        let state = self.bed.kernel.lock();
+        let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
+        let starved = keys.filter(|index| matches!(state.want(*index), (1.., true)));
+        (
+            starved.count(),
+            state.seats.count(SeatState::Closing) as usize,
+        )
+    }
+
+    /// The seats that are idle, with the step at which each was laid down.
+    fn idle_now(&mut self) {
+        let state = self.bed.kernel.lock();
+        let before = std::mem::take(&mut self.idle);
+        for index in 0..state.seats.len() {
+            let Some(slot) = state.seats.slot(index) else {
+                continue;
+            };
+            let again = slot.idle_since == self.bed.now();
+            let laid = before.get(&index).filter(|_| !again);
+            self.idle.insert(index, laid.copied().unwrap_or(self.steps));
+        }
+    }
+
+    /// What was evicted out of the idle ones had been idle for longer than all that were left.
+    fn look_at_evictions(&mut self, closes: usize) {
+        let evicted: Vec<u32> = self.later(|later| {
+            let new = later.closes.iter().skip(closes.min(later.closes.len()));
+            let evicted = new.filter(|(_, reason)| *reason == CloseReason::Evicted);
+            evicted.map(|(slot, _)| slot.seat.index()).collect()
+        });
+        let state = self.bed.kernel.lock();
+        for index in evicted {
+            self.evicted += 1;
+            let Some(laid) = self.idle.get(&index) else {
+                continue;
+            };
+            for (other, later) in &self.idle {
+                let left = state.seats.state(*other) == SeatState::Idle;
+                assert!(!left || later >= laid, "a younger one was evicted");
+            }
+        }
+    }
+
+    fn compare(&self) {
+        let all = self.bed.kernel.snapshot();
+        let later = self.bed.later.as_ref().unwrap().lock().unwrap();
+        let mut sums = [0; SeatState::COUNT];
+        let keys = self
+            .bed
+            .kernel
+            .snapshots(0)
+            .map_or_else(Vec::new, |(_, keys)| keys);
+        let mut waiting = 0;
+        for (key, of) in &keys {
+            let opening = later.opens.iter().filter(|seat| seat.key() == key).count() as u32;
+            let closing = later
+                .closes
+                .iter()
+                .filter(|(slot, _)| slot.seat.key() == key)
+                .count() as u32;
+            let held = self
+                .held
+                .iter()
+                .filter(|slot| slot.seat.key() == key)
+                .count() as u32;
+            let alive = self.bed.alive(**key);
+            assert_eq!(of.count(SeatState::Opening), opening, "{key}: opening");
+            assert_eq!(of.count(SeatState::Closing), closing, "{key}: closing");
+            let (idle, leased) = (of.count(SeatState::Idle), of.count(SeatState::Leased));
+            assert_eq!(idle + leased + closing, alive, "{key}: alive");
+            assert!(leased >= held, "{key}: leased");
+            let gets = self.waits.iter().filter(|wait| wait.key == **key).count();
+            assert!(
+                (leased - held) as usize + of.waiting <= gets,
+                "{key}: in line"
+            );
+            assert!(alive + opening <= self.max_size, "{key}: its bound");
+            for (sum, count) in sums.iter_mut().zip(of.counts) {
+                *sum += count;
+            }
+            waiting += of.waiting;
+        }
+        assert_eq!(all.counts, sums, "the sum of all keys");
+        assert_eq!(
+            (all.waiting, self.bed.kernel.key_count()),
+            (waiting, keys.len())
+        );
+        let unknown = |key: char| keys.iter().all(|(known, _)| **known != key);
+        for key in KEYS.into_iter().filter(|key| unknown(*key)) {
+            assert_eq!(self.bed.alive(key), 0, "{key} went with something open");
+            assert!(
+                self.waits.iter().all(|wait| wait.key != key),
+                "{key} went with its line"
+            );
+        }
+        self.nobody_waits_for_what_could_be_had();
+    }
+
+    fn nobody_waits_for_what_could_be_had(&self) {
+        let state = self.bed.kernel.lock();
+        let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
+        let mut wants = 0;
+        for index in keys {
+            let (want, key) = (state.want(index).0, &state.table.cold(index).key);
+            assert_eq!(
+                state.turns.want_of(index),
+                want,
+                "{key}: as is written down"
+            );
+            wants += want as usize;
+        }
+        assert_eq!(state.turns.wanted(), wants, "the sum of all keys");
+        if wants > 0 {
+            assert!(state.seats.taken() >= self.max_total, "there is room");
+            let idle = state.seats.count(SeatState::Idle);
+            let closing = state.seats.count(SeatState::Closing) as usize;
+            assert!(
+                idle == 0 || closing >= wants,
+                "an idle one could be evicted"
+            );
+        }
+    }
+
+    /// Everybody goes, everything ends: nothing may be left, and everything was closed once.
+    fn finish(mut self) {
+        self.waits.clear();
+        for slot in self.held.drain(..) {
+            self.bed.put(slot);
+        }
+        self.bed.perform(self.bed.kernel.close());
+        for seat in self.later(|later| std::mem::take(&mut later.opens)) {
+            drop(seat);
+        }
+        for (slot, _) in self.later(|later| std::mem::take(&mut later.closes)) {
+            self.bed.close_slot(*slot);
+        }
+        self.bed.finish();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_steps_is_as_the_model_says(
+        max_size in 1..4_u32,
+        max_total in 1..=MOST,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut run = Run::new(max_size, max_total);
+        for step in &steps {
+            run.take(step);
+        }
+        run.finish();
+    }
+}

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use tokio::runtime::{Builder, Runtime};
 
-use super::work;
+use super::{keyed, work};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,8 @@ pub(super) enum Case {
     /// 64 tasks on 2 connections of 32, one yield while holding.
     #[value(name = "shared-64on2")]
     Shared64on2,
+    /// A get and return by one task, of a random one of 10,000 keys.
+    KeyedRandom,
     /// 1,000 callers on one key.
     Flight,
 }
@@ -40,6 +42,7 @@ impl Case {
             Self::FanOut => "fan-out",
             Self::SharedAlone => "shared-alone",
             Self::Shared64on2 => "shared-64on2",
+            Self::KeyedRandom => "keyed-random",
             Self::Flight => "flight",
         }
     }
@@ -53,6 +56,8 @@ impl Case {
             (Self::FanOut, Side::Measure) => "buffer_unordered",
             (Self::SharedAlone | Self::Shared64on2, Side::Ours) => "SharedPool",
             (Self::SharedAlone | Self::Shared64on2, Side::Measure) => "Pool",
+            (Self::KeyedRandom, Side::Ours) => "KeyedPool",
+            (Self::KeyedRandom, Side::Measure) => "Pool",
             (Self::Flight, Side::Ours) => "Flight",
             (Self::Flight, Side::Measure) => "moka get_with",
         }
@@ -62,7 +67,7 @@ impl Case {
     pub(super) fn bar(self) -> f64 {
         match self {
             Self::LimiterAlone | Self::Limiter64on8 | Self::FanOut => 1.0,
-            Self::SharedAlone => 2.0,
+            Self::SharedAlone | Self::KeyedRandom => 2.0,
             Self::Shared64on2 => 0.5,
             Self::Flight => 1.2,
         }
@@ -78,6 +83,7 @@ impl Case {
             Self::FanOut => single()?.block_on(work::items(ours, 100_000 / times)),
             Self::SharedAlone => single()?.block_on(work::gets_alone(ours, 500_000 / times)),
             Self::Shared64on2 => pair()?.block_on(work::gets_crowd(ours, 2_000 / times)),
+            Self::KeyedRandom => single()?.block_on(keyed::random_key(ours, 500_000 / times)),
             Self::Flight => pair()?.block_on(work::callers(ours, 1_000)),
         }
     }

@@ -2,6 +2,7 @@
 //! measure on the same work.
 
 mod case;
+mod keyed;
 mod memory;
 mod run;
 mod work;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use super::case::{Case, Side};
+use super::keyed;
 use super::memory::{Taken, fan_out_of};
 use super::work::Failure;
 use crate::line::Line;
@@ -57,6 +58,11 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     } else {
         usize::from(args.rounds)
     };
+    let keyed = cases.contains(&Case::KeyedRandom);
+    let keyed_bytes = match keyed {
+        true => Some(keyed::bytes(args.quick)?),
+        false => None,
+    };
     let mut table = Table::new(["case", "ours", "measure", "", "ratio", "at most", ""]);
     for &case in &cases {
         let sides = [Side::Ours, Side::Measure];
@@ -64,7 +70,11 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         let [ours, theirs] = [0, 1].map(|side: usize| median(results[side].iter().copied()));
         if args.json {
             for (side, ns) in [(Side::Ours, ours), (Side::Measure, theirs)] {
-                writeln!(out, "{}", Line::new(case.name(), case.contestant(side), ns))?;
+                let mut line = Line::new(case.name(), case.contestant(side), ns);
+                if let (Case::KeyedRandom, Side::Ours, Some(bytes)) = (case, side, keyed_bytes) {
+                    line = line.with("bytes_per_idle_key", bytes.round());
+                }
+                writeln!(out, "{line}")?;
             }
             continue;
         }
@@ -81,6 +91,18 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     }
     if !args.json {
         write!(out, "{table}")?;
+        if let Some(bytes) = keyed_bytes {
+            let verdict = if bytes <= keyed::BYTES {
+                "pass"
+            } else {
+                "MISS"
+            };
+            let (bytes, bar) = (number(bytes), number(keyed::BYTES));
+            writeln!(
+                out,
+                "  an idle key: {bytes} bytes, at most {bar}: {verdict}"
+            )?;
+        }
     }
     if cases.contains(&Case::FanOut) {
         constant_memory(args, out)?;

@@ -1,0 +1,106 @@
+//! Pools by key beside one pool: the time of a get and return, and what an idle key takes from the heap.
+
+use std::hint::black_box;
+use std::io;
+use std::time::{Duration, Instant};
+
+use pool_core::{Config, KeyedManager, KeyedPool, Manager, Pool, Usage};
+use tokio::runtime::Builder;
+
+use super::work::Failure;
+use crate::alloc::counts;
+
+/// A counter, by itself or for each key.
+#[derive(Debug)]
+struct Counters;
+
+impl Manager for Counters {
+    type Resource = u64;
+    type Error = io::Error;
+
+    async fn create(&self) -> Result<u64, io::Error> {
+        Ok(0)
+    }
+
+    async fn check(&self, _: &mut u64, _: &Usage) -> Result<(), io::Error> {
+        Ok(())
+    }
+}
+
+impl KeyedManager<u64> for Counters {
+    type Resource = u64;
+    type Error = io::Error;
+
+    async fn create(&self, _: &u64) -> Result<u64, io::Error> {
+        Ok(0)
+    }
+
+    async fn check(&self, _: &mut u64, _: &Usage) -> Result<(), io::Error> {
+        Ok(())
+    }
+}
+
+const KEYS: u32 = 10_000;
+
+/// The most bytes that an idle key may take.
+pub(super) const BYTES: f64 = 2048.0;
+
+/// Nothing falls due while it is measured.
+fn config() -> Config {
+    Config::new().check_after(Duration::from_secs(600))
+}
+
+/// One of each key, all idle.
+async fn all_keys(keys: u32) -> Result<KeyedPool<u64, Counters>, Failure> {
+    let builder = KeyedPool::builder(Counters).config(config());
+    let pool = builder.max_total(keys).build()?;
+    for key in 0..u64::from(keys) {
+        drop(pool.get(&key).await?);
+    }
+    let idle = pool.status().idle;
+    match idle == keys && pool.key_count() == keys as usize {
+        true => Ok(pool),
+        false => Err(format!("{idle} of {keys} keys are idle").into()),
+    }
+}
+
+/// Nanoseconds for a get and return: of a random one of the keys, or of the only one there is, with the same dice.
+pub(super) async fn random_key(ours: bool, times: usize) -> Result<f64, Failure> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let keyed = match ours {
+        true => Some(all_keys(KEYS).await?),
+        false => None,
+    };
+    let plain = Pool::builder(Counters).config(config()).build()?;
+    drop(plain.get().await?);
+    let start = Instant::now();
+    for _ in 0..times {
+        let key = black_box(u64::from(random.u32(0..KEYS)));
+        match &keyed {
+            Some(pool) => {
+                black_box(&*pool.get(&key).await?);
+            }
+            None => {
+                black_box(&*plain.get().await?);
+            }
+        }
+    }
+    Ok(start.elapsed().as_nanos() as f64 / times as f64)
+}
+
+/// Heap bytes for each key that has one idle; 0 where nothing counts them.
+pub(super) fn bytes(quick: bool) -> Result<f64, Failure> {
+    let keys = if quick { KEYS / 100 } else { KEYS };
+    let runtime = Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        let before = counts();
+        let pool = all_keys(keys).await?;
+        // What the pool's tasks still hold is not the keys': let them end.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let bytes = counts().since(before).bytes as f64 / f64::from(keys);
+        drop(pool);
+        Ok(bytes)
+    })
+}

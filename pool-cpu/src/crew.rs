@@ -28,7 +28,7 @@ pub(crate) struct Elastic {
     pub(crate) min: usize,
     pub(crate) max: usize,
     pub(crate) idle_timeout: Duration,
-    /// Starts the thread of a worker.
+    /// Starts the thread of a worker, which is to run [`work_enlisted`](crate::worker::work_enlisted).
     pub(crate) start: Start,
 }
 
@@ -60,6 +60,11 @@ impl Crew {
         self.alive.load(Ordering::Acquire)
     }
 
+    /// Do threads come and go?
+    pub(crate) fn is_elastic(&self) -> bool {
+        self.elastic.is_some()
+    }
+
     /// How long an idle one sleeps before it asks to leave.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.elastic.as_ref().map(|elastic| elastic.idle_timeout)
@@ -83,7 +88,12 @@ impl Crew {
         let Some(worker) = self.join() else {
             return Ok(());
         };
-        (elastic.start)(core, worker).inspect_err(|_| self.leave(worker))
+        // Counted as one that looks for work from here on, so that the next submitter does not start another one for the same job.
+        core.patience().enlist();
+        (elastic.start)(core, worker).inspect_err(|_| {
+            core.patience().discharge();
+            self.leave(worker);
+        })
     }
 
     /// Starts those who are always there.

@@ -95,6 +95,12 @@ impl Idle {
     pub(crate) fn wake_one(&self) -> bool {
         // Pairs with the fence in `sleep`: see the top of the file.
         fence(Ordering::SeqCst);
+        self.wake_sleeper()
+    }
+
+    /// As [`wake_one`](Self::wake_one), after a `SeqCst` fence of the caller's own.
+    #[inline]
+    pub(crate) fn wake_sleeper(&self) -> bool {
         if self.count() == 0 {
             return false;
         }

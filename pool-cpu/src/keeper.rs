@@ -45,7 +45,7 @@ impl Keeper {
     pub(crate) fn new(epoch: Instant) -> Self {
         Self {
             epoch,
-            next: AtomicU64::new(NEVER),
+            next: AtomicU64::new(Self::NEVER),
             rung: Mutex::new(false),
             bell: Condvar::new(),
             timers: Mutex::new(Timers::default()),
@@ -89,19 +89,19 @@ impl Keeper {
             let next = self.next.load(Ordering::Relaxed);
             if next > self.nanos(now) {
                 let at_most = Duration::from_nanos(next - self.nanos(now));
-                self.sleep((next != NEVER).then_some(at_most));
+                self.sleep((next != Self::NEVER).then_some(at_most));
                 continue;
             }
             if !mutation::on(Mutation::KeeperForgets) {
-                self.next.store(NEVER, Ordering::Relaxed);
+                self.next.store(Self::NEVER, Ordering::Relaxed);
             }
             // Pairs with the fence between what somebody published and his `look_at`: either he
-            // sees `NEVER` and rings, or this look sees what he published.
+            // sees that there is none and rings, or this look sees what he published.
             fence(Ordering::SeqCst);
             let due = self.fire(now);
             let looked = look(now);
             if mutation::on(Mutation::KeeperForgets) {
-                self.next.store(NEVER, Ordering::Relaxed);
+                self.next.store(Self::NEVER, Ordering::Relaxed);
             }
             match looked {
                 Look::Over => return,
@@ -145,11 +145,21 @@ impl Keeper {
         self.bell.notify_one();
     }
 
-    fn nanos(&self, at: Instant) -> u64 {
+    /// A moment as a number, which compares as moments do. Never [`NEVER`](Self::NEVER).
+    #[inline]
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_nanos())
-            .unwrap_or(NEVER - 1)
-            .min(NEVER - 1)
+            .unwrap_or(Self::NEVER - 1)
+            .min(Self::NEVER - 1)
     }
+
+    /// The moment of such a number.
+    pub(crate) fn moment(&self, at: u64) -> Option<Instant> {
+        (at != Self::NEVER).then(|| self.epoch + Duration::from_nanos(at))
+    }
+
+    /// The number of no moment at all.
+    pub(crate) const NEVER: u64 = u64::MAX;
 }
 
 /// What the keeper does next.
@@ -167,8 +177,6 @@ impl Drop for Timer<'_> {
         drop(waker);
     }
 }
-
-const NEVER: u64 = u64::MAX;
 
 /// The keeper does not look more often than this, so that a long queue of short deadlines does not keep it busy.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -38,8 +38,12 @@ pub(crate) enum Mutation {
     CloseWakesOne,
     /// A worker that leaves does not look at the queue once more.
     LeavesWithoutLooking,
+    /// A worker that was looking for work, and has found some, does not look whether there is more.
+    FinderForgetsOthers,
     /// The last worker to leave tells nobody.
     LastTellsNobody,
+    /// The keeper forgets deadlines of jobs that came while it looked at the queue.
+    KeeperForgetsDeadlines,
     /// The keeper forgets what it was asked for while it looked.
     KeeperForgets,
 }

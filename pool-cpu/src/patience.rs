@@ -8,16 +8,20 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::AtomicU32,
     task::{Context, Poll},
 };
 
-/// What one pool has learned. All of it is a hint: nothing is published with it, and a lost update does no harm.
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Who looks for work in one pool, and what it has learned of how long its jobs take.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// Workers that are awake and look for work.
-    searching: AtomicU32,
-    /// Up to [`MOST`]: the turns to ask for. Above: how many jobs go without until the next trial, [`MOST`] added.
+    /// Workers that are awake and look for work. A submitter starts no thread when there are enough of them, so whoever finds work
+    /// sees to what else is there: `Core::take`.
+    searching: AtomicUsize,
+    /// A hint: nothing is published with it, and a lost update does no harm. Up to [`MOST`]: the turns to ask for. Above: how many
+    /// jobs go without until the next trial, [`MOST`] added.
     turns: AtomicU32,
 }
 
@@ -30,9 +34,9 @@ pub(crate) struct Searching<'a>(&'a Patience);
 pub(crate) struct Turns(u32);
 
 impl Patience {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            searching: AtomicU32::new(0),
+            searching: AtomicUsize::new(0),
             turns: AtomicU32::new(MOST),
         }
     }
@@ -59,7 +63,7 @@ impl Patience {
 
     /// How many workers look for work, about.
     pub(crate) fn searching(&self) -> usize {
-        self.searching.load(Ordering::Relaxed) as usize
+        self.searching.load(Ordering::Relaxed)
     }
 
     /// The turns that a caller asks for who submits a job now.

@@ -57,8 +57,8 @@ impl Queue {
 
     /// Appends a job. Its place is its right to be here, so there is room; but for shells, which are cleared out if need be.
     #[inline]
-    pub(crate) fn push(&self, job: Arc<dyn Run>) {
-        if job.head().background {
+    pub(crate) fn push(&self, job: Arc<dyn Run>, background: bool) {
+        if background {
             self.background.push(job);
             return;
         }

@@ -169,8 +169,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
-        self.stage = Stage::Submitted(job.clone(), self.core.patience().turns());
-        self.core.submit(job);
+        let turns = self.core.patience().turns();
+        self.core.submit(&job);
+        self.stage = Stage::Submitted(job, turns);
         Poll::Ready(Ok(()))
     }
 
@@ -218,10 +219,11 @@ impl<F, T> Unpin for Run<'_, F, T> {}
 
 impl<F, T> Drop for Run<'_, F, T> {
     fn drop(&mut self) {
-        if let Stage::Submitted(job, _) = &self.stage
-            && !torn_down()
-        {
-            job.cancel(self.core);
+        match &self.stage {
+            _ if torn_down() => {}
+            Stage::Submitted(job, _) => job.cancel(self.core),
+            Stage::InLine(_) => self.core.counters().cancelled.add(),
+            Stage::New(_) | Stage::Spent => {}
         }
     }
 }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{engine::Core, sync::Arc};
+use crate::{
+    engine::{Core, Mourner},
+    sync::Arc,
+};
 
 /// What becomes of the jobs that wait when a pool is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +87,10 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
 
 /// Waits until the last worker has left, or the deadline has come.
 async fn gone(core: &Core, deadline: Option<Instant>) {
+    let mourner = Mourner::new(core);
     let mut timer = None;
     poll_fn(|cx| {
-        if !core.mourn(cx.waker().clone())
+        if !mourner.wait(cx.waker().clone())
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
         {
             return Poll::Ready(());

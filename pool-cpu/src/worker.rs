@@ -96,8 +96,7 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
     // When the last job ended, if the next one follows at once: one look at the clock serves both.
     let mut clock = None;
     loop {
-        if let Some(job) = core.take() {
-            searching = None;
+        if let Some(job) = core.take(&mut searching) {
             rounds = 0;
             clock = core.execute(me, job, clock.take());
             continue;
@@ -116,7 +115,9 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
         } else if rounds < core.plan().idle_yields {
             searching.get_or_insert_with(|| core.patience().search());
             rounds += 1;
-            thread::yield_now();
+            if !came_back_soon() {
+                rounds = core.plan().idle_yields;
+            }
         } else {
             searching = None;
             rounds = 0;
@@ -140,7 +141,18 @@ fn retire(core: &Core, me: usize) {
     core.plan().hooks.stopped(me);
 }
 
+/// Yields the core. `false` if others had it for long: they keep the machine busy, and a sleeper that is called gets a core sooner
+/// than whoever has just given one away.
+fn came_back_soon() -> bool {
+    let left = Instant::now();
+    thread::yield_now();
+    left.elapsed() < CROWDED
+}
+
 /// Runs a piece of some job's parallel work, if there is one to steal.
 fn help() -> bool {
     matches!(rayon_core::yield_now(), Some(rayon_core::Yield::Executed))
 }
+
+/// Longer than a switch to another thread of ours and back takes.
+const CROWDED: Duration = Duration::from_micros(100);

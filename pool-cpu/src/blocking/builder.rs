@@ -13,6 +13,20 @@ use crate::{
 };
 
 /// Settings of a [`BlockingPool`], and what runs on its threads. From [`BlockingPool::builder`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let files = pool_cpu::BlockingPool::builder()
+///     .name("files")
+///     .min_threads(1)
+///     .max_threads(16)
+///     .idle_timeout(Duration::from_secs(5))
+///     .on_thread_stop(|worker| println!("thread {worker} has nothing to do"))
+///     .build()?;
+/// assert_eq!(files.stats().max_workers, 16);
+/// # Ok::<(), pool_cpu::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct BlockingBuilder {
     pub(crate) config: BlockingConfig,
@@ -51,14 +65,7 @@ impl BlockingBuilder {
                 thread = thread.stack_size(size);
             }
             let core = Arc::clone(core);
-            // Counted as one that looks for work from here on, so that the next submitter does not
-            // start another one for the same job.
-            core.patience().enlist();
-            let main = Box::new({
-                let core = Arc::clone(&core);
-                move || worker::work_enlisted(&core, me)
-            });
-            spawn(thread, main).inspect_err(|_| core.patience().discharge())
+            spawn(thread, Box::new(move || worker::work_enlisted(&core, me)))
         };
         let crew = Crew::elastic(Elastic {
             min: config.min_threads,

@@ -42,7 +42,7 @@ settings! {
     /// The stack of each thread in bytes. Default (`None`, `auto`): the standard library's, 2 MiB.
     stack_size(usize): Option<usize> = None, "STACK_SIZE";
 
-    /// How often an idle thread yields the core and looks for work again before it sleeps. Default: 32.
+    /// How often, at most, an idle thread yields the core and looks for work again before it sleeps. Default: 32.
     idle_yields(usize): usize = 32, "IDLE_YIELDS";
 }
 

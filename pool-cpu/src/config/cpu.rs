@@ -51,8 +51,8 @@ settings! {
     /// The stack of each worker in bytes. Default (`None`, `auto`): the standard library's, 2 MiB.
     stack_size(usize): Option<usize> = None, "STACK_SIZE";
 
-    /// How often an idle worker yields the core and looks for work again before it sleeps. A sleeping worker takes tens of
-    /// microseconds to wake. Default: 32.
+    /// How often, at most, an idle worker yields the core and looks for work again before it sleeps. A sleeping worker takes tens of
+    /// microseconds to wake. Where other programs keep the cores busy it sleeps at the first yield that takes long. Default: 32.
     idle_yields(usize): usize = 32, "IDLE_YIELDS";
 }
 

@@ -7,7 +7,7 @@ use crate::{
     error::Kind,
     mutation::{self, Mutation},
     quiet::wake_quietly,
-    sync::{Ordering, fence},
+    sync::{Ordering, fence, torn_down},
 };
 
 /// Takes jobs.
@@ -18,6 +18,54 @@ const DRAINING: u8 = 1;
 const DROPPING: u8 = 2;
 /// As `DROPPING`, and nobody waits for those that run.
 const ABANDONED: u8 = 3;
+
+/// Who waits for the last worker to leave. The number tells them apart.
+#[derive(Debug, Default)]
+pub(super) struct Mourners {
+    waiting: Vec<(u64, Waker)>,
+    issued: u64,
+}
+
+/// One who waits for the last worker to leave. Dropping it takes its waker back.
+#[derive(Debug)]
+pub(crate) struct Mourner<'a> {
+    core: &'a Core,
+    number: u64,
+}
+
+impl<'a> Mourner<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        let mut mourners = core.mourners.lock();
+        mourners.issued += 1;
+        let number = mourners.issued;
+        drop(mourners);
+        Self { core, number }
+    }
+
+    /// Wakes `waker`, and none that was given before, when everything is over. `false` if it is.
+    pub(crate) fn wait(&self, waker: Waker) -> bool {
+        let before = self.take();
+        drop(before);
+        self.core.mourners.lock().waiting.push((self.number, waker));
+        !self.core.is_gone()
+    }
+
+    fn take(&self) -> Option<Waker> {
+        let waiting = &mut self.core.mourners.lock().waiting;
+        let at = waiting
+            .iter()
+            .position(|(number, _)| *number == self.number)?;
+        Some(waiting.swap_remove(at).1)
+    }
+}
+
+impl Drop for Mourner<'_> {
+    fn drop(&mut self) {
+        if !torn_down() {
+            drop(self.take());
+        }
+    }
+}
 
 impl Core {
     /// No more jobs from here on. What waits is run.
@@ -74,16 +122,12 @@ impl Core {
             if !self.is_gone() || mutation::on(Mutation::LastTellsNobody) {
                 return;
             }
-            std::mem::take(&mut *mourners)
+            std::mem::take(&mut mourners.waiting)
         };
-        mourners.into_iter().for_each(wake_quietly);
+        mourners
+            .into_iter()
+            .for_each(|(_, waker)| wake_quietly(waker));
         self.keeper.look_now();
-    }
-
-    /// Wakes `waker` when everything is over. `false` if it is.
-    pub(crate) fn mourn(&self, waker: Waker) -> bool {
-        self.mourners.lock().push(waker);
-        !self.is_gone()
     }
 
     /// Is the pool closed, and are all workers and jobs gone?

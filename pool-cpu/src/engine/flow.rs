@@ -1,10 +1,11 @@
 //! How a job gets from its submitter to a worker.
 //!
-//! Submitting races with workers that fall asleep, with threads that leave and with a shutdown, and all three are settled in one
-//! way. The submitter publishes its job and then looks: is the pool closed, does a worker sleep, is there room for one more
-//! thread. The other side publishes what it is about to do (it closes, lies down, leaves) and then looks into the queue. Each
-//! has a `SeqCst` fence between the two. Of two fences one comes first, and what was written before it is seen by the look
-//! after the other: so the job is found by at least one of the two, and never stays behind.
+//! Submitting races with workers that stop looking for work, fall asleep or leave, and with a shutdown, and all of it is settled
+//! in one way. The submitter publishes its job and then looks: is the pool closed, does anybody look for work, does a worker
+//! sleep, is there room for one more thread. The other side publishes what it is about to do (it closes, has found work, lies
+//! down, leaves) and then looks into the queue. Each has a `SeqCst` fence between the two. Of two fences one comes first, and what
+//! was written before it is seen by the look after the other: so the job is found by at least one of the two, and never stays
+//! behind.
 
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::{
     idle::Woken,
     job::{Head, Run},
     mutation::{self, Mutation},
+    patience::Searching,
     sync::{Arc, Ordering, fence},
     worker::Running,
 };
@@ -32,29 +34,43 @@ pub(crate) enum Rested {
 impl Core {
     /// Puts a job that has its place into the queue.
     #[inline]
-    pub(crate) fn submit(self: &Arc<Self>, job: Arc<dyn Run>) {
-        let (label, deadline) = (job.head().label, job.head().deadline);
+    pub(crate) fn submit<J: Run + 'static>(self: &Arc<Self>, job: &Arc<J>) {
+        let head = job.head();
         if mutation::on(Mutation::WakesBeforePush) {
             self.idle.wake_one();
         }
-        let ours = Arc::clone(&job);
-        self.queue.push(job);
-        // The submitter's fence: see the top of the file. For `Keeper::keep` as well.
+        self.queue
+            .push(Arc::clone(job) as Arc<dyn Run>, head.background);
+        // The submitter's fence: see the top of the file. For `Core::expect_expiry` as well.
         fence(Ordering::SeqCst);
         if self.is_closed()
             && !mutation::on(Mutation::SubmitIgnoresClose)
-            && ours.end(self.error(label, Kind::Closed))
+            && job.end(self.error(head.label, Kind::Closed))
         {
             self.counters.dropped.add();
             self.note_shell();
         }
-        drop(ours);
-        if !mutation::on(Mutation::WakesBeforePush) && !self.idle.wake_one() && self.crew.has_room()
+        if !mutation::on(Mutation::WakesBeforePush) {
+            self.call_workers();
+        }
+        if let Some(deadline) = head.deadline {
+            self.expect_expiry(deadline);
+        }
+    }
+
+    /// Calls somebody for what is in the queue: one who sleeps, or else one more thread, if there may be one and those who look for
+    /// work are too few.
+    ///
+    /// To be called with a `SeqCst` fence after the queue was filled, or after the caller stopped looking for work. Whoever is
+    /// counted as looking either takes a job, and then looks here as well, or looks at the queue once more before it sleeps or
+    /// leaves.
+    #[inline]
+    pub(super) fn call_workers(self: &Arc<Self>) {
+        if !self.idle.wake_sleeper()
+            && self.crew.has_room()
+            && self.queue.len() > self.patience.searching()
         {
             self.reinforce();
-        }
-        if let Some(deadline) = deadline {
-            self.keeper.look_at(deadline);
         }
     }
 
@@ -64,10 +80,24 @@ impl Core {
         self.note_shell();
     }
 
-    /// The next job, or the shell of one.
+    /// The next job, or the shell of one. Whoever takes it does not count as looking for work any more.
     #[inline]
-    pub(crate) fn take(&self) -> Option<Arc<dyn Run>> {
-        self.queue.pop(Instant::now)
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        searching: &mut Option<Searching<'_>>,
+    ) -> Option<Arc<dyn Run>> {
+        let job = self.queue.pop(Instant::now)?;
+        if searching.take().is_some()
+            && self.crew.is_elastic()
+            && !mutation::on(Mutation::FinderForgetsOthers)
+        {
+            // The finder's fence, between its name coming off the count and its look at what came meanwhile and counted on it.
+            fence(Ordering::SeqCst);
+            if !self.queue.is_empty() {
+                self.call_workers();
+            }
+        }
+        Some(job)
     }
 
     /// Runs a job that was taken from the queue, as worker `me`. Says when it ended, if it ran. `now` if known.
@@ -182,11 +212,8 @@ impl Core {
         self.idle.wake_one();
     }
 
-    /// One more thread, if there is more work than workers who look for it.
-    pub(super) fn reinforce(self: &Arc<Self>) {
-        if self.queue.len() <= self.patience.searching() {
-            return;
-        }
+    /// One more thread.
+    fn reinforce(self: &Arc<Self>) {
         if self.crew.grow(self).is_err() {
             // The job waits for a thread that is alive, or for the keeper, who tries again.
             self.counters.failed_starts.add();

@@ -6,7 +6,8 @@ use super::Core;
 use crate::{
     error::Kind,
     job::Run,
-    keeper::Look,
+    keeper::{Keeper, Look},
+    mutation::{self, Mutation},
     sync::{Arc, Ordering, fence},
 };
 
@@ -39,8 +40,32 @@ impl Core {
         true
     }
 
-    /// Ends the jobs that have waited too long.
+    /// A job that has to be begun by `deadline` is in the queue: the keeper is to look at it then, or before. To be called with a
+    /// `SeqCst` fence after the job was put there.
+    #[inline]
+    pub(super) fn expect_expiry(&self, deadline: Instant) {
+        let at = self.keeper.nanos(deadline);
+        if at < self.expiry.load(Ordering::Relaxed)
+            && at < self.expiry.fetch_min(at, Ordering::Relaxed)
+        {
+            // Between what is published and the keeper's call: see `Keeper::keep`.
+            fence(Ordering::SeqCst);
+            self.keeper.look_at(deadline);
+        }
+    }
+
+    /// Ends the jobs that have waited too long. Looks at the queue only when that may be so for one of them.
     fn look_at_queue(&self, now: Instant) -> Option<Instant> {
+        let expiry = self.expiry.load(Ordering::Relaxed);
+        if expiry > self.keeper.nanos(now) {
+            return self.keeper.moment(expiry);
+        }
+        if !mutation::on(Mutation::KeeperForgetsDeadlines) {
+            self.expiry.store(Keeper::NEVER, Ordering::Relaxed);
+        }
+        // Pairs with the submitter's fence, between its job and its look at `expiry`: either it sees that there is none and sets
+        // its own, or its job is seen here.
+        fence(Ordering::SeqCst);
         let next = std::cell::Cell::new(None::<Instant>);
         self.queue.sweep(|job| {
             if self.expire(job, now) {
@@ -50,7 +75,12 @@ impl Core {
                 next.set(Some(next.get().map_or(deadline, |next| next.min(deadline))));
             }
         });
-        next.get()
+        if mutation::on(Mutation::KeeperForgetsDeadlines) {
+            self.expiry.store(Keeper::NEVER, Ordering::Relaxed);
+        }
+        let next = next.get()?;
+        self.expect_expiry(next);
+        Some(next)
     }
 
     /// Tells the callers of jobs that have spent their budget, and looks for parallel work in jobs that have run for long.
@@ -92,10 +122,10 @@ impl Core {
     /// Starts a thread where work waits for one that the system did not start.
     fn look_at_crew(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         fence(Ordering::SeqCst);
-        if self.queue.is_empty() || !self.crew.has_room() || self.idle.wake_one() {
+        if self.queue.is_empty() || !self.crew.has_room() {
             return None;
         }
-        self.reinforce();
+        self.call_workers();
         Some(now + Self::RETRY_START)
     }
 

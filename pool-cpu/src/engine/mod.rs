@@ -12,10 +12,10 @@ mod tests;
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
-    task::Waker,
     time::{Duration, Instant},
 };
 
+pub(crate) use close::Mourner;
 pub(crate) use flow::Rested;
 
 use pool_core::LimitError;
@@ -30,9 +30,10 @@ use crate::{
     patience::Patience,
     places::Places,
     queue::Queue,
-    sync::{Arc, AtomicU8, AtomicUsize, Mutex},
+    sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Mutex},
     worker::Worker,
 };
+use close::Mourners;
 
 /// The inside of a pool.
 pub(crate) struct Core {
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     queue: Queue,
     idle: Idle,
     keeper: Keeper,
+    /// By when the first job in the queue has to be begun, as [`Keeper::nanos`], or earlier.
+    expiry: AtomicU64,
     patience: Patience,
     crew: Crew,
     workers: Box<[Worker]>,
@@ -53,8 +56,7 @@ pub(crate) struct Core {
     stage: AtomicU8,
     /// Calls of `Ctx::parallel` that go on.
     parallel: AtomicUsize,
-    /// Who waits for the last worker to leave.
-    mourners: Mutex<Vec<Waker>>,
+    mourners: Mutex<Mourners>,
     born: Instant,
 }
 
@@ -102,6 +104,7 @@ impl Core {
             queue: Queue::new(places, plan.background_age),
             idle: Idle::new(plan.workers),
             keeper: Keeper::new(born),
+            expiry: AtomicU64::new(Keeper::NEVER),
             patience: Patience::new(),
             crew,
             workers: (0..plan.workers).map(|_| Worker::new()).collect(),
@@ -110,7 +113,7 @@ impl Core {
             meters: crate::meters::Meters::new(&plan.name),
             stage: AtomicU8::new(close::OPEN),
             parallel: AtomicUsize::new(0),
-            mourners: Mutex::new(Vec::new()),
+            mourners: Mutex::new(Mourners::default()),
             born,
             plan,
         }

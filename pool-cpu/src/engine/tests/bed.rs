@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use crate::{
     Workers,
-    crew::{Crew, Elastic},
+    crew::{Crew, Elastic, Start},
     engine::{Core, Plan},
     hooks::Hooks,
     sync::{Arc, Mutex},
@@ -19,8 +19,10 @@ use crate::{
 /// The last handle of a pool, and its worker threads.
 pub(crate) struct Bed {
     workers: Workers,
-    threads: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+    threads: Threads,
 }
+
+type Threads = Arc<Mutex<Vec<thread::JoinHandle<()>>>>;
 
 impl Bed {
     /// A pool whose workers are started by hand.
@@ -36,17 +38,28 @@ impl Bed {
     pub(crate) fn elastic(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         let started = Arc::clone(&threads);
+        let start = move |core: &Arc<Core>, me| {
+            let core = Arc::clone(core);
+            started
+                .lock()
+                .push(thread::spawn(move || worker::work_enlisted(&core, me)));
+            Ok(())
+        };
+        Self::starting(max, queue, threads, Box::new(start))
+    }
+
+    /// A pool that counts the threads it starts, which do nothing.
+    pub(crate) fn idle(max: usize, queue: usize) -> Self {
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        Self::starting(max, queue, threads, Box::new(|_, _| Ok(())))
+    }
+
+    fn starting(max: usize, queue: usize, threads: Threads, start: Start) -> Self {
         let crew = Crew::elastic(Elastic {
             min: 0,
             max,
             idle_timeout: Duration::from_secs(1),
-            start: Box::new(move |core, me| {
-                let core = Arc::clone(core);
-                started
-                    .lock()
-                    .push(thread::spawn(move || worker::work(&core, me)));
-                Ok(())
-            }),
+            start,
         });
         let core = Arc::new(Core::new(plan(max, queue), crew));
         Self {

@@ -1,5 +1,7 @@
 //! From the submitter to a worker: nobody sleeps past a job, no job stays behind.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     engine::tests::bed::Bed,
@@ -45,6 +47,21 @@ models! {
         bed.finish();
     }, caught by mutant_leaves_without_looking = LeavesWithoutLooking;
 
+    /// A thread that looks for work finds some while another job comes, which so far counted on it: one more thread is started.
+    a_submit_against_a_searcher_that_finds_work(EXHAUSTIVE) {
+        let bed = Bed::idle(2, 2);
+        let first = bed.try_run(|| ()).expect("there is room");
+        let core = std::sync::Arc::clone(bed.core());
+        let searcher = loom::thread::spawn(move || {
+            let mut searching = Some(core.patience().enlisted());
+            drop(core.take(&mut searching).expect("the first one waits"));
+        });
+        let second = bed.try_run(|| ()).expect("there is room");
+        searcher.join().unwrap();
+        assert_eq!(bed.core().crew().alive(), 2, "a job waits, and nobody comes for it");
+        drop((first, second));
+    }, caught by mutant_finder_forgets_others = FinderForgetsOthers;
+
     /// Two submitters at the cap of one thread: both are served.
     two_submits_at_the_cap(FEWER) {
         let bed = Bed::elastic(1, 2);
@@ -63,6 +80,26 @@ models! {
         assert_eq!(block_on(job).expect("it runs"), 7);
         bed.finish();
     }, caught by mutant_sweep_hides_jobs = SweepHidesJobs;
+
+    /// A job comes while the keeper looks for those that have waited too long: it is ended as well, then or the next time.
+    a_deadline_against_the_keepers_look(EXHAUSTIVE) {
+        const SHORT: Duration = Duration::from_nanos(1);
+        let bed = Bed::fixed(1, 1);
+        let core = std::sync::Arc::clone(bed.core());
+        let later = std::time::Instant::now() + Duration::from_secs(1);
+        let first = bed.job("").queue_timeout(SHORT).try_run(|| ()).expect("there is room");
+        let keeper = loom::thread::spawn({
+            let core = core.clone();
+            move || {
+                core.look(later);
+            }
+        });
+        let second = bed.job("").queue_timeout(SHORT).try_run(|| ()).expect("there is room");
+        keeper.join().unwrap();
+        core.look(later);
+        assert!(first.is_finished() && second.is_finished(), "nobody looks at its deadline");
+        drop((first, second));
+    }, caught by mutant_keeper_forgets_deadlines = KeeperForgetsDeadlines;
 
     /// Somebody asks the keeper to look while it looks: it looks again.
     the_keeper_looks_again_when_it_is_asked_to_while_it_looks(EXHAUSTIVE) {

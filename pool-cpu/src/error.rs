@@ -16,13 +16,12 @@ use crate::{ConfigError, quiet};
 /// [`is_invalid`](Self::is_invalid).
 ///
 /// ```
-/// # futures_executor();
-/// # fn futures_executor() {
 /// let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
 /// let error = cpu.run_sync(|| -> u32 { panic!("no such user") }).expect_err("it panics");
 /// assert!(error.is_panic());
 /// assert_eq!(error.panic_message(), Some("no such user"));
-/// # }
+/// assert_eq!(cpu.run_sync(|| 7)?, 7); // the worker lives on
+/// # Ok::<(), pool_cpu::Error>(())
 /// ```
 pub struct Error(Box<Inner>);
 

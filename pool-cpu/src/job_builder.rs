@@ -45,7 +45,25 @@ impl<'p> JobBuilder<'p> {
         self.workers.core().error(self.options.label, kind)
     }
 
-    /// Runs after the normal jobs: when none of them waits, or once it has waited for the pool's `background_age`.
+    /// Runs after the normal jobs: when none of them waits, or once it has waited for the pool's `background_age`. Aged ones take
+    /// one turn in four, so that neither kind starves. Background jobs have places of their own, as many as the normal ones.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// let (send, order) = std::sync::mpsc::channel();
+    /// let other = send.clone();
+    /// let report = cpu.job("report").background().try_run(move || send.send("report"))?;
+    /// let login = cpu.try_run(move || other.send("login"))?;
+    /// drop(go);
+    /// (busy.await?, report.await??, login.await??);
+    /// assert_eq!(order.iter().collect::<Vec<_>>(), ["login", "report"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn background(mut self) -> Self {
         self.options.background = true;
@@ -72,6 +90,21 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// How long the job may wait for a place and a worker; after that it never runs. Default: the pool's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// let late = cpu.job("late").queue_timeout(Duration::from_millis(5)).run(|| ());
+    /// assert!(late.await.unwrap_err().is_queue_timeout());
+    /// drop(go);
+    /// busy.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.options.queue_timeout = Some(timeout);
@@ -79,7 +112,22 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// How long the job may run before its caller gets an error. The job is told ([`Ctx::is_cancelled`]) and keeps its
-    /// place until it ends. Default: no limit.
+    /// place until it ends. Default: no limit. Counts from when it starts: the wait has a limit of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let endless = cpu.job("endless").budget(Duration::from_millis(5)).run_with(|ctx| {
+    ///     while !ctx.is_cancelled() {
+    ///         std::thread::yield_now();
+    ///     }
+    /// });
+    /// assert!(endless.await.unwrap_err().is_run_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn budget(mut self, budget: Duration) -> Self {
         self.options.budget = Some(budget);
@@ -116,7 +164,11 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.run(f).submitted().await
+        match self.offer(f) {
+            // Made without a waker: nobody waits for it so far, so nobody is to be woken.
+            Ok(job) => Ok(job),
+            Err(f) => self.run(f).submitted().await,
+        }
     }
 
     /// As [`Workers::try_run`].
@@ -136,16 +188,30 @@ impl<'p> JobBuilder<'p> {
                 error: core.error(label, Kind::Closed),
             });
         }
+        self.offer(f).map_err(|closure| Rejected {
+            closure,
+            error: if core.is_closed() {
+                core.error(label, Kind::Closed)
+            } else {
+                core.overloaded(label)
+            },
+        })
+    }
+
+    /// As `try_run`, without a word about it where there is no place.
+    pub(crate) fn offer<T, F>(self, f: F) -> Result<JobHandle<T>, F>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.workers.core();
         let Some(place) = core.places(self.options.background).try_take() else {
-            return Err(Rejected {
-                closure: f,
-                error: core.overloaded(label),
-            });
+            return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
         let job = Arc::new(Job::new(head, carry(move |_: &Ctx<'_>| f()), place, None));
         let turns = core.patience().turns();
-        core.submit(job.clone());
+        core.submit(&job);
         Ok(JobHandle::new(Arc::clone(core), job, turns))
     }
 

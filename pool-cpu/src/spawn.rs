@@ -19,6 +19,12 @@ static POOL: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
 /// # Errors
 /// A bad value or an unknown name in the environment; a thread that the system does not start.
 /// Nothing is tried again: the answer stays the same.
+///
+/// ```
+/// let waiting = pool_cpu::default_pool()?.stats().queued;
+/// assert_eq!(waiting, 0);
+/// # Ok::<(), pool_cpu::ConfigError>(())
+/// ```
 pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
     POOL.get_or_init(CpuPool::from_env)
         .as_ref()
@@ -29,6 +35,17 @@ pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
 ///
 /// # Errors
 /// Gives `pool` back when there is one already.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_cpu::CpuPool::builder().name("default").threads(1).build()?;
+/// pool_cpu::set_default_pool(pool).expect("nothing was spawned so far");
+/// let name = pool_cpu::spawn(|| std::thread::current().name().map(str::to_owned)).await?;
+/// assert_eq!(name.as_deref(), Some("default-0"));
+/// # Ok(())
+/// # }
+/// ```
 pub fn set_default_pool(pool: CpuPool) -> Result<(), CpuPool> {
     let mut pool = Some(pool);
     POOL.get_or_init(|| pool.take().map_or_else(CpuPool::from_env, Ok))
@@ -41,7 +58,7 @@ pub fn set_default_pool(pool: CpuPool) -> Result<(), CpuPool> {
 ///
 /// As there, the job begins without being awaited, and dropping the handle lets it go on. Unlike
 /// there the queue is bounded: while it is full, the job waits in the handle, in line for a place,
-/// and dropping the handle then drops the job. [`Workers::run`](crate::Workers::run), which drops
+/// and dropping the handle then drops the job, which counts as cancelled. [`Workers::run`](crate::Workers::run), which drops
 /// every job that nobody waits for, is the better choice where a service can be changed.
 ///
 /// ```
@@ -64,12 +81,10 @@ where
             return Spawned(Stage::Refused(Some(error)));
         }
     };
-    match pool.try_run(f) {
+    match pool.job("").offer(f) {
         Ok(job) => Spawned(Stage::Submitted(job)),
-        Err(rejected) if rejected.error().is_overloaded() => Spawned(Stage::Waiting(Box::pin(
-            pool.job("").enqueue(rejected.into_closure()),
-        ))),
-        Err(rejected) => Spawned(Stage::Refused(Some(rejected.into_error()))),
+        // In line, or told that the pool is closed.
+        Err(f) => Spawned(Stage::Waiting(Box::pin(pool.job("").enqueue(f)))),
     }
 }
 

@@ -37,14 +37,14 @@ pub struct Stats {
     pub completed: u64,
     /// Jobs that ran and panicked.
     pub panicked: u64,
-    /// Jobs that were given up by their callers before they ran.
+    /// Jobs that were given up by their callers before they ran, in the queue or in line for a place.
     pub cancelled: u64,
     /// Jobs that waited for longer than their queue timeout, and never ran.
     pub expired: u64,
     /// Jobs that ran for longer than their budget. They are among those that completed or panicked
     /// as well, once they have.
     pub overrun: u64,
-    /// Jobs that `try_run` gave back.
+    /// Jobs that were turned away at once: `try_run` found no place, or `run` found the line for one full.
     pub rejected: u64,
     /// Jobs that a shutdown dropped unrun.
     pub dropped: u64,

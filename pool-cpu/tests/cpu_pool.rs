@@ -399,6 +399,24 @@ async fn what_is_spawned_runs_without_being_awaited_or_held() {
     );
 }
 
+#[tokio::test]
+async fn jobs_that_are_given_up_are_counted_wherever_they_wait() {
+    let cpu = pool(1, 1);
+    let (go, held) = hold(&cpu);
+    let queued = cpu.try_run(|| ()).unwrap();
+    let mut in_line = Box::pin(cpu.run(|| ()));
+    assert!(futures_util::FutureExt::now_or_never(in_line.as_mut()).is_none());
+    assert_eq!((cpu.stats().queued, cpu.stats().waiting), (1, 1));
+    drop((in_line, queued));
+    // This one was never asked for.
+    drop(cpu.run(|| ()));
+    drop(cpu.try_run(|| ()).unwrap());
+    let stats = cpu.stats();
+    assert_eq!((stats.cancelled, stats.queued, stats.waiting), (3, 0, 0));
+    go.send(()).unwrap();
+    held.await.unwrap();
+}
+
 #[test]
 fn futures_of_a_pool_need_no_runtime() {
     let cpu = pool(1, 8);

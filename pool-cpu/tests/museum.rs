@@ -124,7 +124,7 @@ fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
     assert!(poll_once(&mut job, &waker).is_pending());
     // A worker is held in that waker by now, or will be.
     let other = cpu.clone();
-    in_time(move || (0..1000).for_each(|n| assert_eq!(other.run_sync(move || n).unwrap(), n)));
+    in_time(move || (0..200).for_each(|n| assert_eq!(other.run_sync(move || n).unwrap(), n)));
     drop(go);
 }
 
@@ -458,6 +458,77 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
         (stats.completed, stats.panicked, stats.busy, stats.workers),
         (2, 2, 0, 1)
     );
+}
+
+// The same for a closure that never runs: whoever of the pool ends it outlives that.
+#[test]
+fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("in drop"));
+        }
+    }
+    let cpu = pool(1, 8);
+    let (go, held) = hold(&cpu);
+    // It waits too long: the keeper drops it.
+    let bomb = Bomb;
+    let late = cpu.job("late").queue_timeout(Duration::from_millis(5));
+    let error = late.run_sync(move || drop(bomb)).unwrap_err();
+    assert!(error.is_queue_timeout());
+    // Its caller gives it up, and hears of the panic: it is his closure.
+    let bomb = Bomb;
+    let given_up = cpu.try_run(move || drop(bomb)).unwrap();
+    let caller = std::panic::AssertUnwindSafe(|| drop(given_up));
+    assert!(std::panic::catch_unwind(caller).is_err());
+    // The shutdown drops it.
+    let bomb = Bomb;
+    let queued = cpu.try_run(move || drop(bomb)).unwrap();
+    assert_eq!((cpu.stats().queued, cpu.stats().busy), (1, 1));
+    let report = cpu.shutdown_sync(Shutdown::DropQueued, Duration::from_millis(5));
+    assert_eq!((report.dropped, report.still_running.len()), (1, 1));
+    assert!(block_on(queued).unwrap_err().is_closed());
+    go.send(()).unwrap();
+    block_on(held).unwrap();
+    let stats = cpu.stats();
+    assert_eq!(
+        (
+            stats.expired,
+            stats.cancelled,
+            stats.dropped,
+            stats.completed
+        ),
+        (1, 1, 1, 1)
+    );
+}
+
+// tokio #7884 again, for those who wait for the end of a pool, and for a place.
+#[test]
+fn giving_up_a_wait_drops_its_waker_at_once() {
+    struct Quiet;
+    impl Wake for Quiet {
+        fn wake(self: Arc<Self>) {}
+    }
+    let cpu = pool(1, 0);
+    let (go, held) = hold(&cpu);
+    let quiet = Arc::new(Quiet);
+    let waker = Waker::from(Arc::clone(&quiet));
+    let mut in_line = Box::pin(cpu.run(|| ()));
+    let mut end = Box::pin(cpu.shutdown(Shutdown::Drain, LONG));
+    assert!(poll_once(&mut in_line, &waker).is_pending());
+    drop(in_line);
+    assert_eq!(cpu.stats().cancelled, 1, "it waited for a place");
+    for _ in 0..3 {
+        assert!(poll_once(&mut end, &waker).is_pending());
+    }
+    assert!(
+        Arc::strong_count(&quiet) <= 4,
+        "one for the end, one for its timer"
+    );
+    drop((end, waker));
+    assert_eq!(Arc::strong_count(&quiet), 1);
+    go.send(()).unwrap();
+    block_on(held).unwrap();
 }
 
 /// Waits for a future on this thread.

@@ -207,7 +207,14 @@ const CHUNK: usize = 64 * 1024;
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{cell::Cell, time::Duration};
+    use std::{
+        cell::Cell,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        time::Duration,
+    };
 
     use futures_util::{StreamExt, stream};
 
@@ -260,6 +267,39 @@ mod tests {
         assert!(after_one <= 3 * BATCH, "{after_one} rows for one chunk");
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(taken.get(), after_one);
+    }
+
+    #[tokio::test]
+    async fn memory_is_the_same_however_many_rows_there_are() {
+        /// Counts the rows that are alive.
+        struct Row(Arc<AtomicUsize>);
+        impl Row {
+            fn new(alive: &Arc<AtomicUsize>, most: &AtomicUsize) -> Self {
+                most.fetch_max(alive.fetch_add(1, Relaxed) + 1, Relaxed);
+                Self(Arc::clone(alive))
+            }
+        }
+        impl Serialize for Row {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str("a row of some length")
+            }
+        }
+        impl Drop for Row {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        let cpu = pool();
+        let (alive, most) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let rows = stream::iter(0..300_000).map(|_| Row::new(&alive, &most));
+        let largest = lines(&cpu, rows)
+            .map(|chunk| chunk.unwrap().len())
+            .fold(0, async |largest, chunk| chunk.max(largest))
+            .await;
+        assert_eq!(alive.load(Relaxed), 0);
+        let most = most.into_inner();
+        assert!(most <= 2 * BATCH, "{most} rows at once");
+        assert!(largest < CHUNK + 100, "a chunk of {largest} bytes");
     }
 
     #[tokio::test]

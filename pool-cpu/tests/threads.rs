@@ -1,0 +1,127 @@
+//! The threads of a pool: what runs on them besides jobs, what they are called, how they are made.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use pool_cpu::{BlockingPool, CpuPool, Shutdown};
+
+const LONG: Duration = Duration::from_secs(20);
+
+type Log = Arc<Mutex<Vec<(&'static str, usize, String)>>>;
+
+fn name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+/// A hook that writes down that it ran, for which worker and on which thread, and then panics.
+fn note(log: &Log, what: &'static str) -> impl Fn(usize) + Send + Sync + 'static {
+    let log = Arc::clone(log);
+    move |worker| {
+        log.lock().unwrap().push((what, worker, name()));
+        std::panic::resume_unwind(Box::new("a hook may"));
+    }
+}
+
+#[test]
+fn hooks_run_once_on_each_worker_of_a_cpu_pool_even_if_they_panic() {
+    let log = Log::default();
+    let cpu = CpuPool::builder()
+        .name("hooked")
+        .threads(2)
+        .on_thread_start(note(&log, "start"))
+        .on_thread_stop(note(&log, "stop"))
+        .build()
+        .unwrap();
+    assert_eq!(cpu.run_sync(|| 7).unwrap(), 7);
+    assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    let mut seen = log.lock().unwrap().clone();
+    seen.sort();
+    let hook = |what, worker| (what, worker, format!("hooked-{worker}"));
+    let hooks = [
+        hook("start", 0),
+        hook("start", 1),
+        hook("stop", 0),
+        hook("stop", 1),
+    ];
+    assert_eq!(seen, hooks);
+}
+
+#[test]
+fn hooks_run_on_each_thread_of_a_blocking_pool() {
+    let log = Log::default();
+    let files = BlockingPool::builder()
+        .name("files")
+        .max_threads(1)
+        .on_thread_start(note(&log, "start"))
+        .on_thread_stop(note(&log, "stop"))
+        .build()
+        .unwrap();
+    assert_eq!(files.run_sync(name).unwrap(), "files-0");
+    assert!(files.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    let seen = log.lock().unwrap().clone();
+    assert_eq!(
+        seen.iter().map(|(what, ..)| *what).collect::<Vec<_>>(),
+        ["start", "stop"]
+    );
+}
+
+#[test]
+fn a_job_has_the_stack_that_was_asked_for() {
+    /// Uses `depth` KiB of stack, or more.
+    fn dig(depth: usize) -> usize {
+        let level = std::hint::black_box([depth as u8; 1024]);
+        match depth {
+            0 => usize::from(level[0]),
+            _ => dig(depth - 1) + usize::from(std::hint::black_box(&level)[1023] > 0),
+        }
+    }
+    // Far beyond the 2 MiB that a thread has unless it is told otherwise.
+    const DEPTH: usize = 8 * 1024;
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .stack_size(64 << 20)
+        .build()
+        .unwrap();
+    assert!(cpu.run_sync(|| dig(DEPTH)).unwrap() > 0);
+    let files = BlockingPool::builder()
+        .stack_size(64 << 20)
+        .build()
+        .unwrap();
+    assert!(files.run_sync(|| dig(DEPTH)).unwrap() > 0);
+}
+
+/// The 19th field of a thread's `stat`, the 17th after the name in brackets.
+#[cfg(target_os = "linux")]
+fn niceness() -> i32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let fields = stat.rsplit(')').next().unwrap();
+    fields.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_are_nicer_than_the_thread_that_builds_the_pool() {
+    let ours = niceness();
+    let cpu = CpuPool::builder().threads(2).nice(4).build().unwrap();
+    for _ in 0..8 {
+        assert_eq!(cpu.run_sync(niceness).unwrap(), (ours + 4).min(19));
+    }
+    let plain = CpuPool::builder().threads(1).build().unwrap();
+    assert_eq!(plain.run_sync(niceness).unwrap(), ours);
+    assert_eq!(niceness(), ours);
+}
+
+// What a job leaves to rayon runs as well, also where there is one worker and nobody to steal it.
+#[test]
+fn a_task_that_a_job_spawned_on_rayon_runs_after_it() {
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let (send, receive) = std::sync::mpsc::channel();
+    cpu.run_sync(move || rayon::spawn(move || send.send(name()).unwrap()))
+        .unwrap();
+    assert_eq!(receive.recv_timeout(LONG).unwrap(), "cpu-0");
+}

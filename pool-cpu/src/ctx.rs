@@ -5,20 +5,22 @@ use crate::{engine::Core, job::Head};
 /// What a running job can ask of its pool.
 ///
 /// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::Error> {
 /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
-/// let sum = cpu.run_sync(|| 1 + 1)?;
-/// let halves = cpu.job("sum").run_with(move |ctx| {
+/// let job = cpu.job("sum").run_with(|ctx| {
 ///     let mut total = 0_u64;
-///     for chunk in 0..1000_u64 {
+///     for n in 0..1000 {
 ///         if ctx.is_cancelled() {
 ///             break; // the caller is gone: nobody wants the rest
 ///         }
-///         total += chunk;
+///         total += n;
 ///     }
-///     total
+///     (total, ctx.worker(), ctx.label())
 /// });
-/// # drop(halves);
-/// # Ok::<(), pool_cpu::Error>(())
+/// assert_eq!(job.await?, (499_500, 0, "sum"));
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Ctx<'a> {
@@ -47,9 +49,18 @@ impl<'a> Ctx<'a> {
     /// ```
     /// use rayon::prelude::*;
     ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_cpu::Error> {
     /// # let cpu = pool_cpu::CpuPool::builder().threads(2).build().expect("two threads");
-    /// let job = cpu.job("sum").run_with(|ctx| ctx.parallel(|| (0..1_000_000_u64).into_par_iter().map(|n| n ^ 5).sum::<u64>()));
-    /// # drop(job);
+    /// let sum = cpu
+    ///     .job("sum")
+    ///     .run_with(|ctx| ctx.parallel(|| (0..1_000_000_u64).into_par_iter().sum::<u64>()))
+    ///     .await?;
+    /// assert_eq!(sum, 499_999_500_000);
+    /// // Without the call: in the pool all the same, only that idle workers notice by and by.
+    /// assert_eq!(cpu.run(|| (0..100_u64).into_par_iter().sum::<u64>()).await?, 4950);
+    /// # Ok(())
+    /// # }
     /// ```
     pub fn parallel<R>(&self, f: impl FnOnce() -> R) -> R {
         let _section = self.core.call_helpers();

@@ -37,6 +37,17 @@ impl<T> JobHandle<T> {
     }
 
     /// Lets the job go on without anybody waiting for it. It keeps its place until it has run; its result is dropped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (send, receive) = tokio::sync::oneshot::channel();
+    /// cpu.job("audit").enqueue(move || send.send("written")).await?.detach();
+    /// assert_eq!(receive.await?, "written");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn detach(mut self) {
         if let Some(job) = self.job.take() {
             job.detach();
@@ -50,6 +61,21 @@ impl<T> JobHandle<T> {
 
     /// Gives up the job: if it waits it is dropped unrun, if it runs it is told. Either way its
     /// answer is an error ([`Error::is_cancelled`]). `false` if it has its answer already.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// let waits = cpu.try_run(|| unreachable!())?;
+    /// assert!(waits.abort());
+    /// assert!(waits.await.map(|answer: ()| answer).unwrap_err().is_cancelled());
+    /// drop(go);
+    /// busy.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abort(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.abort(&self.core))
     }

@@ -1,4 +1,4 @@
-//! The pool through the `metrics` facade.
+//! The pool through the `metrics` facade. The guide has this table too, for users.
 //!
 //! | name | kind | what |
 //! |---|---|---|

@@ -70,6 +70,29 @@ impl Workers {
     /// # Cancel safety
     /// Dropping the future while the job waits drops `f` unrun and frees its place at once. A job that runs keeps its place
     /// until it ends.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// // It does not get its turn in time: the future is dropped, and the job with it.
+    /// let late = tokio::time::timeout(Duration::from_millis(5), cpu.run(|| unreachable!()));
+    /// assert!(late.await.map(|answer: Result<(), _>| answer).is_err());
+    /// let stats = cpu.stats();
+    /// assert_eq!((stats.cancelled, stats.queued), (1, 0));
+    /// drop(go);
+    /// busy.await?;
+    /// // A job must not wait for another of its own pool: with every worker doing so, none would ever run.
+    /// let inner = cpu.clone();
+    /// let error = cpu.run(move || inner.run_sync(|| ())).await?.unwrap_err();
+    /// assert!(error.is_self_wait());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn run<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -82,6 +105,22 @@ impl Workers {
     ///
     /// # Errors
     /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// let rejected = cpu.try_run(|| 6 * 7).unwrap_err();
+    /// assert!(rejected.error().is_overloaded());
+    /// let here = (rejected.into_closure())(); // run it on this thread, keep it for later, or give up
+    /// assert_eq!(here, 42);
+    /// drop(go);
+    /// busy.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_run<T, F>(&self, f: F) -> Result<JobHandle<T>, Rejected<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -94,6 +133,12 @@ impl Workers {
     ///
     /// # Errors
     /// As [`run`](Self::run).
+    ///
+    /// ```
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// assert_eq!(cpu.run_sync(|| 6 * 7)?, 42);
+    /// # Ok::<(), pool_cpu::Error>(())
+    /// ```
     pub fn run_sync<T, F>(&self, f: F) -> Result<T, Error>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -116,8 +161,32 @@ impl Workers {
     /// Ends the pool: takes no more jobs, runs or drops those that wait, and waits for those that run, but no longer than
     /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported.
     ///
+    /// Called from a job of the pool itself it does not hang either: that job is one of those that still run.
+    ///
     /// # Cancel safety
     /// The pool stays closed; what waits is run or dropped as asked for.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use pool_cpu::Shutdown;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// let stuck = cpu.job("stuck").enqueue(move || (started.send(()), gate.recv().ok())).await?;
+    /// begun.await?;
+    /// let queued = cpu.try_run(|| 1)?;
+    /// let report = cpu.shutdown(Shutdown::DropQueued, Duration::from_millis(10)).await;
+    /// assert_eq!((report.dropped, report.still_running[0].label), (1, "stuck"));
+    /// assert!(queued.await.unwrap_err().is_closed());
+    /// assert!(cpu.run(|| 2).await.unwrap_err().is_closed());
+    /// # drop(go);
+    /// # stuck.detach();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self, how: Shutdown, within: Duration) -> Report {
         shutdown::shutdown(self.core(), how, within).await
     }

@@ -43,6 +43,12 @@ impl BlockingPool {
     ///
     /// # Errors
     /// A bad value or an unknown name under the prefix; a thread that the system does not start.
+    ///
+    /// ```
+    /// let files = pool_cpu::BlockingPool::from_env()?;
+    /// assert_eq!(files.stats().workers, 0); // none has been needed so far
+    /// # Ok::<(), pool_cpu::ConfigError>(())
+    /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::builder().config(BlockingConfig::from_env()?).build()
     }

@@ -13,6 +13,23 @@ use crate::{
 };
 
 /// Settings of a [`CpuPool`], and what runs on its threads. From [`CpuPool::builder`].
+///
+/// ```
+/// use std::{thread, time::Duration};
+///
+/// let cpu = pool_cpu::CpuPool::builder()
+///     .name("hash") // its threads are hash-0, hash-1 and so on
+///     .threads(2) // else as many as cores, less `reserve`
+///     .queue(64)
+///     .queue_timeout(Duration::from_secs(2))
+///     .nice(5) // the executor's threads come first, on Linux
+///     .stack_size(4 << 20)
+///     .on_thread_start(|worker| println!("worker {worker} has started"))
+///     .build()?;
+/// let name = cpu.run_sync(|| thread::current().name().map(str::to_owned)).expect("it runs");
+/// assert!(name.is_some_and(|name| name.starts_with("hash-")));
+/// # Ok::<(), pool_cpu::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CpuBuilder {
     pub(crate) config: CpuConfig,

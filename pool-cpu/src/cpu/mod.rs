@@ -42,6 +42,12 @@ impl CpuPool {
     ///
     /// # Errors
     /// A bad value or an unknown name under the prefix; a thread that the system does not start.
+    ///
+    /// ```
+    /// let cpu = pool_cpu::CpuPool::from_env()?; // with nothing set: as many workers as cores
+    /// assert!(cpu.stats().max_workers >= 1);
+    /// # Ok::<(), pool_cpu::ConfigError>(())
+    /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::builder().config(CpuConfig::from_env()?).build()
     }

@@ -8,6 +8,8 @@ pub(super) struct Bar {
     pub(super) rule: &'static str,
     pub(super) limit: f64,
     pub(super) ours: f64,
+    /// Nanoseconds, or a number of something?
+    pub(super) is_time: bool,
 }
 
 impl Bar {
@@ -42,7 +44,22 @@ pub(super) fn bars(case: Case, results: &[(Peer, Figures)]) -> Vec<Bar> {
         TokioRayon,
         Blocking,
     ];
-    let bar = |rule, ours, limit: Option<f64>| limit.map(|limit| Bar { rule, limit, ours });
+    let bar = |rule, ours, limit: Option<f64>| {
+        limit.map(|limit| Bar {
+            rule,
+            limit,
+            ours,
+            is_time: true,
+        })
+    };
+    let number = |rule, ours: Option<f64>, limit: f64| {
+        ours.map(|ours| Bar {
+            rule,
+            limit,
+            ours,
+            is_time: false,
+        })
+    };
     let bars = match case {
         Case::Sequential => vec![
             bar(
@@ -79,6 +96,11 @@ pub(super) fn bars(case: Case, results: &[(Peer, Figures)]) -> Vec<Bar> {
                 ours.ns,
                 ns(SpawnBlocking2, 0.5),
             ),
+            number(
+                "queued at most: the queue, and a job a worker",
+                ours.queued,
+                1024.0 + 2.0,
+            ),
         ],
         Case::Lag => vec![
             bar("p99 1.3x idle", ours.p99, p99(Idle, 1.3)),
@@ -95,11 +117,17 @@ pub(super) fn bars(case: Case, results: &[(Peer, Figures)]) -> Vec<Bar> {
                 p99(SpawnBlocking, 1.0 / 50.0),
             ),
         ],
-        Case::Allocs => vec![bar(
-            "one allocation",
-            ours.allocs.unwrap_or(f64::MAX),
-            Some(1.0),
+        Case::Allocs => vec![number("one allocation", ours.allocs, 1.0)],
+        Case::Stall => vec![bar(
+            "the worst within 20 ms",
+            ours.worst.unwrap_or(f64::MAX),
+            Some(20e6),
         )],
+        Case::Watchdog => vec![
+            bar("0.5 % of a core", ours.ns, Some(5e6)),
+            number("no false alarm", ours.alarms, 0.0),
+        ],
+        Case::LagMonitor => vec![bar("0.5 % of a core", ours.ns, Some(5e6))],
     };
     bars.into_iter().flatten().collect()
 }

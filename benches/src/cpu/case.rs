@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     figures::Figures,
     peer::{Peer, Way},
+    watch,
 };
 
 /// What is measured.
@@ -41,9 +42,15 @@ pub(super) enum Case {
     Lag,
     /// What one job allocates, on both sides.
     Allocs,
+    /// How long after its threshold the watchdog sees that a worker of the runtime is held.
+    Stall,
+    /// What the watchdog costs, and how often it is wrong, on a runtime that is busy and well.
+    Watchdog,
+    /// What the monitor of timers costs.
+    LagMonitor,
 }
 
-type Outcome = Result<Figures, Box<dyn Error>>;
+pub(super) type Outcome = Result<Figures, Box<dyn Error>>;
 
 const WORKERS: usize = 2;
 
@@ -57,6 +64,9 @@ impl Case {
             Self::Burst100k => "burst100k",
             Self::Lag => "lag",
             Self::Allocs => "allocs",
+            Self::Stall => "stall",
+            Self::Watchdog => "watchdog",
+            Self::LagMonitor => "lag_monitor",
         }
     }
 
@@ -67,15 +77,35 @@ impl Case {
             Self::Tasks64For50us => "64 tasks, jobs of 50 µs",
             Self::Burst512 => "512 jobs submitted before the first is awaited",
             Self::Burst100k => "100,000 jobs submitted before the first is awaited",
-            Self::Lag => "how late a timer of 1 ms is while 400 jobs of 2 ms are worked off",
+            Self::Lag => {
+                "how late a timer of 1 ms is while 400 jobs of 2 ms are worked off (ours at nice 19)"
+            }
             Self::Allocs => "what one job allocates, on both sides",
+            Self::Stall => "how long after 50 ms a held worker, one of 4, is seen",
+            Self::Watchdog => "CPU time a second, and false alarms, in one run of 60 s of load",
+            Self::LagMonitor => "CPU time a second, with a tick every 10 ms",
+        }
+    }
+
+    /// How often it is done: the long ones once.
+    pub(super) fn rounds(self, asked: usize) -> usize {
+        match self {
+            Self::Watchdog | Self::LagMonitor => 1,
+            _ => asked,
         }
     }
 
     /// One round.
     pub(super) fn run(self, peer: Peer, quick: bool) -> Outcome {
         let few = |full: usize| if quick { full / 50 + 1 } else { full };
-        let ready = peer.ready(if self == Self::Allocs { 1 } else { WORKERS })?;
+        match self {
+            Self::Stall => return watch::stall(few(20)),
+            Self::Watchdog => return watch::watchdog(Duration::from_secs(few(60) as u64)),
+            Self::LagMonitor => return watch::lag_monitor(Duration::from_secs(few(10) as u64)),
+            _ => {}
+        }
+        let workers = if self == Self::Allocs { 1 } else { WORKERS };
+        let ready = peer.ready(workers, if self == Self::Lag { 19 } else { 0 })?;
         let (runtime, way) = (&ready.runtime, ready.way);
         match self {
             Self::Sequential => on(runtime, one_after_another(way, few(3000), Duration::ZERO)),
@@ -87,7 +117,7 @@ impl Case {
             Self::Burst512 => on(runtime, bursts(way, 512, few(40))),
             Self::Burst100k => on(runtime, bursts(way, few(100_000), 1)),
             Self::Lag => on(runtime, lag(way, few(400))),
-            Self::Allocs => runtime
+            _ => runtime
                 .block_on(allocations(way, few(1000)))
                 .map_err(Into::into),
         }
@@ -102,8 +132,11 @@ fn on(
     Ok(runtime.block_on(async { tokio::spawn(work).await })??)
 }
 
-/// Computes for so long.
-fn spin(time: Duration) {
+/// Computes for so long; for no time, not even to look at the clock.
+pub(super) fn spin(time: Duration) {
+    if time.is_zero() {
+        return;
+    }
     let start = Instant::now();
     while start.elapsed() < time {
         hint::spin_loop();

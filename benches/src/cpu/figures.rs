@@ -11,6 +11,7 @@ pub(super) struct Figures {
     pub(super) worst: Option<f64>,
     pub(super) allocs: Option<f64>,
     pub(super) queued: Option<f64>,
+    pub(super) alarms: Option<f64>,
 }
 
 impl Figures {
@@ -43,6 +44,13 @@ impl Figures {
         }
     }
 
+    pub(super) fn alarms(self, alarms: u64) -> Self {
+        Self {
+            alarms: Some(alarms as f64),
+            ..self
+        }
+    }
+
     /// The median of each figure.
     pub(super) fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
@@ -56,6 +64,7 @@ impl Figures {
             worst: some(|figures| figures.worst),
             allocs: some(|figures| figures.allocs),
             queued: some(|figures| figures.queued),
+            alarms: some(|figures| figures.alarms),
         }
     }
 
@@ -69,6 +78,9 @@ impl Figures {
         }
         if let Some(queued) = self.queued {
             line = line.with("queued_max", queued as u64);
+        }
+        if let Some(alarms) = self.alarms {
+            line = line.with("false_alarms", alarms as u64);
         }
         line
     }

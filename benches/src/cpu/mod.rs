@@ -3,7 +3,8 @@
 //!
 //! `sequential` submits one job after another; `tasks64_empty` and `tasks64_50us` do so from 64
 //! tasks at once; `burst512` and `burst100k` submit all before they await the first; `lag` measures
-//! a timer on the runtime while 400 jobs of 2 ms are worked off.
+//! a timer on the runtime while 400 jobs of 2 ms are worked off. `stall`, `watchdog` and `lag_monitor`
+//! are of what watches a runtime.
 
 mod args;
 mod bar;
@@ -11,6 +12,7 @@ mod case;
 mod figures;
 mod peer;
 mod report;
+mod watch;
 
 use std::{
     error::Error,
@@ -50,7 +52,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             .into_iter()
             .filter(|peer| peer.takes_part(case))
             .collect();
-        let all = interleave(rounds, &peers, |peer| case.run(peer, args.quick))?;
+        let all = interleave(case.rounds(rounds), &peers, |peer| {
+            case.run(peer, args.quick)
+        })?;
         let medians = all.iter().map(|rounds| figures::Figures::median(rounds));
         report.case(
             case,

@@ -19,6 +19,9 @@ pub(super) enum Peer {
     /// This toolkit, two workers.
     #[value(name = "pool-cpu")]
     PoolCpu,
+    /// This toolkit, with workers of the same priority as the runtime: only where that matters.
+    #[value(name = "pool-cpu-nice0")]
+    PoolCpuNice0,
     /// tokio's own, as it comes: up to 512 threads.
     #[value(name = "spawn_blocking")]
     SpawnBlocking,
@@ -62,6 +65,7 @@ impl Peer {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::PoolCpu => "pool-cpu",
+            Self::PoolCpuNice0 => "pool-cpu-nice0",
             Self::SpawnBlocking => "spawn_blocking",
             Self::SpawnBlocking2 => "spawn_blocking-2",
             Self::RayonOneshot => "rayon+oneshot",
@@ -71,13 +75,17 @@ impl Peer {
         }
     }
 
-    /// Only a lag can be measured where nobody works.
     pub(super) fn takes_part(self, case: Case) -> bool {
-        self != Self::Idle || case == Case::Lag
+        match case {
+            Case::Lag => true,
+            // Nobody else has these.
+            Case::Stall | Case::Watchdog | Case::LagMonitor => self == Self::PoolCpu,
+            _ => !matches!(self, Self::Idle | Self::PoolCpuNice0),
+        }
     }
 
-    /// Makes it, with so many workers where that can be said.
-    pub(super) fn ready(self, workers: usize) -> Result<Ready, Box<dyn Error>> {
+    /// Makes it, with so many workers where that can be said. `nice` is for ours: no other has it.
+    pub(super) fn ready(self, workers: usize, nice: u16) -> Result<Ready, Box<dyn Error>> {
         let blocking = if self == Self::SpawnBlocking2 {
             workers
         } else {
@@ -95,7 +103,8 @@ impl Peer {
                 .map(Arc::new)
         };
         let way = match self {
-            Self::PoolCpu => Way::Pool(CpuPool::builder().threads(workers).build()?),
+            Self::PoolCpu => Way::Pool(CpuPool::builder().threads(workers).nice(nice).build()?),
+            Self::PoolCpuNice0 => Way::Pool(CpuPool::builder().threads(workers).build()?),
             Self::SpawnBlocking | Self::SpawnBlocking2 => Way::Tokio,
             Self::RayonOneshot => Way::Rayon(rayon()?),
             Self::TokioRayon => Way::TokioRayon(rayon()?),

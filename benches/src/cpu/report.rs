@@ -65,10 +65,10 @@ impl<W: Write> Report<W> {
         let mut table = Table::new(["bar", "at most", "ours", ""]);
         for (case, bar) in &self.bars {
             let show = |value| {
-                if *case == Case::Allocs {
-                    number(value)
-                } else {
+                if bar.is_time {
                     time(value)
+                } else {
+                    number(value)
                 }
             };
             let verdict = if bar.is_met() { "pass" } else { "MISS" };
@@ -107,11 +107,13 @@ fn table(results: &[(Peer, Figures)]) -> Table {
         results.iter().any(|(_, figures)| figure(figures).is_some())
     };
     let (worst, allocs, queued) = (has(|f| f.worst), has(|f| f.allocs), has(|f| f.queued));
+    let alarms = has(|f| f.alarms);
     let mut head = vec!["", "mean", "x ours", "p99"];
     for (shown, name) in [
         (worst, "worst"),
         (allocs, "allocations"),
         (queued, "queued at most"),
+        (alarms, "false alarms"),
     ] {
         if shown {
             head.push(name);
@@ -136,6 +138,9 @@ fn table(results: &[(Peer, Figures)]) -> Table {
         }
         if queued {
             row.push(figures.queued.map(number).unwrap_or_default());
+        }
+        if alarms {
+            row.push(figures.alarms.map(number).unwrap_or_default());
         }
         table.row(row);
     }

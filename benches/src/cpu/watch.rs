@@ -1,0 +1,167 @@
+//! What watches a runtime: how soon it sees what it is for, how often it is wrong, and what it costs.
+
+use std::{
+    fs, io,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use benches::rounds::percentile;
+use pool_cpu::{
+    CpuPool,
+    lag::{LagMonitor, Watchdog},
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    case::{Outcome, spin},
+    figures::Figures,
+};
+
+/// Holds one worker of four after the other, and takes how long after the threshold that is seen.
+pub(super) fn stall(stalls: usize) -> Outcome {
+    const THRESHOLD: Duration = Duration::from_millis(50);
+    let runtime = runtime(4)?;
+    let (told, hear) = mpsc::channel();
+    let watchdog = Watchdog::builder()
+        .threshold(THRESHOLD)
+        .on_stall(move |stall| {
+            told.send((Instant::now(), stall.worker))
+                .unwrap_or_default()
+        })
+        .watch(runtime.handle())?;
+    let mut late = Vec::with_capacity(stalls);
+    for _ in 0..stalls {
+        let (begun, began) = mpsc::channel();
+        let held = runtime.spawn(async move {
+            let here = (Instant::now(), tokio::runtime::worker_index());
+            begun.send(here).unwrap_or_default();
+            thread::sleep(3 * THRESHOLD);
+        });
+        let (since, worker) = began.recv()?;
+        let (at, named) = hear.recv_timeout(Duration::from_secs(10))?;
+        if Some(named) != worker {
+            return Err(format!("worker {worker:?} was held, and {named} was named").into());
+        }
+        late.push((at - since).saturating_sub(THRESHOLD).as_nanos() as u64);
+        runtime.block_on(held)?;
+        while !watchdog.stalls().now.is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    late.sort_unstable();
+    let mean = late.iter().sum::<u64>() as f64 / stalls as f64;
+    let worst = late.last().copied().unwrap_or_default();
+    Ok(Figures::new(mean, percentile(&late, 0.99)).worst(worst))
+}
+
+/// Watches a runtime on which 16 tasks compute for 50 µs at a time, wait, and have a pool compute for
+/// 2 ms.
+pub(super) fn watchdog(time: Duration) -> Outcome {
+    let runtime = runtime(2)?;
+    let cpu = CpuPool::builder().threads(2).nice(10).build()?;
+    let before = busy_time("lag-watchdog")?;
+    let watchdog = Watchdog::builder().watch(runtime.handle())?;
+    let end = Instant::now() + time;
+    let task = |n: u64| {
+        let cpu = cpu.clone();
+        runtime.spawn(async move {
+            while Instant::now() < end {
+                for _ in 0..8 {
+                    spin(Duration::from_micros(50));
+                    tokio::task::yield_now().await;
+                }
+                tokio::time::sleep(Duration::from_millis(1 + n % 4)).await;
+                cpu.run(|| spin(Duration::from_millis(2))).await?;
+            }
+            Ok::<(), pool_cpu::Error>(())
+        })
+    };
+    let tasks: Vec<_> = (0..16).map(task).collect();
+    for task in tasks {
+        runtime.block_on(task)??;
+    }
+    let cost = busy_time("lag-watchdog")? - before;
+    let alarms = watchdog.stalls().count;
+    Ok(Figures::new(a_second(cost, time), 0).alarms(alarms))
+}
+
+/// What a runtime of one thread spends when it has nothing to do but the ticks of a monitor, less what
+/// it spends without.
+pub(super) fn lag_monitor(time: Duration) -> Outcome {
+    let spent = |with: bool| -> Result<Duration, Box<dyn std::error::Error>> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("ticks")
+            .enable_all()
+            .build()?;
+        let tick = Duration::from_millis(10);
+        let monitor = with.then(|| LagMonitor::start(runtime.handle(), tick));
+        let monitor = monitor.transpose()?;
+        // Until it has settled.
+        thread::sleep(Duration::from_millis(100));
+        let before = busy_time("ticks")?;
+        thread::sleep(time);
+        let spent = busy_time("ticks")? - before;
+        drop(monitor);
+        Ok(spent)
+    };
+    let cost = spent(true)?.saturating_sub(spent(false)?);
+    Ok(Figures::new(a_second(cost, time), 0))
+}
+
+fn runtime(workers: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+}
+
+/// Nanoseconds of CPU time a second.
+fn a_second(cost: Duration, time: Duration) -> f64 {
+    cost.as_nanos() as f64 / time.as_secs_f64()
+}
+
+/// The CPU time that threads of this name have had: the first field of their `schedstat`, in
+/// nanoseconds.
+fn busy_time(name: &str) -> io::Result<Duration> {
+    let mut total = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        let path = thread?.path();
+        // One that ends meanwhile has no files any more.
+        let Ok(comm) = fs::read_to_string(path.join("comm")) else {
+            continue;
+        };
+        if comm.trim_end() == name {
+            let text = fs::read_to_string(path.join("schedstat"))?;
+            let first = text.split_whitespace().next().and_then(|n| n.parse().ok());
+            total += first.unwrap_or(0_u64);
+        }
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_cpu_time_of_a_thread_is_what_it_computed() {
+        let thread = thread::Builder::new().name("spinner".to_owned());
+        let spinner = thread.spawn(|| {
+            let before = busy_time("spinner").unwrap();
+            spin(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
+            busy_time("spinner").unwrap() - before
+        });
+        let spent = spinner.unwrap().join().unwrap();
+        assert!(
+            spent > Duration::ZERO && spent < Duration::from_millis(45),
+            "{spent:?}"
+        );
+        assert_eq!(busy_time("nobody").unwrap(), Duration::ZERO);
+    }
+}

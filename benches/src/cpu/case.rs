@@ -245,11 +245,13 @@ async fn allocations(way: Way, jobs: usize) -> Result<Figures, String> {
     let theirs = way.run(|| counts().allocations).await?;
     let ours = counts().allocations;
     let start = Instant::now();
-    for _ in 1..jobs {
+    for _ in 0..jobs {
         way.run(|| ()).await?;
     }
-    let ours = counts().allocations - ours;
-    let theirs = way.run(|| counts().allocations).await? - theirs;
     let ns = start.elapsed().as_nanos() as f64 / jobs as f64;
-    Ok(Figures::new(ns, 0).allocs((ours + theirs) as f64 / jobs as f64))
+    let ours = counts().allocations - ours;
+    // From one report to the next is one job more.
+    let theirs = way.run(|| counts().allocations).await? - theirs;
+    let allocs = ours as f64 / jobs as f64 + theirs as f64 / (jobs + 1) as f64;
+    Ok(Figures::new(ns, 0).allocs(allocs))
 }

@@ -28,6 +28,8 @@ use crate::sync::{
 pub(super) struct Board<S> {
     /// A power of two of them, or none.
     words: Box<[Word]>,
+    /// The logarithm of how many.
+    shift: u32,
     /// Of seat `n`, whose bit is `n / words` of word `n % words`.
     cells: Box<[UnsafeCell<Option<Box<S>>>]>,
 }
@@ -73,6 +75,7 @@ impl<S> Board<S> {
         let bits = if seats == 0 { 0 } else { seats.div_ceil(words) };
         Self {
             words: (0..words).map(|_| Word(AtomicU64::new(0))).collect(),
+            shift: words.max(1).trailing_zeros(),
             cells: (0..words * bits).map(|_| UnsafeCell::new(None)).collect(),
         }
     }
@@ -80,39 +83,54 @@ impl<S> Board<S> {
     /// Takes one, unless called to the lock. Begins to look at word `hint`, counted round.
     #[inline]
     pub(super) fn take(&self, hint: usize) -> Taken<S> {
-        let mask = self.words.len().wrapping_sub(1);
-        for turn in 0..self.words.len() {
-            let at = hint.wrapping_add(turn) & mask;
-            let word = &self.words[at].0;
-            // Ordering: what it says is acted on only by the exchange below.
-            let mut seen = word.load(Ordering::Relaxed);
-            loop {
-                if seen & CALL != 0 {
-                    return Taken::Nothing;
-                }
-                let idle = seen & !CALL;
-                if idle == 0 {
-                    break;
-                }
-                let bit = idle.trailing_zeros();
-                if mutation::on(Mutation::TakeIsTwoSteps) {
-                    word.store(seen & !(1 << bit), Ordering::Release);
-                    return self.fetch(at, bit).map_or(Taken::Nothing, Taken::One);
-                }
-                // Ordering: Acquire pairs with the Release by which the bit was set, and so sees what was put into the cell before;
-                // all that changed the word between the two are read-modify-writes, which pass it on.
-                match word.compare_exchange_weak(
-                    seen,
-                    seen & !(1 << bit),
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return self.fetch(at, bit).map_or(Taken::Nothing, Taken::One),
-                    Err(now) => seen = now,
-                }
+        let first = hint & self.words.len().wrapping_sub(1);
+        let Some(Word(word)) = self.words.get(first) else {
+            return Taken::Nothing;
+        };
+        match self.take_from(first, word) {
+            Some(taken) => taken,
+            None => self.take_elsewhere(first),
+        }
+    }
+
+    /// Takes one of another word than `first`.
+    fn take_elsewhere(&self, first: usize) -> Taken<S> {
+        let (before, after) = self.words.split_at(first);
+        let others = after.iter().enumerate().skip(1);
+        let others = others.map(|(at, word)| (first + at, word));
+        for (at, Word(word)) in others.chain(before.iter().enumerate()) {
+            if let Some(taken) = self.take_from(at, word) {
+                return taken;
             }
         }
         Taken::Nothing
+    }
+
+    /// `None`: nothing is idle there.
+    #[inline]
+    fn take_from(&self, at: usize, word: &AtomicU64) -> Option<Taken<S>> {
+        // Ordering: what it says is acted on only by the exchange below.
+        let mut seen = word.load(Ordering::Relaxed);
+        loop {
+            if seen & CALL != 0 {
+                return Some(Taken::Nothing);
+            }
+            if seen == 0 {
+                return None;
+            }
+            let bit = seen.trailing_zeros();
+            let taken = seen & (seen - 1);
+            if mutation::on(Mutation::TakeIsTwoSteps) {
+                word.store(taken, Ordering::Release);
+                return self.fetch(at, bit).map(Taken::One);
+            }
+            // Ordering: Acquire pairs with the Release by which the bit was set, and so sees what was put into the cell before; all
+            // that changed the word between the two are read-modify-writes, which pass it on.
+            match word.compare_exchange_weak(seen, taken, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return self.fetch(at, bit).map(Taken::One),
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// How many are idle.
@@ -213,14 +231,13 @@ impl<S> Board<S> {
     /// Whose bit that is.
     #[inline]
     fn seat(&self, at: usize, bit: u32) -> usize {
-        bit as usize * self.words.len() + at
+        ((bit as usize) << self.shift) | at
     }
 
     #[inline]
     fn place(&self, seat: usize) -> (&AtomicU64, u64) {
-        let words = self.words.len();
-        let word = seat & (words - 1);
-        (&self.words[word].0, 1 << (seat >> words.trailing_zeros()))
+        let word = seat & (self.words.len() - 1);
+        (&self.words[word].0, 1 << (seat >> self.shift))
     }
 }
 

@@ -427,7 +427,7 @@ impl<G, R> Line<G, R> {
 }
 
 /// So many who were told something are looked through for those who have fetched it.
-const MANY_ANSWERS: usize = 64;
+const MANY_ANSWERS: usize = 16;
 /// So many holes in a line are never too many.
 const FEW_HOLES: usize = 32;
 

@@ -341,7 +341,8 @@ impl<M: Manager> Future for Get<'_, M> {
 impl<M: Manager> Drop for Get<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done)
+        if matches!(self.state, State::Waiting(_))
+            && let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done)
             && !mutation::on(Mutation::DroppedGetStaysInLine)
         {
             let shared = self.pool.shared();

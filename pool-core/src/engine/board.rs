@@ -14,7 +14,8 @@
 //! total order. Whoever sets `CALL` learns by the same step which bits were set before, and every return that comes later in that
 //! order sees `CALL`. So nobody who set it, looked, and went to sleep can be slept past. See `ARCHITECTURE.md`.
 //!
-//! Seats are dealt over the words in turn, and a get begins at a word of its thread's: on several cores they meet less often.
+//! Seats are dealt over the words in turn, and a get begins at a word of its thread's: on several cores they meet less often. The first
+//! 4,096 seats have a place here.
 
 use std::fmt;
 
@@ -30,6 +31,8 @@ pub(super) struct Board<S> {
     words: Box<[Word]>,
     /// The logarithm of how many.
     shift: u32,
+    /// A get begins to look at one of the first few: this is the last of those.
+    last_start: usize,
     /// Of seat `n`, whose bit is `n / words` of word `n % words`.
     cells: Box<[UnsafeCell<Option<Box<S>>>]>,
 }
@@ -58,6 +61,9 @@ pub(crate) enum Taken<S> {
 
 const CALL: u64 = 1 << 63;
 const WIDTH: u32 = 63;
+/// What is more has no place on the board: a pool of a million is not made to pay for it in advance.
+const MOST_SEATS: u32 = 4096;
+const MOST_PARTS: u32 = 64;
 
 // SAFETY: a cell is touched only by whoever owns it (the table above), one at a time, and what is in it moves between threads: so
 // `S: Send` is what both need.
@@ -66,16 +72,20 @@ unsafe impl<S: Send> Send for Board<S> {}
 unsafe impl<S: Send> Sync for Board<S> {}
 
 impl<S> Board<S> {
-    /// A board for `seats` seats at least, in `words` words at least; none for no seats.
-    pub(super) fn new(seats: u32, words: u32) -> Self {
+    /// A board for so many seats at least, up to [`MOST_SEATS`], in `parts` words at least; none for no seats. Gets begin at one of
+    /// `parts` of them.
+    pub(super) fn new(seats: u32, parts: u32) -> Self {
+        let seats = seats.min(MOST_SEATS);
+        let parts = parts.clamp(1, MOST_PARTS).next_power_of_two();
         let words = match seats {
             0 => 0,
-            seats => words.max(seats.div_ceil(WIDTH)).next_power_of_two(),
+            seats => parts.max(seats.div_ceil(WIDTH)).next_power_of_two(),
         };
         let bits = if seats == 0 { 0 } else { seats.div_ceil(words) };
         Self {
             words: (0..words).map(|_| Word(AtomicU64::new(0))).collect(),
             shift: words.max(1).trailing_zeros(),
+            last_start: parts as usize - 1,
             cells: (0..words * bits).map(|_| UnsafeCell::new(None)).collect(),
         }
     }
@@ -83,7 +93,7 @@ impl<S> Board<S> {
     /// Takes one, unless called to the lock. Begins to look at word `hint`, counted round.
     #[inline]
     pub(super) fn take(&self, hint: usize) -> Taken<S> {
-        let first = hint & self.words.len().wrapping_sub(1);
+        let first = hint & self.last_start;
         let Some(Word(word)) = self.words.get(first) else {
             return Taken::Nothing;
         };
@@ -287,5 +297,96 @@ impl<S> fmt::Debug for Board<S> {
             .field("seats", &self.cells.len())
             .field("idle", &self.len())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Something for a board. It keeps that alive, as a slot does.
+    struct Thing(u32, Arc<Board<Self>>);
+
+    // SAFETY: it keeps the board alive, and each number is used by one at a time.
+    unsafe impl Seated for Thing {
+        fn board(&self) -> &Board<Self> {
+            &self.1
+        }
+
+        fn seat(&self) -> u32 {
+            self.0
+        }
+    }
+
+    fn board(seats: u32, parts: u32) -> Arc<Board<Thing>> {
+        Arc::new(Board::new(seats, parts))
+    }
+
+    fn thing(board: &Arc<Board<Thing>>, seat: u32) -> Box<Thing> {
+        Box::new(Thing(seat, Arc::clone(board)))
+    }
+
+    fn taken(board: &Board<Thing>, hint: usize) -> Option<u32> {
+        match board.take(hint) {
+            Taken::One(thing) => Some(thing.0),
+            Taken::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn every_seat_has_a_place_of_its_own_up_to_the_most() {
+        for (seats, parts) in [(1, 1), (16, 2), (63, 1), (64, 1), (200, 8), (5000, 8)] {
+            let board = board(seats, parts);
+            let places = seats.min(MOST_SEATS);
+            for seat in 0..places {
+                assert!(lay(thing(&board, seat)).is_ok(), "{seat} of {seats}");
+            }
+            assert!(lay(thing(&board, u32::MAX)).is_err());
+            assert_eq!(board.len(), places as usize);
+            let mut seen: Vec<_> = std::iter::from_fn(|| taken(&board, 5)).collect();
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..places));
+        }
+    }
+
+    #[test]
+    fn the_largest_pool_costs_no_more_than_the_most() {
+        let board = board(u32::MAX, u32::MAX);
+        assert!(board.cells.len() <= 2 * MOST_SEATS as usize);
+        assert!(board.words.len() <= 128);
+    }
+
+    #[test]
+    fn low_seats_are_used_first_and_a_pool_that_goes_round_has_no_board() {
+        let lifo = board(8, 1);
+        for seat in [3, 0, 5] {
+            assert!(lay(thing(&lifo, seat)).is_ok());
+        }
+        assert_eq!(
+            [(); 4].map(|()| taken(&lifo, 0)),
+            [Some(0), Some(3), Some(5), None]
+        );
+        let fifo = board(0, 1);
+        assert!(lay(thing(&fifo, 0)).is_err());
+        assert_eq!(taken(&fifo, 0), None);
+    }
+
+    #[test]
+    fn who_is_called_to_the_lock_neither_takes_nor_lays_down() {
+        let board = board(100, 2);
+        assert!(lay(thing(&board, 7)).is_ok());
+        board.call(true);
+        assert_eq!(taken(&board, 0), None);
+        assert!(lay(thing(&board, 8)).is_err_and(|thing| thing.0 == 8));
+        assert_eq!(
+            board.pop(|_| true).map(|thing| thing.0),
+            Some(7),
+            "under the lock"
+        );
+        board.call(false);
+        assert!(lay(thing(&board, 8)).is_ok());
+        assert_eq!(taken(&board, 1), Some(8));
     }
 }

@@ -301,7 +301,17 @@ impl<G, R> Line<G, R> {
     /// How many have fetched a grant since this was asked last, and how long those had waited that told.
     pub(crate) fn hear(&mut self) -> (u64, impl Iterator<Item = Duration>) {
         self.hear_all();
+        self.give_back_memory();
         (mem::take(&mut self.fetched), self.waits.drain(..))
+    }
+
+    /// What a long line has left behind goes, a part at a time.
+    fn give_back_memory(&mut self) {
+        let surplus = self.free.len().saturating_sub(self.waiting() + FEW_FREE);
+        self.free.truncate(self.free.len() - surplus.min(FEW_FREE));
+        if self.line.is_empty() && self.line.capacity() > FEW_FREE {
+            self.line = VecDeque::new();
+        }
     }
 
     /// The first in line leaves it.
@@ -428,6 +438,8 @@ impl<G, R> Line<G, R> {
 
 /// So many who were told something are looked through for those who have fetched it.
 const MANY_ANSWERS: usize = 16;
+/// So many free mails are kept, and so many more are dropped at once: what a burst needs again.
+const FEW_FREE: usize = 1024;
 /// So many holes in a line are never too many.
 const FEW_HOLES: usize = 32;
 

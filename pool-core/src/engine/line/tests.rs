@@ -143,3 +143,18 @@ fn what_was_fetched_without_the_lock_is_heard_of_once() {
     );
     assert_eq!(ids[1].fetch(|| None), None);
 }
+
+#[test]
+fn a_long_line_leaves_little_behind() {
+    let mut queue = queue();
+    let ids: Vec<_> = (0..10_000).map(|_| push(&mut queue)).collect();
+    for id in ids {
+        assert_eq!(queue.cancel(id), None);
+    }
+    assert_eq!(queue.free.len(), 10_000);
+    for _ in 0..20 {
+        assert_eq!(queue.hear().0, 0);
+    }
+    assert_eq!(queue.free.len(), FEW_FREE);
+    assert!(queue.line.capacity() <= FEW_FREE);
+}

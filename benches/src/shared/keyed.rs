@@ -1,5 +1,6 @@
 //! Pools by key beside one pool: the time of a get and return, and what an idle key takes from the heap.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
@@ -86,6 +87,44 @@ pub(super) async fn random_key(ours: bool, times: usize) -> Result<f64, Failure>
         }
     }
     Ok(start.elapsed().as_nanos() as f64 / times as f64)
+}
+
+/// The same as people write it without us: a map of pools, one a key, which have no bound in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MapOfPools {
+    /// Nanoseconds for a get and return of a random one.
+    pub(super) ns: f64,
+    /// Heap bytes for each of them, with one idle.
+    pub(super) bytes: f64,
+}
+
+/// Measures the map of pools.
+pub(super) fn map_of_pools(quick: bool) -> Result<MapOfPools, Failure> {
+    let (keys, times) = match quick {
+        true => (KEYS / 100, 1_000),
+        false => (KEYS, 500_000),
+    };
+    let runtime = Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        let before = counts();
+        let mut pools = HashMap::new();
+        for key in 0..u64::from(keys) {
+            let pool = Pool::builder(Counters).config(config()).max_size(1);
+            let pool = pool.build()?;
+            drop(pool.get().await?);
+            pools.insert(key, pool);
+        }
+        let bytes = counts().since(before).bytes as f64 / f64::from(keys);
+        let mut random = fastrand::Rng::with_seed(7);
+        let start = Instant::now();
+        for _ in 0..times {
+            let key = black_box(u64::from(random.u32(0..keys)));
+            let pool = pools.get(&key).ok_or("there is one for each key")?;
+            black_box(&*pool.get().await?);
+        }
+        let ns = start.elapsed().as_nanos() as f64 / f64::from(times);
+        Ok(MapOfPools { ns, bytes })
+    })
 }
 
 /// Heap bytes for each key that has one idle; 0 where nothing counts them.

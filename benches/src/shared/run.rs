@@ -104,6 +104,23 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
             )?;
         }
     }
+    if keyed {
+        let map = keyed::map_of_pools(args.quick)?;
+        if args.json {
+            let line = Line::new(Case::KeyedRandom.name(), "HashMap of Pools", map.ns);
+            writeln!(
+                out,
+                "{}",
+                line.with("bytes_per_idle_key", map.bytes.round())
+            )?;
+        } else {
+            let (ns, bytes) = (time(map.ns), number(map.bytes));
+            writeln!(
+                out,
+                "  a HashMap of as many pools, without a bound in common: {ns}, {bytes} bytes a key"
+            )?;
+        }
+    }
     if cases.contains(&Case::FanOut) {
         constant_memory(args, out)?;
     }

@@ -191,6 +191,17 @@ impl<G, R, A> WaitQueue<G, R, A> {
         self.cells.get_mut(self.waiting.head as usize)?.waker.take()
     }
 
+    /// The wakers of all who would fetch a grant, to make them poll again: they keep their places, and give others when polled.
+    pub(crate) fn all_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let mut index = self.waiting.head;
+        while let Some(cell) = self.cells.get_mut(index as usize) {
+            wakers.extend(cell.waker.take());
+            index = cell.next;
+        }
+        wakers
+    }
+
     /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
     #[inline]
     pub(crate) fn grant(&mut self, grant: G, now: Moment) -> Result<Option<Waker>, G> {

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -417,9 +417,8 @@ impl<M: SharedManager> Drop for Keeper<M> {
         if let Some(inner) = self.inner.upgrade() {
             // Ordering: Release, so that whoever starts the next keeper sees what this one left.
             inner.keeper_runs.store(false, Ordering::Release);
-            if let Some(waker) = inner.links.keeper_left() {
-                waker.wake();
-            }
+            let wakers = inner.links.keeper_left();
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 }

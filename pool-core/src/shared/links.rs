@@ -397,14 +397,15 @@ impl<C, E: Clone> Links<C, E> {
         (next, work)
     }
 
-    /// The keeper is gone, with its runtime. Whoever is polled next starts another.
-    pub(super) fn keeper_left(&self) -> Option<Waker> {
+    /// The keeper is gone, with its runtime. Whoever is polled next starts another. All in line are to be woken: the first of them may
+    /// be on the same runtime, and go the same way.
+    pub(super) fn keeper_left(&self) -> Vec<Waker> {
         // Dropped after the guard.
         let _keeper;
         let mut state = self.lock();
         _keeper = state.keeper.take();
         state.keeper_next = Moment::NEVER;
-        state.queue.first_waker()
+        state.queue.all_wakers()
     }
 
     /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.

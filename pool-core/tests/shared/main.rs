@@ -521,3 +521,27 @@ fn a_get_that_outlives_its_runtime_goes_on_on_the_next() {
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
+
+#[test]
+fn a_get_ends_in_time_though_the_keeper_took_the_first_in_line_with_it() {
+    let backend = Backend::new(1);
+    let pool = pool(&backend, 1);
+    let first = runtime();
+    let held = first.block_on(pool.get()).unwrap();
+    let waits = |pool: SharedPool<Http2>| async move { pool.get().await.map(drop) };
+    let in_line = async |line: usize| {
+        while pool.status().waiting < line {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = first.spawn(waits(pool.clone()));
+    first.block_on(in_line(1));
+    let second = runtime();
+    let get = second.spawn(waits(pool.clone()));
+    second.block_on(in_line(2));
+    drop((first, gone));
+    let outcome = second.block_on(async { timeout(60_000 * MS, get).await });
+    let outcome = outcome.expect("it ends at its own deadline").unwrap();
+    assert!(outcome.unwrap_err().is_timeout());
+    drop(held);
+}

@@ -36,7 +36,8 @@ impl<T> JobHandle<T> {
         }
     }
 
-    /// Lets the job go on without anybody waiting for it. It keeps its place until it has run; its result is dropped.
+    /// Lets the job go on without anybody waiting for it. It keeps its place until it has run; its result is dropped, and a panic in
+    /// that drop goes no further.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

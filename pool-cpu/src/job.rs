@@ -364,7 +364,10 @@ where
             mem::forget(left);
             return;
         }
-        drop(left);
+        let (result, waker) = left;
+        // Nobody wants it, whether it came a moment before or comes later, on the worker: a panic in its drop is nobody's either.
+        contain(|| drop(result));
+        drop(waker);
     }
 
     fn cancel(&self, core: &Core) {

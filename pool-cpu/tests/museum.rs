@@ -448,6 +448,13 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     // In a result that nobody wants any more.
     let unwanted = Bomb(Arc::clone(&bomb));
     cpu.try_run(move || unwanted).unwrap().detach();
+    // The same, when it was there before nobody wanted it: it goes on the caller's thread, which hears nothing of it.
+    let late = Bomb(dropped());
+    let job = cpu.try_run(move || late).unwrap();
+    while !job.is_finished() {
+        thread::yield_now();
+    }
+    job.detach();
     // In the payload itself.
     let payload = Bomb(dropped());
     drop(cpu.run_sync::<(), _>(move || std::panic::resume_unwind(Box::new(payload))));
@@ -456,7 +463,7 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     let stats = cpu.stats();
     assert_eq!(
         (stats.completed, stats.panicked, stats.busy, stats.workers),
-        (2, 2, 0, 1)
+        (3, 2, 0, 1)
     );
 }
 

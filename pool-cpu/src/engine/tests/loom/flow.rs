@@ -29,7 +29,9 @@ models! {
             move |workers| {
                 let runs = [ran.item(), ran.item()];
                 let jobs = runs.map(|run| workers.try_run(move || drop(run)).expect("there is room"));
-                jobs.map(|job| block_on(job).expect("it runs"));
+                for job in jobs {
+                    block_on(job).expect("it runs");
+                }
                 workers.core().close();
             }
         });

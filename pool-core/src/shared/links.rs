@@ -207,9 +207,14 @@ impl<C, E: Clone> Links<C, E> {
 
     /// Gives a share back.
     #[inline]
-    pub(super) fn put(&self, share: Share<C>, now: impl FnOnce() -> Moment) -> Work<C> {
-        let mut work = Work::default();
+    pub(super) fn put(&self, share: Share<C>, now: impl FnOnce() -> Moment) -> Option<Work<C>> {
         let mut state = self.lock();
+        // The usual case: nobody waits, and the connection is good for others.
+        if state.queue.is_empty() && state.put_quietly(&share) {
+            drop(state);
+            return None;
+        }
+        let mut work = Work::default();
         // With nobody in line the time is of no consequence.
         let now = match state.queue.is_empty() {
             true => Moment::from_nanos(0),
@@ -218,7 +223,7 @@ impl<C, E: Clone> Links<C, E> {
         if state.put(share, now, &mut work) && !mutation::on(Mutation::ShareDeathOpensNothing) {
             state.meet_demand(&self.limits, now, &mut work);
         }
-        work
+        Some(work)
     }
 
     /// So many may share this one from now on.

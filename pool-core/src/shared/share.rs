@@ -117,8 +117,9 @@ impl<M: SharedManager> Deref for Share<M> {
 impl<M: SharedManager> Drop for Share<M> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(share) = self.share.take() {
-            let work = self.inner.links.put(share, || self.inner.now());
+        if let Some(share) = self.share.take()
+            && let Some(work) = self.inner.links.put(share, || self.inner.now())
+        {
             self.inner.perform(work);
         }
     }

@@ -105,6 +105,18 @@ impl<C, E: Clone> State<C, E> {
         served
     }
 
+    /// Counts a share back whose connection goes on as it is. `false`: there is more to it, and nothing was counted.
+    #[inline]
+    pub(super) fn put_quietly(&mut self, share: &Share<C>) -> bool {
+        match self.at(share.link) {
+            Some(link) if link.phase == Phase::Live => {
+                link.used = link.used.saturating_sub(1);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes a share back. The last one of a connection that is on its way out ends it. Is a place free now?
     pub(super) fn put(&mut self, share: Share<C>, now: Moment, work: &mut Work<C>) -> bool {
         let index = share.link.index;

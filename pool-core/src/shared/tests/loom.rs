@@ -109,7 +109,9 @@ impl Bed {
     }
 
     fn put(&self, share: Share<Conn>) {
-        self.perform(self.links.put(share, || NOW));
+        if let Some(work) = self.links.put(share, || NOW) {
+            self.perform(work);
+        }
     }
 
     /// The link that was opened first.

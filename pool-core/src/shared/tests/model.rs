@@ -241,8 +241,9 @@ impl Run {
                     let share = self.held.remove(index);
                     self.conn(share.link).used -= 1;
                     self.bury();
-                    let work = self.links.put(share, || NOW);
-                    self.settle(work);
+                    if let Some(work) = self.links.put(share, || NOW) {
+                        self.settle(work);
+                    }
                 }
             }
             Step::Opened(index) => {
@@ -494,7 +495,7 @@ fn one_that_is_too_old_and_in_use_goes_when_its_replacement_is_open() {
     assert_eq!((work.opens.len(), links.snapshot().draining), (1, 0));
     drop(links.opened(work.opens[0], Arc::new(2), Moment::NEVER, NOW + second));
     assert_eq!((links.snapshot().live, links.snapshot().draining), (1, 1));
-    let work = links.put(share, || NOW);
+    let work = links.put(share, || NOW).unwrap();
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
 
     // With no place for another it goes all the same.

@@ -797,3 +797,65 @@ async fn what_is_of_no_use_any_more_is_not_made_clean_first() {
     assert!(started.elapsed() < 100 * MS, "{:?}", started.elapsed());
     assert_eq!(backend.resets.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+/// An error that looks at its pool when it is dropped: it would hang if that happened under the lock.
+#[derive(Debug)]
+struct Loud(std::sync::Arc<std::sync::Mutex<Option<pool_core::Pool<Doors>>>>);
+
+impl std::fmt::Display for Loud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the door is shut")
+    }
+}
+
+impl std::error::Error for Loud {}
+
+impl Drop for Loud {
+    fn drop(&mut self) {
+        let pool = self.0.lock().unwrap().clone();
+        if let Some(pool) = pool {
+            assert!(pool.status().open <= 2);
+        }
+    }
+}
+
+/// Every second one fails to open.
+#[derive(Debug, Default)]
+struct Doors {
+    opens: std::sync::atomic::AtomicU32,
+    pool: std::sync::Arc<std::sync::Mutex<Option<pool_core::Pool<Self>>>>,
+}
+
+impl pool_core::Manager for Doors {
+    type Resource = ();
+    type Error = Loud;
+
+    async fn create(&self) -> Result<(), Loud> {
+        match self.opens.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 {
+            0 => Err(Loud(std::sync::Arc::clone(&self.pool))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&self, (): &mut (), _: &pool_core::Usage) -> Result<(), Loud> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_dropped_with_nothing_locked() {
+    let pool = pool_core::Pool::builder(Doors::default())
+        .max_size(2)
+        .build()
+        .unwrap();
+    *pool.manager().pool.lock().unwrap() = Some(pool.clone());
+    let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    assert_eq!(
+        pool.status().open_failures,
+        2,
+        "the second took the first one's place"
+    );
+    drop(held);
+    let itself = pool.manager().pool.lock().unwrap().take();
+    drop(itself);
+}

@@ -55,10 +55,11 @@ impl<E: Clone> Gate<E> {
         self.failures = 0;
     }
 
-    /// An attempt failed. `jitter` is uniform in `0.0..1.0`.
-    pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) {
+    /// An attempt failed. `jitter` is uniform in `0.0..1.0`. The failure before this one comes back: it is the user's, and so not to
+    /// be dropped where something is locked.
+    pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
         self.failures = self.failures.saturating_add(1);
-        self.last = Some(error);
+        let before = self.last.replace(error);
         let doublings = (self.failures - 1).min(20);
         let ceiling = self
             .backoff
@@ -67,6 +68,7 @@ impl<E: Clone> Gate<E> {
             .min(self.backoff.cap);
         // Never the seconds and the nanoseconds apart: that gives a base of one second no jitter at all.
         self.next_try = now + ceiling.mul_f64(jitter.clamp(0.0, 1.0));
+        before
     }
 
     /// How many may be opening at once, where `max` is the bound while all is well.

@@ -451,9 +451,11 @@ impl<T, E: Clone> Kernel<T, E> {
         jitter: f64,
     ) -> Work<T, E> {
         let mut work = Work::default();
+        // Declared before the guard, so dropped after it.
+        let _before;
         let mut state = this.lock();
         state.counters.open_failures += 1;
-        state.gate.failed(error, now, jitter);
+        _before = state.gate.failed(error, now, jitter);
         if mutation::on(Mutation::FailedOpenKeepsSeat) {
             state.seats.set(seat.index(), SeatState::Closing);
         } else {

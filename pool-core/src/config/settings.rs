@@ -208,7 +208,7 @@ settings! {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     slow_get / get_slow_get: Option<Duration> = Some(Duration::from_secs(2)), "SLOW_GET";
 
-    /// Which idle one is handed out next. Default: the one that was used last.
+    /// Which idle one is handed out next. Default: `Lifo`, those that were used before.
     idle_order / get_idle_order: IdleOrder = IdleOrder::Lifo, "IDLE_ORDER";
 }
 

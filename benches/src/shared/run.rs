@@ -166,8 +166,8 @@ mod tests {
         let mut out = Vec::new();
         run(&args, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        // And two of memory.
-        assert_eq!(text.lines().count(), 2 * Case::value_variants().len() + 2);
+        // And two of memory, and what a map of pools takes.
+        assert_eq!(text.lines().count(), 2 * Case::value_variants().len() + 3);
         for line in text.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");

@@ -99,11 +99,16 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Outcome<X::Value, X::Error>>> {
-        let (mut listens, mut starts) = (false, true);
+        let (mut listens, mut starts, mut polls) = (false, true, 0);
         loop {
             // Those that run come before new ones: else they would wait for the end of the source.
-            if let Some(outcome) = self.as_mut().poll_rung() {
-                return Poll::Ready(Some(outcome));
+            match self.as_mut().poll_rung(&mut polls) {
+                Poll::Ready(Some(outcome)) => return Poll::Ready(Some(outcome)),
+                Poll::Ready(None) => {}
+                Poll::Pending => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
             if starts && self.has_room() {
                 match self.as_mut().poll_start(context) {
@@ -135,19 +140,26 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         more && (self.runs() + self.held < self.limit || self.limit == 0)
     }
 
-    /// Polls those that want to be polled, until one ends.
-    fn poll_rung(mut self: Pin<&mut Self>) -> Option<Outcome<X::Value, X::Error>> {
+    /// Polls those that want to be polled, until one ends. `Pending`: others of the thread are to have a turn first. What rings in its
+    /// own poll would ring for ever where it waits for just that, as whatever has used up tokio's budget for this task does.
+    fn poll_rung(
+        mut self: Pin<&mut Self>,
+        polls: &mut usize,
+    ) -> Poll<Option<Outcome<X::Value, X::Error>>> {
         loop {
             let this = self.as_mut().project();
-            let Some(place) = this.rung.pop() else {
+            if this.rung.is_empty() {
                 this.bells.collect(this.rung);
-                if this.rung.is_empty() {
-                    return None;
-                }
-                continue;
+            }
+            if *polls == POLLS && !this.rung.is_empty() {
+                return Poll::Pending;
+            }
+            let Some(place) = this.rung.pop() else {
+                return Poll::Ready(None);
             };
+            *polls += 1;
             if let Some(outcome) = self.as_mut().poll_place(place) {
-                return Some(outcome);
+                return Poll::Ready(Some(outcome));
             }
         }
     }
@@ -343,3 +355,6 @@ impl<S: Stream, X: Start<S::Item>> fmt::Debug for Running<'_, S, X> {
             .finish_non_exhaustive()
     }
 }
+
+/// So many polls in a row that end nothing, and others have a turn.
+const POLLS: usize = 128;

@@ -423,6 +423,20 @@ async fn items_that_wake_from_other_threads_all_end() {
     }
 }
 
+// Whatever has used up tokio's budget for its task wakes itself at once, and is no further until the task has yielded.
+#[tokio::test]
+async fn items_that_use_up_the_budget_of_the_task_all_end() {
+    for limit in [1, 4] {
+        let items = fan_out(0..4_u32).limit(limit).map(|item| async move {
+            for _ in 0..1_000 {
+                tokio::task::coop::consume_budget().await;
+            }
+            Ok::<_, Infallible>(item)
+        });
+        assert_eq!(items.await.unwrap(), [0, 1, 2, 3]);
+    }
+}
+
 #[test]
 fn a_late_wake_of_an_item_that_ended_disturbs_nobody() {
     let mut wakers: Vec<Waker> = Vec::new();

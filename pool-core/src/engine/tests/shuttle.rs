@@ -209,18 +209,16 @@ macro_rules! models {
     )+};
 }
 
+// The seeded bugs of the board are loom's to find: their windows are so narrow that random schedules miss them now and then.
 models! {
     users_alone_lose_nothing(users_without_a_keeper), caught by
-        mutant_call_is_late = CallIsLate,
-        mutant_take_is_two_steps = TakeIsTwoSteps,
         mutant_waiter_looks_too_early = WaiterLooksTooEarly,
         mutant_opening_is_not_counted = OpeningIsNotCounted,
         mutant_check_serves_nobody = CheckServesNobody,
         mutant_vacate_tells_nobody = VacateTellsNobody;
 
     users_of_one_lose_nothing(users_of_one), caught by
-        mutant_cancel_serves_nobody = CancelServesNobody,
-        mutant_a_return_is_not_called = LayIgnoresCall;
+        mutant_cancel_serves_nobody = CancelServesNobody;
 
     users_with_a_keeper_and_an_operator_lose_nothing(users_a_keeper_and_an_operator), caught by
         mutant_failed_open_keeps_seat = FailedOpenKeepsSeat;

@@ -166,6 +166,32 @@ async fn a_timeout_is_not_early_though_the_keeper_was_kept_from_running() {
     assert!((5 * SEC..5 * SEC + 50 * MS).contains(&lasted), "{lasted:?}");
 }
 
+/// A short wait keeps a timer from the beginning. How long it is has nothing to do with where the tick stands.
+#[tokio::test(start_paused = true)]
+async fn a_short_timeout_is_not_late_though_the_keeper_was_kept_from_running() {
+    let backend = Backend::new();
+    let pool = pool(&backend).max_size(1).build().unwrap();
+    drop(pool.get().await.unwrap());
+    // Used in between, so that the tick runs, and is at another point than when somebody waited last.
+    tokio::time::sleep(5 * MS).await;
+    let _held = pool.get().await.unwrap();
+    tokio::time::sleep(7 * MS).await;
+    let mut stall = std::pin::pin!(tokio::time::advance(3 * SEC));
+    assert!(poll_once(&mut stall).await.is_pending());
+    // The first wait in a tick is timed exactly, and so seems to have joined the line after the others.
+    let mut first = pool.get().timeout(5 * SEC);
+    let mut second = pool.get().timeout(20 * MS);
+    let mut third = pool.get().deadline(Instant::now() + 20 * MS);
+    assert!(poll_once(&mut first).await.is_pending());
+    assert!(poll_once(&mut second).await.is_pending());
+    assert!(poll_once(&mut third).await.is_pending());
+    let began = Instant::now();
+    assert!(second.await.unwrap_err().is_timeout());
+    assert!(third.await.unwrap_err().is_timeout());
+    let lasted = began.elapsed();
+    assert!((19 * MS..40 * MS).contains(&lasted), "{lasted:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_line_fails_at_once() {
     let pool = pool(&Backend::new())

@@ -197,10 +197,12 @@ impl<'a, M: Manager> Get<'a, M> {
             Limit::Pool | Limit::Timeout(_) => Limit::After(id.since(), nanos_of(limit)),
         };
         let since = id.since();
+        // From now, and not from the tick, which may have stood still for long: then a short wait would look like a long one, and
+        // who keeps no timer is told to by the keeper, after those ahead who joined the line by another clock.
         let short = match self.limit {
-            Limit::Until(deadline) => deadline - since <= ARM_AFTER + 3 * TICK,
-            Limit::After(tick, nanos) => tick.later(nanos) - since <= ARM_AFTER + 3 * TICK,
-            Limit::Pool | Limit::Timeout(_) | Limit::Deadline(_) => false,
+            Limit::Until(deadline) => deadline - shared.clock.now() <= ARM_AFTER + 3 * TICK,
+            // Longer than `PRECISE`.
+            Limit::After(..) | Limit::Pool | Limit::Timeout(_) | Limit::Deadline(_) => false,
         };
         self.state = State::Waiting(Waiting {
             id,

@@ -157,7 +157,7 @@ struct Deadline {
 impl Deadline {
     /// The tick by which long waits are timed may be late by as much as time slips, and by its length.
     fn is_past(self) -> bool {
-        elapsed() > self.at + LAG + TICK + KNOWN_LATE + (slipped() - self.slipped)
+        elapsed() > self.at + LAG + TICK + (slipped() - self.slipped)
     }
 }
 
@@ -369,6 +369,3 @@ thread_local! {
     /// How many could run when the last step was chosen.
     static RUNNABLE: Cell<usize> = const { Cell::new(0) };
 }
-
-/// Known, and not understood: in one schedule of some 15,000 with operators a get ends up to 0.11 s after its deadline.
-const KNOWN_LATE: Duration = Duration::from_millis(250);

@@ -5,28 +5,11 @@ use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
 
-use pool_core::{Config, KeyedManager, KeyedPool, Manager, Pool, Usage};
+use pool_core::{Config, KeyedManager, KeyedPool, Pool, Usage};
 use tokio::runtime::Builder;
 
-use super::work::Failure;
+use super::work::{Counters, Failure};
 use crate::alloc::counts;
-
-/// A counter, by itself or for each key.
-#[derive(Debug)]
-struct Counters;
-
-impl Manager for Counters {
-    type Resource = u64;
-    type Error = io::Error;
-
-    async fn create(&self) -> Result<u64, io::Error> {
-        Ok(0)
-    }
-
-    async fn check(&self, _: &mut u64, _: &Usage) -> Result<(), io::Error> {
-        Ok(())
-    }
-}
 
 impl KeyedManager<u64> for Counters {
     type Resource = u64;

@@ -17,7 +17,7 @@ pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A counter as a pooled thing.
 #[derive(Debug)]
-struct Counters;
+pub(super) struct Counters;
 
 impl Manager for Counters {
     type Resource = u64;

@@ -50,13 +50,11 @@ pub(super) unsafe trait Seated: Sized {
     fn seat(&self) -> u32;
 }
 
-/// What a get finds without the lock.
-#[derive(Debug)]
-pub(crate) enum Taken<S> {
-    /// This one, and it is the caller's.
+/// What a look at one word comes to.
+enum Look<S> {
     One(Box<S>),
-    /// Nothing, or it was called to the lock.
-    Nothing,
+    Empty,
+    Called,
 }
 
 const CALL: u64 = 1 << 63;
@@ -90,54 +88,53 @@ impl<S> Board<S> {
         }
     }
 
-    /// Takes one, unless called to the lock. Begins to look at word `hint`, counted round.
+    /// Takes one, which is the caller's then; nothing when it is called to the lock. Begins to look at word `hint`, counted round.
     #[inline]
-    pub(super) fn take(&self, hint: usize) -> Taken<S> {
+    pub(super) fn take(&self, hint: usize) -> Option<Box<S>> {
         let first = hint & self.last_start;
-        let Some(Word(word)) = self.words.get(first) else {
-            return Taken::Nothing;
-        };
-        match self.take_from(first, word) {
-            Some(taken) => taken,
-            None => self.take_elsewhere(first),
+        match self.take_from(first, &self.words.get(first)?.0) {
+            Look::One(slot) => Some(slot),
+            Look::Called => None,
+            Look::Empty => self.take_elsewhere(first),
         }
     }
 
     /// Takes one of another word than `first`.
-    fn take_elsewhere(&self, first: usize) -> Taken<S> {
+    fn take_elsewhere(&self, first: usize) -> Option<Box<S>> {
         let (before, after) = self.words.split_at(first);
         let others = after.iter().enumerate().skip(1);
         let others = others.map(|(at, word)| (first + at, word));
         for (at, Word(word)) in others.chain(before.iter().enumerate()) {
-            if let Some(taken) = self.take_from(at, word) {
-                return taken;
+            match self.take_from(at, word) {
+                Look::One(slot) => return Some(slot),
+                Look::Called => return None,
+                Look::Empty => {}
             }
         }
-        Taken::Nothing
+        None
     }
 
-    /// `None`: nothing is idle there.
     #[inline]
-    fn take_from(&self, at: usize, word: &AtomicU64) -> Option<Taken<S>> {
+    fn take_from(&self, at: usize, word: &AtomicU64) -> Look<S> {
         // Ordering: what it says is acted on only by the exchange below.
         let mut seen = word.load(Ordering::Relaxed);
         loop {
             if seen & CALL != 0 {
-                return Some(Taken::Nothing);
+                return Look::Called;
             }
             if seen == 0 {
-                return None;
+                return Look::Empty;
             }
             let bit = seen.trailing_zeros();
             let taken = seen & (seen - 1);
             if mutation::on(Mutation::TakeIsTwoSteps) {
                 word.store(taken, Ordering::Release);
-                return self.fetch(at, bit).map(Taken::One);
+                return self.fetch(at, bit).map_or(Look::Empty, Look::One);
             }
             // Ordering: Acquire pairs with the Release by which the bit was set, and so sees what was put into the cell before; all
             // that changed the word between the two are read-modify-writes, which pass it on.
             match word.compare_exchange_weak(seen, taken, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return self.fetch(at, bit).map(Taken::One),
+                Ok(_) => return self.fetch(at, bit).map_or(Look::Empty, Look::One),
                 Err(now) => seen = now,
             }
         }
@@ -329,10 +326,7 @@ mod tests {
     }
 
     fn taken(board: &Board<Thing>, hint: usize) -> Option<u32> {
-        match board.take(hint) {
-            Taken::One(thing) => Some(thing.0),
-            Taken::Nothing => None,
-        }
+        board.take(hint).map(|thing| thing.0)
     }
 
     #[test]

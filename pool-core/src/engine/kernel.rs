@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    board::{self, Board, Taken},
+    board::{self, Board},
     gate::Backoff,
     line::Waiter,
     mutation::{self, Mutation},
@@ -194,7 +194,7 @@ impl<T, E: Clone> Kernel<T, E> {
     /// number, best the same one on the same thread.
     #[inline]
     pub(crate) fn take(&self, now: Moment, hint: usize) -> Fast<T, E> {
-        let Taken::One(slot) = self.board.take(hint) else {
+        let Some(slot) = self.board.take(hint) else {
             return Fast::Nothing;
         };
         if slot.is_ready(now, self.limits.check_after_nanos, self.generation()) {

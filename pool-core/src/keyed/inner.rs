@@ -35,9 +35,10 @@ use crate::{
     config::{Config, IdleOrder},
     engine::{self, Backoff, Holder, Refusal},
     moment::Moment,
-    observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
+    observe::{CloseReason, LeaseInfo, Observer, Status, Timings},
     pool::{
-        ARM_AFTER, Clock, Error, Failure, Kind, TICK, TICK_NANOS, Usage, caught, lease_info, rounds,
+        ARM_AFTER, Clock, Error, Failure, Kind, TICK, TICK_NANOS, Usage, caught, counted,
+        lease_info, rounds,
     },
 };
 
@@ -488,7 +489,6 @@ pub(super) fn usage_of<K, T, E: Clone>(slot: &seats::Slot<K, T, E>, now: Moment)
 }
 
 pub(super) fn status_of<E: fmt::Display>(of: &Snapshot<E>) -> Status {
-    let counters = &of.counters;
     let [idle, leased, checking, resetting] = [
         SeatState::Idle,
         SeatState::Leased,
@@ -496,7 +496,7 @@ pub(super) fn status_of<E: fmt::Display>(of: &Snapshot<E>) -> Status {
         SeatState::Resetting,
     ]
     .map(|state| of.count(state));
-    let mut status = Status {
+    Status {
         max_size: of.max_size,
         open: idle + leased + checking + resetting,
         idle,
@@ -507,20 +507,8 @@ pub(super) fn status_of<E: fmt::Display>(of: &Snapshot<E>) -> Status {
         closing: of.count(SeatState::Closing),
         waiting: of.waiting,
         is_closed: of.closed,
-        gets: counters.gets,
-        waited: counters.waited,
-        opened: counters.opened,
-        open_failures: counters.open_failures,
-        closed: Closes::new(counters.closed),
-        dropped: counters.dropped,
-        overloaded: counters.overloaded,
-        shed: counters.shed,
-        failed_fast: counters.failed_fast,
-        cancelled: counters.cancelled,
-        reclaimed: counters.reclaimed,
+        gets: of.counters.gets,
         last_error: of.last_error.as_ref().map(ToString::to_string),
-        ..Status::default()
-    };
-    status.set_timeouts(counters.timeouts);
-    status
+        ..counted(&of.counters)
+    }
 }

@@ -33,7 +33,7 @@ pub use get::Get;
 pub use lease::Lease;
 pub use manager::{Manager, Usage};
 use shared::Shared;
-pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, lease_info, rounds};
+pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, counted, lease_info, rounds};
 pub(crate) use task::{bounded, lifetime_end, unless};
 
 use crate::{

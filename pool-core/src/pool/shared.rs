@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{Config, IdleOrder},
     engine::{
-        self, Backoff, Fast, Holder, Kernel, Limits, Put, Refusal,
+        self, Backoff, Counters, Fast, Holder, Kernel, Limits, Put, Refusal,
         mutation::{self, Mutation},
     },
     moment::{Moment, nanos_of},
@@ -371,8 +371,7 @@ impl<M: Manager> Shared<M> {
 
     fn snapshot(&self) -> (Status, Option<Failure<M::Error>>) {
         let of = self.kernel.snapshot();
-        let counters = of.counters;
-        let mut status = Status {
+        let status = Status {
             max_size: of.max_size,
             open: of.idle + of.leased + of.checking + of.resetting,
             idle: of.idle,
@@ -384,20 +383,9 @@ impl<M: Manager> Shared<M> {
             waiting: of.waiting,
             is_closed: of.closed,
             gets: of.gets,
-            waited: counters.waited,
-            opened: counters.opened,
-            open_failures: counters.open_failures,
-            closed: Closes::new(counters.closed),
-            dropped: counters.dropped,
-            overloaded: counters.overloaded,
-            shed: counters.shed,
-            failed_fast: counters.failed_fast,
-            cancelled: counters.cancelled,
-            reclaimed: counters.reclaimed,
             last_error: of.last_error.as_ref().map(ToString::to_string),
-            ..Status::default()
+            ..counted(&of.counters)
         };
-        status.set_timeouts(counters.timeouts);
         (status, of.last_error)
     }
 
@@ -447,6 +435,25 @@ impl<M: Manager> fmt::Debug for Held<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held").finish_non_exhaustive()
     }
+}
+
+/// A status with what was counted, and nothing of what is now.
+pub(crate) fn counted(of: &Counters) -> Status {
+    let mut status = Status {
+        waited: of.waited,
+        opened: of.opened,
+        open_failures: of.open_failures,
+        closed: Closes::new(of.closed),
+        dropped: of.dropped,
+        overloaded: of.overloaded,
+        shed: of.shed,
+        failed_fast: of.failed_fast,
+        cancelled: of.cancelled,
+        reclaimed: of.reclaimed,
+        ..Status::default()
+    };
+    status.set_timeouts(of.timeouts);
+    status
 }
 
 pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {

@@ -1,15 +1,15 @@
 //! Where a waiter finds what it was told, without the lock that everybody else is busy with.
 //!
-//! | state | what lies in it | who moves it on |
+//! | state | the letter | who moves it on |
 //! |---|---|---|
-//! | `WAITING` | nothing | the owner of the line, under its lock: `tell` |
-//! | `TOLD` | the answer | the waiter: `fetch`; or the owner: `take_back`. Whoever exchanges it for `TAKING` has the answer |
-//! | `TAKING` | the answer, on its way out | the one who is taking it |
-//! | `FETCHED` | nothing; it was a grant | the owner: `renew`, for another waiter |
-//! | `DONE` | nothing; it was a refusal, or the waiter left | the owner: `renew` |
-//! | `PARKED` | nothing; the grant was taken back | the owner: `resume` |
+//! | `WAITING` | there is none | the owner of the line, under its lock: `tell` |
+//! | `TOLD` | the answer, or whoever took it is about to say so | the waiter: `fetch`; or the owner: `take_back`. One of them finds the letter |
+//! | `FETCHED` | there is none; it was a grant | the owner: `renew`, for another waiter |
+//! | `DONE` | there is none; it was a refusal, or the waiter left | the owner: `renew` |
+//! | `PARKED` | there is none; the grant was taken back | the owner: `resume` |
 //!
-//! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it.
+//! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it. The letter has a
+//! lock of its own, under which nothing else is locked, and which only a waiter and the owner can want at once.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,7 @@ use super::mutation::{self, Mutation};
 use crate::{
     moment::nanos_of,
     sync::{
-        UnsafeCell,
+        Mutex,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -26,7 +26,7 @@ use crate::{
 #[repr(align(64))]
 pub(super) struct Mail<T> {
     state: AtomicU8,
-    letter: UnsafeCell<Option<T>>,
+    letter: Mutex<Option<T>>,
     /// How long the waiter had waited when it fetched a grant, in nanoseconds; `UNKNOWN` if it did not say.
     lasted: AtomicU64,
 }
@@ -44,23 +44,16 @@ pub(super) enum Outcome {
 
 const WAITING: u8 = 0;
 const TOLD: u8 = 1;
-const TAKING: u8 = 2;
-const FETCHED: u8 = 3;
-const DONE: u8 = 4;
-const PARKED: u8 = 5;
+const FETCHED: u8 = 2;
+const DONE: u8 = 3;
+const PARKED: u8 = 4;
 const UNKNOWN: u64 = u64::MAX;
-
-// SAFETY: the letter is touched only by the owner of the line, under its lock, while the state is not `TOLD` or `TAKING`, and by
-// whoever made it `TAKING`: one at a time. What is in it moves from one thread to another.
-unsafe impl<T: Send> Send for Mail<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Mail<T> {}
 
 impl<T> Mail<T> {
     pub(super) fn new() -> Self {
         Self {
             state: AtomicU8::new(WAITING),
-            letter: UnsafeCell::new(None),
+            letter: Mutex::new(None),
             lasted: AtomicU64::new(UNKNOWN),
         }
     }
@@ -68,10 +61,9 @@ impl<T> Mail<T> {
     /// Tells the waiter. Under the owner's lock, and only one who waits or is parked.
     #[inline]
     pub(super) fn tell(&self, letter: T) {
-        // SAFETY: the state is neither `TOLD` nor `TAKING`, and the owner's lock is held.
-        let old = self.letter.with_mut(|it| unsafe { (*it).replace(letter) });
+        let old = self.letter.lock().replace(letter);
         debug_assert!(old.is_none(), "told twice");
-        // Ordering: Release publishes the letter to whoever takes it.
+        // Ordering: Release. Whoever sees this finds the letter, unless it was taken since.
         self.state.store(TOLD, Ordering::Release);
     }
 
@@ -98,10 +90,13 @@ impl<T> Mail<T> {
 
     /// Takes back what was told and not fetched; the waiter is parked. Under the owner's lock.
     pub(super) fn take_back(&self) -> Option<T> {
-        let letter = self.take()?;
+        let letter = self.take();
+        if letter.is_none() && !mutation::on(Mutation::FetchedIsParked) {
+            return None;
+        }
         // Ordering: Release, as in `fetch`; the waiter looks on under the lock.
         self.state.store(PARKED, Ordering::Release);
-        Some(letter)
+        letter
     }
 
     /// The waiter leaves, with what it was told and had not fetched. Under the owner's lock.
@@ -145,21 +140,11 @@ impl<T> Mail<T> {
     /// Only one of those who want it takes it.
     #[inline]
     fn take(&self) -> Option<T> {
-        // Ordering: Relaxed, a look before the step that counts.
-        if self.state.load(Ordering::Relaxed) != TOLD {
+        // Ordering: Acquire pairs with the Release in `tell`.
+        if self.state.load(Ordering::Acquire) != TOLD {
             return None;
         }
-        if mutation::on(Mutation::LetterIsTakenInTwoSteps) {
-            self.state.store(TAKING, Ordering::Relaxed);
-            // SAFETY: there is none: this is a seeded bug, compiled into models alone.
-            return self.letter.with_mut(|it| unsafe { (*it).take() });
-        }
-        // Ordering: Acquire pairs with the Release in `tell`, and so sees the letter.
-        self.state
-            .compare_exchange(TOLD, TAKING, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        // SAFETY: the exchange made this thread the one that takes it; nobody else touches it until the state changes again.
-        self.letter.with_mut(|it| unsafe { (*it).take() })
+        self.letter.lock().take()
     }
 }
 

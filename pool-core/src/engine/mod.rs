@@ -10,7 +10,6 @@ mod idle;
 mod keep;
 mod kernel;
 mod line;
-#[allow(unsafe_code, reason = "a letter that the state of its mail guards")]
 mod mail;
 pub(crate) mod mutation;
 pub(crate) mod queue;

@@ -44,8 +44,8 @@ pub(crate) enum Mutation {
     CloseCallsLate,
     /// What was opened before a reset is handed out after it.
     GetIgnoresGeneration,
-    /// A letter is looked at and taken in two steps.
-    LetterIsTakenInTwoSteps,
+    /// A waiter that has just fetched its grant is parked all the same.
+    FetchedIsParked,
     /// An open that panics keeps its seat.
     PanickedOpenKeepsSeat,
     /// A get that is dropped stays in line.

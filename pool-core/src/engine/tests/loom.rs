@@ -219,8 +219,10 @@ models! {
         let late = START + Duration::from_millis(60);
         bed.perform(Kernel::tick(&bed.kernel, late, Waker::noop().clone()).work);
         fetcher.join().unwrap();
+        // The lease at the top waited for its open, and this one for the return.
+        assert_eq!(bed.kernel.snapshot().counters.waited, 2, "it fetched one, once");
         bed.finish();
-    }, caught by mutant_letter_is_taken_in_two_steps = LetterIsTakenInTwoSteps;
+    }, caught by mutant_fetched_is_parked = FetchedIsParked;
 
     /// Two returns serve two waiters, whatever the order.
     two_returns_and_two_waiters(BOUND) {

@@ -196,7 +196,6 @@ impl<'a, M: Manager> Get<'a, M> {
             }
             Limit::Pool | Limit::Timeout(_) => Limit::After(id.since(), nanos_of(limit)),
         };
-        let since = id.since();
         // From now, and not from the tick, which may have stood still for long: then a short wait would look like a long one, and
         // who keeps no timer is told to by the keeper, after those ahead who joined the line by another clock.
         let short = match self.limit {
@@ -204,6 +203,8 @@ impl<'a, M: Manager> Get<'a, M> {
             // Longer than `PRECISE`.
             Limit::After(..) | Limit::Pool | Limit::Timeout(_) | Limit::Deadline(_) => false,
         };
+        #[cfg(feature = "tracing")]
+        let since = id.since();
         self.state = State::Waiting(Waiting {
             id,
             timed,
@@ -255,8 +256,10 @@ impl<'a, M: Manager> Get<'a, M> {
                     // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
                     Err(_) if !shared.keeper_runs() => {
                         let answer = self.abandon();
-                        // After it has left the line: the room is for others.
-                        drop(work);
+                        // After it has left the line: the room is for others. The keeper may be called in this: another that has come.
+                        if let Some(work) = work {
+                            shared.perform(*work);
+                        }
                         return answer;
                     }
                     Err(_) => {}

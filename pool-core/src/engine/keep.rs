@@ -109,8 +109,7 @@ impl<T, E: Clone> Kernel<T, E> {
             .and_then(|after| now.earlier(nanos_of(after)));
         let leaks = since.map_or_else(Vec::new, |since| state.seats.report_before(since));
         let next = state.next_round(now, &keeping);
-        _spent = state.keeper.replace(keeper);
-        state.keeper_next = next;
+        _spent = state.bell.answer(keeper, next);
         let gets = state.seats.uses();
         Tick {
             work,
@@ -124,22 +123,17 @@ impl<T, E: Clone> Kernel<T, E> {
     /// The keeper is gone (its runtime ended). Whoever is polled next starts another. All in line are woken: the first of them may
     /// be on the same runtime, and go the same way.
     pub(crate) fn keeper_left(&self) {
-        let (wakers, keeper) = {
-            let mut state = self.lock();
-            state.keeper_next = Moment::NEVER;
-            (state.queue.all_wakers(), state.keeper.take())
-        };
-        drop(keeper);
+        self.post.vacate(|| {
+            let spent = self.lock().bell.unhang();
+            drop(spent);
+        });
+        let wakers = self.lock().queue.all_wakers();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks the keeper to come by now.
     pub(crate) fn ring(&self) {
-        let keeper = {
-            let mut state = self.lock();
-            state.keeper_next = Moment::from_nanos(0);
-            state.keeper.take()
-        };
+        let keeper = self.lock().bell.ring();
         if let Some(keeper) = keeper {
             keeper.wake();
         }
@@ -172,7 +166,7 @@ impl<T, E: Clone> Kernel<T, E> {
         // What was laid down just before the new generation was known: nobody gets it, and the next round closes it.
         let soon = now + this.limits.keeping.tick;
         state.sweep_by(soon);
-        state.call_keeper(soon, &mut work.wakers);
+        work.wakers.extend(state.bell.call(soon));
         state.meet_demand(this, now, &mut work);
         work
     }
@@ -209,7 +203,7 @@ impl<T, E: Clone> Kernel<T, E> {
             state.retire(slot, CloseReason::PoolClosed, &mut work);
         }
         state.closed = true;
-        work.wakers.extend(state.keeper.take());
+        work.wakers.extend(state.bell.ring());
         work.wakers.append(&mut state.watchers);
         work
     }

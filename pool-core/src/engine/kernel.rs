@@ -15,6 +15,7 @@ use super::{
     gate::Backoff,
     line::Waiter,
     mutation::{self, Mutation},
+    post::Post,
     seat::{Seat, SeatState},
     slot::Slot,
     state::State,
@@ -54,6 +55,7 @@ pub(crate) struct Kernel<T, E: Clone> {
     pub(super) board: Arc<Board<Slot<T, E>>>,
     /// The generation of what is opened now. Changed under the lock.
     generation: AtomicU64,
+    pub(crate) post: Post,
     pub(super) limits: Limits,
 }
 
@@ -181,6 +183,7 @@ impl<T, E: Clone> Kernel<T, E> {
             state: Apart(Mutex::new(State::new(&limits, Arc::clone(&board)))),
             board,
             generation: AtomicU64::new(0),
+            post: Post::new(),
             limits,
         }
     }
@@ -437,7 +440,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut work = Work::default();
         state.meet_demand(this, now, &mut work);
         let round = state.sweep_at.max(now).min(now + keeping.rounds);
-        state.call_keeper(round, &mut work.wakers);
+        work.wakers.extend(state.bell.call(round));
         work.wakers.append(&mut state.watchers);
         (put, work)
     }
@@ -467,7 +470,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.meet_demand(this, now, &mut work);
         if let Some(next_try) = state.gate.next_try() {
-            state.call_keeper(next_try, &mut work.wakers);
+            work.wakers.extend(state.bell.call(next_try));
         }
         work.wakers.append(&mut state.watchers);
         drop(state);

@@ -12,6 +12,7 @@ mod kernel;
 mod line;
 mod mail;
 pub(crate) mod mutation;
+mod post;
 pub(crate) mod queue;
 mod seat;
 mod shed;
@@ -26,6 +27,7 @@ pub(crate) use keep::Keeping;
 pub(crate) use kernel::{
     Fast, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Ticket, Work,
 };
+pub(crate) use post::{Bell, Post};
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;

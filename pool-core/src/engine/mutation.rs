@@ -44,6 +44,8 @@ pub(crate) enum Mutation {
     CloseCallsLate,
     /// What was opened before a reset is handed out after it.
     GetIgnoresGeneration,
+    /// A keeper that goes says so first, and takes its waker out after that.
+    PostIsVacatedEarly,
     /// A waiter that has just fetched its grant is parked all the same.
     FetchedIsParked,
     /// An open that panics keeps its seat.

@@ -9,6 +9,7 @@ use super::{
     kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Work},
     line::Line,
     mutation::{self, Mutation},
+    post::Bell,
     seat::{Seat, SeatState, Seats},
     shed::Shed,
     slot::Slot,
@@ -43,9 +44,8 @@ pub(super) struct State<T, E: Clone> {
     pub(super) histograms: Histograms,
     /// When the first idle one may fall due.
     pub(super) sweep_at: Moment,
-    /// Who to wake when there is upkeep to do, and when it comes by unasked.
-    pub(super) keeper: Option<Waker>,
-    pub(super) keeper_next: Moment,
+    /// Calls the keeper when there is upkeep to do.
+    pub(super) bell: Bell,
     /// Who wants to know when something was opened or could not be, and when the last seat of a closed pool is free.
     pub(super) watchers: Vec<Waker>,
 }
@@ -68,8 +68,7 @@ impl<T, E: Clone> State<T, E> {
             counters: Counters::default(),
             histograms: Histograms::default(),
             sweep_at: Moment::NEVER,
-            keeper: None,
-            keeper_next: Moment::NEVER,
+            bell: Bell::new(),
             watchers: Vec::new(),
         }
     }
@@ -119,7 +118,8 @@ impl<T, E: Clone> State<T, E> {
         if !mutation::on(Mutation::WaiterLooksTooEarly) {
             self.meet_demand(kernel, since, &mut work);
         }
-        self.call_keeper(since + limits.keeping.tick, &mut work.wakers);
+        work.wakers
+            .extend(self.bell.call(since + limits.keeping.tick));
         let work = work.boxed();
         Take::Queued(Queued { id, timed, work })
     }
@@ -233,7 +233,7 @@ impl<T, E: Clone> State<T, E> {
         if slot.replaced {
             self.outlived = true;
             self.replacements += 1;
-            self.call_keeper(now, wakers);
+            wakers.extend(self.bell.call(now));
         }
         slot.replaced
     }
@@ -252,7 +252,7 @@ impl<T, E: Clone> State<T, E> {
         self.seats.set_if_other(slot.seat.index(), SeatState::Open);
         match self.queue.grant(slot, now) {
             Ok(waker) => {
-                self.call_keeper(now + limits.keeping.reclaim_after, &mut wakers);
+                wakers.extend(self.bell.call(now + limits.keeping.reclaim_after));
                 match waker {
                     Some(waker) if wakers.is_empty() => return Put::Wake(waker),
                     waker => wakers.extend(waker),
@@ -344,7 +344,7 @@ impl<T, E: Clone> State<T, E> {
         if self.closed || !(unchecked || short) {
             return None;
         }
-        self.keeper.take().or_else(|| self.queue.first_waker())
+        self.bell.ring().or_else(|| self.queue.first_waker())
     }
 
     /// Serves the line from what is idle, has idle ones checked for it, and opens what is still missing, within the bounds.
@@ -400,7 +400,7 @@ impl<T, E: Clone> State<T, E> {
             missing -= 1;
         }
         if !work.opens.is_empty() && self.queue.waiting() > 0 {
-            self.call_keeper(now + self.patience(), &mut work.wakers);
+            work.wakers.extend(self.bell.call(now + self.patience()));
         }
     }
 
@@ -442,16 +442,6 @@ impl<T, E: Clone> State<T, E> {
     /// Makes sure that the idle ones are looked through at `at`, or earlier.
     pub(super) fn sweep_by(&mut self, at: Moment) {
         self.sweep_at = self.sweep_at.min(at);
-    }
-
-    /// Makes sure that the keeper comes by at `at`, or earlier.
-    pub(super) fn call_keeper(&mut self, at: Moment, wakers: &mut Vec<Waker>) {
-        if at < self.keeper_next
-            && let Some(keeper) = self.keeper.take()
-        {
-            self.keeper_next = Moment::from_nanos(0);
-            wakers.push(keeper);
-        }
     }
 
     /// Those who wait for a closed pool to be empty, when it is.

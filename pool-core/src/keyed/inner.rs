@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -60,7 +60,6 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     pub(super) clock: Clock,
     /// Tells opens that are under way that the pool was closed.
     pub(super) closing: Notify,
-    pub(super) keeper_runs: AtomicBool,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
     says: Says<K>,
@@ -101,7 +100,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             name: name.into(),
             clock: Clock::new(),
             closing: Notify::new(),
-            keeper_runs: AtomicBool::new(false),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: RandomState::new(),
@@ -168,9 +166,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     #[cold]
     fn start_tick(&self) -> Moment {
         let now = self.clock.now();
-        // Ordering: Acquire pairs with the keeper's Release: a tick is started only for a keeper that advances it.
-        if self.keeper_runs.load(Ordering::Acquire) && self.clock.start(now) {
+        if self.keeper_runs() && self.clock.start(now) {
             self.kernel.ring();
+            // A tick is for a keeper that advances it. One that went meanwhile stopped it, unless that was before the start.
+            if !self.keeper_runs() {
+                self.clock.stop();
+            }
         }
         now
     }
@@ -317,8 +318,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     pub(super) fn keeper_runs(&self) -> bool {
-        // Ordering: a hint. `ensure_keeper` decides.
-        self.keeper_runs.load(Ordering::Relaxed)
+        self.kernel.post.is_filled()
     }
 
     /// A timer on this thread's runtime, or on the keeper's.
@@ -330,9 +330,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
     pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
-        if self.keeper_runs.load(Ordering::Acquire) || self.keeper_runs.swap(true, Ordering::AcqRel)
-        {
+        if !self.kernel.post.fill() {
             return;
         }
         let kept = Some(runtime.clone());

@@ -71,8 +71,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let leaks = state.leaks(limits, now);
         state.assign(this, now, &mut work);
         let next = state.next_round(now, limits);
-        let before = state.keeper.replace(keeper);
-        state.keeper_next = next;
+        let before = state.bell.answer(keeper, next);
         let activity = state.counters.gets + state.counters.returns;
         drop(state);
         drop(before);
@@ -84,25 +83,20 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// The keeper is gone (its runtime ended). Whoever is polled next starts another.
+    /// The keeper is gone (its runtime ended). Whoever is polled next starts another. All in line are woken: the first of them may
+    /// be on the same runtime, and go the same way.
     pub(super) fn keeper_left(&self) {
-        let mut wakers;
-        {
-            let mut state = self.lock();
-            wakers = Vec::from_iter(state.keeper.take());
-            state.keeper_next = Moment::NEVER;
-            wakers.extend(state.lanes.first_wakers());
-        }
+        self.post.vacate(|| {
+            let spent = self.lock().bell.unhang();
+            drop(spent);
+        });
+        let wakers: Vec<_> = self.lock().lanes.all_wakers().collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks the keeper to come by now.
     pub(super) fn ring(&self) {
-        let keeper = {
-            let mut state = self.lock();
-            state.keeper_next = Moment::from_nanos(0);
-            state.keeper.take()
-        };
+        let keeper = self.lock().bell.ring();
         if let Some(keeper) = keeper {
             keeper.wake();
         }
@@ -212,7 +206,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         for key in 0..state.table.slots() {
             state.forget(key, &mut work);
         }
-        work.wakers.push(state.keeper.take());
+        work.wakers.push(state.bell.ring());
         let mut watchers = mem::take(&mut state.watchers);
         work.wakers.many().append(&mut watchers);
         work

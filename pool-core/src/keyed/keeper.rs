@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     task::{Context, Poll},
 };
 
@@ -83,9 +83,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for Keeper<K, M> {
         let Some(inner) = self.inner.upgrade() else {
             return;
         };
-        inner.clock.stop();
-        // Ordering: Release, so that whoever starts the next keeper sees the tick stopped.
-        inner.keeper_runs.store(false, Ordering::Release);
         inner.kernel.keeper_left();
+        // After that: who starts the tick looks then whether there is a keeper.
+        inner.clock.stop();
     }
 }

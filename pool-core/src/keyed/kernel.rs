@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Backoff, Holder, Refusal,
+        Backoff, Holder, Post, Refusal,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -52,6 +52,7 @@ pub(super) struct Limits {
 pub(super) struct Kernel<K, T, E: Clone> {
     /// The only lock. Nothing else is locked and no user code runs while it is held: no key is hashed, compared, cloned or dropped.
     state: Mutex<State<K, T, E>>,
+    pub(super) post: Post,
     pub(super) limits: Limits,
 }
 
@@ -125,6 +126,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             state: Mutex::new(State::new(limits.max_total)),
+            post: Post::new(),
             limits,
         }
     }

@@ -137,6 +137,13 @@ impl<G, R> Lanes<G, R> {
             .filter_map(|lane| lane.queue.first_waker())
     }
 
+    /// A waker of everybody in line.
+    pub(super) fn all_wakers(&mut self) -> impl Iterator<Item = Waker> {
+        self.lanes
+            .iter_mut()
+            .flat_map(|lane| lane.queue.all_wakers())
+    }
+
     /// Gives up a place. What was granted and not fetched comes back; see [`leave`](Self::leave).
     pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<G, R>> {
         let of = &mut self.lanes[ticket.lane as usize];

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Gate, Histograms, Holder, Refusal,
+        Bell, Gate, Histograms, Holder, Refusal,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -68,8 +68,7 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) counters: Counts,
     pub(super) histograms: Histograms,
     /// Who to wake when there is upkeep to do, and when it comes by unasked.
-    pub(super) keeper: Option<Waker>,
-    pub(super) keeper_next: Moment,
+    pub(super) bell: Bell,
     /// Who wants to know when the last seat of a closed pool is free.
     pub(super) watchers: Vec<Waker>,
 }
@@ -96,8 +95,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),
             histograms: Histograms::default(),
-            keeper: None,
-            keeper_next: Moment::NEVER,
+            bell: Bell::new(),
             watchers: Vec::new(),
         }
     }
@@ -537,8 +535,9 @@ impl<K, T, E: Clone> State<K, T, E> {
         let Some(next) = self.turns.next() else {
             return;
         };
-        if self.keeper.is_some() {
-            work.wakers.push(self.keeper.clone());
+        let keeper = self.bell.ring();
+        if keeper.is_some() {
+            work.wakers.push(keeper);
         } else {
             let first = self.lanes.first_waker(self.table.at(next).lane);
             work.wakers
@@ -548,7 +547,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// A waiter goes away. It may have been told of room, or that there is no keeper, and have done nothing about it yet.
     pub(super) fn tell_another(&mut self, work: &mut Work<K, T, E>) {
-        if self.keeper.is_none() && !self.closed {
+        if !self.bell.is_hung() && !self.closed {
             work.wakers.push(self.lanes.first_wakers().next());
         }
     }
@@ -643,12 +642,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Makes sure that the keeper comes by at `at`, or earlier.
     pub(super) fn call_keeper(&mut self, at: Moment, work: &mut Work<K, T, E>) {
-        if at < self.keeper_next
-            && let Some(keeper) = self.keeper.take()
-        {
-            self.keeper_next = Moment::from_nanos(0);
-            work.wakers.push(Some(keeper));
-        }
+        work.wakers.push(self.bell.call(at));
     }
 
     /// What the first in the line of `key` is waiting for.

@@ -65,10 +65,11 @@ impl Clock {
 
     /// Starts the tick at `now`. Was it standing still?
     pub(crate) fn start(&self, now: Moment) -> bool {
+        // Ordering: Acquire pairs with the Release of `stop`: who starts a tick that the last keeper stopped sees that it went.
         let stopped = self.tick.compare_exchange(
             STOPPED,
             now.as_nanos(),
-            Ordering::Relaxed,
+            Ordering::Acquire,
             Ordering::Relaxed,
         );
         stopped.is_ok()
@@ -85,7 +86,8 @@ impl Clock {
 
     /// Stops the tick.
     pub(crate) fn stop(&self) {
-        self.step(|tick| tick.swap(STOPPED, Ordering::Relaxed));
+        // Ordering: as in `start`.
+        self.step(|tick| tick.swap(STOPPED, Ordering::Release));
     }
 
     /// Moves the tick on, and remembers for how long it had stood if that was too long. `step` says where it stood.

@@ -18,7 +18,6 @@ use crate::{
     },
     moment::Moment,
     rt::{Sleep, sleep_until},
-    sync::atomic::Ordering,
 };
 
 /// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
@@ -95,12 +94,10 @@ impl<M: Manager> Drop for Keeper<M> {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        shared.clock.stop();
-        if mutation::on(Mutation::KeeperIsNotRestarted) {
-            return;
+        if !mutation::on(Mutation::KeeperIsNotRestarted) {
+            shared.kernel.keeper_left();
         }
-        // Ordering: Release, so that whoever starts the next keeper sees the tick stopped.
-        shared.keeper_runs.store(false, Ordering::Release);
-        shared.kernel.keeper_left();
+        // After that: who starts the tick looks then whether there is a keeper.
+        shared.clock.stop();
     }
 }

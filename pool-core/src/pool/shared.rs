@@ -23,10 +23,7 @@ use crate::{
     moment::{Moment, nanos_of},
     observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
     rt::{Handle, Notify},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Mutex,
 };
 
 pub(crate) type Slot<M> = engine::Slot<Held<M>, Failure<<M as Manager>::Error>>;
@@ -54,7 +51,6 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) clock: Clock,
     /// Tells opens that are under way that the pool was closed.
     pub(crate) closing: Notify,
-    pub(super) keeper_runs: AtomicBool,
     #[cfg(feature = "tracing")]
     pub(super) streak: trace::Streak,
     observer: Option<Arc<dyn Observer>>,
@@ -105,7 +101,6 @@ impl<M: Manager> Shared<M> {
             name: name.into(),
             clock: Clock::new(),
             closing: Notify::new(),
-            keeper_runs: AtomicBool::new(false),
             #[cfg(feature = "tracing")]
             streak: trace::Streak::default(),
             observer,
@@ -127,9 +122,12 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn start_tick(&self) -> Moment {
         let now = self.clock.now();
-        // Ordering: Acquire pairs with the keeper's Release: a tick is started only for a keeper that advances it.
-        if self.keeper_runs.load(Ordering::Acquire) && self.clock.start(now) {
+        if self.keeper_runs() && self.clock.start(now) {
             self.kernel.ring();
+            // A tick is for a keeper that advances it. One that went meanwhile stopped it, unless that was before the start.
+            if !self.keeper_runs() {
+                self.clock.stop();
+            }
         }
         now
     }
@@ -295,15 +293,12 @@ impl<M: Manager> Shared<M> {
 
     #[inline]
     pub(crate) fn keeper_runs(&self) -> bool {
-        // Ordering: a hint. `ensure_keeper` decides.
-        self.keeper_runs.load(Ordering::Relaxed)
+        self.kernel.post.is_filled()
     }
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
     pub(crate) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
-        if self.keeper_runs.load(Ordering::Acquire) || self.keeper_runs.swap(true, Ordering::AcqRel)
-        {
+        if !self.kernel.post.fill() {
             return;
         }
         *self.runtime.lock() = Some(runtime.clone());

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -50,7 +50,6 @@ pub(super) struct Inner<M: SharedManager> {
     pub(super) name: Arc<str>,
     observer: Option<Arc<dyn Observer>>,
     epoch: Instant,
-    keeper_runs: AtomicBool,
     /// Tells opens that are under way that the pool was closed.
     closing: Notify,
     /// For returns on threads that have no runtime. Locked for a clone, and nothing is locked under it.
@@ -89,7 +88,6 @@ impl<M: SharedManager> Inner<M> {
             name: name.into(),
             observer,
             epoch: Instant::now(),
-            keeper_runs: AtomicBool::new(false),
             closing: Notify::new(),
             runtime: Mutex::new(None),
             weak: Weak::clone(weak),
@@ -149,15 +147,12 @@ impl<M: SharedManager> Inner<M> {
     }
 
     pub(super) fn keeper_runs(&self) -> bool {
-        // Ordering: a hint. `ensure_keeper` decides.
-        self.keeper_runs.load(Ordering::Relaxed)
+        self.links.post.is_filled()
     }
 
     /// Makes sure that there is a keeper.
     pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
-        if self.keeper_runs.load(Ordering::Acquire) || self.keeper_runs.swap(true, Ordering::AcqRel)
-        {
+        if !self.links.post.fill() {
             return;
         }
         let kept = Some(runtime.clone());
@@ -415,10 +410,7 @@ impl<M: SharedManager> Keeper<M> {
 impl<M: SharedManager> Drop for Keeper<M> {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
-            // Ordering: Release, so that whoever starts the next keeper sees what this one left.
-            inner.keeper_runs.store(false, Ordering::Release);
-            let wakers = inner.links.keeper_left();
-            wakers.into_iter().for_each(Waker::wake);
+            inner.links.keeper_left();
         }
     }
 }

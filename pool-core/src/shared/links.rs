@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Refusal, WaiterId,
+        Post, Refusal, WaiterId,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -56,6 +56,7 @@ pub(super) struct LinkLimits {
 pub(super) struct Links<C, E: Clone> {
     /// The only lock. While it is held nothing else is locked, no waker runs, and no connection is dropped.
     state: Mutex<State<C, E>>,
+    pub(super) post: Post,
     pub(super) limits: LinkLimits,
 }
 
@@ -71,6 +72,7 @@ impl<C, E: Clone> Links<C, E> {
     pub(super) fn new(limits: LinkLimits) -> Self {
         Self {
             state: Mutex::new(State::new(limits.tick)),
+            post: Post::new(),
             limits,
         }
     }
@@ -117,7 +119,7 @@ impl<C, E: Clone> Links<C, E> {
         }
         let id = state.queue.push((), waker, now);
         state.meet_demand(&self.limits, now, &mut work);
-        state.call_keeper(now + self.limits.tick, &mut work.wakers);
+        work.wakers.extend(state.bell.call(now + self.limits.tick));
         drop(state);
         (Take::Queued(id, work), Work::default())
     }
@@ -335,7 +337,8 @@ impl<C, E: Clone> Links<C, E> {
         }
         state.serve(now, &mut work);
         state.meet_demand(&self.limits, now, &mut work);
-        state.call_keeper(now + self.limits.rounds, &mut work.wakers);
+        work.wakers
+            .extend(state.bell.call(now + self.limits.rounds));
         work
     }
 
@@ -357,7 +360,7 @@ impl<C, E: Clone> Links<C, E> {
         }
         state.meet_demand(&self.limits, now, &mut work);
         if let Some(next_try) = state.gate.next_try() {
-            state.call_keeper(next_try, &mut work.wakers);
+            work.wakers.extend(state.bell.call(next_try));
         }
         work
     }
@@ -370,7 +373,7 @@ impl<C, E: Clone> Links<C, E> {
             state.free(link.index, &mut work);
             let probes = state.gate.is_failing() && !state.closed;
             if probes || state.demand(&self.limits, now) > 0 {
-                let next = state.keeper.take().or_else(|| state.queue.first_waker());
+                let next = state.bell.ring().or_else(|| state.queue.first_waker());
                 work.wakers.extend(next);
             }
         }
@@ -395,8 +398,7 @@ impl<C, E: Clone> Links<C, E> {
         state.serve(now, &mut work);
         state.meet_demand(limits, now, &mut work);
         let next = state.next_round(limits, now);
-        let before = state.keeper.replace(keeper);
-        state.keeper_next = next;
+        let before = state.bell.answer(keeper, next);
         drop(state);
         drop(before);
         (next, work)
@@ -404,13 +406,13 @@ impl<C, E: Clone> Links<C, E> {
 
     /// The keeper is gone, with its runtime. Whoever is polled next starts another. All in line are to be woken: the first of them may
     /// be on the same runtime, and go the same way.
-    pub(super) fn keeper_left(&self) -> Vec<Waker> {
-        // Dropped after the guard.
-        let _keeper;
-        let mut state = self.lock();
-        _keeper = state.keeper.take();
-        state.keeper_next = Moment::NEVER;
-        state.queue.all_wakers()
+    pub(super) fn keeper_left(&self) {
+        self.post.vacate(|| {
+            let spent = self.lock().bell.unhang();
+            drop(spent);
+        });
+        let wakers = self.lock().queue.all_wakers();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.
@@ -423,7 +425,7 @@ impl<C, E: Clone> Links<C, E> {
             let serial = state.links[index as usize].serial;
             state.drain(index, serial, CloseReason::PoolClosed, &mut work);
         }
-        work.wakers.extend(state.keeper.take());
+        work.wakers.extend(state.bell.ring());
         work
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Backoff, Gate, Refusal,
+        Backoff, Bell, Gate, Refusal,
         mutation::{self, Mutation},
         queue::WaitQueue,
     },
@@ -33,8 +33,7 @@ pub(super) struct State<C, E: Clone> {
     pub(super) closed: bool,
     /// How often the keeper comes by while a grant is on its way.
     pub(super) tick: Duration,
-    pub(super) keeper: Option<Waker>,
-    pub(super) keeper_next: Moment,
+    pub(super) bell: Bell,
     pub(super) watchers: Vec<Waker>,
     pub(super) counters: Counters,
 }
@@ -50,8 +49,7 @@ impl<C, E: Clone> State<C, E> {
             expected: FIRST_GUESS,
             closed: false,
             tick,
-            keeper: None,
-            keeper_next: Moment::NEVER,
+            bell: Bell::new(),
             watchers: Vec::new(),
             counters: Counters::default(),
         }
@@ -100,7 +98,7 @@ impl<C, E: Clone> State<C, E> {
             served = true;
         }
         if served {
-            self.call_keeper(now + self.tick, &mut work.wakers);
+            work.wakers.extend(self.bell.call(now + self.tick));
         }
         served
     }
@@ -347,16 +345,6 @@ impl<C, E: Clone> State<C, E> {
             }
         }
         next.max(now + Duration::from_millis(1))
-    }
-
-    /// Makes sure that the keeper comes by at `at`, or earlier.
-    pub(super) fn call_keeper(&mut self, at: Moment, wakers: &mut Vec<Waker>) {
-        if at < self.keeper_next
-            && let Some(keeper) = self.keeper.take()
-        {
-            self.keeper_next = Moment::from_nanos(0);
-            wakers.push(keeper);
-        }
     }
 }
 

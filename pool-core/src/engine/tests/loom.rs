@@ -6,7 +6,10 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
@@ -70,6 +73,16 @@ impl Wake for Parker {
     fn wake(self: std::sync::Arc<Self>) {
         *self.woken.lock().unwrap() = true;
         self.changed.notify_one();
+    }
+}
+
+/// Was it woken?
+#[derive(Default)]
+struct Rung(AtomicBool);
+
+impl Wake for Rung {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, SeqCst);
     }
 }
 
@@ -355,6 +368,23 @@ models! {
         assert_eq!((bed.alive(), bed.kernel.snapshot().idle), (1, 1));
         bed.finish();
     }, caught by mutant_resize_forgets_leased = ResizeForgetsLeased;
+
+    /// A keeper that goes leaves the next one its bell.
+    keeper_against_the_next(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        assert!(bed.kernel.post.fill());
+        bed.perform(Kernel::tick(&bed.kernel, START, Waker::noop().clone()).work);
+        let goes = spawn(&bed, |bed| bed.kernel.keeper_left());
+        let next = std::sync::Arc::new(Rung::default());
+        let fills = bed.kernel.post.fill();
+        if fills {
+            let waker = Waker::from(std::sync::Arc::clone(&next));
+            bed.perform(Kernel::tick(&bed.kernel, START, waker).work);
+        }
+        goes.join().unwrap();
+        bed.kernel.ring();
+        assert_eq!(next.0.load(SeqCst), fills, "was it called?");
+    }, caught by mutant_post_is_vacated_early = PostIsVacatedEarly;
 
     /// What the keeper takes out for a check is not lost to somebody who comes for it meanwhile.
     keeper_against_checkout(EXHAUSTIVE) {

@@ -319,7 +319,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// A waiter goes away. What was handed to it goes to the next in line.
+    /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
     pub(crate) fn cancel(&self, id: Ticket<T, E>, now: Moment) -> Put<T, E> {
         // Dropped after the guard, as in `poll`.
         let _spent;
@@ -329,7 +329,15 @@ impl<T, E: Clone> Kernel<T, E> {
         match state.queue.cancel(id) {
             Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
             Some(Ok(slot)) => state.settle(slot, now, &self.limits),
-            Some(Err(_)) | None => Put::Kept,
+            // A keeper that was not called yet is called by who makes room, and nobody else is told.
+            Some(Err(_)) | None
+                if state.bell.is_hung() || mutation::on(Mutation::CancelTellsNobody) =>
+            {
+                Put::Kept
+            }
+            Some(Err(_)) | None => state
+                .call_if_short(&self.limits)
+                .map_or(Put::Kept, Put::Wake),
         }
     }
 

@@ -12,6 +12,8 @@
 pub(crate) enum Mutation {
     /// A waiter that goes away lays down what was handed to it, though others wait.
     CancelServesNobody,
+    /// A waiter that goes away keeps it to itself that there is room.
+    CancelTellsNobody,
     /// A waiter looks at the idle ones, lets go of the lock, and does not look again.
     WaiterLooksTooEarly,
     /// A return wakes the first in line but hands it nothing, and newcomers take what they see.

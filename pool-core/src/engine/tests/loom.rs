@@ -153,6 +153,23 @@ models! {
         bed.finish();
     }, caught by mutant_cancel_serves_nobody = CancelServesNobody;
 
+    /// A waiter that goes away at any point passes on that there is room.
+    room_against_cancel(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let leaver = spawn(&bed, |bed| {
+            let mut wait = bed.wait();
+            if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
+                bed.put(slot);
+            }
+        });
+        let stayer = spawn(&bed, |bed| bed.put(get(bed).expect("another can be opened")));
+        drop(held);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+        bed.finish();
+    }, caught by mutant_cancel_tells_nobody = CancelTellsNobody;
+
     /// What is returned while the pool closes is closed, once, by one side or the other.
     return_against_close(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));

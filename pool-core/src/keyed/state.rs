@@ -131,6 +131,10 @@ impl<K, T, E: Clone> State<K, T, E> {
     ) -> Result<Queued<K, T, E>, Refusal<E>> {
         let cold = self.table.cold_mut(key);
         cold.asked_at = now;
+        if cold.listed {
+            // When it is to be forgotten, if nobody asks again.
+            self.failing_next = self.failing_next.min(now + REMEMBERED);
+        }
         let verdict = self
             .table
             .cold(key)

@@ -404,3 +404,29 @@ proptest! {
         run.finish();
     }
 }
+
+#[test]
+fn a_key_that_fails_and_is_asked_for_again_is_tried_no_longer_than_it_is_remembered() {
+    let mut run = Run::new(2, 3);
+    let long = Step::Tick(40_000);
+    let steps = [
+        Step::Get('a'),
+        Step::Get('b'),
+        long.clone(),
+        Step::Opened(0),
+        Step::Failed(1),
+        Step::Get('b'),
+        Step::Get('b'),
+        Step::Tick(42),
+        Step::Get('b'),
+        Step::Get('c'),
+        Step::Get('b'),
+        Step::Get('c'),
+        Step::Get('a'),
+        long,
+    ];
+    for step in &steps {
+        run.take(step);
+    }
+    run.finish();
+}

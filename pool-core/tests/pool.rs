@@ -725,7 +725,9 @@ async fn detach_and_retain_make_room() {
     drop((a, b));
     assert_eq!(pool.retain(|thing, _| thing.id == 2), 1);
     settle().await;
-    assert_eq!((pool.status().open, thing.id, backend.alive()), (1, 0, 2));
+    let status = pool.status();
+    assert_eq!((status.open, status.idle, status.checking), (1, 1, 0));
+    assert_eq!((thing.id, backend.alive()), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]

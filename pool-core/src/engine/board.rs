@@ -147,6 +147,12 @@ impl<S> Board<S> {
         self.words.iter().map(idle).sum()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        // Ordering: as in `len`.
+        let empty = |word: &Word| word.0.load(Ordering::Relaxed) & !CALL == 0;
+        self.words.iter().all(empty)
+    }
+
     /// Calls gets and returns to the lock, or calls them no longer. Under the lock.
     pub(super) fn call(&self, on: bool) {
         for Word(word) in &self.words {

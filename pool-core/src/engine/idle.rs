@@ -57,7 +57,7 @@ impl<T, E: Clone> IdleSet<T, E> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.board.len() == 0
+        self.list.is_empty() && self.board.is_empty()
     }
 
     /// Makes it idle.

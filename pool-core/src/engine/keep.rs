@@ -27,11 +27,11 @@ pub(crate) struct Keeping {
     pub(crate) keepalive: Option<Duration>,
     pub(crate) leak_after: Option<Duration>,
     /// A grant that nobody fetched for so long goes to the next in line.
-    pub(crate) reclaim_after: Duration,
+    pub(crate) reclaim_after_nanos: u64,
     /// Who has waited for so long keeps a timer of its own from then on.
     pub(crate) arm_after: Duration,
     /// How often the keeper comes by while somebody waits, or while the pool is being used.
-    pub(crate) tick: Duration,
+    pub(crate) tick_nanos: u64,
     /// How often it comes by at least while anything is open.
     pub(crate) rounds: Duration,
 }
@@ -86,7 +86,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = this.lock();
         state.hear();
         while !mutation::on(Mutation::GrantIsNeverReclaimed)
-            && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after)
+            && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after_nanos)
         {
             state.counters.reclaimed += 1;
             match state.settle(slot, now, &this.limits) {
@@ -164,14 +164,14 @@ impl<T, E: Clone> Kernel<T, E> {
             state.retire(slot, CloseReason::Reset, &mut work);
         }
         // What was laid down just before the new generation was known: nobody gets it, and the next round closes it.
-        let soon = now + this.limits.keeping.tick;
+        let soon = now.later(this.limits.keeping.tick_nanos);
         state.sweep_by(soon);
         work.wakers.extend(state.bell.call(soon));
         state.meet_demand(this, now, &mut work);
         work
     }
 
-    /// Takes all idle ones out, so that they can be looked at unlocked. Each comes back by [`put_clean`](Self::put_clean), or
+    /// Takes all idle ones out, so that they can be looked at unlocked. Each comes back by [`put_unused`](Self::put_unused), or
     /// is closed.
     pub(crate) fn take_idle(&self) -> Vec<Box<Slot<T, E>>> {
         let mut state = self.lock();
@@ -343,7 +343,7 @@ impl<T, E: Clone> super::state::State<T, E> {
             Moment::NEVER
         };
         if self.queue.wants_ticks() {
-            next = next.min(now + keeping.tick);
+            next = next.min(now.later(keeping.tick_nanos));
         }
         if let Some(next_try) = self.gate.next_try() {
             next = next.min(next_try);

@@ -149,6 +149,26 @@ pub(crate) struct Opened<T> {
     pub(crate) took: Duration,
 }
 
+impl<T, E: Clone> Put<T, E> {
+    /// This, and somebody else to wake.
+    #[cold]
+    pub(super) fn and(self, mut wakers: Vec<Waker>) -> Self {
+        let mut work = match self {
+            Self::Close(..) => return self,
+            Self::Work(work) => work,
+            Self::Kept if wakers.is_empty() => return self,
+            Self::Wake(waker) if wakers.is_empty() => return Self::Wake(waker),
+            Self::Kept => Box::default(),
+            Self::Wake(waker) => Box::new(Work {
+                wakers: vec![waker],
+                ..Work::default()
+            }),
+        };
+        work.wakers.append(&mut wakers);
+        Self::Work(work)
+    }
+}
+
 impl<T, E: Clone> Default for Work<T, E> {
     fn default() -> Self {
         Self {
@@ -231,6 +251,7 @@ impl<T, E: Clone> Kernel<T, E> {
     /// Takes an idle one, or joins the line. `now` may be rough, `exact` is not.
     ///
     /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    #[inline]
     pub(crate) fn take_or_wait(
         this: &Arc<Self>,
         now: Moment,
@@ -249,20 +270,13 @@ impl<T, E: Clone> Kernel<T, E> {
         state.wait(this, now, exact, &mut waker)
     }
 
-    /// Has a waiter its answer? After that its id is spent. `lasted` is how long it has waited, when that is worth recording.
+    /// Has a waiter that found nothing in its mail its answer now? After that its id is spent.
     pub(crate) fn poll(
         this: &Arc<Self>,
         id: &Ticket<T, E>,
         waker: &Waker,
         now: Moment,
-        lasted: impl FnOnce() -> Option<Duration>,
     ) -> Polled<T, E> {
-        // The usual case: it was woken because it was told something, and that is where only it looks.
-        match id.fetch(lasted) {
-            Some(Ok(slot)) => return Polled::Granted(slot),
-            Some(Err(refusal)) => return Polled::Refused(refusal),
-            None => {}
-        }
         // A waker is cloned and dropped with nothing locked: it may run code, or be the last to hold a task.
         let mut fresh = None;
         loop {
@@ -364,6 +378,7 @@ impl<T, E: Clone> Kernel<T, E> {
     ) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
+        state.seats.set(slot.seat.index(), SeatState::Open);
         // The end of its lifetime is for those to see who need one.
         let used_at = slot.used_at;
         match state.must_close(&mut slot, used_at, &this.limits, &mut work.wakers) {
@@ -395,6 +410,7 @@ impl<T, E: Clone> Kernel<T, E> {
             SeatState::Resetting => state.histograms.reset.record(took),
             _ => {}
         }
+        state.seats.set(slot.seat.index(), SeatState::Open);
         // A check is no use: its time goes on.
         state.sweep_by(self.limits.keeping.first_due(slot.idle_since));
         if mutation::on(Mutation::CheckServesNobody) {

@@ -41,16 +41,20 @@ pub(crate) struct Waiter<G, R> {
 pub(crate) type Answer<G, R> = Result<G, R>;
 
 /// A FIFO of waiters for grants of type `G`.
+///
+/// Who waits stands in `line` by ticket, after those in front of it who were told something: so a grant moves nobody.
 #[derive(Debug)]
 pub(crate) struct Line<G, R> {
-    /// Who waits, by ticket. Those who left are holes; the first and the last are none.
     line: VecDeque<Place<G, R>>,
+    /// So many at the front of it were told, oldest first. Those who are known to have fetched it since are holes.
+    told: usize,
+    /// So many of those who wait have left, and are holes; the first and the last are none.
     holes: usize,
     /// Those who wait again after they were parked: by ticket, ahead of the line.
     early: Vec<Place<G, R>>,
     parked: Vec<Place<G, R>>,
-    /// Who was told something, oldest first, with those who have fetched it since.
-    answered: VecDeque<Answered<G, R>>,
+    /// Who was told something while not in `line`, oldest first.
+    told_apart: Vec<Place<G, R>>,
     /// Whoever in line has an older ticket was told to keep a timer of its own.
     armed: u64,
     next_ticket: u64,
@@ -70,13 +74,44 @@ struct Place<G, R> {
     /// `None` in a hole.
     who: Option<Arc<Mail<Answer<G, R>>>>,
     waker: Option<Waker>,
+    /// When it was granted something; never, if it waits or was refused.
+    granted_at: Moment,
 }
 
-#[derive(Debug)]
-struct Answered<G, R> {
-    place: Place<G, R>,
-    at: Moment,
-    granted: bool,
+impl<G, R> Place<G, R> {
+    /// Tells this waiter. Wake what it returns after unlocking.
+    #[inline(always)]
+    fn tell(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
+        self.granted_at = granted_at;
+        if let Some(mail) = &self.who {
+            mail.tell(answer);
+        }
+        self.waker.take()
+    }
+
+    /// What has come of it.
+    #[inline]
+    fn outcome(&self) -> Outcome {
+        self.who
+            .as_ref()
+            .map_or(Outcome::Done, |mail| mail.outcome())
+    }
+
+    /// Takes back what it was granted, if that was by `before` and nobody fetched it. Its waiter is parked, in the place that comes
+    /// back beside it.
+    fn take_back(&mut self) -> Option<(G, Self)> {
+        // Its waiter may be fetching it at this moment.
+        let Some(Ok(grant)) = self.who.as_ref()?.take_back() else {
+            return None;
+        };
+        let parked = Self {
+            who: self.who.take(),
+            waker: None,
+            granted_at: Moment::NEVER,
+            ..*self
+        };
+        Some((grant, parked))
+    }
 }
 
 impl<G, R> Waiter<G, R> {
@@ -96,10 +131,11 @@ impl<G, R> Line<G, R> {
     pub(crate) const fn new() -> Self {
         Self {
             line: VecDeque::new(),
+            told: 0,
             holes: 0,
             early: Vec::new(),
             parked: Vec::new(),
-            answered: VecDeque::new(),
+            told_apart: Vec::new(),
             armed: 0,
             next_ticket: 0,
             free: Vec::new(),
@@ -118,13 +154,13 @@ impl<G, R> Line<G, R> {
     /// Does nobody stand in line who would fetch a grant?
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.is_empty() && self.early.is_empty()
+        self.line.len() == self.told && self.early.is_empty()
     }
 
     /// Waiters in line whose future is being polled.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        self.line.len() - self.holes + self.early.len()
+        self.line.len() - self.told - self.holes + self.early.len()
     }
 
     /// Is there anything that [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have to do later?
@@ -133,7 +169,7 @@ impl<G, R> Line<G, R> {
             .line
             .back()
             .is_some_and(|last| last.ticket >= self.armed);
-        unarmed || !self.answered.is_empty()
+        unarmed || self.told > 0 || !self.told_apart.is_empty()
     }
 
     /// Joins the end of the line.
@@ -141,10 +177,8 @@ impl<G, R> Line<G, R> {
     pub(crate) fn push(&mut self, waker: impl Into<Option<Waker>>, now: Moment) -> Waiter<G, R> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let mail = match self.free.pop() {
-            Some(mail) => mail,
-            None => Arc::new(Mail::new()),
-        };
+        let used = self.used_mail().or_else(|| self.free.pop());
+        let mail = used.unwrap_or_else(|| Arc::new(Mail::new()));
         let id = Waiter {
             mail: Arc::clone(&mail),
             ticket,
@@ -155,19 +189,23 @@ impl<G, R> Line<G, R> {
             since: now,
             who: Some(mail),
             waker: waker.into(),
+            granted_at: Moment::NEVER,
         });
         id
     }
 
     /// Since when the first waiter that would fetch a grant has been in line.
     pub(crate) fn first(&self) -> Option<Moment> {
-        let place = self.early.first().or_else(|| self.line.front())?;
+        let place = self.early.first().or_else(|| self.line.get(self.told))?;
         Some(place.since)
     }
 
     /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
     pub(crate) fn first_waker(&mut self) -> Option<Waker> {
-        let first = self.early.first_mut().or_else(|| self.line.front_mut())?;
+        let first = match self.early.first_mut() {
+            Some(early) => early,
+            None => self.line.get_mut(self.told)?,
+        };
         first.waker.take()
     }
 
@@ -180,25 +218,23 @@ impl<G, R> Line<G, R> {
     /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
     #[inline]
     pub(crate) fn grant(&mut self, grant: G, now: Moment) -> Result<Option<Waker>, G> {
-        match self.leave_first() {
-            Some(place) => Ok(self.tell(place, Ok(grant), now)),
-            None => Err(grant),
+        if self.is_empty() {
+            return Err(grant);
         }
+        Ok(self.tell_first(Ok(grant), now))
     }
 
     /// Tells the first waiter no. Wake what it returns after unlocking.
     pub(crate) fn refuse_first(&mut self, why: R) -> Option<Waker> {
-        let place = self.leave_first()?;
-        let now = place.since;
-        self.tell(place, Err(why), now)
+        self.tell_first(Err(why), Moment::NEVER)
     }
 
     /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
     pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len());
-        for place in mem::take(&mut self.parked) {
-            let now = place.since;
-            wakers.extend(self.tell(place, Err(why()), now));
+        for mut place in mem::take(&mut self.parked) {
+            wakers.extend(place.tell(Err(why()), Moment::NEVER));
+            self.told_apart.push(place);
         }
         while !self.is_empty() {
             wakers.extend(self.refuse_first(why()));
@@ -246,40 +282,35 @@ impl<G, R> Line<G, R> {
             return told;
         }
         if let Some(index) = self.find(id.ticket) {
-            let left = self.line[index].who.take();
+            self.free.extend(self.line[index].who.take());
             self.holes += 1;
             self.fill_ends();
-            self.use_again(left);
             return None;
         }
         if let Some(index) = position(&self.early, id.ticket) {
             let left = self.early.remove(index);
-            self.use_again(left.who);
+            self.free.extend(left.who);
         } else if let Some(index) = position(&self.parked, id.ticket) {
             let left = self.parked.remove(index);
-            self.use_again(left.who);
+            self.free.extend(left.who);
         }
         None
     }
 
-    /// Takes back one grant that nobody fetched for `grace`. Its waiter is parked: it keeps its place, and is back in line as
+    /// Takes back one grant that nobody fetched for so long. Its waiter is parked: it keeps its place, and is back in line as
     /// soon as its future is polled.
-    pub(crate) fn reclaim(&mut self, now: Moment, grace: Duration) -> Option<G> {
+    pub(crate) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> Option<G> {
         self.hear_all();
-        for index in 0..self.answered.len() {
-            let Answered { place, at, granted } = &self.answered[index];
-            if !granted {
+        let told = self.line.iter_mut().take(self.told);
+        for place in told.chain(&mut self.told_apart) {
+            // Those who were refused, and those who have fetched theirs.
+            if place.granted_at == Moment::NEVER || !now.is_past(place.granted_at, grace_nanos) {
                 continue;
             }
-            if now - *at < grace {
-                return None;
-            }
-            // Its waiter may be fetching it at this moment.
-            let told = place.who.as_ref().and_then(|mail| mail.take_back());
-            let Some(Ok(grant)) = told else { continue };
-            if let Some(Answered { place, .. }) = self.answered.remove(index) {
-                insert(&mut self.parked, place);
-            }
+            let Some((grant, parked)) = place.take_back() else {
+                continue;
+            };
+            insert(&mut self.parked, parked);
             return Some(grant);
         }
         None
@@ -289,7 +320,7 @@ impl<G, R> Line<G, R> {
     /// never touch the timer. Wake what it adds to `wakers` after unlocking.
     pub(crate) fn arm(&mut self, before: Moment, wakers: &mut Vec<Waker>) {
         let from = self.line.partition_point(|place| place.ticket < self.armed);
-        for place in self.line.range_mut(from..) {
+        for place in self.line.range_mut(from.max(self.told)..) {
             if place.since > before {
                 return;
             }
@@ -314,68 +345,59 @@ impl<G, R> Line<G, R> {
         }
     }
 
-    /// The first in line leaves it.
-    #[inline]
-    fn leave_first(&mut self) -> Option<Place<G, R>> {
+    /// Tells the first in line.
+    #[inline(always)]
+    fn tell_first(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
         if !self.early.is_empty() {
-            return Some(self.early.remove(0));
+            let mut place = self.early.remove(0);
+            let waker = place.tell(answer, granted_at);
+            self.told_apart.push(place);
+            return waker;
         }
-        let place = self.line.pop_front();
-        self.fill_ends();
-        place
-    }
-
-    #[inline]
-    fn tell(&mut self, mut place: Place<G, R>, answer: Answer<G, R>, at: Moment) -> Option<Waker> {
-        let waker = place.waker.take();
-        let granted = answer.is_ok();
-        if let Some(mail) = &place.who {
-            mail.tell(answer);
+        let waker = self.line.get_mut(self.told)?.tell(answer, granted_at);
+        self.told += 1;
+        if self.holes > 0 {
+            self.fill_ends();
         }
-        // Many at once: what they fetched is in other cores' caches, and so it comes from there at the same time.
-        if self.answered.len() >= MANY_ANSWERS {
-            for _ in 0..MANY_ANSWERS {
-                if !self.hear_first() {
-                    break;
-                }
-            }
-        }
-        self.answered.push_back(Answered { place, at, granted });
         waker
     }
 
-    /// Has the one who was told first fetched it? Then its mail is used again.
+    /// The mail of the one who was told first, if that has fetched it.
     #[inline]
-    fn hear_first(&mut self) -> bool {
-        let Some(Answered { place, .. }) = self.answered.front() else {
-            return false;
-        };
-        let outcome = place
-            .who
-            .as_ref()
-            .map_or(Outcome::Done, |mail| mail.outcome());
-        if outcome == Outcome::Open {
-            return false;
+    fn used_mail(&mut self) -> Option<Arc<Mail<Answer<G, R>>>> {
+        if self.told == 0 {
+            return None;
         }
-        let first = self.answered.pop_front();
-        self.use_again(first.and_then(|first| first.place.who));
+        let outcome = self.line.front()?.outcome();
+        if outcome == Outcome::Open {
+            return None;
+        }
         self.count(outcome);
-        true
+        self.told -= 1;
+        self.line.pop_front()?.who
     }
 
     fn hear_all(&mut self) {
-        while self.hear_first() {}
-        // Those who fetched theirs out of turn.
-        for mut answered in mem::take(&mut self.answered) {
-            let outcome = answered
-                .place
-                .who
-                .as_ref()
-                .map_or(Outcome::Done, |mail| mail.outcome());
+        // Those who fetched theirs out of turn are holes from now on.
+        for index in 0..self.told {
+            let place = &mut self.line[index];
+            let outcome = place.outcome();
+            if outcome != Outcome::Open {
+                place.granted_at = Moment::NEVER;
+                self.free.extend(place.who.take());
+                self.count(outcome);
+            }
+        }
+        while self.told > 0 && self.line.front().is_some_and(|first| first.who.is_none()) {
+            self.line.pop_front();
+            self.told -= 1;
+        }
+        for mut place in mem::take(&mut self.told_apart) {
+            let outcome = place.outcome();
             if outcome == Outcome::Open {
-                self.answered.push_back(answered);
+                self.told_apart.push(place);
             } else {
-                self.use_again(answered.place.who.take());
+                self.free.extend(place.who.take());
                 self.count(outcome);
             }
         }
@@ -389,55 +411,49 @@ impl<G, R> Line<G, R> {
         }
     }
 
-    /// Whoever has the id of that mail has no use for it any more.
-    #[inline]
-    fn use_again(&mut self, left: Option<Arc<Mail<Answer<G, R>>>>) {
-        if let Some(mail) = left {
-            mail.renew();
-            self.free.push(mail);
-        }
-    }
-
-    /// Takes away holes at the ends of the line, and all of them when they are most of it.
-    #[inline]
+    /// Takes away holes at the ends of those who wait, and all of them when they are most of it.
     fn fill_ends(&mut self) {
-        if self.holes == 0 {
-            return;
-        }
-        while self.line.front().is_some_and(|first| first.who.is_none()) {
-            self.line.pop_front();
+        while let Some(first) = self.line.get(self.told)
+            && first.who.is_none()
+        {
+            // Behind somebody who was told something it counts as one of those.
+            match self.told {
+                0 => drop(self.line.pop_front()),
+                _ => self.told += 1,
+            }
             self.holes -= 1;
         }
-        while self.line.back().is_some_and(|last| last.who.is_none()) {
+        while self.holes > 0 && self.line.back().is_some_and(|last| last.who.is_none()) {
             self.line.pop_back();
             self.holes -= 1;
         }
-        if self.holes > FEW_HOLES && self.holes > self.line.len() / 2 {
+        if self.holes > FEW_HOLES && self.holes > (self.line.len() - self.told) / 2 {
+            let told = self.line.iter().take(self.told);
+            self.told = told.filter(|place| place.who.is_some()).count();
             self.line.retain(|place| place.who.is_some());
             self.holes = 0;
         }
     }
 
-    /// Where in line that ticket is.
+    /// Where in line the one with that ticket waits.
     fn find(&self, ticket: u64) -> Option<usize> {
         let first = self.line.front()?.ticket;
         // As long as no hole was filled it stands as far from the first as it came after it; else further ahead.
         let guess = usize::try_from(ticket.checked_sub(first)?).ok()?;
-        if self
-            .line
-            .get(guess)
-            .is_some_and(|place| place.ticket == ticket)
-        {
-            return Some(guess);
-        }
-        self.line
-            .binary_search_by_key(&ticket, |place| place.ticket)
-            .ok()
+        let index = match self.line.get(guess) {
+            Some(place) if place.ticket == ticket => guess,
+            _ => {
+                let search = self
+                    .line
+                    .binary_search_by_key(&ticket, |place| place.ticket);
+                search.ok()?
+            }
+        };
+        // What is before that was told, and may be a hole of one that is parked.
+        (index >= self.told).then_some(index)
     }
 }
 
-/// So many who were told something are looked through for those who have fetched it.
-const MANY_ANSWERS: usize = 16;
 /// So many free mails are kept, and so many more are dropped at once: what a burst needs again.
 const FEW_FREE: usize = 1024;
 /// So many holes in a line are never too many.

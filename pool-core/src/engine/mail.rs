@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `WAITING` | there is none | the owner of the line, under its lock: `tell` |
 //! | `TOLD` | the answer, or whoever took it is about to say so | the waiter: `fetch`; or the owner: `take_back`. One of them finds the letter |
-//! | `FETCHED` | there is none; it was a grant | the owner: `renew`, for another waiter |
-//! | `DONE` | there is none; it was a refusal, or the waiter left | the owner: `renew` |
+//! | `FETCHED` | there is none; it was a grant | the owner, for another waiter: `tell` |
+//! | `DONE` | there is none; it was a refusal, or the waiter left | the owner, for another waiter: `tell` |
 //! | `PARKED` | there is none; the grant was taken back | the owner: `resume` |
 //!
 //! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it. The letter has a
@@ -23,7 +23,6 @@ use crate::{
 };
 
 /// The mail of one waiter, for an answer of type `T`. On a line of the cache of its own.
-#[repr(align(64))]
 pub(super) struct Mail<T> {
     state: AtomicU8,
     letter: Mutex<Option<T>>,
@@ -128,13 +127,6 @@ impl<T> Mail<T> {
             DONE => Outcome::Done,
             _ => Outcome::Open,
         }
-    }
-
-    /// For another waiter, when the last one is done with it. Under the owner's lock.
-    #[inline]
-    pub(super) fn renew(&self) {
-        // Ordering: Relaxed. The next waiter learns of this mail under the lock.
-        self.state.store(WAITING, Ordering::Relaxed);
     }
 
     /// Only one of those who want it takes it.

@@ -183,14 +183,6 @@ impl Seats {
         row.state = state;
     }
 
-    /// The same, where it usually is in that state.
-    #[inline]
-    pub(super) fn set_if_other(&mut self, index: u32, state: SeatState) {
-        if self.rows[index as usize].state != state {
-            self.set(index, state);
-        }
-    }
-
     pub(super) fn vacate(&mut self, index: u32) {
         self.set(index, SeatState::Free);
         self.counts[SeatState::Free as usize] -= 1;

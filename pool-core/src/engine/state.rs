@@ -77,7 +77,7 @@ impl<T, E: Clone> State<T, E> {
     /// is in use, or it is closed. Called before that is acted on, and before the lock is released.
     #[inline]
     pub(super) fn call(&mut self) {
-        let decide = self.queue.waiting() > 0 || self.in_use() > self.target || self.closed;
+        let decide = !self.queue.is_empty() || self.is_shrinking() || self.closed;
         self.idle.call(decide);
     }
 
@@ -90,6 +90,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Joins the line, unless there is a reason not to.
+    #[inline(always)]
     pub(super) fn wait(
         &mut self,
         kernel: &Arc<Kernel<T, E>>,
@@ -101,7 +102,9 @@ impl<T, E: Clone> State<T, E> {
         if self.closed {
             return Take::Refused(Refusal::Closed);
         }
-        if let Some(error) = self.gate.verdict(self.seats.alive()) {
+        if self.gate.is_failing()
+            && let Some(error) = self.gate.verdict(self.seats.alive())
+        {
             self.counters.failed_fast += 1;
             return Take::Refused(Refusal::Connect(error));
         }
@@ -114,14 +117,31 @@ impl<T, E: Clone> State<T, E> {
         self.timed_at = now;
         let since = if timed { exact() } else { now };
         let id = self.queue.push(waker.take(), since);
+        self.call_first();
+        let keeper = self.bell.call(since.later(limits.keeping.tick_nanos));
+        // The usual case of a busy pool.
+        let work = if keeper.is_none() && !self.can_meet_demand() {
+            None
+        } else {
+            self.begin_wait(kernel, since, keeper)
+        };
+        Take::Queued(Queued { id, timed, work })
+    }
+
+    /// Somebody joined the line, and something may be done about it.
+    #[inline(never)]
+    fn begin_wait(
+        &mut self,
+        kernel: &Arc<Kernel<T, E>>,
+        since: Moment,
+        keeper: Option<Waker>,
+    ) -> Option<Box<Work<T, E>>> {
         let mut work = Work::default();
         if !mutation::on(Mutation::WaiterLooksTooEarly) {
             self.meet_demand(kernel, since, &mut work);
         }
-        work.wakers
-            .extend(self.bell.call(since + limits.keeping.tick));
-        let work = work.boxed();
-        Take::Queued(Queued { id, timed, work })
+        work.wakers.extend(keeper);
+        work.boxed()
     }
 
     /// Counts those who fetched what was handed to them without the lock.
@@ -152,21 +172,18 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Closes it if it may not be used again, else hands it to the first in line, else makes it idle.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(
         &mut self,
         mut slot: Box<Slot<T, E>>,
         now: Moment,
         limits: &Limits,
     ) -> Put<T, E> {
-        // The usual case: it is good, and nobody waits.
-        if self.queue.is_empty()
-            && slot.generation == self.generation
-            && now < slot.expires_at
-            && !self.closed
-            && self.in_use() <= self.target
+        // The usual case: it is good.
+        let fresh = slot.generation == self.generation && now < slot.expires_at;
+        if fresh && !self.closed && !self.is_shrinking() && !mutation::on(Mutation::NewcomerBarges)
         {
-            return self.lay_down(slot);
+            return self.hand_on(slot, now, limits);
         }
         let mut wakers = Vec::new();
         if let Some(reason) = self.must_close(&mut slot, now, limits, &mut wakers) {
@@ -177,7 +194,7 @@ impl<T, E: Clone> State<T, E> {
             drop(self.lay_down(slot));
             return self.queue.first_waker().map_or(Put::Kept, Put::Wake);
         }
-        self.hand_on(slot, now, limits, wakers)
+        self.hand_on(slot, now, limits).and(wakers)
     }
 
     /// May this one not be used again?
@@ -207,7 +224,7 @@ impl<T, E: Clone> State<T, E> {
         if slot.generation != self.generation {
             return Some(CloseReason::Reset);
         }
-        (self.in_use() > self.target).then_some(CloseReason::Shrunk)
+        self.is_shrinking().then_some(CloseReason::Shrunk)
     }
 
     /// The lifetime of this one is over. If it is needed it stays in use until its replacement is open, as long as there is
@@ -238,53 +255,48 @@ impl<T, E: Clone> State<T, E> {
         slot.replaced
     }
 
-    /// Hands it to the first in line, telling no on the way to those whom the shedder drops.
-    fn hand_on(
-        &mut self,
-        slot: Box<Slot<T, E>>,
-        now: Moment,
-        limits: &Limits,
-        mut wakers: Vec<Waker>,
-    ) -> Put<T, E> {
-        if self.shed.is_some() {
-            self.shed_first(now, &mut wakers);
+    /// Hands it to the first in line, telling no on the way to those whom the shedder drops; makes it idle if nobody is in line.
+    #[inline(always)]
+    fn hand_on(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
+        if self.shed.is_some() && !self.queue.is_empty() {
+            let shed = self.shed_first(now);
+            return self.hand_to_first(slot, now, limits).and(shed);
         }
-        self.seats.set_if_other(slot.seat.index(), SeatState::Open);
+        self.hand_to_first(slot, now, limits)
+    }
+
+    #[inline(always)]
+    fn hand_to_first(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
         match self.queue.grant(slot, now) {
             Ok(waker) => {
-                wakers.extend(self.bell.call(now + limits.keeping.reclaim_after));
-                match waker {
-                    Some(waker) if wakers.is_empty() => return Put::Wake(waker),
-                    waker => wakers.extend(waker),
+                let back = now.later(limits.keeping.reclaim_after_nanos);
+                let put = waker.map_or(Put::Kept, Put::Wake);
+                match self.bell.call(back) {
+                    None => put,
+                    Some(keeper) => put.and(vec![keeper]),
                 }
             }
-            // Nobody is left in line.
-            Err(slot) => drop(self.lay_down(slot)),
-        }
-        if wakers.is_empty() {
-            Put::Kept
-        } else {
-            Put::Work(Box::new(Work {
-                wakers,
-                ..Work::default()
-            }))
+            Err(slot) => self.lay_down(slot),
         }
     }
 
-    fn shed_first(&mut self, now: Moment, wakers: &mut Vec<Waker>) {
-        let Some(shed) = &mut self.shed else { return };
-        while let Some(since) = self.queue.first() {
-            if !shed.drops(now - since, now) {
-                return;
-            }
+    #[cold]
+    fn shed_first(&mut self, now: Moment) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let Some(shed) = &mut self.shed else {
+            return wakers;
+        };
+        while let Some(since) = self.queue.first()
+            && shed.drops(now - since, now)
+        {
             wakers.extend(self.queue.refuse_first(Refusal::Shed));
             self.counters.shed += 1;
         }
+        wakers
     }
 
     /// Makes it idle.
     pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>) -> Put<T, E> {
-        self.seats.set_if_other(slot.seat.index(), SeatState::Open);
         self.idle.lay(slot);
         Put::Kept
     }
@@ -298,6 +310,12 @@ impl<T, E: Clone> State<T, E> {
             0
         };
         self.seats.taken() - self.seats.count(SeatState::Closing) - leased
+    }
+
+    /// Is more in use than may be?
+    #[inline]
+    fn is_shrinking(&self) -> bool {
+        self.in_use() > self.target
     }
 
     /// How many are with a caller, or handed to one.
@@ -347,6 +365,20 @@ impl<T, E: Clone> State<T, E> {
         self.bell.ring().or_else(|| self.queue.first_waker())
     }
 
+    /// Calls gets and returns to the lock, if they are to come. Before it is looked at what is idle.
+    #[inline]
+    fn call_first(&mut self) {
+        if !mutation::on(Mutation::CallIsLate) {
+            self.call();
+        }
+    }
+
+    /// Is there anything that could be done about demand? Not in a busy pool, where nothing is idle and there is no room.
+    #[inline]
+    fn can_meet_demand(&self) -> bool {
+        !self.closed && (self.has_room() || !self.idle.is_empty())
+    }
+
     /// Serves the line from what is idle, has idle ones checked for it, and opens what is still missing, within the bounds.
     pub(super) fn meet_demand(
         &mut self,
@@ -354,18 +386,15 @@ impl<T, E: Clone> State<T, E> {
         now: Moment,
         work: &mut Work<T, E>,
     ) {
-        if !mutation::on(Mutation::CallIsLate) {
-            self.call();
-        }
+        self.call_first();
         let limits = &kernel.limits;
-        // The usual case of a busy pool: nothing is idle, and there is no room.
-        if self.closed || (self.idle.is_empty() && !self.has_room()) {
+        if !self.can_meet_demand() {
             return;
         }
         while !self.queue.is_empty()
             && let Some(slot) = self.pop_ready(now, limits)
         {
-            match self.hand_on(slot, now, limits, Vec::new()) {
+            match self.hand_on(slot, now, limits) {
                 Put::Wake(waker) => work.wakers.push(waker),
                 Put::Work(mut more) => work.wakers.append(&mut more.wakers),
                 Put::Kept | Put::Close(..) => {}

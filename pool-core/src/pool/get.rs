@@ -14,7 +14,7 @@ use super::trace::{GetTrace, Outcome};
 use super::{
     Lease, Manager, Pool,
     error::{Error, Kind},
-    shared::{ARM_AFTER, Queue, Slot, TICK, Ticket},
+    shared::{ARM_AFTER, Queue, Slot, TICK, TICK_NANOS, Ticket},
     timer::Timer,
 };
 use crate::{
@@ -34,7 +34,12 @@ pub struct Get<'a, M: Manager> {
     place: &'static Location<'static>,
     label: &'static str,
     limit: Limit,
-    state: State<M>,
+    stage: Stage,
+    /// Its place in line.
+    ticket: Option<Ticket<M>>,
+    /// Is it known exactly when it joined that?
+    timed: bool,
+    timer: Timer,
     #[cfg(feature = "tracing")]
     trace: GetTrace,
 }
@@ -51,17 +56,11 @@ enum Limit {
     After(Moment, u64),
 }
 
-enum State<M: Manager> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
     New,
-    Waiting(Waiting<M>),
+    Waiting,
     Done,
-}
-
-struct Waiting<M: Manager> {
-    id: Ticket<M>,
-    /// Is it known exactly when it began?
-    timed: bool,
-    timer: Timer,
 }
 
 impl<'a, M: Manager> Get<'a, M> {
@@ -72,7 +71,10 @@ impl<'a, M: Manager> Get<'a, M> {
             place,
             label: "",
             limit: Limit::Pool,
-            state: State::New,
+            stage: Stage::New,
+            ticket: None,
+            timed: false,
+            timer: Timer::new(),
             #[cfg(feature = "tracing")]
             trace: GetTrace::new(),
         }
@@ -136,43 +138,76 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
+    /// Nothing was to be had at once.
     #[inline(never)]
-    fn poll_slowly(
+    fn poll_new(
         &mut self,
         mut now: Moment,
         context: &mut Context<'_>,
     ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
-        let shared = self.pool.shared();
         loop {
-            let answer = match self.state {
-                State::New => self.start(now, context),
-                State::Waiting(_) => self.wait(context),
-                State::Done => panic!("a get was polled after it had ended"),
-            };
-            match answer {
+            match self.start(now, context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => {
-                    self.state = State::Done;
-                    #[cfg(feature = "tracing")]
-                    self.trace
-                        .end(shared, self.holder(now), Outcome::Failed(error.kind()));
-                    return Poll::Ready(Err(error));
-                }
-                Poll::Ready(Ok(mut slot)) => {
-                    if shared.is_fit(&mut slot) {
-                        self.state = State::Done;
-                        #[cfg(feature = "tracing")]
-                        self.trace.end(shared, self.holder(now), Outcome::Got);
-                        return Poll::Ready(Ok(Lease::new(slot, self.holder(now))));
-                    }
-                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
-                    // the time.
-                    shared.discard(slot, CloseReason::Broken);
-                    self.state = State::New;
-                    now = shared.rough_now();
-                }
+                Poll::Ready(Err(error)) => return self.fail(error, now),
+                Poll::Ready(Ok(slot)) => match self.finish(slot, now) {
+                    Some(lease) => return Poll::Ready(Ok(lease)),
+                    None => now = self.pool.shared().rough_now(),
+                },
             }
         }
+    }
+
+    #[inline(never)]
+    fn poll_waiting(
+        &mut self,
+        now: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
+        let slot = match self.wait(now, context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return self.fail(error, now),
+            Poll::Ready(Ok(slot)) => slot,
+        };
+        match self.finish(slot, now) {
+            Some(lease) => Poll::Ready(Ok(lease)),
+            // The search starts again, with what is left of the time.
+            None => self.poll_new(now, context),
+        }
+    }
+
+    /// It has one, unless that broke while it was handed over: its close makes room.
+    #[inline]
+    fn finish(&mut self, mut slot: Box<Slot<M>>, now: Moment) -> Option<Lease<M>> {
+        let shared = self.pool.shared();
+        self.ticket = None;
+        if !shared.is_fit(&mut slot) {
+            shared.discard(slot, CloseReason::Broken);
+            self.stage = Stage::New;
+            return None;
+        }
+        self.stage = Stage::Done;
+        #[cfg(feature = "tracing")]
+        self.trace.end(shared, self.holder(now), Outcome::Got);
+        Some(Lease::new(slot, self.holder(now)))
+    }
+
+    #[cold]
+    fn fail(
+        &mut self,
+        error: Error<M::Error>,
+        now: Moment,
+    ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
+        self.ticket = None;
+        self.stage = Stage::Done;
+        #[cfg(feature = "tracing")]
+        self.trace.end(
+            self.pool.shared(),
+            self.holder(now),
+            Outcome::Failed(error.kind()),
+        );
+        #[cfg(not(feature = "tracing"))]
+        let _ = now;
+        Poll::Ready(Err(error))
     }
 
     fn queued(
@@ -205,11 +240,9 @@ impl<'a, M: Manager> Get<'a, M> {
         };
         #[cfg(feature = "tracing")]
         let since = id.since();
-        self.state = State::Waiting(Waiting {
-            id,
-            timed,
-            timer: Timer::default(),
-        });
+        self.ticket = Some(id);
+        self.timed = timed;
+        self.stage = Stage::Waiting;
         if let Some(work) = work {
             shared.perform(*work);
         }
@@ -222,32 +255,61 @@ impl<'a, M: Manager> Get<'a, M> {
                 Err(_) => return self.abandon(),
             }
         }
-        self.watch_deadline(short, context)
+        if short {
+            return self.watch_deadline(true, context);
+        }
+        Poll::Pending
     }
 
     /// Has the wait an end?
-    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let State::Waiting(Waiting { id, timed, .. }) = &self.state else {
+    #[inline]
+    fn wait(
+        &mut self,
+        now: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let Some(id) = &self.ticket else {
+            panic!("a get was polled after it had ended");
+        };
+        let shared = self.pool.shared();
+        let since = id.since();
+        let lasted = || {
+            if self.timed {
+                return Some(shared.clock.now() - since);
+            }
+            now.is_past(since, TICK_NANOS).then(|| now - since)
+        };
+        // The usual case: it was woken because it was told something, and that is where only it looks.
+        match id.fetch(lasted) {
+            Some(Ok(slot)) => {
+                shared.waited(since);
+                Poll::Ready(Ok(slot))
+            }
+            Some(Err(refusal)) => {
+                Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
+            }
+            None => self.wait_on(now, context),
+        }
+    }
+
+    /// It was woken though it was told nothing, or nobody woke it.
+    #[inline(never)]
+    fn wait_on(
+        &mut self,
+        now: Moment,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let Some(id) = &self.ticket else {
             return Poll::Pending;
         };
         let shared = self.pool.shared();
-        let now = shared.rough_now();
         let since = id.since();
-        let lasted = || {
-            if *timed {
-                Some(shared.clock.now() - since)
-            } else {
-                Some(now - since).filter(|it| *it >= TICK)
-            }
-        };
-        match Kernel::poll(&shared.kernel, id, context.waker(), now, lasted) {
+        match Kernel::poll(&shared.kernel, id, context.waker(), now) {
             Polled::Granted(slot) => {
-                self.state = State::Done;
                 shared.waited(since);
                 Poll::Ready(Ok(slot))
             }
             Polled::Refused(refusal) => {
-                self.state = State::Done;
                 Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
             }
             Polled::Pending { work, armed } => {
@@ -276,12 +338,12 @@ impl<'a, M: Manager> Get<'a, M> {
     #[cold]
     fn abandon(&mut self) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
         let shared = self.pool.shared();
-        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
+        let Some(id) = self.ticket.take() else {
             return Poll::Pending;
         };
         let now = shared.clock.now();
-        let waited = now - waiting.id.since();
-        shared.settle(shared.kernel.cancel(waiting.id, now));
+        let waited = now - id.since();
+        shared.settle(shared.kernel.cancel(id, now));
         Poll::Ready(Err(shared.error(Kind::NoRuntime, waited, None)))
     }
 
@@ -292,10 +354,7 @@ impl<'a, M: Manager> Get<'a, M> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
         let shared = self.pool.shared();
-        let State::Waiting(Waiting { timer, .. }) = &mut self.state else {
-            return Poll::Pending;
-        };
-        if !armed && !timer.is_made() {
+        if !armed && !self.timer.is_made() {
             return Poll::Pending;
         }
         // Now it is known how late the tick was. Rather late by that much than early.
@@ -305,15 +364,15 @@ impl<'a, M: Manager> Get<'a, M> {
         let Limit::Until(deadline) = self.limit else {
             return Poll::Pending;
         };
-        if timer.poll(shared, deadline, context).is_pending() {
+        if self.timer.poll(shared, deadline, context).is_pending() {
             return Poll::Pending;
         }
-        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done) else {
+        let Some(id) = self.ticket.take() else {
             return Poll::Pending;
         };
         let now = shared.clock.now();
-        let waited = now - waiting.id.since();
-        Poll::Ready(match shared.kernel.time_out(waiting.id, waited) {
+        let waited = now - id.since();
+        Poll::Ready(match shared.kernel.time_out(id, waited) {
             Ok(slot) => Ok(slot),
             Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
             Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
@@ -329,30 +388,30 @@ impl<M: Manager> Future for Get<'_, M> {
         let this = self.get_mut();
         let shared = this.pool.shared();
         let now = shared.rough_now();
+        if this.stage != Stage::New {
+            return this.poll_waiting(now, context);
+        }
         // The usual case: one is idle, and nobody waits.
-        if matches!(this.state, State::New)
-            && let Some(mut slot) = shared.take(now)
-        {
+        if let Some(mut slot) = shared.take(now) {
             if shared.is_fit(&mut slot) {
-                this.state = State::Done;
+                this.stage = Stage::Done;
                 return Poll::Ready(Ok(Lease::new(slot, this.holder(now))));
             }
             shared.discard(slot, CloseReason::Broken);
         }
-        this.poll_slowly(now, context)
+        this.poll_new(now, context)
     }
 }
 
 impl<M: Manager> Drop for Get<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if matches!(self.state, State::Waiting(_))
-            && let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done)
+        if let Some(id) = self.ticket.take()
             && !mutation::on(Mutation::DroppedGetStaysInLine)
         {
             let shared = self.pool.shared();
             let now = shared.clock.now();
-            shared.settle(shared.kernel.cancel(waiting.id, now));
+            shared.settle(shared.kernel.cancel(id, now));
             #[cfg(feature = "tracing")]
             self.trace.end(shared, self.holder(now), Outcome::Cancelled);
         }
@@ -361,14 +420,9 @@ impl<M: Manager> Drop for Get<'_, M> {
 
 impl<M: Manager> fmt::Debug for Get<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::New => "new",
-            State::Waiting(_) => "waiting",
-            State::Done => "done",
-        };
         f.debug_struct("Get")
             .field("pool", &self.pool.name())
-            .field("state", &state)
+            .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
 }

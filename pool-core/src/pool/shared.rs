@@ -78,9 +78,9 @@ impl<M: Manager> Shared<M> {
             idle_timeout: config.idle_timeout,
             keepalive: config.keepalive,
             leak_after: config.leak_after,
-            reclaim_after: config.reclaim_after,
+            reclaim_after_nanos: nanos_of(config.reclaim_after),
             arm_after: ARM_AFTER,
-            tick: TICK,
+            tick_nanos: TICK_NANOS,
             rounds: rounds(&config),
         };
         let limits = Limits {

@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// Ends a wait at its deadline. Made when it is first polled, which is when the wait is no longer a short one.
-#[derive(Default)]
 pub(super) struct Timer(Option<Made>);
 
 enum Made {
@@ -37,6 +36,10 @@ impl Drop for Alarm {
 }
 
 impl Timer {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
     pub(super) const fn is_made(&self) -> bool {
         self.0.is_some()
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::moment::nanos_of;
 
 const NOW: Moment = Moment::from_nanos(1_000);
 const GRACE: Duration = Duration::from_millis(50);
@@ -41,10 +42,13 @@ fn those_whose_grants_were_taken_back_come_back_in_order_ahead_of_the_rest() {
     let mut queue = queue();
     let [first, second, third] = [(); 3].map(|()| push(&mut queue));
     assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, NOW).is_ok());
-    assert_eq!(queue.reclaim(NOW, GRACE), None, "not yet");
+    assert_eq!(queue.reclaim(NOW, nanos_of(GRACE)), None, "not yet");
     let late = NOW + GRACE;
     assert_eq!(
-        (queue.reclaim(late, GRACE), queue.reclaim(late, GRACE)),
+        (
+            queue.reclaim(late, nanos_of(GRACE)),
+            queue.reclaim(late, nanos_of(GRACE))
+        ),
         (Some(1), Some(2))
     );
     assert_eq!(
@@ -137,7 +141,7 @@ fn what_was_fetched_without_the_lock_is_heard_of_once() {
         (0, 2, true)
     );
     assert_eq!(
-        queue.reclaim(NOW + GRACE, GRACE),
+        queue.reclaim(NOW + GRACE, nanos_of(GRACE)),
         Some(1),
         "the one that nobody fetched"
     );

@@ -58,9 +58,9 @@ pub(super) fn limits(max_size: u32) -> Limits {
         idle_timeout: None,
         keepalive: None,
         leak_after: None,
-        reclaim_after: Duration::from_millis(50),
+        reclaim_after_nanos: 50_000_000,
         arm_after: Duration::from_millis(500),
-        tick: Duration::from_millis(10),
+        tick_nanos: 10_000_000,
         rounds: Duration::from_secs(30),
     };
     let backoff = Backoff {
@@ -272,13 +272,16 @@ impl Wait {
                 }
             };
         };
-        let answer = match Kernel::poll(&bed.kernel, id, context.waker(), bed.now(), || None) {
-            Polled::Granted(slot) => Ok(slot),
-            Polled::Refused(refusal) => Err(refusal),
-            Polled::Pending { work, .. } => {
-                work.into_iter().for_each(|work| bed.perform(*work));
-                return Poll::Pending;
-            }
+        let answer = match id.fetch(|| None) {
+            Some(answer) => answer,
+            None => match Kernel::poll(&bed.kernel, id, context.waker(), bed.now()) {
+                Polled::Granted(slot) => Ok(slot),
+                Polled::Refused(refusal) => Err(refusal),
+                Polled::Pending { work, .. } => {
+                    work.into_iter().for_each(|work| bed.perform(*work));
+                    return Poll::Pending;
+                }
+            },
         };
         self.id = None;
         Poll::Ready(answer)

@@ -164,7 +164,7 @@ fn users_a_keeper_and_an_operator() {
                 _ => {
                     for slot in bed.kernel.take_idle() {
                         thread::yield_now();
-                        bed.settle(bed.kernel.put_clean(slot, bed.now(), Duration::ZERO));
+                        bed.perform(Kernel::put_unused(&bed.kernel, slot, bed.now()));
                     }
                 }
             }

@@ -40,21 +40,21 @@ pub(crate) struct Waiter<G, R> {
 /// What a waiter gets: a grant `G`, or a refusal `R`.
 pub(crate) type Answer<G, R> = Result<G, R>;
 
-/// A FIFO of waiters for grants of type `G`.
+/// A FIFO of waiters for grants of type `G`, each of which asked for `A` (nothing, or how many).
 ///
 /// Who waits stands in `line` by ticket, after those in front of it who were told something: so a grant moves nobody.
 #[derive(Debug)]
-pub(crate) struct Line<G, R> {
-    line: VecDeque<Place<G, R>>,
+pub(crate) struct Line<G, R, A = ()> {
+    line: VecDeque<Place<G, R, A>>,
     /// So many at the front of it were told, oldest first. Those who are known to have fetched it since are holes.
     told: usize,
     /// So many of those who wait have left, and are holes; the first and the last are none.
     holes: usize,
     /// Those who wait again after they were parked: by ticket, ahead of the line.
-    early: Vec<Place<G, R>>,
-    parked: Vec<Place<G, R>>,
+    early: Vec<Place<G, R, A>>,
+    parked: Vec<Place<G, R, A>>,
     /// Who was told something while not in `line`, oldest first.
-    told_apart: Vec<Place<G, R>>,
+    told_apart: Vec<Place<G, R, A>>,
     /// Whoever in line has an older ticket was told to keep a timer of its own.
     armed: u64,
     next_ticket: u64,
@@ -68,8 +68,9 @@ pub(crate) struct Line<G, R> {
 }
 
 #[derive(Debug)]
-struct Place<G, R> {
+struct Place<G, R, A> {
     ticket: u64,
+    asked: A,
     since: Moment,
     /// `None` in a hole.
     who: Option<Arc<Mail<Answer<G, R>>>>,
@@ -78,7 +79,7 @@ struct Place<G, R> {
     granted_at: Moment,
 }
 
-impl<G, R> Place<G, R> {
+impl<G, R, A: Copy> Place<G, R, A> {
     /// Tells this waiter. Wake what it returns after unlocking.
     #[inline(always)]
     fn tell(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
@@ -127,7 +128,7 @@ impl<G, R> Waiter<G, R> {
     }
 }
 
-impl<G, R> Line<G, R> {
+impl<G, R, A: Copy> Line<G, R, A> {
     pub(crate) const fn new() -> Self {
         Self {
             line: VecDeque::new(),
@@ -169,16 +170,25 @@ impl<G, R> Line<G, R> {
             .line
             .back()
             .is_some_and(|last| last.ticket >= self.armed);
-        unarmed || self.told > 0 || !self.told_apart.is_empty()
+        unarmed || self.is_answering()
     }
 
     /// Joins the end of the line.
     #[inline]
-    pub(crate) fn push(&mut self, waker: impl Into<Option<Waker>>, now: Moment) -> Waiter<G, R> {
+    pub(crate) fn push(
+        &mut self,
+        asked: A,
+        waker: impl Into<Option<Waker>>,
+        now: Moment,
+    ) -> Waiter<G, R> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let used = self.used_mail().or_else(|| self.free.pop());
         let mail = used.unwrap_or_else(|| Arc::new(Mail::new()));
+        // Before it grows: is it full of those who have their answer?
+        if self.line.len() == self.line.capacity() && self.told > self.line.len() / 2 {
+            self.hear_all();
+        }
         let id = Waiter {
             mail: Arc::clone(&mail),
             ticket,
@@ -186,6 +196,7 @@ impl<G, R> Line<G, R> {
         };
         self.line.push_back(Place {
             ticket,
+            asked,
             since: now,
             who: Some(mail),
             waker: waker.into(),
@@ -194,10 +205,11 @@ impl<G, R> Line<G, R> {
         id
     }
 
-    /// Since when the first waiter that would fetch a grant has been in line.
-    pub(crate) fn first(&self) -> Option<Moment> {
+    /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<(A, Moment)> {
         let place = self.early.first().or_else(|| self.line.get(self.told))?;
-        Some(place.since)
+        Some((place.asked, place.since))
     }
 
     /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
@@ -207,6 +219,11 @@ impl<G, R> Line<G, R> {
             None => self.line.get_mut(self.told)?,
         };
         first.waker.take()
+    }
+
+    /// Is anything on its way to somebody, as far as is known?
+    pub(crate) fn is_answering(&self) -> bool {
+        self.told > 0 || !self.told_apart.is_empty()
     }
 
     /// The wakers of all who would fetch a grant, to make them poll again.
@@ -229,12 +246,25 @@ impl<G, R> Line<G, R> {
         self.tell_first(Err(why), Moment::NEVER)
     }
 
+    /// Tells the last waiter no. Wake what it returns after unlocking.
+    pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
+        let mut place = if self.line.len() > self.told {
+            self.line.pop_back()?
+        } else {
+            self.early.pop()?
+        };
+        let waker = place.tell(Err(why), Moment::NEVER);
+        self.put_apart(place);
+        self.fill_ends();
+        waker
+    }
+
     /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
     pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len());
         for mut place in mem::take(&mut self.parked) {
             wakers.extend(place.tell(Err(why()), Moment::NEVER));
-            self.told_apart.push(place);
+            self.put_apart(place);
         }
         while !self.is_empty() {
             wakers.extend(self.refuse_first(why()));
@@ -351,7 +381,7 @@ impl<G, R> Line<G, R> {
         if !self.early.is_empty() {
             let mut place = self.early.remove(0);
             let waker = place.tell(answer, granted_at);
-            self.told_apart.push(place);
+            self.put_apart(place);
             return waker;
         }
         let waker = self.line.get_mut(self.told)?.tell(answer, granted_at);
@@ -378,20 +408,26 @@ impl<G, R> Line<G, R> {
     }
 
     fn hear_all(&mut self) {
-        // Those who fetched theirs out of turn are holes from now on.
+        let mut open = 0;
         for index in 0..self.told {
             let place = &mut self.line[index];
             let outcome = place.outcome();
-            if outcome != Outcome::Open {
-                place.granted_at = Moment::NEVER;
-                self.free.extend(place.who.take());
-                self.count(outcome);
+            if outcome == Outcome::Open {
+                open += 1;
+                continue;
             }
+            // A hole from now on.
+            place.granted_at = Moment::NEVER;
+            self.free.extend(place.who.take());
+            self.count(outcome);
         }
-        while self.told > 0 && self.line.front().is_some_and(|first| first.who.is_none()) {
-            self.line.pop_front();
-            self.told -= 1;
+        if open <= self.told / 2 {
+            self.fill_holes();
         }
+        self.hear_apart();
+    }
+
+    fn hear_apart(&mut self) {
         for mut place in mem::take(&mut self.told_apart) {
             let outcome = place.outcome();
             if outcome == Outcome::Open {
@@ -401,6 +437,14 @@ impl<G, R> Line<G, R> {
                 self.count(outcome);
             }
         }
+    }
+
+    /// One was told something, and is not in line any more.
+    fn put_apart(&mut self, place: Place<G, R, A>) {
+        if self.told_apart.len() == self.told_apart.capacity() {
+            self.hear_apart();
+        }
+        self.told_apart.push(place);
     }
 
     #[inline]
@@ -428,11 +472,16 @@ impl<G, R> Line<G, R> {
             self.holes -= 1;
         }
         if self.holes > FEW_HOLES && self.holes > (self.line.len() - self.told) / 2 {
-            let told = self.line.iter().take(self.told);
-            self.told = told.filter(|place| place.who.is_some()).count();
-            self.line.retain(|place| place.who.is_some());
-            self.holes = 0;
+            self.fill_holes();
         }
+    }
+
+    /// Takes away all holes.
+    fn fill_holes(&mut self) {
+        let told = self.line.iter().take(self.told);
+        self.told = told.filter(|place| place.who.is_some()).count();
+        self.line.retain(|place| place.who.is_some());
+        self.holes = 0;
     }
 
     /// Where in line the one with that ticket waits.
@@ -459,11 +508,11 @@ const FEW_FREE: usize = 1024;
 /// So many holes in a line are never too many.
 const FEW_HOLES: usize = 32;
 
-fn position<G, R>(few: &[Place<G, R>], ticket: u64) -> Option<usize> {
+fn position<G, R, A>(few: &[Place<G, R, A>], ticket: u64) -> Option<usize> {
     few.binary_search_by_key(&ticket, |place| place.ticket).ok()
 }
 
-fn insert<G, R>(few: &mut Vec<Place<G, R>>, place: Place<G, R>) {
+fn insert<G, R, A>(few: &mut Vec<Place<G, R, A>>, place: Place<G, R, A>) {
     let index = few.partition_point(|other| other.ticket < place.ticket);
     few.insert(index, place);
 }

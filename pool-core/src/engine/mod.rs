@@ -27,6 +27,7 @@ pub(crate) use keep::Keeping;
 pub(crate) use kernel::{
     Fast, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Ticket, Work,
 };
+pub(crate) use line::{Line, Waiter};
 pub(crate) use post::{Bell, Post};
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;

@@ -57,10 +57,10 @@ pub(crate) struct WaiterPlace {
 /// What a waiter gets: a grant `G`, or a refusal `R`.
 pub(crate) type Answer<G, R> = Result<G, R>;
 
-/// A FIFO of waiters for grants of type `G`, each of which asked for `A` (nothing, a weight, a key).
+/// A FIFO of waiters for grants of type `G`.
 #[derive(Debug)]
-pub(crate) struct WaitQueue<G, R, A = ()> {
-    cells: Vec<Cell<G, R, A>>,
+pub(crate) struct WaitQueue<G, R> {
+    cells: Vec<Cell<G, R>>,
     /// The first free cell; each names the next.
     free: u32,
     waiting: List,
@@ -74,11 +74,10 @@ pub(crate) struct WaitQueue<G, R, A = ()> {
 /// Aligned: one that fits a cache line is on one.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Cell<G, R, A> {
+struct Cell<G, R> {
     prev: u32,
     next: u32,
     ticket: u64,
-    asked: Option<A>,
     since: Moment,
     armed: bool,
     state: State<G, R>,
@@ -103,7 +102,7 @@ struct List {
 
 const NIL: u32 = u32::MAX;
 
-impl<G, R, A> WaitQueue<G, R, A> {
+impl<G, R> WaitQueue<G, R> {
     pub(crate) const fn new() -> Self {
         Self {
             cells: Vec::new(),
@@ -140,19 +139,13 @@ impl<G, R, A> WaitQueue<G, R, A> {
     }
 
     /// Joins the end of the line.
-    pub(crate) fn push(
-        &mut self,
-        asked: A,
-        waker: impl Into<Option<Waker>>,
-        now: Moment,
-    ) -> WaiterId {
+    pub(crate) fn push(&mut self, waker: impl Into<Option<Waker>>, now: Moment) -> WaiterId {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let cell = Cell {
             prev: NIL,
             next: NIL,
             ticket,
-            asked: Some(asked),
             since: now,
             armed: false,
             state: State::Waiting,
@@ -178,12 +171,6 @@ impl<G, R, A> WaitQueue<G, R, A> {
             ticket,
             since: now,
         }
-    }
-
-    /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
-    pub(crate) fn first(&self) -> Option<(&A, Moment)> {
-        let cell = self.cells.get(self.waiting.head as usize)?;
-        Some((cell.asked.as_ref()?, cell.since))
     }
 
     /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
@@ -220,15 +207,6 @@ impl<G, R, A> WaitQueue<G, R, A> {
     /// Tells the first waiter no. Wake what it returns after unlocking.
     pub(crate) fn refuse_first(&mut self, why: R) -> Option<Waker> {
         let index = self.waiting.head;
-        if index == NIL {
-            return None;
-        }
-        self.refuse(index, why)
-    }
-
-    /// Tells the last waiter no. Wake what it returns after unlocking.
-    pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
-        let index = self.waiting.tail;
         if index == NIL {
             return None;
         }
@@ -363,7 +341,6 @@ impl<G, R, A> WaitQueue<G, R, A> {
         self.unlink(index);
         let free = self.free;
         let cell = self.cell(index);
-        cell.asked = None;
         cell.waker = None;
         cell.next = free;
         self.free = index;
@@ -371,7 +348,7 @@ impl<G, R, A> WaitQueue<G, R, A> {
     }
 
     #[inline]
-    fn cell(&mut self, index: u32) -> &mut Cell<G, R, A> {
+    fn cell(&mut self, index: u32) -> &mut Cell<G, R> {
         &mut self.cells[index as usize]
     }
 

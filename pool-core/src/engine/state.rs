@@ -116,7 +116,7 @@ impl<T, E: Clone> State<T, E> {
         let timed = now != self.timed_at || self.shed.is_some();
         self.timed_at = now;
         let since = if timed { exact() } else { now };
-        let id = self.queue.push(waker.take(), since);
+        let id = self.queue.push((), waker.take(), since);
         self.call_first();
         let keeper = self.bell.call(since.later(limits.keeping.tick_nanos));
         // The usual case of a busy pool.
@@ -286,7 +286,7 @@ impl<T, E: Clone> State<T, E> {
         let Some(shed) = &mut self.shed else {
             return wakers;
         };
-        while let Some(since) = self.queue.first()
+        while let Some(((), since)) = self.queue.first()
             && shed.drops(now - since, now)
         {
             wakers.extend(self.queue.refuse_first(Refusal::Shed));

@@ -227,7 +227,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         state.waiting += 1;
         let place = &mut state.flights[index as usize];
         place.tickets += 1;
-        let id = place.line.push((), waker, now);
+        let id = place.line.push(waker, now);
         if leads {
             place.leader = Some(id.place());
         }
@@ -457,7 +457,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             Poll::Ready(Ok(Lead)) => {
                 let place = &mut self.flights[index as usize];
                 // It says whom to wake when it is polled next.
-                ticket.id = place.line.push((), Waker::noop().clone(), now);
+                ticket.id = place.line.push(Waker::noop().clone(), now);
                 place.leader = Some(ticket.id.place());
                 place.phase = Phase::Running(None);
                 self.counters.started += 1;

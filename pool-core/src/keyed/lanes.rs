@@ -87,7 +87,7 @@ impl<G, R> Lanes<G, R> {
         let of = &mut self.lanes[lane as usize];
         of.tickets += 1;
         self.len += 1;
-        let id = of.queue.push((), waker, now);
+        let id = of.queue.push(waker, now);
         Ticket { key, lane, id }
     }
 

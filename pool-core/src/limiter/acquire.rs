@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -214,9 +213,17 @@ impl Future for Acquire {
 }
 
 impl Acquire {
+    /// Leaves the line, if it stands there.
     #[inline]
     fn leave(&mut self) {
-        if let (Some(handle), Some(waiting)) = (&self.handle, mem::take(&mut self.waiting)) {
+        if self.waiting.is_some() {
+            self.cancel();
+        }
+    }
+
+    #[cold]
+    fn cancel(&mut self) {
+        if let (Some(handle), Some(waiting)) = (&self.handle, self.waiting.take()) {
             handle.permits.cancel(waiting.ticket);
         }
     }

@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
-    num::NonZero,
+    mem,
     task::{Poll, Waker},
-    time::Duration,
 };
 
 use super::permits::Refusal;
 use crate::{
-    engine::queue::{WaitQueue, WaiterId},
+    engine::{Line as Places, Waiter},
     moment::Moment,
 };
 
@@ -17,7 +16,19 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Ticket {
     line: u32,
-    id: WaiterId,
+    id: Waiter<u32, Refusal>,
+}
+
+impl Ticket {
+    /// What it was told, if anything yet, without the lock. Only for one without a key: the line of a key goes with its last ticket,
+    /// and the lock must know of that.
+    #[inline]
+    pub(super) fn fetch(&self) -> Option<Result<u32, Refusal>> {
+        if self.line != KEYLESS {
+            return None;
+        }
+        self.id.fetch(|| None)
+    }
 }
 
 /// All who wait. Those without a key share one line, which is there from the start; the line of a key lives as long as anybody
@@ -35,8 +46,8 @@ pub(super) struct Lines {
     last: u32,
     /// In line, in all, those who are parked included.
     len: usize,
-    /// Grants on their way, in all.
-    granted: usize,
+    /// Of those with a key: so many have fetched what they were granted.
+    fetched: u64,
     /// Did everybody so far ask for one?
     only_ones: bool,
 }
@@ -44,28 +55,12 @@ pub(super) struct Lines {
 #[derive(Debug)]
 struct Line {
     key: Option<u64>,
-    queue: WaitQueue<u32, Refusal, Asked>,
-    /// Futures that hold a ticket of this line.
+    queue: Places<u32, Refusal, u32>,
+    /// Futures that hold a ticket of this line, if it is that of a key.
     tickets: usize,
     takes_turns: bool,
     prev: u32,
     next: u32,
-}
-
-/// How many permits, but for [`u32::MAX`]. As its complement, so that a place in line is no larger than a cache line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked(NonZero<u32>);
-
-impl Asked {
-    #[inline]
-    pub(super) fn new(count: u32) -> Option<Self> {
-        NonZero::new(!count).map(Self)
-    }
-
-    #[inline]
-    const fn count(self) -> u32 {
-        !self.0.get()
-    }
 }
 
 const NIL: u32 = u32::MAX;
@@ -81,7 +76,7 @@ impl Lines {
             first: NIL,
             last: NIL,
             len: 0,
-            granted: 0,
+            fetched: 0,
             only_ones: true,
         }
     }
@@ -97,9 +92,15 @@ impl Lines {
         self.first == NIL
     }
 
-    /// Grants on their way.
-    pub(super) const fn granted(&self) -> usize {
-        self.granted
+    /// Is anything on its way to somebody, as far as is known?
+    pub(super) fn is_answering(&mut self) -> bool {
+        self.rows().any(|line| line.queue.is_answering())
+    }
+
+    /// How many have fetched what they were granted since this was asked last.
+    pub(super) fn hear(&mut self) -> u64 {
+        let fetched = self.rows().map(|line| line.queue.hear().0).sum::<u64>();
+        fetched + mem::take(&mut self.fetched)
     }
 
     /// Did everybody so far ask for one?
@@ -109,17 +110,18 @@ impl Lines {
     }
 
     /// Joins the end of the line of `key`.
+    #[inline(always)]
     pub(super) fn push(
         &mut self,
         key: Option<u64>,
-        asked: Asked,
+        asked: u32,
         waker: Waker,
         now: Moment,
     ) -> Ticket {
         let line = self.line_of(key);
-        self.only_ones &= asked.count() == 1;
+        self.only_ones &= asked == 1;
         let row = self.row(line);
-        row.tickets += 1;
+        row.tickets += usize::from(key.is_some());
         let id = row.queue.push(asked, waker, now);
         let joins = !row.takes_turns;
         self.len += 1;
@@ -136,7 +138,7 @@ impl Lines {
             KEYLESS => &self.keyless,
             keyed => self.keyed.get((keyed as usize).wrapping_sub(1))?,
         };
-        line.queue.first().map(|(asked, _)| asked.count())
+        line.queue.first().map(|(asked, _)| asked)
     }
 
     /// Hands the next one what it asked for; the turn passes on.
@@ -144,11 +146,10 @@ impl Lines {
     pub(super) fn grant_first(&mut self, now: Moment) -> Option<Waker> {
         let line = self.first;
         let row = self.at(line)?;
-        let count = row.queue.first()?.0.count();
+        let (count, _) = row.queue.first()?;
         let waker = row.queue.grant(count, now).ok()?;
         let done = row.queue.is_empty();
         self.len -= 1;
-        self.granted += 1;
         if done || line != self.last {
             self.unlink(line);
             if !done {
@@ -218,7 +219,6 @@ impl Lines {
         let answer = row.queue.answer(&ticket.id);
         match answer {
             Poll::Ready(answer) => {
-                self.granted -= usize::from(answer.is_ok());
                 self.leave(ticket.line);
                 Poll::Ready(answer)
             }
@@ -247,30 +247,26 @@ impl Lines {
         let waker = row.queue.waker(&ticket.id).take();
         let answer = row.queue.cancel(ticket.id);
         let done = row.takes_turns && row.queue.is_empty();
-        match answer {
-            Some(Ok(_)) => self.granted -= 1,
-            Some(Err(_)) => {}
-            None => {
-                self.len -= 1;
-                if done {
-                    self.unlink(ticket.line);
-                }
+        let line = ticket.line;
+        if answer.is_none() {
+            self.len -= 1;
+            if done {
+                self.unlink(line);
             }
         }
-        self.leave(ticket.line);
+        self.leave(line);
         (answer, waker)
     }
 
     /// Takes back what nobody fetched for `grace`: how many grants, and how many permits in all.
-    pub(super) fn reclaim(&mut self, now: Moment, grace: Duration) -> (u64, u32) {
+    pub(super) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> (u64, u32) {
         let (mut grants, mut permits) = (0_usize, 0);
         for line in self.rows() {
-            while let Some(count) = line.queue.reclaim(now, grace) {
+            while let Some(count) = line.queue.reclaim(now, grace_nanos) {
                 grants += 1;
                 permits += count;
             }
         }
-        self.granted -= grants;
         self.len += grants;
         (grants as u64, permits)
     }
@@ -320,11 +316,12 @@ impl Lines {
     #[inline]
     fn leave(&mut self, line: u32) {
         let row = self.row(line);
+        let Some(key) = row.key else { return };
         row.tickets -= 1;
-        if row.tickets == 0
-            && let Some(key) = row.key
-        {
+        if row.tickets == 0 {
+            let (fetched, _) = row.queue.hear();
             *row = Line::new(None);
+            self.fetched += fetched;
             self.by_key.remove(&key);
             self.free.push(line);
         }
@@ -362,24 +359,11 @@ impl Line {
     const fn new(key: Option<u64>) -> Self {
         Self {
             key,
-            queue: WaitQueue::new(),
+            queue: Places::new(),
             tickets: 0,
             takes_turns: false,
             prev: NIL,
             next: NIL,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_asked_for_is_what_comes_back() {
-        for count in [0, 1, 7, u32::MAX - 1] {
-            assert_eq!(Asked::new(count).map(Asked::count), Some(count));
-        }
-        assert!(Asked::new(u32::MAX).is_none());
     }
 }

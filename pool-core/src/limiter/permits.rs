@@ -15,11 +15,11 @@ use std::{
 
 use super::{
     LimiterStatus,
-    lines::{Asked, Lines, Ticket},
+    lines::{Lines, Ticket},
 };
 use crate::{
     engine::mutation::{self, Mutation},
-    moment::Moment,
+    moment::{Moment, nanos_of},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -167,9 +167,9 @@ impl Permits {
             return Take::Ready;
         }
         let state = &mut *locked.state;
-        let Some(asked) = Asked::new(count).filter(|_| count <= state.limit) else {
+        if count > state.limit {
             return Take::Refused(Refusal::TooLarge);
-        };
+        }
         let mut pushed_out = None;
         if state.lines.len() >= self.max_waiters {
             state.overloaded += 1;
@@ -179,7 +179,7 @@ impl Permits {
             }
         }
         let take = Take::Queued {
-            ticket: state.lines.push(key, asked, waker, state.now),
+            ticket: state.lines.push(key, count, waker, state.now),
             keeperless: matches!(state.keeper, Keeper::Absent),
         };
         drop(locked);
@@ -192,7 +192,17 @@ impl Permits {
     }
 
     /// Has a waiter its answer? After `Ready` its ticket is spent.
+    #[inline]
     pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
+        // The usual case: it was woken because it was told something, and that is where only it looks.
+        match ticket.fetch() {
+            Some(answer) => Poll::Ready(answer.map(drop)),
+            None => self.poll_locked(ticket, waker),
+        }
+    }
+
+    #[cold]
+    fn poll_locked(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
         // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
         let mut new = None;
         loop {
@@ -201,7 +211,6 @@ impl Permits {
             let mut answer = state.lines.poll(ticket);
             if let Poll::Ready(answer) = answer {
                 // The word is as it was: leave it alone.
-                state.waited += u64::from(answer.is_ok());
                 return Poll::Ready(answer.map(drop));
             }
             let mut locked = self.holding(state);
@@ -211,8 +220,7 @@ impl Permits {
             }
             let mut known = true;
             match answer {
-                Poll::Ready(Ok(_)) => locked.state.waited += 1,
-                Poll::Ready(Err(_)) => {}
+                Poll::Ready(_) => {}
                 Poll::Pending => {
                     let held = locked.state.lines.waker(ticket);
                     known = held.as_ref().is_some_and(|held| held.will_wake(waker));
@@ -338,12 +346,14 @@ impl Permits {
     }
 
     pub(super) fn status(&self) -> LimiterStatus {
-        let locked = self.lock();
-        let state = &*locked.state;
+        let mut locked = self.lock();
+        let free = locked.free;
+        let state = &mut *locked.state;
+        state.waited += state.lines.hear();
         LimiterStatus {
             limit: state.limit,
-            available: locked.free,
-            in_use: (state.limit + state.debt).saturating_sub(locked.free),
+            available: free,
+            in_use: (state.limit + state.debt).saturating_sub(free),
             waiting: state.lines.len(),
             is_closed: state.closed,
             waited: state.waited,
@@ -373,7 +383,8 @@ impl Permits {
         let mut locked = self.lock();
         let state = &mut *locked.state;
         state.now = state.now + passed;
-        let (grants, permits) = state.lines.reclaim(state.now, after);
+        let (grants, permits) = state.lines.reclaim(state.now, nanos_of(after));
+        state.waited += state.lines.hear();
         state.reclaimed += grants;
         if permits > 0 && !mutation::on(Mutation::PermitReclaimKeepsGrant) {
             locked.put(permits);
@@ -381,7 +392,7 @@ impl Permits {
         if grants > 0 {
             locked.serve(&mut wakers);
         }
-        let again = locked.state.lines.granted() > 0;
+        let again = locked.state.lines.is_answering();
         let next = match keeper.take_if(|_| !again) {
             Some(keeper) => Keeper::Parked(keeper),
             None => Keeper::Ticking,
@@ -460,6 +471,7 @@ impl Locked<'_> {
     }
 
     /// Serves those whose turn it is with what is free. Was anybody served?
+    #[inline(always)]
     fn serve(&mut self, wakers: &mut Wakers) -> bool {
         let mut served = false;
         let state = &mut *self.state;

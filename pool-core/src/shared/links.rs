@@ -117,7 +117,7 @@ impl<C, E: Clone> Links<C, E> {
             state.counters.overloaded += 1;
             return (Take::Refused(Refusal::Overloaded), work);
         }
-        let id = state.queue.push((), waker, now);
+        let id = state.queue.push(waker, now);
         state.meet_demand(&self.limits, now, &mut work);
         work.wakers.extend(state.bell.call(now + self.limits.tick));
         drop(state);

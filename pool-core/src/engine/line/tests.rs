@@ -11,7 +11,7 @@ fn queue() -> Line<u32, ()> {
 }
 
 fn push(queue: &mut Line<u32, ()>) -> Waiter<u32, ()> {
-    queue.push(Waker::noop().clone(), NOW)
+    queue.push((), Waker::noop().clone(), NOW)
 }
 
 fn is_granted(queue: &mut Line<u32, ()>, id: &Waiter<u32, ()>, grant: u32) -> bool {
@@ -71,7 +71,7 @@ fn everybody_in_line_is_told_to_keep_a_timer_once() {
     let mut queue = queue();
     let (early, late) = (
         push(&mut queue),
-        queue.push(Waker::noop().clone(), NOW + GRACE),
+        queue.push((), Waker::noop().clone(), NOW + GRACE),
     );
     let mut wakers = Vec::new();
     queue.arm(NOW, &mut wakers);
@@ -161,4 +161,37 @@ fn a_long_line_leaves_little_behind() {
     }
     assert_eq!(queue.free.len(), FEW_FREE);
     assert!(queue.line.capacity() <= FEW_FREE);
+}
+
+#[test]
+fn one_that_never_fetches_does_not_make_the_line_grow() {
+    let mut queue = queue();
+    let never = push(&mut queue);
+    assert!(queue.grant(0, NOW).is_ok());
+    for grant in 1..10_000 {
+        let id = push(&mut queue);
+        assert!(queue.grant(grant, NOW).is_ok());
+        assert_eq!(id.fetch(|| None), Some(Ok(grant)));
+    }
+    assert!(queue.line.capacity() <= 16, "{}", queue.line.capacity());
+    assert!(queue.free.len() <= 16, "{}", queue.free.len());
+    assert_eq!(queue.hear().0, 9_999);
+    assert_eq!(never.fetch(|| None), Some(Ok(0)));
+}
+
+#[test]
+fn the_last_can_be_told_no_and_what_that_leaves_behind_is_used_again() {
+    let mut queue = queue();
+    let first = push(&mut queue);
+    for _ in 0..1000 {
+        let (gone, last) = (push(&mut queue), push(&mut queue));
+        assert_eq!(queue.cancel(gone), None);
+        assert!(queue.refuse_last(()).is_some());
+        assert_eq!(queue.waiting(), 1, "the first");
+        assert_eq!(last.fetch(|| None), Some(Err(())));
+    }
+    assert!(queue.told_apart.capacity() <= 8 && queue.free.len() <= 8);
+    assert!(queue.refuse_last(()).is_some() && queue.is_empty());
+    assert!(queue.refuse_last(()).is_none(), "nobody is left");
+    assert_eq!(first.fetch(|| None), Some(Err(())));
 }

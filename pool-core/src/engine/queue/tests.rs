@@ -8,7 +8,7 @@ fn queue() -> WaitQueue<u32, ()> {
 }
 
 fn push(queue: &mut WaitQueue<u32, ()>) -> WaiterId {
-    queue.push((), Waker::noop().clone(), NOW)
+    queue.push(Waker::noop().clone(), NOW)
 }
 
 fn is_granted(queue: &mut WaitQueue<u32, ()>, id: &WaiterId, grant: u32) -> bool {
@@ -65,7 +65,7 @@ fn everybody_in_line_is_told_to_keep_a_timer_once() {
     let mut queue = queue();
     let (early, late) = (
         push(&mut queue),
-        queue.push((), Waker::noop().clone(), NOW + GRACE),
+        queue.push(Waker::noop().clone(), NOW + GRACE),
     );
     let mut wakers = Vec::new();
     queue.arm(NOW, &mut wakers);

@@ -207,7 +207,7 @@ impl Permits {
         let mut new = None;
         loop {
             let mut wakers = Wakers::default();
-            let mut state = self.state.lock_patiently();
+            let mut state = self.state.lock();
             let mut answer = state.lines.poll(ticket);
             if let Poll::Ready(answer) = answer {
                 // The word is as it was: leave it alone.
@@ -424,7 +424,7 @@ impl Permits {
     }
 
     fn lock(&self) -> Locked<'_> {
-        self.holding(self.state.lock_patiently())
+        self.holding(self.state.lock())
     }
 
     fn holding<'a>(&'a self, state: MutexGuard<'a, State>) -> Locked<'a> {

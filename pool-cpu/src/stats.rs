@@ -29,7 +29,8 @@ pub struct Stats {
     pub workers: usize,
     /// How many run a job.
     pub busy: usize,
-    /// Jobs that have a place and wait for a worker.
+    /// Jobs that have a place and wait for a worker. One that was just ended unrun may still be counted for a moment after its caller
+    /// was told.
     pub queued: usize,
     /// Jobs that wait for a place.
     pub waiting: usize,

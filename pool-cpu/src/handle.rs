@@ -11,7 +11,6 @@ use crate::{
     engine::Core,
     error::{Error, Kind},
     job::Outcome,
-    patience::Turns,
     sync::{Arc, torn_down},
     worker,
 };
@@ -24,15 +23,13 @@ use crate::{
 pub struct JobHandle<T> {
     core: Arc<Core>,
     job: Option<Arc<dyn Outcome<T>>>,
-    turns: Turns,
 }
 
 impl<T> JobHandle<T> {
-    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>, turns: Turns) -> Self {
+    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>) -> Self {
         Self {
             core,
             job: Some(job),
-            turns,
         }
     }
 
@@ -93,7 +90,6 @@ impl<T> Future for JobHandle<T> {
         };
         match job.poll(cx) {
             Poll::Ready(result) => {
-                this.turns.ready(this.core.patience());
                 this.job = None;
                 Poll::Ready(result)
             }
@@ -103,10 +99,7 @@ impl<T> Future for JobHandle<T> {
                 this.job = None;
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => {
-                this.turns.pending(this.core.patience(), cx);
-                Poll::Pending
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }

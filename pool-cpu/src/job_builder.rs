@@ -210,9 +210,8 @@ impl<'p> JobBuilder<'p> {
         };
         let head = self.options.head(std::time::Instant::now());
         let job = Arc::new(Job::new(head, carry(move |_: &Ctx<'_>| f()), place, None));
-        let turns = core.patience().turns();
         core.submit(&job);
-        Ok(JobHandle::new(Arc::clone(core), job, turns))
+        Ok(JobHandle::new(Arc::clone(core), job))
     }
 
     /// As [`Workers::run_sync`].

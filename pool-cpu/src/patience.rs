@@ -1,16 +1,21 @@
-//! Whether a caller polls again for a moment before its thread goes to sleep.
+//! Whether a caller looks for its result for a moment before its thread goes to sleep.
 //!
-//! Waking a runtime's thread costs more than a short job does. So a future whose job was met by a worker that was looking
-//! for work asks the executor for a few more turns (tokio's `yield_now`: other tasks and the driver come first) instead of
-//! letting the thread sleep: most short jobs are done by then. Whether that pays is learned from how the last ones went, so long
-//! jobs do without.
+//! To put a runtime's thread to sleep and to wake it costs far more than a short job does. So one who runs a job after another, alone
+//! on its thread, looks for the result where it stands, if a worker was looking for work when the job came: most short jobs are done
+//! by then. Whether that pays is learned from how the last ones went, so long jobs do without.
+//!
+//! Asking the executor for a few more turns instead (tokio's `yield_now`) does worse: where nothing else is ready each turn makes
+//! tokio wake another of its threads, to look for work that is not there, on a core that a worker had.
 
 use std::{
-    future::Future,
-    pin::pin,
+    cell::Cell,
+    hint::spin_loop,
     sync::atomic::AtomicU32,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
+
+use tokio::task::coop;
 
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -20,24 +25,19 @@ pub(crate) struct Patience {
     /// Workers that are awake and look for work. A submitter starts no thread when there are enough of them, so whoever finds work
     /// sees to what else is there: `Core::take`.
     searching: AtomicUsize,
-    /// A hint: nothing is published with it, and a lost update does no harm. Up to [`MOST`]: the turns to ask for. Above: how many
-    /// jobs go without until the next trial, [`MOST`] added.
-    turns: AtomicU32,
+    /// So many jobs go without a look, since one was in vain. A hint: nothing is published with it, and a lost update does no harm.
+    rest: AtomicU32,
 }
 
 /// A worker is awake and looks for work, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Searching<'a>(&'a Patience);
 
-/// The turns that one future has left.
-#[derive(Debug)]
-pub(crate) struct Turns(u32);
-
 impl Patience {
     pub(crate) fn new() -> Self {
         Self {
             searching: AtomicUsize::new(0),
-            turns: AtomicU32::new(MOST),
+            rest: AtomicU32::new(0),
         }
     }
 
@@ -66,62 +66,43 @@ impl Patience {
         self.searching.load(Ordering::Relaxed)
     }
 
-    /// The turns that a caller asks for who submits a job now.
-    pub(crate) fn turns(&self) -> Turns {
-        if self.searching() == 0 {
-            return Turns(0);
+    /// May `caller`, who is about to submit a job and to wait for it, look for the result?
+    pub(crate) fn may_look(&self, caller: &Waker) -> bool {
+        // In a model no time passes, and a look is one poll more.
+        let modelled = cfg!(any(pool_loom, pool_shuttle));
+        if modelled || !is_alone(caller) || self.searching() == 0 {
+            return false;
         }
-        let turns = self.turns.load(Ordering::Relaxed);
-        if turns <= MOST {
-            return Turns(turns);
+        let rest = self.rest.load(Ordering::Relaxed);
+        if rest > 0 {
+            self.rest.store(rest - 1, Ordering::Relaxed);
         }
-        let next = if turns == MOST + 1 { TRIAL } else { turns - 1 };
-        self.turns.store(next, Ordering::Relaxed);
-        Turns(0)
+        rest == 0
     }
 
-    fn paid(&self) {
-        // Reading first keeps the line shared among those who agree.
-        if self.turns.load(Ordering::Relaxed) != MOST {
-            self.turns.store(MOST, Ordering::Relaxed);
+    /// Looks for the result, and says what `poll` does when it is there. A part of the task's budget goes with it, so that one that does
+    /// nothing else lets others have a turn.
+    pub(crate) fn look<T>(
+        &self,
+        cx: &mut Context<'_>,
+        is_finished: impl Fn() -> bool,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Poll::Ready(budget) = coop::poll_proceed(cx) else {
+            // Others have a turn now. If they run jobs as well it is not alone.
+            LAST.set((0, 0));
+            return Poll::Pending;
+        };
+        let start = Instant::now();
+        while start.elapsed() < LOOK {
+            (0..PAUSES).for_each(|_| spin_loop());
+            if is_finished() {
+                budget.made_progress();
+                return poll(cx);
+            }
         }
-    }
-
-    fn wasted(&self) {
-        let turns = self.turns.load(Ordering::Relaxed);
-        if turns <= MOST {
-            self.turns.store(
-                if turns / 2 < TRIAL {
-                    MOST + REST
-                } else {
-                    turns / 2
-                },
-                Ordering::Relaxed,
-            );
-        }
-    }
-}
-
-impl Turns {
-    /// There is no result yet: asks for one more turn if there is one left.
-    pub(crate) fn pending(&mut self, patience: &Patience, cx: &mut Context<'_>) {
-        if self.0 == 0 {
-            return;
-        }
-        self.0 -= 1;
-        if self.0 == 0 {
-            patience.wasted();
-        } else {
-            // The first poll has the executor poll us again after everything else that is ready.
-            let _: Poll<()> = pin!(tokio::task::yield_now()).poll(cx);
-        }
-    }
-
-    /// The result is there.
-    pub(crate) fn ready(&self, patience: &Patience) {
-        if self.0 > 0 {
-            patience.paid();
-        }
+        self.rest.store(REST, Ordering::Relaxed);
+        Poll::Pending
     }
 }
 
@@ -131,42 +112,96 @@ impl Drop for Searching<'_> {
     }
 }
 
-/// Turns at most.
-const MOST: u32 = 16;
-/// Turns after a rest.
-const TRIAL: u32 = 8;
-/// So many jobs go without after a trial has failed.
+/// Has nobody but `caller` run a job from this thread lately, as far as can be seen?
+fn is_alone(caller: &Waker) -> bool {
+    let caller = caller.data().addr();
+    let (last, jobs) = LAST.get();
+    let jobs = if caller == last { jobs + 1 } else { 0 };
+    LAST.set((caller, jobs.min(ALONE)));
+    jobs >= ALONE
+}
+
+thread_local! {
+    /// Who ran a job from this thread last, by its waker, and how many it had run before, in a row.
+    static LAST: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Who has run so many jobs before, in a row, is taken to be alone.
+const ALONE: u32 = 3;
+/// How long it looks: longer than a thread of the runtime that was woken for nothing takes a worker's core away, and no longer than
+/// to sleep and to be woken takes.
+const LOOK: Duration = Duration::from_micros(12);
+/// How often it pauses between two looks.
+const PAUSES: u32 = 4;
+/// So many jobs go without after a look was in vain.
 const REST: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, task::Wake};
+
     use super::*;
 
-    #[test]
-    fn nobody_waits_for_workers_that_sleep() {
-        let patience = Patience::new();
-        assert_eq!(patience.turns().0, 0);
-        let searching = patience.search();
-        assert_eq!(patience.turns().0, MOST);
-        drop(searching);
-        assert_eq!(patience.turns().0, 0);
+    /// A waker like no other.
+    fn waker() -> Waker {
+        struct Nobody;
+        impl Wake for Nobody {
+            fn wake(self: Arc<Self>) {}
+        }
+        Waker::from(Arc::new(Nobody))
     }
 
     #[test]
-    fn what_does_not_pay_is_tried_seldom_and_what_pays_comes_back() {
+    fn nobody_looks_whose_job_meets_no_worker_that_looks_for_work() {
+        let patience = Patience::new();
+        let caller = waker();
+        assert!((0..10).all(|_| !patience.may_look(&caller)));
+        let searching = patience.search();
+        assert!(patience.may_look(&caller));
+        drop(searching);
+        assert!(!patience.may_look(&caller));
+    }
+
+    #[test]
+    fn nobody_looks_who_is_not_alone_on_its_thread() {
         let patience = Patience::new();
         let _searching = patience.search();
-        let mut asked = 0;
+        let (one, another) = (waker(), waker());
+        for _ in 0..10 {
+            assert!(!patience.may_look(&one) && !patience.may_look(&another));
+        }
+        let looks = (0..10).filter(|_| patience.may_look(&one)).count();
+        assert_eq!(looks, 10 - ALONE as usize);
+    }
+
+    #[test]
+    fn what_does_not_pay_is_tried_seldom() {
+        let patience = Patience::new();
+        let _searching = patience.search();
+        let caller = waker();
+        let mut looks = 0;
         for _ in 0..1000 {
-            let turns = patience.turns().0;
-            asked += turns;
-            if turns > 0 {
-                patience.wasted();
+            if patience.may_look(&caller) {
+                looks += 1;
+                let mut cx = Context::from_waker(&caller);
+                let look = patience.look(&mut cx, || false, |_| Poll::Ready(()));
+                assert!(look.is_pending());
             }
         }
-        assert!(asked < 200, "{asked} turns in vain for 1000 jobs");
-        while patience.turns().0 == 0 {}
-        patience.turns().ready(&patience);
-        assert_eq!(patience.turns().0, MOST);
+        assert_eq!(looks, (1000 - ALONE).div_ceil(REST + 1));
+    }
+
+    #[tokio::test]
+    async fn one_that_always_finds_its_result_lets_others_have_a_turn() {
+        let patience = Patience::new();
+        let mut found = 0;
+        std::future::poll_fn(|cx| {
+            while patience.look(cx, || true, |_| Poll::Ready(())).is_ready() {
+                found += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((1..1000).contains(&found), "{found}");
     }
 }

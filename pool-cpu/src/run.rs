@@ -15,7 +15,6 @@ use crate::{
     error::{Error, Kind},
     job::{Head, Job, Outcome},
     keeper::Timer,
-    patience::Turns,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
     trace::carry,
@@ -51,7 +50,8 @@ pub(crate) struct Options {
 enum Stage<'p, F, T> {
     New(F),
     InLine(Box<InLine<'p, F>>),
-    Submitted(Arc<dyn Outcome<T>>, Turns),
+    /// And may it be looked at whether it is done?
+    Submitted(Arc<dyn Outcome<T>>, bool),
     Spent,
 }
 
@@ -169,9 +169,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
-        let turns = self.core.patience().turns();
+        let looks = self.core.patience().may_look(cx.waker());
         self.core.submit(&job);
-        self.stage = Stage::Submitted(job, turns);
+        self.stage = Stage::Submitted(job, looks);
         Poll::Ready(Ok(()))
     }
 
@@ -179,7 +179,7 @@ where
     pub(crate) async fn submitted(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Submitted(job, turns) => Ok(JobHandle::new(Arc::clone(self.core), job, turns)),
+            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job)),
             // `poll_place` said that it is.
             _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
         }
@@ -195,22 +195,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let patience = this.core.patience();
-        if let Stage::Submitted(job, turns) = &mut this.stage {
-            let Poll::Ready(result) = job.poll(cx) else {
-                turns.pending(patience, cx);
-                return Poll::Pending;
-            };
-            turns.ready(patience);
+        if let Stage::Submitted(job, _) = &this.stage {
+            let result = ready!(job.poll(cx));
             this.stage = Stage::Spent;
             return Poll::Ready(result);
         }
         ready!(this.poll_place(cx))?;
         // The job was made with this waker: it is woken when the job is done.
-        if let Stage::Submitted(_, turns) = &mut this.stage {
-            turns.pending(patience, cx);
-        }
-        Poll::Pending
+        let Stage::Submitted(job, true) = &this.stage else {
+            return Poll::Pending;
+        };
+        let patience = this.core.patience();
+        let result = ready!(patience.look(cx, || job.is_finished(), |cx| job.poll(cx)));
+        this.stage = Stage::Spent;
+        Poll::Ready(result)
     }
 }
 

@@ -98,8 +98,7 @@ impl<G, R, A: Copy> Place<G, R, A> {
             .map_or(Outcome::Done, |mail| mail.outcome())
     }
 
-    /// Takes back what it was granted, if that was by `before` and nobody fetched it. Its waiter is parked, in the place that comes
-    /// back beside it.
+    /// Takes back what it was granted, if nobody fetched it. Its waiter is parked, in the place that comes back beside it.
     fn take_back(&mut self) -> Option<(G, Self)> {
         // Its waiter may be fetching it at this moment.
         let Some(Ok(grant)) = self.who.as_ref()?.take_back() else {
@@ -407,6 +406,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.line.pop_front()?.who
     }
 
+    /// Looks who has fetched an answer: those mails are free.
     fn hear_all(&mut self) {
         let mut open = 0;
         for index in 0..self.told {
@@ -421,7 +421,12 @@ impl<G, R, A: Copy> Line<G, R, A> {
             self.free.extend(place.who.take());
             self.count(outcome);
         }
-        if open <= self.told / 2 {
+        while self.told > 0 && self.line.front().is_some_and(|first| first.who.is_none()) {
+            self.line.pop_front();
+            self.told -= 1;
+        }
+        // The first has not fetched its answer, and nearly all behind it have.
+        if self.told > FEW_HOLES && open <= self.told / 2 {
             self.fill_holes();
         }
         self.hear_apart();

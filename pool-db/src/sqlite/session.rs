@@ -1,6 +1,10 @@
 //! One open database.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -37,7 +41,7 @@ impl Session {
         connection.busy_timeout(plan.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(plan.statement_cache);
         for (name, value) in &plan.pragmas {
-            set(&connection, name, value)?;
+            set_patiently(&connection, name, value, plan.busy_timeout)?;
         }
         let stop = Arc::new(Stop::default());
         let asked = Arc::clone(&stop);
@@ -85,6 +89,28 @@ impl Open {
             .query_row([], |_| Ok(()))
             .optional()?;
         Ok(())
+    }
+}
+
+/// Sets one, and waits where SQLite does not wait by itself: who changes the journal's mode while another does so is told that the
+/// database is busy at once, since both have read it and neither could go on.
+fn set_patiently(
+    connection: &Connection,
+    name: &str,
+    value: &str,
+    limit: Duration,
+) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match set(connection, name, value) {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && start.elapsed() < limit =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
     }
 }
 

@@ -14,11 +14,13 @@ use crate::{
 impl Core {
     /// Ends what is past its time, sees that there are threads for what waits, calls helpers; says when it wants to look again.
     pub(crate) fn look(self: &Arc<Self>, now: Instant) -> Look {
+        // Looked at once: what is published last is published when it is.
+        let gone = self.is_gone();
         #[cfg(feature = "metrics")]
-        if self.is_gone() || self.meters.is_due(now) {
+        if gone || self.meters.is_due(now) {
             crate::quiet::contain(|| self.meters.publish(&self.stats(now)));
         }
-        if self.is_gone() {
+        if gone {
             return Look::Over;
         }
         let times = [

@@ -80,8 +80,8 @@ impl Patience {
         rest == 0
     }
 
-    /// Looks for the result, and says what `poll` does when it is there. A part of the task's budget goes with it, so that one that does
-    /// nothing else lets others have a turn.
+    /// Looks for the result, and says what `poll` does when it is there. Then a part of the task's budget goes with it, so that one that
+    /// does nothing else lets others have a turn.
     pub(crate) fn look<T>(
         &self,
         cx: &mut Context<'_>,

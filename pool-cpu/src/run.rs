@@ -169,7 +169,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
-        let looks = self.core.patience().may_look(cx.waker());
+        // Not where threads are started for what is submitted before a worker is back from the last job.
+        let resident = self.core.crew().idle_timeout().is_none();
+        let looks = resident && self.core.patience().may_look(cx.waker());
         self.core.submit(&job);
         self.stage = Stage::Submitted(job, looks);
         Poll::Ready(Ok(()))

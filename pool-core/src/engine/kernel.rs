@@ -335,21 +335,26 @@ impl<T, E: Clone> Kernel<T, E> {
 
     /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
     pub(crate) fn cancel(&self, id: Ticket<T, E>, now: Moment) -> Put<T, E> {
-        // Dropped after the guard, as in `poll`.
-        let _spent;
+        // Dropped after the guard, as in `poll`: a refusal may be the last to hold an error of the user's.
+        let (_spent, _refused);
         let mut state = self.lock();
         _spent = state.queue.waker(&id).take();
         state.counters.cancelled += 1;
-        match state.queue.cancel(id) {
-            Some(Ok(slot)) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
-            Some(Ok(slot)) => state.settle(slot, now, &self.limits),
-            // A keeper that was not called yet is called by who makes room, and nobody else is told.
-            Some(Err(_)) | None
-                if state.bell.is_hung() || mutation::on(Mutation::CancelTellsNobody) =>
-            {
-                Put::Kept
+        let answer = state.queue.cancel(id);
+        let grant = match answer {
+            Some(Ok(slot)) => Some(slot),
+            Some(Err(refusal)) => {
+                _refused = refusal;
+                None
             }
-            Some(Err(_)) | None => state
+            None => None,
+        };
+        match grant {
+            Some(slot) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
+            Some(slot) => state.settle(slot, now, &self.limits),
+            // A keeper that was not called yet is called by who makes room, and nobody else is told.
+            None if state.bell.is_hung() || mutation::on(Mutation::CancelTellsNobody) => Put::Kept,
+            None => state
                 .call_if_short(&self.limits)
                 .map_or(Put::Kept, Put::Wake),
         }

@@ -1,4 +1,4 @@
-//! The wait queue: FIFO, every waiter cancellable at any point, every operation O(1) but for a search after many have left.
+//! The wait queue: FIFO, every waiter cancellable at any point, a grant and a fetch O(1), a cancel a search after many have left.
 //!
 //! Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking: no method here calls,
 //! clones or drops a waker. What a waiter is handed lies in its [`Mail`]: so a waiter can [`fetch`](Waiter::fetch) its answer without

@@ -219,6 +219,13 @@ where
             sleep: None,
         });
         inner.perform(work);
+        // Was there a keeper when it was looked for, and had it gone before this was in line? Then nobody told this one.
+        if !inner.keeper_runs() {
+            match Handle::try_current() {
+                Ok(runtime) => inner.ensure_keeper(&runtime),
+                Err(_) => return self.abandon(),
+            }
+        }
         self.watch_deadline(short, context)
     }
 

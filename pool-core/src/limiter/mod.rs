@@ -61,7 +61,7 @@ pub use status::LimiterStatus;
 /// Permits are handed straight to the first in line. When its future is not polled (it lost a `select!` that still holds it, or
 /// sits in a stream that is paused) they go to the next after [`reclaim_after`](LimiterBuilder::reclaim_after), and the unpolled
 /// one keeps its place. It takes a clock to see that: a wait that begins on a tokio runtime starts one small task for the
-/// limiter, which sleeps but for a tick every 10 ms while a grant is on its way. Where no wait ever began on a runtime, permits
+/// limiter, which sleeps but for a tick every 10 ms while an answer is on its way. Where no wait ever began on a runtime, permits
 /// stay granted until their future is polled or dropped.
 ///
 /// # Limits
@@ -129,8 +129,7 @@ impl Limiter {
     /// granted when their turn comes.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit, or is
-    /// [`u32::MAX`] and has to wait.
+    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit.
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).

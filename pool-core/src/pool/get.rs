@@ -179,10 +179,11 @@ impl<'a, M: Manager> Get<'a, M> {
     #[inline]
     fn finish(&mut self, mut slot: Box<Slot<M>>, now: Moment) -> Option<Lease<M>> {
         let shared = self.pool.shared();
-        self.ticket = None;
         if !shared.is_fit(&mut slot) {
             shared.discard(slot, CloseReason::Broken);
             self.stage = Stage::New;
+            // One that has rung is not to be asked again.
+            self.timer = Timer::new();
             return None;
         }
         self.stage = Stage::Done;
@@ -197,7 +198,6 @@ impl<'a, M: Manager> Get<'a, M> {
         error: Error<M::Error>,
         now: Moment,
     ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
-        self.ticket = None;
         self.stage = Stage::Done;
         #[cfg(feature = "tracing")]
         self.trace.end(
@@ -282,10 +282,13 @@ impl<'a, M: Manager> Get<'a, M> {
         // The usual case: it was woken because it was told something, and that is where only it looks.
         match id.fetch(lasted) {
             Some(Ok(slot)) => {
+                // It is spent: no user code runs while it could be used again.
+                self.ticket = None;
                 shared.waited(since);
                 Poll::Ready(Ok(slot))
             }
             Some(Err(refusal)) => {
+                self.ticket = None;
                 Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
             }
             None => self.wait_on(now, context),
@@ -306,10 +309,12 @@ impl<'a, M: Manager> Get<'a, M> {
         let since = id.since();
         match Kernel::poll(&shared.kernel, id, context.waker(), now) {
             Polled::Granted(slot) => {
+                self.ticket = None;
                 shared.waited(since);
                 Poll::Ready(Ok(slot))
             }
             Polled::Refused(refusal) => {
+                self.ticket = None;
                 Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
             }
             Polled::Pending { work, armed } => {

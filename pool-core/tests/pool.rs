@@ -3,7 +3,15 @@
 
 mod common;
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use common::{Act, Backend, Oops, Things};
 use pool_core::{
@@ -828,10 +836,11 @@ async fn what_is_of_no_use_any_more_is_not_made_clean_first() {
 
 /// An error that looks at its pool when it is dropped: it would hang if that happened under the lock.
 #[derive(Debug)]
-struct Loud(std::sync::Arc<std::sync::Mutex<Option<pool_core::Pool<Doors>>>>);
+struct Loud(Arc<Hall>);
 
 impl std::fmt::Display for Loud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        assert!(!self.0.speechless.load(SeqCst), "no words for it");
         f.write_str("the door is shut")
     }
 }
@@ -840,29 +849,53 @@ impl std::error::Error for Loud {}
 
 impl Drop for Loud {
     fn drop(&mut self) {
-        let pool = self.0.lock().unwrap().clone();
+        let pool = self.0.pool.lock().unwrap().clone();
         if let Some(pool) = pool {
             assert!(pool.status().open <= 2);
         }
     }
 }
 
-/// Every second one fails to open.
+/// What the doors and their errors have in common.
 #[derive(Debug, Default)]
-struct Doors {
-    opens: std::sync::atomic::AtomicU32,
-    pool: std::sync::Arc<std::sync::Mutex<Option<pool_core::Pool<Self>>>>,
+struct Hall {
+    opens: AtomicU32,
+    pool: Mutex<Option<Pool<Doors>>>,
+    speechless: AtomicBool,
+    /// Every one fails to open, and not every second.
+    shut: AtomicBool,
 }
+
+impl Hall {
+    /// A pool that its errors look at.
+    fn pool(self) -> (Arc<Self>, Pool<Doors>) {
+        let hall = Arc::new(self);
+        let doors = Doors(Arc::clone(&hall));
+        let pool = Pool::builder(doors).max_size(2).build().unwrap();
+        *hall.pool.lock().unwrap() = Some(pool.clone());
+        (hall, pool)
+    }
+
+    /// They look at it no longer: it would live for ever.
+    fn leave(&self) {
+        let pool = self.pool.lock().unwrap().take();
+        drop(pool);
+    }
+}
+
+#[derive(Debug)]
+struct Doors(Arc<Hall>);
 
 impl pool_core::Manager for Doors {
     type Resource = ();
     type Error = Loud;
 
     async fn create(&self) -> Result<(), Loud> {
-        match self.opens.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 {
-            0 => Err(Loud(std::sync::Arc::clone(&self.pool))),
-            _ => Ok(()),
+        let fails = self.0.opens.fetch_add(1, SeqCst).is_multiple_of(2);
+        if fails || self.0.shut.load(SeqCst) {
+            return Err(Loud(Arc::clone(&self.0)));
         }
+        Ok(())
     }
 
     async fn check(&self, (): &mut (), _: &pool_core::Usage) -> Result<(), Loud> {
@@ -872,11 +905,7 @@ impl pool_core::Manager for Doors {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_dropped_with_nothing_locked() {
-    let pool = pool_core::Pool::builder(Doors::default())
-        .max_size(2)
-        .build()
-        .unwrap();
-    *pool.manager().pool.lock().unwrap() = Some(pool.clone());
+    let (hall, pool) = Hall::default().pool();
     let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
     assert_eq!(
         pool.status().open_failures,
@@ -884,6 +913,46 @@ async fn an_error_is_dropped_with_nothing_locked() {
         "the second took the first one's place"
     );
     drop(held);
-    let itself = pool.manager().pool.lock().unwrap().take();
-    drop(itself);
+    hall.leave();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_nobody_fetched_is_dropped_with_nothing_locked() {
+    let (hall, pool) = Hall::default().pool();
+    hall.shut.store(true, SeqCst);
+    let mut get = Box::pin(pool.get());
+    assert!(poll_once(&mut get).await.is_pending());
+    while pool.status().failed_fast == 0 {
+        tokio::time::sleep(MS).await;
+    }
+    // The prober fails once more: nobody but the refusal has that error any longer.
+    let failures = pool.status().open_failures;
+    while pool.status().open_failures == failures {
+        tokio::time::sleep(MS).await;
+    }
+    drop(get);
+    hall.leave();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_has_no_words_costs_nobody_else_his_place() {
+    let (hall, pool) = Hall::default().pool();
+    hall.shut.store(true, SeqCst);
+    let mut get = Box::pin(pool.get());
+    assert!(poll_once(&mut get).await.is_pending());
+    while pool.status().failed_fast == 0 {
+        tokio::time::sleep(MS).await;
+    }
+    hall.speechless.store(true, SeqCst);
+    let told = std::panic::AssertUnwindSafe(|| {
+        get.as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    });
+    assert!(std::panic::catch_unwind(told).is_err());
+    hall.speechless.store(false, SeqCst);
+    drop(get);
+    // It had its answer: what was its mail may be another's by now.
+    assert_eq!(pool.status().cancelled, 0);
+    hall.leave();
 }

@@ -17,7 +17,7 @@ fn both_ways_ask_the_table_that_the_first_run_makes() {
     for run in ["first", "second"] {
         let mut command = service::command(
             folder.path(),
-            &["--only", "db", "--seconds", "0.3", "--json"],
+            &["--only", "db", "--seconds", "1.5", "--json"],
         );
         let output = command.env("DATABASE_URL", server.url()).output().unwrap();
         assert_eq!(

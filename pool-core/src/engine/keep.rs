@@ -120,15 +120,12 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// The keeper is gone (its runtime ended). Whoever is polled next starts another. All in line are woken: the first of them may
-    /// be on the same runtime, and go the same way.
+    /// The keeper is gone.
     pub(crate) fn keeper_left(&self) {
-        self.post.vacate(|| {
-            let spent = self.lock().bell.unhang();
-            drop(spent);
-        });
-        let wakers = self.lock().queue.all_wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        self.post.vacate(
+            || self.lock().bell.unhang(),
+            || self.lock().queue.all_wakers(),
+        );
     }
 
     /// Asks the keeper to come by now.

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The mail of one waiter, for an answer of type `T`. On a line of the cache of its own.
+/// The mail of one waiter, for an answer of type `T`.
 pub(super) struct Mail<T> {
     state: AtomicU8,
     letter: Mutex<Option<T>>,

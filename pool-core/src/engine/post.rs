@@ -48,15 +48,20 @@ impl Post {
         !self.is_filled() && !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// The keeper goes. `unhang` takes its waker from the bell.
-    pub(crate) fn vacate(&self, unhang: impl FnOnce()) {
+    /// The keeper goes: its runtime ended. Its waker is taken from the bell, and then `all_in_line` are woken: whoever is polled first
+    /// starts another. All, since the first may be on the same runtime, and go the same way.
+    pub(crate) fn vacate(
+        &self,
+        unhang: impl FnOnce() -> Option<Waker>,
+        all_in_line: impl FnOnce() -> Vec<Waker>,
+    ) {
         if mutation::on(Mutation::PostIsVacatedEarly) {
             self.0.store(false, Ordering::Release);
-            return unhang();
         }
-        unhang();
+        drop(unhang());
         // Ordering: Release, so that whoever starts the next keeper finds the bell without one.
         self.0.store(false, Ordering::Release);
+        all_in_line().into_iter().for_each(Waker::wake);
     }
 }
 

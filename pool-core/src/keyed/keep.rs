@@ -83,15 +83,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// The keeper is gone (its runtime ended). Whoever is polled next starts another. All in line are woken: the first of them may
-    /// be on the same runtime, and go the same way.
+    /// The keeper is gone.
     pub(super) fn keeper_left(&self) {
-        self.post.vacate(|| {
-            let spent = self.lock().bell.unhang();
-            drop(spent);
-        });
-        let wakers: Vec<_> = self.lock().lanes.all_wakers().collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.post.vacate(
+            || self.lock().bell.unhang(),
+            || self.lock().lanes.all_wakers().collect(),
+        );
     }
 
     /// Asks the keeper to come by now.

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::shared::TICK;
 use crate::{
-    engine::mutation::{self, Mutation},
+    engine::{
+        Post,
+        mutation::{self, Mutation},
+    },
     moment::Moment,
     rt::{self, Instant},
     sync::{
@@ -73,6 +76,19 @@ impl Clock {
             Ordering::Relaxed,
         );
         stopped.is_ok()
+    }
+
+    /// The exact time. Starts the tick, if there is a keeper to advance it, and calls that by `ring`.
+    pub(crate) fn start_for(&self, post: &Post, ring: impl FnOnce()) -> Moment {
+        let now = self.now();
+        if post.is_filled() && self.start(now) {
+            ring();
+            // One that went meanwhile stopped it, unless that was before the start.
+            if !post.is_filled() {
+                self.stop();
+            }
+        }
+        now
     }
 
     /// Advances the tick. It may stand still: then it stays so.

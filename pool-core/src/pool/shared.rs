@@ -121,15 +121,8 @@ impl<M: Manager> Shared<M> {
 
     #[cold]
     fn start_tick(&self) -> Moment {
-        let now = self.clock.now();
-        if self.keeper_runs() && self.clock.start(now) {
-            self.kernel.ring();
-            // A tick is for a keeper that advances it. One that went meanwhile stopped it, unless that was before the start.
-            if !self.keeper_runs() {
-                self.clock.stop();
-            }
-        }
-        now
+        self.clock
+            .start_for(&self.kernel.post, || self.kernel.ring())
     }
 
     /// An idle one that is not known to be broken, if nobody stands in line.

@@ -404,15 +404,12 @@ impl<C, E: Clone> Links<C, E> {
         (next, work)
     }
 
-    /// The keeper is gone, with its runtime. Whoever is polled next starts another. All in line are to be woken: the first of them may
-    /// be on the same runtime, and go the same way.
+    /// The keeper is gone.
     pub(super) fn keeper_left(&self) {
-        self.post.vacate(|| {
-            let spent = self.lock().bell.unhang();
-            drop(spent);
-        });
-        let wakers = self.lock().queue.all_wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        self.post.vacate(
+            || self.lock().bell.unhang(),
+            || self.lock().queue.all_wakers(),
+        );
     }
 
     /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.

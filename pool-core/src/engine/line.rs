@@ -329,10 +329,9 @@ impl<G, R, A: Copy> Line<G, R, A> {
     /// Takes back one grant that nobody fetched for so long. Its waiter is parked: it keeps its place, and is back in line as
     /// soon as its future is polled.
     pub(crate) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> Option<G> {
-        self.hear_all();
         let told = self.line.iter_mut().take(self.told);
         for place in told.chain(&mut self.told_apart) {
-            // Those who were refused, and those who have fetched theirs.
+            // Those who were refused, and those who are known to have fetched theirs.
             if place.granted_at == Moment::NEVER || !now.is_past(place.granted_at, grace_nanos) {
                 continue;
             }

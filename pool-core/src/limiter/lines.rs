@@ -258,7 +258,7 @@ impl Lines {
         (answer, waker)
     }
 
-    /// Takes back what nobody fetched for `grace`: how many grants, and how many permits in all.
+    /// Takes back what nobody fetched for so long: how many grants, and how many permits in all.
     pub(super) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> (u64, u32) {
         let (mut grants, mut permits) = (0_usize, 0);
         for line in self.rows() {

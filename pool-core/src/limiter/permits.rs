@@ -383,8 +383,8 @@ impl Permits {
         let mut locked = self.lock();
         let state = &mut *locked.state;
         state.now = state.now + passed;
-        let (grants, permits) = state.lines.reclaim(state.now, nanos_of(after));
         state.waited += state.lines.hear();
+        let (grants, permits) = state.lines.reclaim(state.now, nanos_of(after));
         state.reclaimed += grants;
         if permits > 0 && !mutation::on(Mutation::PermitReclaimKeepsGrant) {
             locked.put(permits);

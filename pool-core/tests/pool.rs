@@ -5,6 +5,7 @@ mod common;
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -15,7 +16,7 @@ use std::{
 
 use common::{Act, Backend, Oops, Things};
 use pool_core::{
-    Builder, Lease, Pool,
+    Builder, Get, Lease, Pool,
     observe::{CloseReason, Phase},
 };
 use tokio::{sync::Semaphore, task::yield_now, time::Instant};
@@ -876,6 +877,17 @@ impl Hall {
         (hall, pool)
     }
 
+    /// A get that was told no, and does not know it yet.
+    async fn get_that_is_told_no<'a>(&self, pool: &'a Pool<Doors>) -> Pin<Box<Get<'a, Doors>>> {
+        self.shut.store(true, SeqCst);
+        let mut get = Box::pin(pool.get());
+        assert!(poll_once(&mut get).await.is_pending());
+        while pool.status().failed_fast == 0 {
+            tokio::time::sleep(MS).await;
+        }
+        get
+    }
+
     /// They look at it no longer: it would live for ever.
     fn leave(&self) {
         let pool = self.pool.lock().unwrap().take();
@@ -919,12 +931,7 @@ async fn an_error_is_dropped_with_nothing_locked() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_nobody_fetched_is_dropped_with_nothing_locked() {
     let (hall, pool) = Hall::default().pool();
-    hall.shut.store(true, SeqCst);
-    let mut get = Box::pin(pool.get());
-    assert!(poll_once(&mut get).await.is_pending());
-    while pool.status().failed_fast == 0 {
-        tokio::time::sleep(MS).await;
-    }
+    let get = hall.get_that_is_told_no(&pool).await;
     // The prober fails once more: nobody but the refusal has that error any longer.
     let failures = pool.status().open_failures;
     while pool.status().open_failures == failures {
@@ -937,12 +944,7 @@ async fn a_refusal_that_nobody_fetched_is_dropped_with_nothing_locked() {
 #[tokio::test(start_paused = true)]
 async fn an_error_that_has_no_words_costs_nobody_else_his_place() {
     let (hall, pool) = Hall::default().pool();
-    hall.shut.store(true, SeqCst);
-    let mut get = Box::pin(pool.get());
-    assert!(poll_once(&mut get).await.is_pending());
-    while pool.status().failed_fast == 0 {
-        tokio::time::sleep(MS).await;
-    }
+    let mut get = hall.get_that_is_told_no(&pool).await;
     hall.speechless.store(true, SeqCst);
     let told = std::panic::AssertUnwindSafe(|| {
         get.as_mut()

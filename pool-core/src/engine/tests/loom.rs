@@ -104,6 +104,14 @@ fn poll_once(wait: &mut super::bed::Wait) -> Poll<Result<TestSlot, Refusal<&'sta
     wait.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// Asks for one and goes away at once, whatever was handed over by then.
+fn come_and_go(bed: &Bed) {
+    let mut wait = bed.wait();
+    if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
+        bed.put(slot);
+    }
+}
+
 /// Declares a model, and that it fails with each of the seeded bugs.
 macro_rules! models {
     ($($(#[doc = $doc:literal])+ $name:ident($bound:expr) $body:block, caught by $($mutant:ident = $mutation:ident),*;)+) => {$(
@@ -140,12 +148,7 @@ models! {
     hand_off_against_cancel(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
-        let leaver = spawn(&bed, |bed| {
-            let mut wait = bed.wait();
-            if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
-                bed.put(slot);
-            }
-        });
+        let leaver = spawn(&bed, come_and_go);
         let stayer = spawn(&bed, |bed| bed.put(get(bed).expect("it is returned")));
         bed.put(held);
         leaver.join().unwrap();
@@ -157,12 +160,7 @@ models! {
     room_against_cancel(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
-        let leaver = spawn(&bed, |bed| {
-            let mut wait = bed.wait();
-            if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
-                bed.put(slot);
-            }
-        });
+        let leaver = spawn(&bed, come_and_go);
         let stayer = spawn(&bed, |bed| bed.put(get(bed).expect("another can be opened")));
         drop(held);
         leaver.join().unwrap();

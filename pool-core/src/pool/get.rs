@@ -34,7 +34,8 @@ pub struct Get<'a, M: Manager> {
     place: &'static Location<'static>,
     label: &'static str,
     limit: Limit,
-    stage: Stage,
+    /// It is to look for one: it was not polled yet, or what it was handed was broken.
+    looks: bool,
     /// Its place in line.
     ticket: Option<Ticket<M>>,
     /// Is it known exactly when it joined that?
@@ -56,13 +57,6 @@ enum Limit {
     After(Moment, u64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Waiting,
-    Done,
-}
-
 impl<'a, M: Manager> Get<'a, M> {
     #[inline]
     pub(crate) const fn new(pool: &'a Pool<M>, place: &'static Location<'static>) -> Self {
@@ -71,7 +65,7 @@ impl<'a, M: Manager> Get<'a, M> {
             place,
             label: "",
             limit: Limit::Pool,
-            stage: Stage::New,
+            looks: true,
             ticket: None,
             timed: false,
             timer: Timer::new(),
@@ -181,12 +175,12 @@ impl<'a, M: Manager> Get<'a, M> {
         let shared = self.pool.shared();
         if !shared.is_fit(&mut slot) {
             shared.discard(slot, CloseReason::Broken);
-            self.stage = Stage::New;
+            self.looks = true;
             // One that has rung is not to be asked again.
             self.timer = Timer::new();
             return None;
         }
-        self.stage = Stage::Done;
+        self.looks = false;
         #[cfg(feature = "tracing")]
         self.trace.end(shared, self.holder(now), Outcome::Got);
         Some(Lease::new(slot, self.holder(now)))
@@ -198,7 +192,7 @@ impl<'a, M: Manager> Get<'a, M> {
         error: Error<M::Error>,
         now: Moment,
     ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
-        self.stage = Stage::Done;
+        self.looks = false;
         #[cfg(feature = "tracing")]
         self.trace.end(
             self.pool.shared(),
@@ -242,7 +236,7 @@ impl<'a, M: Manager> Get<'a, M> {
         let since = id.since();
         self.ticket = Some(id);
         self.timed = timed;
-        self.stage = Stage::Waiting;
+        self.looks = false;
         if let Some(work) = work {
             shared.perform(*work);
         }
@@ -393,13 +387,13 @@ impl<M: Manager> Future for Get<'_, M> {
         let this = self.get_mut();
         let shared = this.pool.shared();
         let now = shared.rough_now();
-        if this.stage != Stage::New {
+        if !this.looks {
             return this.poll_waiting(now, context);
         }
         // The usual case: one is idle, and nobody waits.
         if let Some(mut slot) = shared.take(now) {
             if shared.is_fit(&mut slot) {
-                this.stage = Stage::Done;
+                this.looks = false;
                 return Poll::Ready(Ok(Lease::new(slot, this.holder(now))));
             }
             shared.discard(slot, CloseReason::Broken);
@@ -425,9 +419,14 @@ impl<M: Manager> Drop for Get<'_, M> {
 
 impl<M: Manager> fmt::Debug for Get<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.ticket {
+            Some(_) => "waiting",
+            None if self.looks => "new",
+            None => "done",
+        };
         f.debug_struct("Get")
             .field("pool", &self.pool.name())
-            .field("stage", &self.stage)
+            .field("state", &state)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,9 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How long a killed process may take to be gone: one that hangs in the kernel is not waited for longer.
+const LAST_GASP: Duration = Duration::from_secs(10);
+
 /// A child process that ends with this value, and with the process of the tests.
 ///
 /// Its output goes to a file, for the message of whatever fails. A signal goes to the process by its id,
@@ -105,13 +108,20 @@ impl Process {
         }
     }
 
-    /// Kills it and every process below it at once, as a power cut would: nobody says goodbye.
+    /// Kills it and every process below it at once, as a power cut would: nobody says goodbye. Returns when
+    /// all have ended, and what they held open is closed.
     pub fn kill(&mut self) {
-        if self.is_running() {
-            send("KILL", &self.frozen_family());
+        if !self.is_running() {
+            return;
         }
+        let family = self.frozen_family();
+        send("KILL", &family);
         // To have been waited for already is no error, and there is no other.
         drop(self.child.wait());
+        let deadline = Instant::now() + LAST_GASP;
+        while family.iter().any(|id| is_alive(*id)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Stops it and every process below it in their tracks: connections stay open, nothing is answered.
@@ -192,11 +202,27 @@ fn spawn(command: Command) -> io::Result<Child> {
     started.recv().expect("the starter answers every request")
 }
 
-/// The parent of process `id`, from the fields after the name in brackets in `/proc/<id>/stat`.
+/// The parent of process `id`.
 fn parent(id: u32) -> Option<u32> {
+    stat(id, 1)?.parse().ok()
+}
+
+/// The state letter of process `id`: `T` is stopped, `Z` has ended and nobody waited for it yet.
+fn state(id: u32) -> Option<char> {
+    stat(id, 0)?.chars().next()
+}
+
+/// Whether a thread of process `id` still runs: while one does, what the process holds open stays so.
+fn is_alive(id: u32) -> bool {
+    let threads = || stat(id, 17).and_then(|threads| threads.parse().ok());
+    state(id).is_some_and(|state| state != 'Z' || threads() > Some(1_u32))
+}
+
+/// The `n`th of the fields after the name in brackets in `/proc/<id>/stat`.
+fn stat(id: u32, n: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok()
+    fields.split_whitespace().nth(n).map(str::to_owned)
 }
 
 /// Sends `signal` to each of `processes`; to have ended already is no error.
@@ -295,7 +321,7 @@ mod tests {
             family.len() == 3
         });
         process.kill();
-        wait(|| !family.iter().any(|id| is_alive(*id)));
+        assert!(!family.iter().any(|id| is_alive(*id)));
     }
 
     #[test]
@@ -370,15 +396,5 @@ mod tests {
             );
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    fn is_alive(id: u32) -> bool {
-        state(id).is_some_and(|state| state != 'Z')
-    }
-
-    /// The state letter of process `id`: `T` is stopped, `Z` has ended and nobody waited for it yet.
-    fn state(id: u32) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.trim_start().chars().next()
     }
 }

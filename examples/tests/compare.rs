@@ -10,13 +10,14 @@ use tests::Process;
 
 #[test]
 fn every_row_is_measured_without_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = service::run(folder.path(), &["--seconds", "1", "--json"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.is_empty(), "{told}");
-
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // In a second a machine that does much else may answer nothing: its workers come last.
+    let answered = |report: &Value| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter()
+            .all(|row| row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled")
+    };
+    let mut reports = ["1", "4", "16"].iter().map(|seconds| measured(seconds));
+    let report = reports.find(answered).expect("every pool answers");
     let rows = report["rows"].as_array().unwrap();
     let names = rows
         .iter()
@@ -33,11 +34,6 @@ fn every_row_is_measured_without_an_error() {
     assert_eq!(names.collect::<Vec<_>>(), expected);
     for row in rows {
         assert_eq!(row["errors"], 0, "{row}");
-        // In so short a time an unoptimised build answers nothing the slow way.
-        assert!(
-            row["rps"].as_f64().unwrap() > 0.0 || row["way"] != "pooled",
-            "{row}"
-        );
         assert!(
             row["p50_us"].as_u64().unwrap() <= row["p99_us"].as_u64().unwrap(),
             "{row}"
@@ -64,6 +60,16 @@ fn every_row_is_measured_without_an_error() {
         "on the executor no thread is started: {report}"
     );
     assert!(opens(5) > opens(6), "a pool starts fewer threads: {report}");
+}
+
+/// All rows, each measured for so long.
+fn measured(seconds: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let output = service::run(folder.path(), &["--seconds", seconds, "--json"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.is_empty(), "{told}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]

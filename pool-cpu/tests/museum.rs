@@ -49,8 +49,24 @@ fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, JobHandle<()>) {
 fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || done.send(f()));
-    wait.recv_timeout(LONG).expect("it hangs, or has panicked")
+    wait.recv_timeout(LONG).expect(HANGS)
 }
+
+/// Runs `f` so often, on a thread of its own, and fails if it takes long once.
+fn each_in_time(times: usize, mut f: impl FnMut(usize) + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    thread::spawn(move || {
+        (0..times).try_for_each(|n| {
+            f(n);
+            done.send(())
+        })
+    });
+    for _ in 0..times {
+        wait.recv_timeout(LONG).expect(HANGS);
+    }
+}
+
+const HANGS: &str = "it hangs, or has panicked";
 
 fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(waker))
@@ -64,33 +80,29 @@ fn a_job_that_comes_as_the_only_worker_goes_to_sleep_is_run() {
         .idle_yields(0)
         .build()
         .unwrap();
-    in_time(move || {
-        for n in 0..5000 {
-            assert_eq!(cpu.run_sync(move || n).unwrap(), n);
-        }
+    each_in_time(5000, move |n| {
+        assert_eq!(cpu.run_sync(move || n).unwrap(), n);
     });
 }
 
 // tokio #7910, #6439: a shutdown counted threads twice that were idle, and went wrong.
 #[test]
 fn a_shutdown_among_threads_that_leave_anyway_counts_each_once() {
-    in_time(|| {
-        for _ in 0..200 {
-            let pool = BlockingPool::builder()
-                .max_threads(4)
-                .idle_timeout(Duration::from_micros(100))
-                .idle_yields(0)
-                .build()
-                .unwrap();
-            for job in (0..4)
-                .map(|_| pool.try_run(|| ()).unwrap())
-                .collect::<Vec<_>>()
-            {
-                job.detach();
-            }
-            assert!(pool.shutdown_sync(Shutdown::Drain, LONG).is_clean());
-            assert_eq!((pool.stats().workers, pool.stats().completed), (0, 4));
+    each_in_time(200, |_| {
+        let pool = BlockingPool::builder()
+            .max_threads(4)
+            .idle_timeout(Duration::from_micros(100))
+            .idle_yields(0)
+            .build()
+            .unwrap();
+        for job in (0..4)
+            .map(|_| pool.try_run(|| ()).unwrap())
+            .collect::<Vec<_>>()
+        {
+            job.detach();
         }
+        assert!(pool.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+        assert_eq!((pool.stats().workers, pool.stats().completed), (0, 4));
     });
 }
 
@@ -127,7 +139,9 @@ fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
     assert!(poll_once(&mut job, &waker).is_pending());
     // A worker is held in that waker by now, or will be.
     let other = cpu.clone();
-    in_time(move || (0..200).for_each(|n| assert_eq!(other.run_sync(move || n).unwrap(), n)));
+    each_in_time(200, move |n| {
+        assert_eq!(other.run_sync(move || n).unwrap(), n)
+    });
     drop(go);
 }
 
@@ -282,16 +296,14 @@ fn a_job_that_submits_another_wakes_a_worker_for_it() {
         .idle_yields(0)
         .build()
         .unwrap();
-    in_time(move || {
-        for _ in 0..1000 {
-            let inner = cpu.clone();
-            let (send, receive) = mpsc::channel();
-            let waits_for_its_child = move || {
-                inner.try_run(move || send.send(1)).unwrap().detach();
-                receive.recv_timeout(LONG)
-            };
-            assert_eq!(cpu.run_sync(waits_for_its_child).unwrap(), Ok(1));
-        }
+    each_in_time(1000, move |_| {
+        let inner = cpu.clone();
+        let (send, receive) = mpsc::channel();
+        let waits_for_its_child = move || {
+            inner.try_run(move || send.send(1)).unwrap().detach();
+            receive.recv_timeout(LONG)
+        };
+        assert_eq!(cpu.run_sync(waits_for_its_child).unwrap(), Ok(1));
     });
 }
 

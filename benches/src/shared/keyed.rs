@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pool_core::{Config, KeyedManager, KeyedPool, Pool, Usage};
@@ -108,6 +109,27 @@ pub(super) fn map_of_pools(quick: bool) -> Result<MapOfPools, Failure> {
         let ns = start.elapsed().as_nanos() as f64 / f64::from(times);
         Ok(MapOfPools { ns, bytes })
     })
+}
+
+/// Nanoseconds for the least that does it: a map of stacks under one lock, which neither opens nor bounds nor counts anything.
+pub(super) fn bare_map(quick: bool) -> Result<f64, Failure> {
+    let (keys, times) = match quick {
+        true => (KEYS / 100, 1_000),
+        false => (KEYS, 500_000),
+    };
+    let stacks = (0..u64::from(keys)).map(|key| (key, vec![0_u64]));
+    let map = Mutex::new(HashMap::<_, _>::from_iter(stacks));
+    let mut random = fastrand::Rng::with_seed(7);
+    let start = Instant::now();
+    for _ in 0..times {
+        let key = black_box(u64::from(random.u32(0..keys)));
+        let missing = "there is one for each key";
+        let lock = || map.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock().get_mut(&key).and_then(Vec::pop);
+        let item = black_box(taken.ok_or(missing)?);
+        lock().get_mut(&key).ok_or(missing)?.push(item);
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(times))
 }
 
 /// Heap bytes for each key that has one idle; 0 where nothing counts them.

@@ -106,7 +106,10 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     }
     if keyed {
         let map = keyed::map_of_pools(args.quick)?;
+        let bare = keyed::bare_map(args.quick)?;
         if args.json {
+            let line = Line::new(Case::KeyedRandom.name(), "bare map", bare);
+            writeln!(out, "{line}")?;
             let line = Line::new(Case::KeyedRandom.name(), "HashMap of Pools", map.ns);
             writeln!(
                 out,
@@ -114,6 +117,11 @@ fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
                 line.with("bytes_per_idle_key", map.bytes.round())
             )?;
         } else {
+            let bare = time(bare);
+            writeln!(
+                out,
+                "  the least that does it, one HashMap of Vecs under a lock: {bare}"
+            )?;
             let (ns, bytes) = (time(map.ns), number(map.bytes));
             writeln!(
                 out,
@@ -166,8 +174,8 @@ mod tests {
         let mut out = Vec::new();
         run(&args, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        // And two of memory, and what a map of pools takes.
-        assert_eq!(text.lines().count(), 2 * Case::value_variants().len() + 3);
+        // And two of memory, and what a bare map and a map of pools take.
+        assert_eq!(text.lines().count(), 2 * Case::value_variants().len() + 4);
         for line in text.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");

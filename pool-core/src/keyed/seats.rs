@@ -34,10 +34,12 @@ impl SeatState {
 
 /// The token of one seat. Frees it when dropped.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Seat<K, T, E: Clone> {
-    kernel: Arc<Kernel<K, T, E>>,
+    // What the hot path touches comes first: see `Slot`.
     key: StdArc<K>,
     index: u32,
+    kernel: Arc<Kernel<K, T, E>>,
 }
 
 /// An open resource on its seat. It moves as one box: idle list, waiter, lease, task. Whoever drops it frees the seat.

@@ -112,9 +112,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         if self.waiting(key) > 0 {
             return None;
         }
-        let slot = self.pick_ready(key, now, fifo)?;
-        self.set(slot.seat.index(), SeatState::Leased);
-        self.seats.hold(slot.seat.index(), holder);
+        // Nothing is read of the slot itself: it is somewhere in memory, and others wait for this lock.
+        let (index, slot) = self.pick_ready(key, now, fifo)?;
+        self.set(index, SeatState::Leased);
+        self.seats.hold(index, holder);
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
         Some(slot)
@@ -297,7 +298,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         let fifo = kernel.limits.fifo;
         while self.waiting(key) > 0
-            && let Some(slot) = self.pick_ready(key, now, fifo)
+            && let Some((_, slot)) = self.pick_ready(key, now, fifo)
         {
             self.hand_on(kernel, key, slot, now, work);
         }
@@ -576,14 +577,21 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.seats.pick_up(&mut self.table.at_mut(key).idle, index)
     }
 
+    /// Takes the one whose turn it is out of the idle ones of its key, with its seat, if nothing needs doing to it.
     #[inline]
-    fn pick_ready(&mut self, key: u32, now: Moment, fifo: bool) -> Option<Box<Slot<K, T, E>>> {
+    fn pick_ready(
+        &mut self,
+        key: u32,
+        now: Moment,
+        fifo: bool,
+    ) -> Option<(u32, Box<Slot<K, T, E>>)> {
         let row = self.table.at_mut(key);
         let index = row.idle.end(fifo)?;
         if !self.seats.is_ready(index, now) {
             return None;
         }
-        self.seats.pick_up(&mut row.idle, index)
+        let slot = self.seats.pick_up(&mut row.idle, index)?;
+        Some((index, slot))
     }
 
     /// Those in the line of `key` who would fetch a grant.

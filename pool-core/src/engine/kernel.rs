@@ -1,11 +1,10 @@
 //! Getting and giving back: the part of the kernel that callers run through.
 //!
 //! While nobody waits and there is nothing to decide, a get takes from the [`Board`] and a return lays down there, without a lock.
-//! One mutex guards everything else. Each method decides under it and returns what is left to do, which the caller does after:
-//! wakers to wake, resources to check or close, seats to open something on.
+//! While everything is busy a waiter joins the line by the [`Inbox`]. One mutex guards everything else. Each method decides under it and
+//! returns what is left to do, which the caller does after: wakers to wake, resources to check or close, seats to open something on.
 
 use std::{
-    ops::{Deref, DerefMut},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -13,7 +12,9 @@ use std::{
 use super::{
     board::{self, Board},
     gate::Backoff,
+    inbox::Inbox,
     line::Waiter,
+    lock::Apart,
     mutation::{self, Mutation},
     post::Post,
     seat::{Seat, SeatState},
@@ -25,7 +26,7 @@ use crate::{
     moment::Moment,
     observe::{CloseReason, Phase},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -50,7 +51,9 @@ pub(crate) struct Limits {
 /// The state machine of one pool, over resources `T`, with open failures kept as `E`.
 #[derive(Debug)]
 pub(crate) struct Kernel<T, E: Clone> {
-    state: Apart<Mutex<State<T, E>>>,
+    pub(super) state: Apart<Mutex<State<T, E>>>,
+    /// Where waiters join while they need nothing but a place in line.
+    pub(super) inbox: Apart<Mutex<Inbox<Box<Slot<T, E>>, Refusal<E>>>>,
     /// What is idle, for gets and returns that need not decide anything.
     pub(super) board: Arc<Board<Slot<T, E>>>,
     /// The generation of what is opened now. Changed under the lock.
@@ -58,15 +61,6 @@ pub(crate) struct Kernel<T, E: Clone> {
     pub(crate) post: Post,
     pub(super) limits: Limits,
 }
-
-/// On lines of the cache of its own: what only reads the rest of the kernel does not wait for those who write this.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Apart<T>(T);
-
-/// The state, locked. Before it is unlocked gets and returns are told whether they have to come to the lock.
-#[derive(Debug)]
-pub(super) struct Locked<'a, T, E: Clone>(MutexGuard<'a, State<T, E>>);
 
 /// Why a get ends without a resource, other than by its own deadline.
 #[derive(Clone, Debug)]
@@ -201,16 +195,12 @@ impl<T, E: Clone> Kernel<T, E> {
         let board = Arc::new(Board::new(seats, limits.parts));
         Self {
             state: Apart(Mutex::new(State::new(&limits, Arc::clone(&board)))),
+            inbox: Apart(Mutex::new(Inbox::new())),
             board,
             generation: AtomicU64::new(0),
             post: Post::new(),
             limits,
         }
-    }
-
-    #[inline]
-    pub(super) fn lock(&self) -> Locked<'_, T, E> {
-        Locked(self.state.0.lock())
     }
 
     /// Takes an idle one without the lock, if nobody stands in line: the caller's, or one to be looked at first. `hint` is any
@@ -260,6 +250,15 @@ impl<T, E: Clone> Kernel<T, E> {
     ) -> Take<T, E> {
         // Declared before the guard: if it is not needed it is dropped after it.
         let mut waker = Some(waker);
+        // The usual case of a busy pool.
+        let joined = this.inbox.0.lock().push((), &mut waker, now);
+        if let Some(id) = joined {
+            return Take::Queued(Queued {
+                id,
+                timed: false,
+                work: None,
+            });
+        }
         let mut state = this.lock();
         if state.queue.is_empty()
             && !mutation::on(Mutation::WaiterLooksTooEarly)
@@ -370,9 +369,18 @@ impl<T, E: Clone> Kernel<T, E> {
         slot.used_at = now;
         slot.idle_since = now;
         slot.tag.lay_down();
-        let mut state = self.lock();
+        let mut state = self.lock_leaving_open();
         state.returned(lasted);
-        state.settle(slot, now, &self.limits)
+        match state.pass_on(slot, now, &self.limits) {
+            Ok(put) => {
+                state.shut_behind_last();
+                put
+            }
+            Err(slot) => {
+                state.shut();
+                state.settle(slot, now, &self.limits)
+            }
+        }
     }
 
     /// Gives one back that nobody used, and of which it is not known whether it is still good.
@@ -573,29 +581,6 @@ impl<T, E: Clone> Kernel<T, E> {
             wakers
         };
         wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl<T, E: Clone> Deref for Locked<'_, T, E> {
-    type Target = State<T, E>;
-
-    #[inline]
-    fn deref(&self) -> &State<T, E> {
-        &self.0
-    }
-}
-
-impl<T, E: Clone> DerefMut for Locked<'_, T, E> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut State<T, E> {
-        &mut self.0
-    }
-}
-
-impl<T, E: Clone> Drop for Locked<'_, T, E> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.call();
     }
 }
 

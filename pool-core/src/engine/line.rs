@@ -45,7 +45,7 @@ pub(crate) type Answer<G, R> = Result<G, R>;
 /// Who waits stands in `line` by ticket, after those in front of it who were told something: so a grant moves nobody.
 #[derive(Debug)]
 pub(crate) struct Line<G, R, A = ()> {
-    line: VecDeque<Place<G, R, A>>,
+    pub(super) line: VecDeque<Place<G, R, A>>,
     /// So many at the front of it were told, oldest first. Those who are known to have fetched it since are holes.
     told: usize,
     /// So many of those who wait have left, and are holes; the first and the last are none.
@@ -57,7 +57,7 @@ pub(crate) struct Line<G, R, A = ()> {
     told_apart: Vec<Place<G, R, A>>,
     /// Whoever in line has an older ticket was told to keep a timer of its own.
     armed: u64,
-    next_ticket: u64,
+    pub(super) next_ticket: u64,
     /// Mails that nobody uses.
     free: Vec<Arc<Mail<Answer<G, R>>>>,
     /// Those who fetched a grant, and how long they had waited if they said so, since the owner last asked.
@@ -67,8 +67,9 @@ pub(crate) struct Line<G, R, A = ()> {
     no_waker: Option<Waker>,
 }
 
+/// The place of one waiter.
 #[derive(Debug)]
-struct Place<G, R, A> {
+pub(super) struct Place<G, R, A> {
     ticket: u64,
     asked: A,
     since: Moment,
@@ -77,6 +78,33 @@ struct Place<G, R, A> {
     waker: Option<Waker>,
     /// When it was granted something; never, if it waits or was refused.
     granted_at: Moment,
+}
+
+impl<G, R, A> Place<G, R, A> {
+    /// Of one who joined at `since`, and how that is named.
+    #[inline]
+    pub(super) fn new(
+        ticket: u64,
+        mail: Arc<Mail<Answer<G, R>>>,
+        asked: A,
+        waker: Option<Waker>,
+        since: Moment,
+    ) -> (Waiter<G, R>, Self) {
+        let id = Waiter {
+            mail: Arc::clone(&mail),
+            ticket,
+            since,
+        };
+        let place = Self {
+            ticket,
+            asked,
+            since,
+            who: Some(mail),
+            waker,
+            granted_at: Moment::NEVER,
+        };
+        (id, place)
+    }
 }
 
 impl<G, R, A: Copy> Place<G, R, A> {
@@ -184,24 +212,18 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.next_ticket += 1;
         let used = self.used_mail().or_else(|| self.free.pop());
         let mail = used.unwrap_or_else(|| Arc::new(Mail::new()));
-        // Before it grows: is it full of those who have their answer?
-        if self.line.len() == self.line.capacity() && self.told > self.line.len() / 2 {
+        self.make_room(1);
+        let (id, place) = Place::new(ticket, mail, asked, waker.into(), now);
+        self.line.push_back(place);
+        id
+    }
+
+    /// Before the line grows by so many: is it full of those who have their answer?
+    #[inline]
+    pub(super) fn make_room(&mut self, more: usize) {
+        if self.line.len() + more > self.line.capacity() && self.told > self.line.len() / 2 {
             self.hear_all();
         }
-        let id = Waiter {
-            mail: Arc::clone(&mail),
-            ticket,
-            since: now,
-        };
-        self.line.push_back(Place {
-            ticket,
-            asked,
-            since: now,
-            who: Some(mail),
-            waker: waker.into(),
-            granted_at: Moment::NEVER,
-        });
-        id
     }
 
     /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
@@ -392,7 +414,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
 
     /// The mail of the one who was told first, if that has fetched it.
     #[inline]
-    fn used_mail(&mut self) -> Option<Arc<Mail<Answer<G, R>>>> {
+    pub(super) fn used_mail(&mut self) -> Option<Arc<Mail<Answer<G, R>>>> {
         if self.told == 0 {
             return None;
         }

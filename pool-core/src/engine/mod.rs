@@ -7,9 +7,11 @@ mod board;
 mod gate;
 #[allow(unsafe_code, reason = "says what keeps a board alive")]
 mod idle;
+mod inbox;
 mod keep;
 mod kernel;
 mod line;
+mod lock;
 mod mail;
 pub(crate) mod mutation;
 mod post;

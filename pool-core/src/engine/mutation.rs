@@ -66,6 +66,10 @@ pub(crate) enum Mutation {
     LateTickIsTrusted,
     /// A thread without a runtime polls a timer of the pool's.
     TimerIsPolledElsewhere,
+    /// Whoever locks the pool sees those in line, and not those who joined by the inbox.
+    InboxIsForgotten,
+    /// A return that serves the last in line does not look into the inbox.
+    LastLeavesInboxOpen,
     /// A return adds to the count although somebody waits.
     PermitReturnIgnoresLine,
     /// A newcomer takes free permits although others wait.

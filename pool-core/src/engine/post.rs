@@ -82,6 +82,12 @@ impl Bell {
         self.ring()
     }
 
+    /// Would [`call`](Self::call) find nobody to wake? Then it need not be called: the keeper comes by then, or there is none.
+    #[inline]
+    pub(crate) fn is_called(&self, at: Moment) -> bool {
+        at >= self.next || self.keeper.is_none()
+    }
+
     /// Who is to be woken so that the keeper comes by now.
     #[must_use]
     pub(crate) fn ring(&mut self) -> Option<Waker> {

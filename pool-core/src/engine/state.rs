@@ -21,7 +21,8 @@ use crate::{
     sync::Arc,
 };
 
-/// What the kernel's mutex guards. It is the only lock; nothing else is locked and no user code runs while it is held.
+/// What the kernel's mutex guards. While it is held no user code runs, and nothing is locked but the inbox or a waiter's mail, for a
+/// moment.
 #[derive(Debug)]
 pub(super) struct State<T, E: Clone> {
     pub(super) idle: IdleSet<T, E>,
@@ -30,6 +31,8 @@ pub(super) struct State<T, E: Clone> {
     pub(super) target: u32,
     pub(super) generation: u64,
     pub(super) closed: bool,
+    /// The inbox is open: waiters may have joined there.
+    pub(super) is_open: bool,
     /// The tick at which a wait was timed last.
     timed_at: Moment,
     /// Opens that were ordered to replace what reached its lifetime, and did not start yet.
@@ -59,6 +62,7 @@ impl<T, E: Clone> State<T, E> {
             target: limits.max_size,
             generation: 0,
             closed: false,
+            is_open: false,
             timed_at: Moment::NEVER,
             replacements: 0,
             outlived: false,
@@ -79,6 +83,37 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn call(&mut self) {
         let decide = !self.queue.is_empty() || self.is_shrinking() || self.closed;
         self.idle.call(decide);
+    }
+
+    /// At which tick newcomers can join the line by the inbox, and how many, because all that can be done for them is to let them
+    /// wait: nothing is idle or checked for those in line, there is no room to open anything, and the keeper comes by in time.
+    #[inline]
+    pub(super) fn opens(&self, limits: &Limits) -> Option<(Moment, usize)> {
+        let waits = !self.queue.is_empty() && self.shed.is_none();
+        if !waits || self.closed || self.can_meet_demand() || self.gate.is_failing() {
+            return None;
+        }
+        let room = limits.max_waiters.checked_sub(self.queue.len())?;
+        let in_time = self.timed_at.later(limits.keeping.tick_nanos);
+        self.bell
+            .is_called(in_time)
+            .then_some((self.timed_at, room))
+    }
+
+    /// Hands this one to the first in line, if somebody is and there is nothing else to decide. Those in the inbox came later.
+    #[inline]
+    pub(super) fn pass_on(
+        &mut self,
+        slot: Box<Slot<T, E>>,
+        now: Moment,
+        limits: &Limits,
+    ) -> Result<Put<T, E>, Box<Slot<T, E>>> {
+        let good = slot.generation == self.generation && now < slot.expires_at;
+        let usual = good && !self.is_shrinking() && !mutation::on(Mutation::NewcomerBarges);
+        if !(self.is_open && usual) {
+            return Err(slot);
+        }
+        Ok(self.hand_to_first(slot, now, limits))
     }
 
     /// The next idle one that may be handed out as it is.

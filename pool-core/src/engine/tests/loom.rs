@@ -321,6 +321,67 @@ models! {
         bed.finish();
     }, caught by mutant_return_hands_nothing_over = NewcomerBarges;
 
+    /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
+    returns_against_who_joins_by_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut first = bed.wait();
+        assert!(poll_once(&mut first).is_pending());
+        let second = spawn(&bed, |bed| bed.put(get(bed).expect("it is returned")));
+        bed.put(held);
+        let Poll::Ready(Ok(slot)) = poll_once(&mut first) else { panic!("it was the first in line") };
+        bed.put(slot);
+        second.join().unwrap();
+        drop(first);
+        assert_eq!(bed.opened(), 1);
+        bed.finish();
+    }, caught by mutant_the_last_leaves_the_inbox_open = LastLeavesInboxOpen, mutant_a_return_is_into_the_inbox = InboxIsForgotten;
+
+    /// Closing tells those in the inbox too.
+    close_against_who_joins_by_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut first = bed.wait();
+        assert!(poll_once(&mut first).is_pending());
+        let second = spawn(&bed, |bed| assert!(matches!(get(bed), Err(Refusal::Closed))));
+        bed.close();
+        assert!(matches!(poll_once(&mut first), Poll::Ready(Err(Refusal::Closed))));
+        second.join().unwrap();
+        drop((first, held));
+        bed.finish();
+    }, caught by mutant_close_forgets_the_inbox = InboxIsForgotten;
+
+    /// Who joined by the inbox and goes away is handed nothing, or passes it on.
+    returns_against_who_leaves_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut first = bed.wait();
+        assert!(poll_once(&mut first).is_pending());
+        let leaver = spawn(&bed, come_and_go);
+        bed.put(held);
+        let Poll::Ready(Ok(slot)) = poll_once(&mut first) else { panic!("it was the first in line") };
+        bed.put(slot);
+        leaver.join().unwrap();
+        drop(first);
+        assert_eq!(bed.kernel.snapshot().idle, 1, "nobody has it, and nobody waits");
+        bed.finish();
+    }, caught by mutant_who_leaves_is_forgotten = InboxIsForgotten;
+
+    /// More who join by the inbox than places: a seat that becomes free is found by one of them, since it shuts the inbox.
+    room_against_who_joins_by_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut first = bed.wait();
+        assert!(poll_once(&mut first).is_pending());
+        let second = spawn(&bed, |bed| bed.put(get(bed).expect("another can be opened")));
+        drop(held);
+        let slot = block_on(poll_fn(|context| first.poll(context))).expect("another can be opened");
+        bed.put(slot);
+        second.join().unwrap();
+        drop(first);
+        bed.finish();
+    }, caught by mutant_room_is_not_for_the_inbox = InboxIsForgotten;
+
     /// An open that fails frees its place for the next attempt.
     a_failed_open_frees_its_place(BOUND) {
         let bed = Bed::new(limits(1));

@@ -1,0 +1,101 @@
+//! The state of a pool, locked.
+
+use std::ops::{Deref, DerefMut};
+
+use super::{
+    kernel::Kernel,
+    mutation::{self, Mutation},
+    state::State,
+};
+use crate::sync::MutexGuard;
+
+/// On lines of the cache of its own: what only reads the rest of the kernel does not wait for those who write this.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Apart<T>(pub(super) T);
+
+/// The state, locked. Before it is unlocked gets and returns are told whether they have to come to the lock, and the inbox is opened
+/// if newcomers need not.
+#[derive(Debug)]
+pub(super) struct Locked<'a, T, E: Clone> {
+    state: MutexGuard<'a, State<T, E>>,
+    kernel: &'a Kernel<T, E>,
+}
+
+impl<T, E: Clone> Kernel<T, E> {
+    /// With everybody in line who has joined so far.
+    #[inline]
+    pub(super) fn lock(&self) -> Locked<'_, T, E> {
+        let mut state = self.lock_leaving_open();
+        if !mutation::on(Mutation::InboxIsForgotten) {
+            state.shut();
+        }
+        state
+    }
+
+    /// Without those in the inbox, if it is open: for who hands to the first in line, and then calls
+    /// [`shut_behind_last`](Locked::shut_behind_last).
+    #[inline]
+    pub(super) fn lock_leaving_open(&self) -> Locked<'_, T, E> {
+        Locked {
+            state: self.state.0.lock(),
+            kernel: self,
+        }
+    }
+}
+
+impl<T, E: Clone> Locked<'_, T, E> {
+    /// Lets in who joined by the inbox.
+    #[inline]
+    pub(super) fn shut(&mut self) {
+        if self.state.is_open {
+            self.take_in();
+        }
+    }
+
+    /// The same, if nobody is left in line: who comes back next must find those who wait.
+    #[inline]
+    pub(super) fn shut_behind_last(&mut self) {
+        if self.state.queue.is_empty() && !mutation::on(Mutation::LastLeavesInboxOpen) {
+            self.shut();
+        }
+    }
+
+    fn take_in(&mut self) {
+        self.state.is_open = false;
+        let mut inbox = self.kernel.inbox.0.lock();
+        self.state.queue.take_in(&mut inbox);
+    }
+}
+
+impl<T, E: Clone> Deref for Locked<'_, T, E> {
+    type Target = State<T, E>;
+
+    #[inline]
+    fn deref(&self) -> &State<T, E> {
+        &self.state
+    }
+}
+
+impl<T, E: Clone> DerefMut for Locked<'_, T, E> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut State<T, E> {
+        &mut self.state
+    }
+}
+
+impl<T, E: Clone> Drop for Locked<'_, T, E> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.state.is_open {
+            // Somebody is in line, and everybody was called to the lock when it was opened.
+            return;
+        }
+        self.state.call();
+        if let Some((tick, room)) = self.state.opens(&self.kernel.limits) {
+            self.state.is_open = true;
+            let mut inbox = self.kernel.inbox.0.lock();
+            self.state.queue.open(&mut inbox, room, tick);
+        }
+    }
+}

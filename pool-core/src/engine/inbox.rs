@@ -24,7 +24,7 @@ use crate::{moment::Moment, sync::Arc};
 pub(crate) struct Inbox<G, R, A = ()> {
     /// So many more may join; none, when it is shut.
     room: usize,
-    /// For those alone who join at this tick: for them the owner has seen to its timers.
+    /// When it was opened, by the owner's clock: since when those wait who join.
     tick: Moment,
     next_ticket: u64,
     joined: Vec<Place<G, R, A>>,
@@ -43,20 +43,21 @@ impl<G, R, A> Inbox<G, R, A> {
         }
     }
 
-    /// Joins the end of the line at `tick`, with this waker; `None`, and the waker stays, where that is for the owner to decide.
+    /// The tick at which its owner opened it.
     #[inline]
-    pub(crate) fn push(
-        &mut self,
-        asked: A,
-        waker: &mut Option<Waker>,
-        tick: Moment,
-    ) -> Option<Waiter<G, R>> {
-        if self.room == 0 || self.tick != tick {
+    pub(crate) const fn tick(&self) -> Moment {
+        self.tick
+    }
+
+    /// Joins the end of the line, with this waker; `None`, and the waker stays, where that is for the owner to decide.
+    #[inline]
+    pub(crate) fn push(&mut self, asked: A, waker: &mut Option<Waker>) -> Option<Waiter<G, R>> {
+        if self.room == 0 {
             return None;
         }
         self.room -= 1;
         let mail = self.free.pop().unwrap_or_else(|| Arc::new(Mail::new()));
-        let (id, place) = Place::new(self.next_ticket, mail, asked, waker.take(), tick);
+        let (id, place) = Place::new(self.next_ticket, mail, asked, waker.take(), self.tick);
         self.next_ticket += 1;
         self.joined.push(place);
         Some(id)
@@ -64,35 +65,28 @@ impl<G, R, A> Inbox<G, R, A> {
 }
 
 impl<G, R, A: Copy> Line<G, R, A> {
-    /// Opens `inbox` for so many who join at `tick`.
+    /// Opens `inbox` for so many, at `tick`.
     #[inline]
     pub(crate) fn open(&self, inbox: &mut Inbox<G, R, A>, room: usize, tick: Moment) {
         (inbox.room, inbox.tick) = (room.min(BATCH), tick);
         inbox.next_ticket = self.next_ticket;
     }
 
-    /// Shuts `inbox`, and lets those in who joined there. It gets the mails that are free instead.
-    pub(crate) fn take_in(&mut self, inbox: &mut Inbox<G, R, A>) {
+    /// Shuts `inbox`, and lets those in who joined there: so many. It gets the mails that are free instead.
+    pub(crate) fn take_in(&mut self, inbox: &mut Inbox<G, R, A>) -> usize {
         inbox.room = 0;
         let joined = inbox.joined.len();
         if joined == 0 {
-            return;
+            return 0;
         }
         self.next_ticket = inbox.next_ticket;
-        let wanted = joined.min(MOST_FREE.saturating_sub(inbox.free.len()));
-        inbox
-            .free
-            .extend((0..wanted).map_while(|_| self.used_mail()));
+        let used = (0..joined).map_while(|_| self.used_mail());
+        inbox.free.extend(used);
         self.make_room(joined);
         self.line.extend(inbox.joined.drain(..));
-        if inbox.joined.capacity() > MOST_FREE {
-            inbox.joined = Vec::new();
-        }
+        joined
     }
 }
-
-/// So many mails are kept here at most, and room for so many who join: what a burst needs again.
-const MOST_FREE: usize = 1024;
 
 /// So many join by the inbox before one goes to the owner, whose lock is held while they are let in. In tests it is full at times.
 const BATCH: usize = if cfg!(test) { 2 } else { 64 };

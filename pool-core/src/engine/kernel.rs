@@ -251,8 +251,7 @@ impl<T, E: Clone> Kernel<T, E> {
         // Declared before the guard: if it is not needed it is dropped after it.
         let mut waker = Some(waker);
         // The usual case of a busy pool.
-        let joined = this.inbox.0.lock().push((), &mut waker, now);
-        if let Some(id) = joined {
+        if let Some(id) = this.join_by_inbox(now, &mut waker) {
             return Take::Queued(Queued {
                 id,
                 timed: false,
@@ -267,6 +266,16 @@ impl<T, E: Clone> Kernel<T, E> {
             return Take::Ready(slot);
         }
         state.wait(this, now, exact, &mut waker)
+    }
+
+    /// Joins the line without the lock, if the keeper is known to come by for those who join at this tick.
+    #[inline]
+    fn join_by_inbox(&self, now: Moment, waker: &mut Option<Waker>) -> Option<Ticket<T, E>> {
+        let mut inbox = self.inbox.0.lock();
+        if inbox.tick() != now {
+            return None;
+        }
+        inbox.push((), waker)
     }
 
     /// Has a waiter that found nothing in its mail its answer now? After that its id is spent.

@@ -2,7 +2,8 @@
 //!
 //! Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking: no method here calls,
 //! clones or drops a waker. What a waiter is handed lies in its [`Mail`]: so a waiter can [`fetch`](Waiter::fetch) its answer without
-//! the owner's lock, which others are busy with.
+//! the owner's lock, which others are busy with. While it can but wait it joins without that too: by the
+//! [`Inbox`](super::inbox::Inbox).
 //!
 //! A waiter is in one of five states, which its mail knows:
 //!

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::sync::MutexGuard;
 
-/// On lines of the cache of its own: what only reads the rest of the kernel does not wait for those who write this.
+/// On lines of the cache of its own: what only reads what is beside it does not wait for those who write this.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct Apart<T>(pub(super) T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 /// The state, locked. Before it is unlocked gets and returns are told whether they have to come to the lock, and the inbox is opened
 /// if newcomers need not.

@@ -25,11 +25,13 @@ mod stats;
 mod tag;
 
 pub(crate) use gate::{Backoff, Gate};
+pub(crate) use inbox::Inbox;
 pub(crate) use keep::Keeping;
 pub(crate) use kernel::{
     Fast, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Take, Ticket, Work,
 };
 pub(crate) use line::{Line, Waiter};
+pub(crate) use lock::Apart;
 pub(crate) use post::{Bell, Post};
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;

@@ -90,6 +90,10 @@ pub(crate) enum Mutation {
     PermitCloseIsSeenTooEarly,
     /// One who asked for several is served as soon as anything is free.
     PermitLargeIsServedEarly,
+    /// Whoever locks a limiter sees those in line, and not those who joined by the inbox.
+    PermitInboxIsForgotten,
+    /// A return that serves the last in line of a limiter does not look into the inbox.
+    PermitLastLeavesInboxOpen,
     /// Whoever is pushed out of a full line is not woken.
     PermitPushedOutSleepsOn,
     /// The bell of a place is cleared after it was polled, and not before.

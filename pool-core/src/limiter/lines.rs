@@ -8,7 +8,7 @@ use std::{
 
 use super::permits::Refusal;
 use crate::{
-    engine::{Line as Places, Waiter},
+    engine::{self, Line as Places, Waiter},
     moment::Moment,
 };
 
@@ -19,7 +19,17 @@ pub(super) struct Ticket {
     id: Waiter<u32, Refusal>,
 }
 
+/// Where those without a key who ask for one join their line while it is the only one.
+pub(super) type Inbox = engine::Inbox<u32, Refusal, u32>;
+
 impl Ticket {
+    /// Joins by the inbox, if that is open.
+    #[inline]
+    pub(super) fn by(inbox: &mut Inbox, waker: &mut Option<Waker>) -> Option<Self> {
+        let line = KEYLESS;
+        inbox.push(1, waker).map(|id| Self { line, id })
+    }
+
     /// What it was told, if anything yet, without the lock. Only for one without a key: the line of a key goes with its last ticket,
     /// and the lock must know of that.
     #[inline]
@@ -109,13 +119,34 @@ impl Lines {
         self.only_ones
     }
 
+    /// Do only such wait as may join by the inbox?
+    #[inline]
+    pub(super) const fn are_plain(&self) -> bool {
+        self.first == KEYLESS && self.last == KEYLESS && self.only_ones
+    }
+
+    /// Opens the inbox for so many.
+    #[inline]
+    pub(super) fn open(&self, inbox: &mut Inbox, room: usize, now: Moment) {
+        self.keyless.queue.open(inbox, room, now);
+    }
+
+    /// Shuts the inbox, and lets those in who joined there.
+    pub(super) fn take_in(&mut self, inbox: &mut Inbox) {
+        let joined = self.keyless.queue.take_in(inbox);
+        self.len += joined;
+        if joined > 0 && !self.keyless.takes_turns {
+            self.link(KEYLESS, self.last, NIL);
+        }
+    }
+
     /// Joins the end of the line of `key`.
     #[inline(always)]
     pub(super) fn push(
         &mut self,
         key: Option<u64>,
         asked: u32,
-        waker: Waker,
+        waker: Option<Waker>,
         now: Moment,
     ) -> Ticket {
         let line = self.line_of(key);

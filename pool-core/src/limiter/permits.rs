@@ -6,6 +6,7 @@
 //!
 //! No wake-up is lost: a return that found `LINE` clear added to the word before the waiter set `LINE`, so the waiter, which
 //! reads the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter.
+//! Of those in the inbox too: it is open only while somebody is in line, and who serves the last lets them in.
 
 use std::{
     mem,
@@ -15,10 +16,13 @@ use std::{
 
 use super::{
     LimiterStatus,
-    lines::{Lines, Ticket},
+    lines::{Inbox, Lines, Ticket},
 };
 use crate::{
-    engine::mutation::{self, Mutation},
+    engine::{
+        Apart,
+        mutation::{self, Mutation},
+    },
     moment::{Moment, nanos_of},
     sync::{
         Mutex, MutexGuard,
@@ -31,8 +35,10 @@ use crate::{
 pub(super) struct Permits {
     /// Free permits, above the bit `LINE`.
     word: AtomicU64,
-    /// The only lock. While it is held nothing else is locked, and no waker runs.
+    /// While it is held no waker runs, and nothing is locked but the inbox or a waiter's mail, for a moment.
     state: Mutex<State>,
+    /// Where waiters join while they need nothing but a place in line.
+    inbox: Apart<Mutex<Inbox>>,
     max_waiters: usize,
 }
 
@@ -44,6 +50,8 @@ struct State {
     /// Permits that are out beyond the limit, since it was made smaller.
     debt: u32,
     closed: bool,
+    /// The inbox is open: waiters may have joined there.
+    is_open: bool,
     lines: Lines,
     /// Time as the keeper counts it, in ticks that it slept through: never ahead of the clock.
     now: Moment,
@@ -109,6 +117,7 @@ impl Permits {
             limit,
             debt: 0,
             closed: false,
+            is_open: false,
             lines: Lines::new(),
             now: Moment::from_nanos(0),
             keeper: Keeper::Absent,
@@ -121,6 +130,7 @@ impl Permits {
         Self {
             word: AtomicU64::new(u64::from(limit) * ONE),
             state: Mutex::new(state),
+            inbox: Apart(Mutex::new(Inbox::new())),
             max_waiters,
         }
     }
@@ -157,6 +167,17 @@ impl Permits {
     /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
     #[cold]
     pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: Waker) -> Take {
+        // Declared before the guard: if it is not needed it is dropped after it.
+        let mut waker = Some(waker);
+        if count == 1
+            && key.is_none()
+            && let Some(ticket) = Ticket::by(&mut self.inbox.0.lock(), &mut waker)
+        {
+            return Take::Queued {
+                ticket,
+                keeperless: false,
+            };
+        }
         let early = mutation::on(Mutation::PermitCloseIsSeenTooEarly);
         let seen = early.then(|| self.lock().state.closed);
         let mut locked = self.lock();
@@ -179,7 +200,7 @@ impl Permits {
             }
         }
         let take = Take::Queued {
-            ticket: state.lines.push(key, count, waker, state.now),
+            ticket: state.lines.push(key, count, waker.take(), state.now),
             keeperless: matches!(state.keeper, Keeper::Absent),
         };
         drop(locked);
@@ -301,9 +322,14 @@ impl Permits {
     #[cold]
     fn put_locked(&self, count: u32) {
         let mut wakers = Wakers::default();
-        let mut locked = self.lock();
-        locked.put(count);
-        locked.serve(&mut wakers);
+        let mut locked = self.lock_leaving_open();
+        if locked.state.is_open && count == 1 {
+            locked.pass_on(&mut wakers);
+        } else {
+            locked.shut();
+            locked.put(count);
+            locked.serve(&mut wakers);
+        }
         drop(locked);
         wakers.wake();
     }
@@ -407,9 +433,9 @@ impl Permits {
     /// The keeper is gone, with its runtime. The next who waits may start another, if it shall be tried `again`.
     pub(super) fn keeper_left(&self, again: bool) {
         let left = if again { Keeper::Absent } else { Keeper::Never };
-        let mut state = self.state.lock();
-        let old = mem::replace(&mut state.keeper, left);
-        drop(state);
+        let mut locked = self.lock();
+        let old = mem::replace(&mut locked.state.keeper, left);
+        drop(locked);
         drop(old);
     }
 
@@ -423,11 +449,25 @@ impl Permits {
         }
     }
 
+    /// With everybody in line who has joined so far.
     fn lock(&self) -> Locked<'_> {
         self.holding(self.state.lock())
     }
 
     fn holding<'a>(&'a self, state: MutexGuard<'a, State>) -> Locked<'a> {
+        let mut locked = self.leaving_open(state);
+        if !mutation::on(Mutation::PermitInboxIsForgotten) {
+            locked.shut();
+        }
+        locked
+    }
+
+    /// Without those in the inbox, if it is open.
+    fn lock_leaving_open(&self) -> Locked<'_> {
+        self.leaving_open(self.state.lock())
+    }
+
+    fn leaving_open<'a>(&'a self, state: MutexGuard<'a, State>) -> Locked<'a> {
         // Ordering: if `LINE` is set, nobody without the mutex changes the word, and the mutex has published it.
         let mut word = self.word.load(Ordering::Relaxed);
         if word & LINE == 0 {
@@ -453,6 +493,36 @@ struct Locked<'a> {
 }
 
 impl Locked<'_> {
+    /// Lets in who joined by the inbox.
+    fn shut(&mut self) {
+        if self.state.is_open {
+            self.state.is_open = false;
+            let mut inbox = self.permits.inbox.0.lock();
+            self.state.lines.take_in(&mut inbox);
+        }
+    }
+
+    /// May newcomers join by the inbox? So many: those can only wait who ask for one and have no key, as long as nobody else is in
+    /// line, nothing is free or owed, and the keeper does not have to be started.
+    fn opens(&self) -> Option<usize> {
+        let state = &*self.state;
+        let plain = state.lines.are_plain() && self.free == 0 && state.debt == 0;
+        if !plain || state.closed || state.limit == 0 || matches!(state.keeper, Keeper::Absent) {
+            return None;
+        }
+        self.permits.max_waiters.checked_sub(state.lines.len())
+    }
+
+    /// Hands one to the first in line, where the inbox is open: those in it came later.
+    fn pass_on(&mut self, wakers: &mut Wakers) {
+        let state = &mut *self.state;
+        wakers.push(state.lines.grant_first(state.now));
+        wakers.push(state.keeper.call());
+        if state.lines.is_empty() && !mutation::on(Mutation::PermitLastLeavesInboxOpen) {
+            self.shut();
+        }
+    }
+
     /// Takes `count`, if they are free and nobody waits for them.
     fn take(&mut self, count: u32) -> bool {
         let state = &*self.state;
@@ -502,6 +572,16 @@ impl Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
+        if self.state.is_open {
+            // Somebody is in line, and nothing is free.
+            return;
+        }
+        if let Some(room) = self.opens() {
+            let state = &mut *self.state;
+            state.is_open = true;
+            let mut inbox = self.permits.inbox.0.lock();
+            state.lines.open(&mut inbox, room, state.now);
+        }
         let state = &*self.state;
         let settled = !state.closed && state.debt == 0 && state.lines.is_empty();
         let word = u64::from(self.free) * ONE + if settled { 0 } else { LINE };

@@ -206,6 +206,53 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_cancel_keeps_grant = PermitCancelKeepsGrant;
 
+    /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
+    returns_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(1);
+        bed.permits.dismiss_keeper();
+        bed.hold(1);
+        let first = bed.ask(1).expect("it is out");
+        let second = spawn(&bed, |bed| {
+            bed.get(1).expect("it is returned");
+            bed.put(1);
+        });
+        bed.put(1);
+        assert_eq!(bed.look(&first, 1), Poll::Ready(Ok(())));
+        bed.put(1);
+        second.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_last_leaves_inbox_open = PermitLastLeavesInboxOpen;
+
+    /// Who joined by the inbox and goes away is handed nothing, or passes it on.
+    returns_against_who_leaves_the_limiters_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(1);
+        bed.permits.dismiss_keeper();
+        bed.hold(1);
+        let first = bed.ask(1).expect("it is out");
+        let leaver = spawn(&bed, |bed| match bed.ask(1) {
+            Some(ticket) => bed.permits.cancel(ticket),
+            None => bed.put(1),
+        });
+        bed.put(1);
+        assert_eq!(bed.look(&first, 1), Poll::Ready(Ok(())));
+        bed.put(1);
+        leaver.join().unwrap();
+        bed.finish(1);
+    }, caught by mutant_permit_who_leaves_is_forgotten = PermitInboxIsForgotten;
+
+    /// Closing tells those in the inbox too, and who leaves it is out.
+    close_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
+        let bed = Bed::new(1);
+        bed.permits.dismiss_keeper();
+        bed.hold(1);
+        let first = bed.ask(1).expect("it is out");
+        let second = spawn(&bed, |bed| assert_eq!(bed.get(1), Err(Refusal::Closed)));
+        bed.permits.close();
+        assert_eq!(bed.look(&first, 1), Poll::Ready(Err(Refusal::Closed)));
+        second.join().unwrap();
+        bed.put(1);
+    }, caught by mutant_permit_close_forgets_the_inbox = PermitInboxIsForgotten;
+
     /// When the first in line, who asked for more than is free, goes away, the next has what is free.
     a_large_head_that_leaves_serves_those_behind(BOUND) {
         let bed = Bed::new(2);

@@ -27,13 +27,15 @@ use crate::{
 };
 
 const ITERATIONS: usize = 5000;
+/// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
+const PATIENCE: usize = 40 * ITERATIONS;
 const USERS: usize = 5;
 const STEPS: usize = 8;
 
 /// Runs `model` in so many random schedules, and says so.
-fn model(name: &str, model: fn()) {
-    shuttle::check_random(model, ITERATIONS);
-    println!("shuttle: {name}: {ITERATIONS} iterations");
+fn model(name: &str, model: fn(), iterations: usize) {
+    shuttle::check_random(model, iterations);
+    println!("shuttle: {name}: {iterations} iterations");
 }
 
 fn one_in(n: u32) -> bool {
@@ -196,14 +198,14 @@ macro_rules! models {
     ($($name:ident($run:ident), caught by $($mutant:ident = $mutation:ident),+;)+) => {$(
         #[test]
         fn $name() {
-            model(stringify!($name), $run);
+            model(stringify!($name), $run, ITERATIONS);
         }
 
         $(
             #[test]
             #[should_panic]
             fn $mutant() {
-                mutation::with(Mutation::$mutation, || model(stringify!($mutant), $run));
+                mutation::with(Mutation::$mutation, || model(stringify!($mutant), $run, PATIENCE));
             }
         )+
     )+};

@@ -27,13 +27,15 @@ use crate::{
 };
 
 const ITERATIONS: usize = 3000;
+/// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
+const PATIENCE: usize = 40 * ITERATIONS;
 const CALLERS: usize = 4;
 const STEPS: usize = 6;
 
 /// Runs `model` in so many random schedules, and says so.
-fn model(name: &str, model: fn()) {
-    shuttle::check_random(model, ITERATIONS);
-    println!("shuttle: {name}: {ITERATIONS} iterations");
+fn model(name: &str, model: fn(), iterations: usize) {
+    shuttle::check_random(model, iterations);
+    println!("shuttle: {name}: {iterations} iterations");
 }
 
 /// What became of closures and of those who wait for them.
@@ -174,6 +176,7 @@ fn callers_do_anything_with_fixed_workers() {
     model(
         "callers_do_anything_with_fixed_workers",
         storm_on_fixed_workers,
+        ITERATIONS,
     );
 }
 
@@ -182,6 +185,7 @@ fn callers_do_anything_with_threads_that_come_and_go() {
     model(
         "callers_do_anything_with_threads_that_come_and_go",
         storm_on_threads_that_come_and_go,
+        ITERATIONS,
     );
 }
 
@@ -191,7 +195,7 @@ macro_rules! mutants {
         #[test]
         #[should_panic]
         fn $name() {
-            mutation::with(Mutation::$mutation, || model(stringify!($name), $storm));
+            mutation::with(Mutation::$mutation, || model(stringify!($name), $storm, PATIENCE));
         }
     )+};
 }

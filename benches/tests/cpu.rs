@@ -67,7 +67,9 @@ fn every_peer_runs_every_case_and_gives_a_line_each() {
         let line = lines.iter().find(|line| line["case"] == case);
         line.unwrap().clone()
     };
-    assert_eq!(ours("allocs")["allocs"].as_f64(), Some(1.0));
+    let allocs = ours("allocs")["allocs"].as_f64().unwrap();
+    // One a job; and once a thread, what it needs to sleep for the first time.
+    assert!((1.0..1.1).contains(&allocs), "{allocs}");
     assert!(ours("watchdog")["false_alarms"].is_u64());
 }
 

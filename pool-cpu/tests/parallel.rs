@@ -6,23 +6,28 @@ use std::{
     cell::Cell,
     collections::HashSet,
     future::{Future, poll_fn},
-    sync::Mutex,
+    sync::{Arc, Condvar, Mutex},
     task::Poll,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pool_cpu::CpuPool;
 use rayon::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(20);
 
-/// The threads that took part in 40 pieces of 2 ms.
-fn pieces() -> usize {
+/// 40 pieces, none of which ends before so many threads have begun one. How many did; the wait for them has an end.
+fn pieces(wanted: usize) -> usize {
     let threads = Mutex::new(HashSet::new());
+    let joined = Condvar::new();
     (0..40).into_par_iter().with_max_len(1).for_each(|_| {
-        threads.lock().unwrap().insert(thread::current().id());
-        thread::sleep(2 * MS);
+        let mut threads = threads.lock().unwrap();
+        threads.insert(thread::current().id());
+        joined.notify_all();
+        let too_few = |threads: &mut HashSet<_>| threads.len() < wanted;
+        drop(joined.wait_timeout_while(threads, LONG, too_few).unwrap());
     });
     threads.into_inner().unwrap().len()
 }
@@ -31,7 +36,7 @@ fn pieces() -> usize {
 fn idle_workers_help_with_plain_parallel_iterators() {
     let cpu = CpuPool::builder().threads(3).build().unwrap();
     thread::sleep(20 * MS);
-    assert!(cpu.run_sync(pieces).unwrap() >= 2);
+    assert!(cpu.run_sync(|| pieces(2)).unwrap() >= 2);
 }
 
 #[tokio::test]
@@ -40,7 +45,7 @@ async fn idle_workers_help_at_once_when_they_are_called() {
     thread::sleep(20 * MS);
     let threads = cpu
         .job("pieces")
-        .run_with(|ctx| ctx.parallel(pieces))
+        .run_with(|ctx| ctx.parallel(|| pieces(3)))
         .await
         .unwrap();
     assert_eq!(threads, 3);
@@ -83,7 +88,8 @@ async fn no_job_is_nested_inside_of_one_that_waits_for_its_pieces() {
     };
     let parallel = || {
         depth_of(|| {
-            pieces();
+            let pieces = (0..40).into_par_iter().with_max_len(1);
+            pieces.for_each(|_| thread::sleep(2 * MS));
         })
     };
     let jobs = [
@@ -99,30 +105,44 @@ async fn no_job_is_nested_inside_of_one_that_waits_for_its_pieces() {
 
 // On rayon's own queue such a job took 320 ms now and then: a thread that waited for a stolen piece began a long job meanwhile.
 #[tokio::test]
-async fn a_parallel_job_of_40_ms_beside_jobs_of_300_ms_takes_about_40() {
+async fn a_parallel_job_does_not_wait_for_long_ones_beside_it_and_behind_it() {
     let cpu = CpuPool::builder().threads(2).build().unwrap();
-    let long = || depth_of(|| thread::sleep(300 * MS));
+    let ended = Arc::new((Mutex::new(false), Condvar::new()));
+    // Each lasts until the parallel one has ended: one that its threads began meanwhile would hold it up for good.
+    let long = || {
+        let ended = Arc::clone(&ended);
+        move || {
+            depth_of(|| {
+                let (ended, told) = &*ended;
+                let before = |ended: &mut bool| !*ended;
+                let (_guard, waited) = told
+                    .wait_timeout_while(ended.lock().unwrap(), LONG, before)
+                    .unwrap();
+                assert!(!waited.timed_out(), "the parallel job waits for this one");
+            })
+        }
+    };
     let (started, begun) = tokio::sync::oneshot::channel();
+    let first = long();
     let first = cpu.try_run(move || {
         started.send(()).unwrap();
-        long()
+        first()
     });
     begun.await.unwrap();
     let parallel = cpu.job("").run_with(|ctx| {
-        let start = Instant::now();
         ctx.parallel(|| {
             let pieces = (0..20).into_par_iter().with_max_len(1);
             pieces.for_each(|_| thread::sleep(2 * MS));
         });
-        start.elapsed()
     });
     let mut parallel = std::pin::pin!(parallel);
     let polled = poll_fn(|cx| Poll::Ready(parallel.as_mut().poll(cx).is_pending()));
     assert!(polled.await);
     // They wait behind it, for a thread that has a moment.
-    let others: Vec<_> = (0..4).map(|_| cpu.try_run(long).unwrap()).collect();
-    let took = parallel.await.unwrap();
-    assert!(took < 200 * MS, "40 ms took {took:?}");
+    let others: Vec<_> = (0..4).map(|_| cpu.try_run(long()).unwrap()).collect();
+    parallel.await.unwrap();
+    *ended.0.lock().unwrap() = true;
+    ended.1.notify_all();
     assert_eq!(first.unwrap().await.unwrap(), 1);
     for job in others {
         assert_eq!(job.await.unwrap(), 1);

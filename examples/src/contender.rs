@@ -97,9 +97,9 @@ impl Contender {
         drop(on_runtime);
 
         let window = Window::after(length.mul_f64(WARM_UP), length);
+        let lag = runtime.spawn(lag::measure(window));
         let bystander = Bystander::start(address, window)?;
         let load = Load::start(address, path, CLIENTS, window)?;
-        let lag = runtime.spawn(lag::measure(window));
         watch(window.end, || {
             self.peak = self.target.peak().max(self.peak);
             tick();

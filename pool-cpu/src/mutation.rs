@@ -34,6 +34,8 @@ pub(crate) enum Mutation {
     SweepHidesJobs,
     /// A submitter does not look whether the pool was shut down meanwhile.
     SubmitIgnoresClose,
+    /// A submitter that came too late leaves the shell of its job in the queue.
+    LateShellStays,
     /// A shutdown wakes one worker, not all.
     CloseWakesOne,
     /// A worker that leaves does not look at the queue once more.

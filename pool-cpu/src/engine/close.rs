@@ -113,7 +113,7 @@ impl Core {
         self.bury();
     }
 
-    /// A worker has left, or the queue was emptied: whoever waits for the end hears of it.
+    /// A worker has left, or the queue was cleared: whoever waits for the end hears of it.
     pub(crate) fn bury(&self) {
         let mourners = {
             // Looked at under the lock: what was done before somebody joined the mourners is seen

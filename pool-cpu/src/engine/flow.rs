@@ -43,18 +43,27 @@ impl Core {
             .push(Arc::clone(job) as Arc<dyn Run>, head.background);
         // The submitter's fence: see the top of the file. For `Core::expect_expiry` as well.
         fence(Ordering::SeqCst);
-        if self.is_closed()
-            && !mutation::on(Mutation::SubmitIgnoresClose)
-            && job.end(self.error(head.label, Kind::Closed))
-        {
-            self.counters.dropped.add();
-            self.note_shell();
+        if self.is_closed() && !mutation::on(Mutation::SubmitIgnoresClose) {
+            self.end_late(&**job);
         }
         if !mutation::on(Mutation::WakesBeforePush) {
             self.call_workers();
         }
         if let Some(deadline) = head.deadline {
             self.expect_expiry(deadline);
+        }
+    }
+
+    /// A job came into the queue of a pool that is closed: it is ended, if nobody has begun it. The last worker may have left: then
+    /// nobody else clears its shell away, nor tells those who wait for the end and have seen it lie there.
+    #[cold]
+    fn end_late(&self, job: &dyn Run) {
+        if job.end(self.error(job.head().label, Kind::Closed)) {
+            self.counters.dropped.add();
+        }
+        if !mutation::on(Mutation::LateShellStays) {
+            self.queue.sweep(|_| {});
+            self.bury();
         }
     }
 

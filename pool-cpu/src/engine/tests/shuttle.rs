@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Waker},
+    time::Duration,
 };
 
 use shuttle::{
@@ -22,13 +23,15 @@ use shuttle::{
 
 use super::bed::Bed;
 use crate::{
-    Error, Workers,
+    Error, Shutdown, Workers,
     mutation::{self, Mutation},
 };
 
 const ITERATIONS: usize = 3000;
 /// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
 const PATIENCE: usize = 40 * ITERATIONS;
+/// Longer than any model takes: nobody keeps the time in it.
+const LONG: Duration = Duration::from_secs(3600);
 const CALLERS: usize = 4;
 const STEPS: usize = 6;
 
@@ -132,10 +135,12 @@ fn storm(bed: Bed) {
     let in_the_middle = thread_rng().gen_range(0..2) == 0;
     if in_the_middle {
         (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
-        match thread_rng().gen_range(0..2) {
-            0 => bed.core().close(),
-            _ => bed.core().close_and_drop(),
-        }
+        let how = match thread_rng().gen_range(0..2) {
+            0 => Shutdown::Drain,
+            _ => Shutdown::DropQueued,
+        };
+        let report = block_on(bed.shutdown(how, LONG));
+        assert!(report.still_running.is_empty(), "{report:?}");
     }
     for caller in callers {
         caller.join().unwrap();
@@ -205,4 +210,6 @@ mutants! {
     mutant_finish_wakes_nobody: storm_on_fixed_workers with FinishWakesNobody;
     mutant_sleeps_without_looking: storm_on_fixed_workers with SleepsWithoutLooking;
     mutant_end_keeps_place: storm_on_fixed_workers with EndKeepsPlace;
+    mutant_late_shell_stays: storm_on_fixed_workers with LateShellStays;
+    mutant_last_tells_nobody: storm_on_threads_that_come_and_go with LastTellsNobody;
 }

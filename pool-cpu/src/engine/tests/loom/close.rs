@@ -41,6 +41,17 @@ models! {
         mutant_close_wakes_one = CloseWakesOne,
         mutant_last_tells_nobody = LastTellsNobody;
 
+    /// A shutdown ends whatever is submitted meanwhile, also after the last worker has left.
+    a_shutdown_against_a_submit(BOUND) {
+        let bed = Bed::started(1, 1);
+        let submitter = bed.spawn(|workers| block_on(workers.run(|| ())));
+        let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
+        assert!(report.still_running.is_empty());
+        drop(submitter.join().unwrap());
+        assert!(bed.core().is_gone());
+        bed.finish();
+    }, caught by mutant_late_shell_stays = LateShellStays;
+
     /// What was in the queue before a shutdown that drains is run.
     a_shutdown_that_drains_runs_what_waits(BOUND) {
         let bed = Bed::fixed(1, 1);

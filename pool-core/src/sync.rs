@@ -79,6 +79,12 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
+    /// Lends a pointer to look at it. Whoever follows that must know that nobody writes to it.
+    #[inline]
+    pub(crate) fn with<R>(&self, code: impl FnOnce(*const T) -> R) -> R {
+        code(self.0.get())
+    }
+
     /// Lends a pointer to it. Whoever follows that must know that nobody else does.
     #[inline]
     pub(crate) fn with_mut<R>(&self, code: impl FnOnce(*mut T) -> R) -> R {

@@ -124,6 +124,16 @@ pub(crate) enum Mutation {
     ShareReturnServesNobody,
     /// A suspect connection is shared on.
     ShareOfSuspect,
+    /// A share is counted by a load and a store.
+    ShareIsCountedInTwoSteps,
+    /// Whoever gives a share back looks whether it is called before it does.
+    ShareReturnLooksTooEarly,
+    /// A waiter looks for a share before it calls everybody to the lock.
+    ShareWaiterLooksTooEarly,
+    /// A connection that goes is looked at before everybody is called to the lock.
+    ShareDrainLooksTooEarly,
+    /// Whoever gives back the last share of a connection that goes ends nothing.
+    ShareLastEndsNothing,
     /// Room in total is decided on what is open, forgetting what is being opened.
     KeyOpeningIsNotCounted,
     /// A return keeps its place although a key that has none waits.

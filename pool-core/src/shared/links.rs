@@ -4,25 +4,29 @@
 //! | phase of a connection | what it means | who moves it on |
 //! |---|---|---|
 //! | free | a place for the next one | `meet_demand` |
-//! | opening | it is being opened | `opened`, `open_failed`, `vacate` |
+//! | opening | it is being opened | `opened`, `open_failed`, `vacate`, `fail` |
+//! | stillborn | it died before it was open | `opened`, `open_failed`, `vacate` |
 //! | live | it takes as many shares as its capacity says; none while it is suspect | `drain`, `fail`, `tick`, `close` |
 //! | draining | it takes no more; its last share closes it | `put`, `fail` |
 //! | dead | it takes no more, and those who share it were told; its last share frees it | `put` |
 //! | closing | no share is left, goodbyes are being said | `vacate` |
 //!
-//! Shares are counted where the connection is chosen, under the one lock: a share is taken when it is granted, and given back by its
-//! holder, or by the waiter that did not fetch it. So a capacity that falls never takes a share away; it only gives out no new one.
+//! Shares are counted at the place of the connection, without the lock as long as nobody waits: see [`places`](super::places). A share is
+//! taken when it is granted, and given back by its holder, or by the waiter that did not fetch it. So a capacity that falls never takes
+//! a share away; it only gives out no new one.
 
 use std::{
     mem,
-    sync::Arc,
+    ops::{Deref, DerefMut},
+    sync,
     task::{Poll, Waker},
     time::Duration,
 };
 
 use super::{
     counts::Snapshot,
-    link::{LinkId, Phase, Share},
+    link::{LinkId, Phase},
+    places::{Places, Share},
     state::State,
     work::Work,
 };
@@ -33,7 +37,7 @@ use crate::{
     },
     moment::Moment,
     observe::CloseReason,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// The bounds of one shared pool.
@@ -54,6 +58,7 @@ pub(super) struct LinkLimits {
 /// The state machine of one shared pool, over connections `C`, with open failures kept as `E`.
 #[derive(Debug)]
 pub(super) struct Links<C, E: Clone> {
+    places: Arc<Places<C>>,
     /// The only lock. While it is held nothing else is locked, no waker runs, and no connection is dropped.
     state: Mutex<State<C, E>>,
     pub(super) post: Post,
@@ -63,35 +68,83 @@ pub(super) struct Links<C, E: Clone> {
 /// What came of asking for a share.
 #[derive(Debug)]
 pub(super) enum Take<C, E> {
-    Ready(Share<C>),
+    Ready(Share),
     Queued(WaiterId, Work<C>),
     Refused(Refusal<E>),
 }
 
+/// The lock. When it is let go of, everybody is called to it who takes or gives back a share, as long as somebody waits or somebody
+/// has to look after the spare shares.
+struct Locked<'a, C, E: Clone> {
+    state: MutexGuard<'a, State<C, E>>,
+    spare: bool,
+}
+
+impl<C, E: Clone> Deref for Locked<'_, C, E> {
+    type Target = State<C, E>;
+
+    fn deref(&self) -> &State<C, E> {
+        &self.state
+    }
+}
+
+impl<C, E: Clone> DerefMut for Locked<'_, C, E> {
+    fn deref_mut(&mut self) -> &mut State<C, E> {
+        &mut self.state
+    }
+}
+
+impl<C, E: Clone> Drop for Locked<'_, C, E> {
+    fn drop(&mut self) {
+        let on = self.spare || self.state.closed || !self.state.queue.is_empty();
+        self.state.call(on);
+    }
+}
+
 impl<C, E: Clone> Links<C, E> {
     pub(super) fn new(limits: LinkLimits) -> Self {
+        let (places, owner) = Places::new();
         Self {
-            state: Mutex::new(State::new(limits.tick)),
+            places,
+            state: Mutex::new(State::new(owner, limits.tick)),
             post: Post::new(),
             limits,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<C, E>> {
-        self.state.lock_patiently()
+    fn lock(&self) -> Locked<'_, C, E> {
+        Locked {
+            state: self.state.lock_patiently(),
+            spare: self.limits.spare > 0,
+        }
     }
 
-    /// Takes a share of the least loaded connection, if nobody stands in line.
+    /// The connection that this is a share of. `None`: it is a share of another pool's.
     #[inline]
-    pub(super) fn take(&self) -> Option<Share<C>> {
+    pub(super) fn connection<'a>(&'a self, share: &'a Share) -> Option<&'a C> {
+        self.places.connection(share)
+    }
+
+    /// Takes a share of the least loaded connection, without the lock; `None`: ask under it.
+    #[inline]
+    pub(super) fn take(&self) -> Option<Share> {
+        self.places.take()
+    }
+
+    /// Takes a share that can be had at once, and opens what is missing then.
+    pub(super) fn try_take(&self, now: Moment) -> (Option<Share>, Work<C>) {
+        let mut work = Work::default();
         let mut state = self.lock();
-        // With spare shares to keep up, the slow way looks after them.
-        if !state.queue.is_empty() || state.closed || self.limits.spare > 0 {
-            return None;
+        let share = if state.closed || !state.queue.is_empty() {
+            None
+        } else {
+            state.share()
+        };
+        if share.is_some() {
+            state.counters.gets += 1;
+            state.meet_demand(&self.limits, now, &mut work);
         }
-        let share = state.share()?;
-        state.counters.gets += 1;
-        Some(share)
+        (share, work)
     }
 
     /// Takes a share, or joins the line.
@@ -103,9 +156,18 @@ impl<C, E: Clone> Links<C, E> {
         if state.closed {
             return (Take::Refused(Refusal::Closed), work);
         }
-        if state.queue.is_empty()
-            && let Some(share) = state.share()
-        {
+        let mut share = None;
+        if state.queue.is_empty() {
+            if mutation::on(Mutation::ShareWaiterLooksTooEarly) {
+                share = state.share();
+            }
+            // Before the look that counts: what comes back after it comes to the lock.
+            state.call(true);
+            if !mutation::on(Mutation::ShareWaiterLooksTooEarly) {
+                share = state.share();
+            }
+        }
+        if let Some(share) = share {
             state.counters.gets += 1;
             state.meet_demand(&self.limits, now, &mut work);
             return (Take::Ready(share), work);
@@ -130,7 +192,7 @@ impl<C, E: Clone> Links<C, E> {
         id: &WaiterId,
         waker: &Waker,
         now: Moment,
-    ) -> (Poll<Result<Share<C>, Refusal<E>>>, Work<C>) {
+    ) -> (Poll<Result<Share, Refusal<E>>>, Work<C>) {
         let mut work = Work::default();
         // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
         let mut new = None;
@@ -166,7 +228,7 @@ impl<C, E: Clone> Links<C, E> {
     }
 
     /// A waiter gives up at its deadline: what it was told or handed meanwhile, if anything.
-    pub(super) fn time_out(&self, id: WaiterId) -> Option<Result<Share<C>, Refusal<E>>> {
+    pub(super) fn time_out(&self, id: WaiterId) -> Option<Result<Share, Refusal<E>>> {
         let mut state = self.lock();
         let held = state.queue.waker(&id).take();
         let answer = state.queue.cancel(id);
@@ -192,54 +254,54 @@ impl<C, E: Clone> Links<C, E> {
         state.counters.cancelled += 1;
         _held = state.queue.waker(&id).take();
         match state.queue.cancel(id) {
-            Some(Ok(share)) if mutation::on(Mutation::ShareCancelKeepsGrant) => {
-                work.drops.push(share.connection);
-            }
-            Some(Ok(share)) => {
-                let freed = state.put(share, now, &mut work);
-                if freed {
-                    state.meet_demand(&self.limits, now, &mut work);
-                }
-            }
+            Some(Ok(_)) if mutation::on(Mutation::ShareCancelKeepsGrant) => {}
+            Some(Ok(share)) => state.put(share, now, &mut work),
             Some(Err(refusal)) => _refusal = refusal,
             None => {}
         }
         work
     }
 
-    /// Gives a share back.
+    /// Gives a share back. There is something left to do only if it was called to the lock.
     #[inline]
-    pub(super) fn put(&self, share: Share<C>, now: impl FnOnce() -> Moment) -> Option<Work<C>> {
-        let mut state = self.lock();
+    pub(super) fn put(&self, share: Share, now: impl FnOnce() -> Moment) -> Option<Work<C>> {
+        let index = share.link().index;
+        if mutation::on(Mutation::ShareReturnLooksTooEarly) {
+            let called = self.places.is_called(index);
+            let _late = self.places.put(share);
+            return called.then(|| self.settle(index, now()));
+        }
         // The usual case: nobody waits, and the connection is good for others.
-        if state.queue.is_empty() && state.put_quietly(&share) {
-            drop(state);
+        if !self.places.put(share) {
             return None;
         }
+        Some(self.settle(index, now()))
+    }
+
+    /// A share of this one came back while everybody was called to the lock.
+    #[cold]
+    fn settle(&self, index: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
-        // With nobody in line the time is of no consequence.
-        let now = match state.queue.is_empty() {
-            true => Moment::from_nanos(0),
-            false => now(),
-        };
-        if state.put(share, now, &mut work) && !mutation::on(Mutation::ShareDeathOpensNothing) {
-            state.meet_demand(&self.limits, now, &mut work);
+        if !mutation::on(Mutation::ShareLastEndsNothing) {
+            let mut state = self.lock();
+            state.settle(index, now, &mut work);
         }
-        Some(work)
+        work
     }
 
     /// So many may share this one from now on.
     pub(super) fn set_capacity(&self, link: LinkId, capacity: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        if let Some(link) = state.at(link) {
-            link.capacity = capacity;
+        if let Some(known) = state.at(link) {
+            known.capacity = capacity;
             if mutation::on(Mutation::ShareCapacityForgetsUsed) {
-                link.used = 0;
+                known.capacity = capacity.saturating_add(1);
             }
             if capacity > 0 {
                 state.expected = capacity;
             }
+            state.publish(link.index);
             if !mutation::on(Mutation::ShareCapacityServesNobody) {
                 state.serve(now, &mut work);
             }
@@ -252,8 +314,9 @@ impl<C, E: Clone> Links<C, E> {
     pub(super) fn set_suspect(&self, link: LinkId, suspect: bool, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        if let Some(link) = state.at(link) {
-            link.suspect = suspect;
+        if let Some(known) = state.at(link) {
+            known.suspect = suspect;
+            state.publish(link.index);
             state.serve(now, &mut work);
             state.meet_demand(&self.limits, now, &mut work);
         }
@@ -281,17 +344,17 @@ impl<C, E: Clone> Links<C, E> {
             Phase::Live | Phase::Draining => {}
             // Whoever opens it finds it dead; a death while closing changes nothing.
             Phase::Opening => {
-                link.phase = Phase::Dead;
+                link.phase = Phase::Stillborn;
                 state.meet_demand(&self.limits, now, &mut work);
                 return work;
             }
-            Phase::Free | Phase::Dead | Phase::Closing => return work,
+            Phase::Free | Phase::Stillborn | Phase::Dead | Phase::Closing => return work,
         }
         link.phase = Phase::Dead;
-        let unused = link.used == 0;
-        work.deaths.extend(link.connection.clone());
+        let used = state.publish(index);
+        work.deaths.extend(state.places.peek(index));
         state.counters.died += 1;
-        if unused {
+        if used == 0 {
             state.free(index, &mut work);
         }
         if !mutation::on(Mutation::ShareDeathOpensNothing) {
@@ -304,7 +367,7 @@ impl<C, E: Clone> Links<C, E> {
     pub(super) fn opened(
         &self,
         link: LinkId,
-        connection: Arc<C>,
+        connection: sync::Arc<C>,
         expires_at: Moment,
         now: Moment,
     ) -> Work<C> {
@@ -314,15 +377,18 @@ impl<C, E: Clone> Links<C, E> {
         state.counters.opened += 1;
         let closed = state.closed;
         let index = link.index;
-        match state.at(link) {
-            Some(link) if link.phase == Phase::Opening => {
-                link.phase = Phase::Live;
-                link.connection = Some(connection);
-                link.expires_at = expires_at;
+        match state.at(link).map(|link| link.phase) {
+            Some(Phase::Opening) => {
+                state.places.fill(link, connection);
+                let known = &mut state.links[index as usize];
+                known.phase = Phase::Live;
+                known.expires_at = expires_at;
+                // What it said while it was being opened, or that it takes one at a time.
+                state.expected = known.capacity.max(1);
+                state.publish(index);
                 state.drain_replaced(&mut work);
             }
-            Some(link) if link.phase == Phase::Dead => {
-                link.connection = Some(Arc::clone(&connection));
+            Some(Phase::Stillborn) => {
                 work.deaths.push(connection);
                 state.counters.died += 1;
                 state.free(index, &mut work);
@@ -433,7 +499,7 @@ impl<C, E: Clone> Links<C, E> {
     /// Ready when the pool is closed and everything it opened is gone.
     pub(super) fn poll_drained(&self, waker: Waker) -> Poll<()> {
         let mut state = self.lock();
-        if state.closed && state.taken() == 0 {
+        if state.is_drained() {
             return Poll::Ready(());
         }
         if !state.watchers.iter().any(|known| known.will_wake(&waker)) {
@@ -450,24 +516,30 @@ impl<C, E: Clone> Links<C, E> {
         self.lock().gate.last_error()
     }
 
+    /// All counts. Nobody takes a share meanwhile.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.call(true);
         let mut of = Snapshot {
             waiting: state.queue.len(),
             closed: state.closed,
             counters: state.counters,
             ..Snapshot::default()
         };
-        for link in &state.links {
-            of.used += link.used;
+        let used = state.used();
+        for (index, link) in (0..).zip(&state.links) {
+            let used = used[index as usize];
+            of.used += used;
+            of.counters.gets += state.places.gets(index);
             match link.phase {
                 Phase::Free => {}
-                Phase::Opening => of.opening += 1,
+                Phase::Opening | Phase::Stillborn => of.opening += 1,
                 Phase::Live => {
                     of.live += 1;
                     of.suspect += u32::from(link.suspect);
                     of.capacity = of.capacity.saturating_add(link.capacity);
-                    of.available = of.available.saturating_add(link.room());
+                    let room = link.takes().saturating_sub(used);
+                    of.available = of.available.saturating_add(room);
                 }
                 Phase::Draining => of.draining += 1,
                 Phase::Dead => of.dead += 1,

@@ -9,6 +9,8 @@ mod inner;
 mod link;
 mod links;
 mod manager;
+#[allow(unsafe_code, reason = "cells that the halves of an atomic word guard")]
+mod places;
 mod share;
 mod state;
 mod status;
@@ -131,7 +133,12 @@ impl<M: SharedManager> SharedPool<M> {
     /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
     pub fn try_get(&self) -> Result<Share<M>, Error<M::Error>> {
         let inner = self.inner();
-        match inner.links.take() {
+        let share = inner.links.take().or_else(|| {
+            let (share, work) = inner.links.try_take(inner.now());
+            inner.perform(work);
+            share
+        });
+        match share {
             Some(share) => Ok(Share::new(share, Arc::clone(&self.handle))),
             None => {
                 let closed = inner.links.is_closed();

@@ -11,7 +11,7 @@ use super::{
     SharedManager,
     handle::Handle,
     inner::{Wired, unless},
-    link,
+    places,
 };
 use crate::observe::CloseReason;
 
@@ -21,7 +21,7 @@ use crate::observe::CloseReason;
 /// hidden.
 pub struct Share<M: SharedManager> {
     /// `None` only while it is being dropped.
-    share: Option<link::Share<Wired<M::Connection>>>,
+    share: Option<places::Share>,
     inner: Arc<Handle<M>>,
 }
 
@@ -39,10 +39,7 @@ impl Error for ConnectionDied {}
 
 impl<M: SharedManager> Share<M> {
     #[inline]
-    pub(super) const fn new(
-        share: link::Share<Wired<M::Connection>>,
-        inner: Arc<Handle<M>>,
-    ) -> Self {
+    pub(super) const fn new(share: places::Share, inner: Arc<Handle<M>>) -> Self {
         Self {
             share: Some(share),
             inner,
@@ -51,7 +48,7 @@ impl<M: SharedManager> Share<M> {
 
     /// Sees to it that the connection takes no more, and closes when its last share ends.
     pub fn taint(share: &Self) {
-        let (inner, link) = (&share.inner, share.held().link);
+        let (inner, link) = (&share.inner, share.held().link());
         inner.perform(inner.links.drain(link, CloseReason::Tainted, inner.now()));
     }
 
@@ -94,12 +91,15 @@ impl<M: SharedManager> Share<M> {
             .ok_or(ConnectionDied)
     }
 
-    fn held(&self) -> &link::Share<Wired<M::Connection>> {
+    #[inline]
+    fn held(&self) -> &places::Share {
         self.share.as_ref().expect(HELD)
     }
 
+    #[inline]
     fn wired(&self) -> &Wired<M::Connection> {
-        &self.held().connection
+        let connection = self.inner.links.connection(self.held());
+        connection.expect("it is open as long as somebody has a share")
     }
 }
 

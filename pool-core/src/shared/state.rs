@@ -1,11 +1,16 @@
 //! The state behind the lock of one shared pool: who may share what, who waits, and what is to be opened or closed.
 
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    task::Waker,
+    time::Duration,
+};
 
 use super::{
     counts::Counters,
-    link::{Link, LinkId, Phase, Share},
+    link::{Link, LinkId, Phase},
     links::LinkLimits,
+    places::{PlacesMut, Share},
     work::Work,
 };
 use crate::{
@@ -22,12 +27,14 @@ use crate::{
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct State<C, E: Clone> {
-    pub(super) links: Vec<Link<C>>,
-    pub(super) queue: WaitQueue<Share<C>, Refusal<E>>,
+    pub(super) links: Vec<Link>,
+    pub(super) places: PlacesMut<C>,
+    /// Is everybody called to the lock, to take a share and to give one back?
+    called: bool,
+    pub(super) queue: WaitQueue<Share, Refusal<E>>,
     pub(super) gate: Gate<E>,
     /// What the gate holds: so that it is never the last to drop an error, under the lock.
     pub(super) failure: Option<E>,
-    pub(super) next_serial: u64,
     /// What one more is expected to take: what was last published, or a guess.
     pub(super) expected: u32,
     pub(super) closed: bool,
@@ -39,13 +46,14 @@ pub(super) struct State<C, E: Clone> {
 }
 
 impl<C, E: Clone> State<C, E> {
-    pub(super) fn new(tick: Duration) -> Self {
+    pub(super) fn new(places: PlacesMut<C>, tick: Duration) -> Self {
         Self {
             links: Vec::new(),
+            places,
+            called: false,
             queue: WaitQueue::new(),
             gate: Gate::new(Backoff::default()),
             failure: None,
-            next_serial: 0,
             expected: FIRST_GUESS,
             closed: false,
             tick,
@@ -55,35 +63,94 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    pub(super) fn at(&mut self, id: LinkId) -> Option<&mut Link<C>> {
+    pub(super) fn at(&mut self, id: LinkId) -> Option<&mut Link> {
         let link = self.links.get_mut(id.index as usize)?;
         (link.serial == id.serial && link.phase != Phase::Free).then_some(link)
     }
 
+    /// Calls everybody to the lock who takes or gives back a share, or calls them no longer. What came back before is seen by whoever
+    /// looks after this.
+    pub(super) fn call(&mut self, on: bool) {
+        if self.called != on {
+            self.called = on;
+            (0..self.links.len() as u32).for_each(|index| {
+                self.publish(index);
+            });
+        }
+    }
+
+    /// Says at its place how many may share this one without the lock. How many do.
+    pub(super) fn publish(&mut self, index: u32) -> u32 {
+        let takes = self.links[index as usize].takes();
+        self.places.give(index, if self.called { 0 } else { takes })
+    }
+
+    /// How many more shares this one may give.
+    pub(super) fn room(&self, index: u32) -> u32 {
+        let takes = self.links[index as usize].takes();
+        takes.saturating_sub(self.places.used(index))
+    }
+
+    /// How many shares of each are out, at one moment: looks until two looks are alike. Between them shares only come back, when nobody
+    /// takes one without the lock.
+    pub(super) fn used(&self) -> Vec<u32> {
+        let look = || -> Vec<u32> {
+            let indices = 0..self.links.len() as u32;
+            indices.map(|index| self.places.used(index)).collect()
+        };
+        let mut seen = look();
+        loop {
+            let again = look();
+            if again == seen {
+                return seen;
+            }
+            seen = again;
+        }
+    }
+
+    /// How many shares can be had at once.
+    pub(super) fn free_shares(&self) -> u32 {
+        let rooms = (0..self.links.len() as u32).map(|index| self.room(index));
+        rooms.fold(0, u32::saturating_add)
+    }
+
     /// A share of the least loaded connection; of those that are loaded alike, of the youngest.
-    #[inline]
-    pub(super) fn share(&mut self) -> Option<Share<C>> {
-        let mut best: Option<usize> = None;
-        for (index, link) in self.links.iter().enumerate() {
-            if link.room() > 0 && best.is_none_or(|best| link.comes_before(&self.links[best])) {
-                best = Some(index);
+    pub(super) fn share(&mut self) -> Option<Share> {
+        loop {
+            let mut best: Option<(u32, u32)> = None;
+            for index in 0..self.links.len() as u32 {
+                let used = self.places.used(index);
+                if used < self.links[index as usize].takes()
+                    && best.is_none_or(|best| self.comes_before((index, used), best))
+                {
+                    best = Some((index, used));
+                }
+            }
+            let (index, _) = best?;
+            let link = &mut self.links[index as usize];
+            let (serial, takes) = (link.serial, link.takes());
+            // While nobody is called, somebody may be quicker.
+            if let Some(share) = self.places.take_below(LinkId { index, serial }, takes) {
+                link.idle_since = None;
+                return Some(share);
             }
         }
-        let index = best?;
-        let link = &mut self.links[index];
-        link.used += 1;
-        link.idle_since = None;
-        Some(Share {
-            link: LinkId {
-                index: index as u32,
-                serial: link.serial,
-            },
-            connection: Arc::clone(link.connection.as_ref()?),
-        })
+    }
+
+    /// Is the first less loaded than the other, or loaded alike and younger?
+    fn comes_before(&self, (index, used): (u32, u32), (other, than): (u32, u32)) -> bool {
+        let (link, other) = (&self.links[index as usize], &self.links[other as usize]);
+        let ours = u64::from(used) * u64::from(other.capacity);
+        let theirs = u64::from(than) * u64::from(link.capacity);
+        ours < theirs || (ours == theirs && link.serial > other.serial)
     }
 
     /// Hands shares to those in line. Was anybody served?
     pub(super) fn serve(&mut self, now: Moment, work: &mut Work<C>) -> bool {
+        if self.queue.is_empty() {
+            return false;
+        }
+        self.call(true);
         let mut served = false;
         while !self.queue.is_empty()
             && let Some(share) = self.share()
@@ -103,42 +170,27 @@ impl<C, E: Clone> State<C, E> {
         served
     }
 
-    /// Counts a share back whose connection goes on as it is. `false`: there is more to it, and nothing was counted.
-    #[inline]
-    pub(super) fn put_quietly(&mut self, share: &Share<C>) -> bool {
-        match self.at(share.link) {
-            Some(link) if link.phase == Phase::Live => {
-                link.used = link.used.saturating_sub(1);
-                true
-            }
-            _ => false,
-        }
+    /// Takes a share back.
+    pub(super) fn put(&mut self, share: Share, now: Moment, work: &mut Work<C>) {
+        let index = share.link().index;
+        // Whoever gave it back is at the lock.
+        let _called = self.places.put(share);
+        self.settle(index, now, work);
     }
 
-    /// Takes a share back. The last one of a connection that is on its way out ends it. Is a place free now?
-    pub(super) fn put(&mut self, share: Share<C>, now: Moment, work: &mut Work<C>) -> bool {
-        let index = share.link.index;
-        let Some(link) = self.at(share.link) else {
-            work.drops.push(share.connection);
-            return false;
-        };
-        link.used = link.used.saturating_sub(1);
-        let (last, phase) = (link.used == 0, link.phase);
-        // Not the last handle: the connection has one of its own until it ends.
-        drop(share);
-        match phase {
-            Phase::Draining if last => self.begin_close(index, work),
-            Phase::Dead if last => {
-                self.free(index, work);
-                return true;
-            }
+    /// Somebody gave back a share of this one: the last one of a connection that is on its way out ends it, and another may be had by
+    /// who waits. Comes to the same, however often it is done.
+    pub(super) fn settle(&mut self, index: u32, now: Moment, work: &mut Work<C>) {
+        let unused = self.places.used(index) == 0;
+        match self.links[index as usize].phase {
+            Phase::Draining if unused => self.begin_close(index, work),
+            Phase::Dead if unused => self.free(index, work),
             Phase::Live if mutation::on(Mutation::ShareReturnServesNobody) => {}
-            Phase::Live if !self.queue.is_empty() => {
+            Phase::Live => {
                 self.serve(now, work);
             }
             _ => {}
         }
-        false
     }
 
     pub(super) fn drain(
@@ -156,7 +208,10 @@ impl<C, E: Clone> State<C, E> {
         }
         link.phase = Phase::Draining;
         link.reason = reason;
-        if link.used == 0 {
+        let early = mutation::on(Mutation::ShareDrainLooksTooEarly);
+        let before = self.places.used(index);
+        let used = self.publish(index);
+        if (if early { before } else { used }) == 0 {
             self.begin_close(index, work);
         }
     }
@@ -169,17 +224,16 @@ impl<C, E: Clone> State<C, E> {
             index,
             serial: link.serial,
         };
-        if let Some(connection) = link.connection.take() {
+        if let Some(connection) = self.places.empty(index) {
             work.closes.push((id, connection, link.reason));
         }
     }
 
     /// Frees a place, with what is left of its connection.
     pub(super) fn free(&mut self, index: u32, work: &mut Work<C>) {
-        let link = &mut self.links[index as usize];
-        link.phase = Phase::Free;
-        work.drops.extend(link.connection.take());
-        if self.closed && self.taken() == 0 {
+        self.links[index as usize].phase = Phase::Free;
+        work.drops.extend(self.places.empty(index));
+        if self.is_drained() {
             work.wakers.append(&mut self.watchers);
         }
     }
@@ -188,8 +242,15 @@ impl<C, E: Clone> State<C, E> {
         self.links.iter().filter(|link| link.phase == phase).count() as u32
     }
 
+    /// How many of the places that there may be are taken. One that died while it was shared takes none: those who hold on to what is
+    /// left of it keep nobody from another.
     pub(super) fn taken(&self) -> u32 {
-        self.links.len() as u32 - self.count(Phase::Free)
+        self.links.len() as u32 - self.count(Phase::Free) - self.count(Phase::Dead)
+    }
+
+    /// Is the pool closed and everything gone that it opened?
+    pub(super) fn is_drained(&self) -> bool {
+        self.closed && self.links.iter().all(|link| link.phase == Phase::Free)
     }
 
     pub(super) fn alive(&self) -> u32 {
@@ -201,15 +262,14 @@ impl<C, E: Clone> State<C, E> {
         if self.closed {
             return 0;
         }
-        let free: u32 = self
-            .links
-            .iter()
-            .map(Link::room)
-            .fold(0, u32::saturating_add);
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let shares = waiting.saturating_add(limits.spare.saturating_sub(free));
+        let ahead = match limits.spare {
+            0 => 0,
+            spare => spare.saturating_sub(self.free_shares()),
+        };
+        let shares = waiting.saturating_add(ahead);
         // One that takes long may never come: nobody counts on it.
-        let in_time = |link: &&Link<C>| link.phase == Phase::Opening && now - link.began < LATE;
+        let in_time = |link: &&Link| link.phase == Phase::Opening && now - link.began < LATE;
         let opening = self.links.iter().filter(in_time).count() as u32;
         let for_shares = shares.div_ceil(self.expected).saturating_sub(opening);
         let least = limits
@@ -227,24 +287,23 @@ impl<C, E: Clone> State<C, E> {
             missing = 1;
         }
         let most = self.gate.may_open(limits.max_opening, now);
-        while missing > 0 && self.taken() < limits.max_links && self.count(Phase::Opening) < most {
+        let opening = |state: &Self| state.count(Phase::Opening) + state.count(Phase::Stillborn);
+        while missing > 0 && self.taken() < limits.max_links && opening(self) < most {
             missing -= 1;
-            let serial = self.next_serial;
-            self.next_serial += 1;
+            let serial = NEXT_SERIAL.fetch_add(1, Relaxed);
             let link = Link {
                 serial,
                 phase: Phase::Opening,
-                connection: None,
                 capacity: 1,
-                used: 0,
                 suspect: false,
                 began: now,
                 expires_at: Moment::NEVER,
                 expired: false,
                 idle_since: None,
+                gets_before: 0,
                 reason: CloseReason::Broken,
             };
-            let free = |link: &Link<C>| link.phase == Phase::Free;
+            let free = |link: &Link| link.phase == Phase::Free;
             let index = match self.links.iter().position(free) {
                 Some(index) => {
                     self.links[index] = link;
@@ -261,40 +320,47 @@ impl<C, E: Clone> State<C, E> {
 
     /// Drains what is too old, and what nobody has shared for long, as long as enough are left.
     pub(super) fn retire(&mut self, limits: &LinkLimits, now: Moment, work: &mut Work<C>) {
-        for index in 0..self.links.len() {
+        for index in 0..self.links.len() as u32 {
             let live = self.count(Phase::Live);
-            let link = &mut self.links[index];
+            let (used, gets) = (self.places.used(index), self.places.gets(index));
+            let link = &mut self.links[index as usize];
             if link.phase != Phase::Live {
                 continue;
             }
-            if link.used == 0 && link.idle_since.is_none() {
+            if used > 0 || link.gets_before != gets {
+                link.idle_since = None;
+                link.gets_before = gets;
+            }
+            if used == 0 && link.idle_since.is_none() {
                 link.idle_since = Some(now);
             }
             let idle = |after| link.idle_since.is_some_and(|since| now - since >= after);
             let unused = live > limits.min_links && limits.idle_timeout.is_some_and(idle);
-            let reason = if now >= link.expires_at {
+            let (serial, expired) = (link.serial, now >= link.expires_at);
+            // What would be opened again at once is not closed.
+            let spared = || self.free_shares().saturating_sub(self.room(index)) < limits.spare;
+            let reason = if expired {
                 CloseReason::Lifetime
-            } else if unused {
+            } else if unused && !spared() {
                 CloseReason::IdleTimeout
             } else {
                 continue;
             };
-            let serial = link.serial;
-            let needed = link.used > 0 || live <= limits.min_links;
-            if reason == CloseReason::Lifetime && needed && self.can_replace(index, limits) {
-                self.links[index].expired = true;
+            let needed = used > 0 || live <= limits.min_links || spared();
+            if expired && needed && self.can_replace(index, limits) {
+                self.links[index as usize].expired = true;
             } else {
-                self.drain(index as u32, serial, reason, work);
+                self.drain(index, serial, reason, work);
             }
         }
     }
 
     /// Is there nothing yet to take the place of this one, and room to open it?
-    fn can_replace(&self, index: usize, limits: &LinkLimits) -> bool {
-        let mut others = self.links.iter().enumerate();
-        let stands_in =
-            |(other, link): (usize, &Link<C>)| other != index && !link.expired && link.room() > 0;
-        !others.any(stands_in)
+    fn can_replace(&self, index: u32, limits: &LinkLimits) -> bool {
+        let stands_in = |other: u32| {
+            other != index && !self.links[other as usize].expired && self.room(other) > 0
+        };
+        !(0..self.links.len() as u32).any(stands_in)
             && (self.taken() < limits.max_links || self.count(Phase::Opening) > 0)
     }
 
@@ -337,9 +403,10 @@ impl<C, E: Clone> State<C, E> {
             if !link.expired {
                 next = next.min(link.expires_at);
             }
-            // The minimum stays, however long it is idle: there is nothing to come for.
+            // The minimum stays, however long it is idle, and so do those that are spared: there is nothing to come for.
             if live > limits.min_links
                 && let (Some(since), Some(after)) = (link.idle_since, limits.idle_timeout)
+                && since + after > now
             {
                 next = next.min(since + after);
             }
@@ -353,3 +420,6 @@ const FIRST_GUESS: u32 = 16;
 
 /// An open that takes longer than this is not counted on: another one is begun, if there is room.
 const LATE: Duration = Duration::from_secs(1);
+
+/// No two connections of a program have the same. It only has to be another each time: a plain atomic, which models do not explore.
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);

@@ -1,6 +1,7 @@
 //! Shared pools, from outside, on paused time.
 #![allow(clippy::unwrap_used)]
 
+mod places;
 mod told;
 mod unlocked;
 
@@ -22,6 +23,9 @@ use pool_core::{Config, ConnectionDied, Gauge, Share, SharedManager, SharedPool}
 use tokio::time::{Instant, sleep, timeout};
 
 const MS: Duration = Duration::from_millis(1);
+
+/// A capacity that is never said.
+const SAYS_NOTHING: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Refused;
@@ -70,7 +74,10 @@ impl SharedManager for Http2 {
             backend.fails.fetch_sub(1, SeqCst);
             return Err(Refused);
         }
-        gauge.set_capacity(backend.capacity.load(SeqCst));
+        match backend.capacity.load(SeqCst) {
+            SAYS_NOTHING => {}
+            capacity => gauge.set_capacity(capacity),
+        }
         let id = backend.opened.fetch_add(1, SeqCst);
         backend.alive.fetch_add(1, SeqCst);
         backend.gauges.lock().unwrap().insert(id, gauge);

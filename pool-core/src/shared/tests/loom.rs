@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use loom::thread;
@@ -19,9 +20,11 @@ use crate::{
         tests::{block_on, model, models},
     },
     moment::Moment,
+    observe::CloseReason,
     shared::{
-        link::{LinkId, Share},
+        link::LinkId,
         links::{Links, Take},
+        places::Share,
         work::Work,
     },
 };
@@ -34,6 +37,7 @@ struct Bed {
     links: Arc<Links<Conn, &'static str>>,
     capacity: u32,
     opened: Arc<AtomicU32>,
+    closed: Arc<AtomicU32>,
 }
 
 const NOW: Moment = Moment::from_nanos(1_000_000_000);
@@ -44,6 +48,7 @@ impl Bed {
             links: Arc::new(Links::new(limits(max_links))),
             capacity,
             opened: Arc::default(),
+            closed: Arc::default(),
         }
     }
 
@@ -56,6 +61,7 @@ impl Bed {
         } = work;
         wakers.into_iter().for_each(Waker::wake);
         for (link, _, _) in closes {
+            self.closed.fetch_add(1, SeqCst);
             self.perform(self.links.vacate(link, NOW));
         }
         for link in opens {
@@ -69,7 +75,7 @@ impl Bed {
     }
 
     /// Takes a share, or joins the line.
-    fn ask(&self, waker: Waker) -> Result<Share<Conn>, WaiterId> {
+    fn ask(&self, waker: Waker) -> Result<Share, WaiterId> {
         let (take, work) = self.links.take_or_wait(waker, NOW);
         self.perform(work);
         match take {
@@ -82,24 +88,24 @@ impl Bed {
         }
     }
 
-    fn look(
-        &self,
-        id: &WaiterId,
-        waker: &Waker,
-    ) -> Poll<Result<Share<Conn>, Refusal<&'static str>>> {
+    fn look(&self, id: &WaiterId, waker: &Waker) -> Poll<Result<Share, Refusal<&'static str>>> {
         let (answer, work) = self.links.poll(id, waker, NOW);
         self.perform(work);
         answer
     }
 
     /// Waits for a share, to the end.
-    fn get(&self) -> Share<Conn> {
+    fn get(&self) -> Share {
         let mut waiting = None;
         block_on(poll_fn(|context| {
             if waiting.is_none() {
                 match self.ask(context.waker().clone()) {
                     Ok(share) => return Poll::Ready(share),
-                    Err(id) => waiting = Some(id),
+                    // As a get does: it looks again when it is woken, not before.
+                    Err(id) => {
+                        waiting = Some(id);
+                        return Poll::Pending;
+                    }
                 }
             }
             let id = waiting.as_ref().unwrap();
@@ -108,7 +114,34 @@ impl Bed {
         }))
     }
 
-    fn put(&self, share: Share<Conn>) {
+    /// Waits for a share, to the end, unless the pool is closed.
+    fn try_get(&self) -> Option<Share> {
+        let mut waiting = None;
+        block_on(poll_fn(|context| {
+            if waiting.is_none() {
+                let (take, work) = self.links.take_or_wait(context.waker().clone(), NOW);
+                self.perform(work);
+                match take {
+                    Take::Ready(share) => return Poll::Ready(Some(share)),
+                    Take::Refused(_) => return Poll::Ready(None),
+                    Take::Queued(id, work) => {
+                        self.perform(work);
+                        waiting = Some(id);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            let id = waiting.as_ref().unwrap();
+            self.look(id, context.waker()).map(Result::ok)
+        }))
+    }
+
+    /// Looks at the connection, as whoever has a share may.
+    fn look_at(&self, share: &Share) {
+        assert!(self.links.connection(share).is_some());
+    }
+
+    fn put(&self, share: Share) {
         if let Some(work) = self.links.put(share, || NOW) {
             self.perform(work);
         }
@@ -117,14 +150,16 @@ impl Bed {
     /// The link that was opened first.
     fn first(&self) -> LinkId {
         let share = self.get();
-        let link = share.link;
+        let link = share.link();
         self.put(share);
         link
     }
 
     fn finish(&self) {
         let of = self.links.snapshot();
-        assert_eq!((of.used, of.waiting, of.dead, of.opening), (0, 0, 0, 0));
+        assert_eq!((of.used, of.waiting, of.opening), (0, 0, 0));
+        let ended = (of.draining, of.dead, of.closing);
+        assert_eq!(ended, (0, 0, 0), "all that goes is gone");
     }
 }
 
@@ -146,7 +181,104 @@ models! {
         waiter.join().unwrap();
         assert_eq!(bed.opened.load(SeqCst), 1);
         bed.finish();
-    }, caught by mutant_a_returned_share_serves_nobody = ShareReturnServesNobody;
+    }, caught by mutant_a_returned_share_serves_nobody = ShareReturnServesNobody, mutant_a_waiter_looks_too_early = ShareWaiterLooksTooEarly, mutant_a_return_looks_too_early = ShareReturnLooksTooEarly;
+
+    /// Two who take a share without the lock and one who gives one back: no more are out than there may be, and none is lost.
+    two_gets_and_a_return_without_the_lock(EXHAUSTIVE) {
+        let bed = Bed::new(1, 2);
+        let held = bed.get();
+        let others = Arc::new(AtomicU32::new(1));
+        let taker = |bed: &Bed, others: &AtomicU32| if let Some(share) = bed.links.take() {
+            assert!(others.fetch_add(1, SeqCst) < 2, "three of two");
+            bed.look_at(&share);
+            others.fetch_sub(1, SeqCst);
+            bed.put(share);
+        };
+        let thread = {
+            let others = others.clone();
+            spawn(&bed, move |bed| taker(bed, &others))
+        };
+        let other = {
+            let others = others.clone();
+            spawn(&bed, move |bed| taker(bed, &others))
+        };
+        others.fetch_sub(1, SeqCst);
+        bed.put(held);
+        thread.join().unwrap();
+        other.join().unwrap();
+        bed.finish();
+        let (one, two) = (bed.links.take().unwrap(), bed.links.take().unwrap());
+        assert!(bed.links.take().is_none());
+        bed.put(one);
+        bed.put(two);
+    }, caught by mutant_a_share_is_counted_in_two_steps = ShareIsCountedInTwoSteps;
+
+    /// Whoever takes a share without the lock has it of a connection that stays; it is closed once, when nobody has it any more.
+    a_get_against_a_drain(EXHAUSTIVE) {
+        let bed = Bed::new(1, 1);
+        let link = bed.first();
+        let taker = spawn(&bed, |bed| if let Some(share) = bed.links.take() {
+            bed.look_at(&share);
+            bed.put(share);
+        });
+        bed.perform(bed.links.drain(link, CloseReason::Tainted, NOW));
+        taker.join().unwrap();
+        bed.finish();
+        assert_eq!(bed.closed.load(SeqCst), 1);
+    }, caught by mutant_a_drain_looks_too_early = ShareDrainLooksTooEarly, mutant_the_last_share_ends_nothing = ShareLastEndsNothing;
+
+    /// As above, for two at once and one that dies.
+    gets_against_a_death(BOUND) {
+        let bed = Bed::new(1, 2);
+        let link = bed.first();
+        let taker = |bed: &Bed| if let Some(share) = bed.links.take() {
+            bed.look_at(&share);
+            bed.put(share);
+        };
+        let (one, two) = (spawn(&bed, taker), spawn(&bed, taker));
+        bed.perform(bed.links.fail(link, NOW));
+        one.join().unwrap();
+        two.join().unwrap();
+        bed.finish();
+        assert_eq!(bed.links.snapshot().counters.died, 1);
+    }, caught by mutant_the_last_share_of_the_dead_ends_nothing = ShareLastEndsNothing;
+
+    /// A close against a get and a return without the lock, and one who waits: everybody comes to an end, and so does the connection.
+    a_close_against_gets(BOUND) {
+        let bed = Bed::new(1, 1);
+        let held = bed.get();
+        let waiter = spawn(&bed, |bed| if let Some(share) = bed.try_get() {
+            bed.put(share);
+        });
+        let holder = spawn(&bed, |bed| bed.put(held));
+        bed.perform(bed.links.close());
+        waiter.join().unwrap();
+        holder.join().unwrap();
+        bed.finish();
+        assert!(bed.links.take().is_none());
+        assert_eq!(bed.closed.load(SeqCst), 1);
+        assert!(bed.links.poll_drained(Waker::noop().clone()).is_ready());
+    }, caught by mutant_a_close_ends_no_shared_connection = ShareLastEndsNothing;
+
+    /// A grant that nobody fetched goes to the next in line, whatever its own future does meanwhile.
+    a_reclaim_against_who_fetches(BOUND) {
+        let bed = Bed::new(1, 1);
+        let held = bed.get();
+        let Err(id) = bed.ask(Waker::noop().clone()) else { panic!("none is free") };
+        bed.put(held);
+        let other = spawn(&bed, |bed| bed.put(bed.get()));
+        let keeper = spawn(&bed, |bed| {
+            let late = NOW + Duration::from_secs(1);
+            bed.perform(bed.links.tick(late, Waker::noop().clone()).1);
+        });
+        match bed.look(&id, Waker::noop()) {
+            Poll::Ready(answer) => bed.put(answer.expect("nothing is refused")),
+            Poll::Pending => bed.perform(bed.links.cancel(id, NOW)),
+        }
+        other.join().unwrap();
+        keeper.join().unwrap();
+        bed.finish();
+    }, caught by mutant_what_nobody_fetched_is_lost = ShareCancelKeepsGrant;
 
     /// A waiter that goes away at any point passes on the share that it was handed.
     a_share_against_a_cancel(BOUND) {
@@ -181,7 +313,7 @@ models! {
         let other = spawn(&bed, |bed| if let Some(share) = bed.links.take() {
             bed.put(share);
         });
-        bed.perform(bed.links.set_capacity(held.link, 1, NOW));
+        bed.perform(bed.links.set_capacity(held.link(), 1, NOW));
         assert!(bed.links.take().is_none(), "one is out, of one");
         bed.put(held);
         other.join().unwrap();
@@ -195,7 +327,7 @@ models! {
     a_death_against_who_waits(BOUND) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
-        let link = held.link;
+        let link = held.link();
         let waiter = spawn(&bed, |bed| bed.put(bed.get()));
         let holder = spawn(&bed, |bed| bed.put(held));
         bed.perform(bed.links.fail(link, NOW));

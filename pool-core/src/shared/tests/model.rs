@@ -15,8 +15,9 @@ use crate::{
     moment::Moment,
     observe::CloseReason,
     shared::{
-        link::{LinkId, Share},
+        link::LinkId,
         links::{Links, Take},
+        places::Share,
         work::Work,
     },
 };
@@ -93,7 +94,7 @@ struct Run {
     /// In order of birth.
     conns: Vec<Conn>,
     line: Vec<Waiter>,
-    held: Vec<Share<u32>>,
+    held: Vec<Share>,
     closed: bool,
     expected: u32,
     max_links: usize,
@@ -139,6 +140,12 @@ impl Run {
         best.map(|conn| conn.id)
     }
 
+    /// Those that died while somebody shared them take no place.
+    fn taken(&self) -> usize {
+        let alive = |conn: &&Conn| conn.phase != Phase::Dead;
+        self.conns.iter().filter(alive).count()
+    }
+
     fn waiting(&self) -> usize {
         self.line
             .iter()
@@ -160,12 +167,14 @@ impl Run {
             .iter()
             .filter(|conn| conn.phase == Phase::Opening)
             .count();
+        let stillborn = |conn: &&Conn| conn.phase == Phase::Stillborn;
+        let busy = opening + self.conns.iter().filter(stillborn).count();
         let wanted = self.waiting().div_ceil(self.expected as usize);
-        let room = self.max_links - self.conns.len();
+        let room = self.max_links - self.taken();
         let opens = wanted
             .saturating_sub(opening)
             .min(room)
-            .min(4_usize.saturating_sub(opening));
+            .min(4_usize.saturating_sub(busy));
         let opens = if self.closed { 0 } else { opens };
         assert_eq!(work.opens.len(), opens, "opened");
         for id in work.opens {
@@ -203,10 +212,10 @@ impl Run {
                 } else {
                     None
                 };
-                let share = self.links.take();
-                assert_eq!(share.as_ref().map(|share| share.link), expected);
+                let share = self.links.try_take(NOW).0;
+                assert_eq!(share.as_ref().map(|share| share.link()), expected);
                 if let Some(share) = share {
-                    self.conn(share.link).used += 1;
+                    self.conn(share.link()).used += 1;
                     self.held.push(share);
                 }
             }
@@ -231,7 +240,7 @@ impl Run {
                 let share = told.map(|told| told.ok());
                 let link = share
                     .as_ref()
-                    .map(|share| share.as_ref().map(|share| share.link));
+                    .map(|share| share.as_ref().map(|share| share.link()));
                 assert_eq!(link, waiter.answer);
                 self.held.extend(share.flatten());
             }
@@ -239,7 +248,7 @@ impl Run {
             Step::Put(index) => {
                 if index < self.held.len() {
                     let share = self.held.remove(index);
-                    self.conn(share.link).used -= 1;
+                    self.conn(share.link()).used -= 1;
                     self.bury();
                     if let Some(work) = self.links.put(share, || NOW) {
                         self.settle(work);
@@ -256,6 +265,9 @@ impl Run {
                         (_, true) => Phase::Draining,
                         (_, false) => Phase::Live,
                     };
+                    if conn.phase != Phase::Dead {
+                        self.expected = conn.capacity.max(1);
+                    }
                     self.bury();
                     self.settle(work);
                 }
@@ -323,8 +335,8 @@ impl Run {
         match take {
             Take::Ready(share) => {
                 assert_eq!(self.waiting(), 0, "it overtook those in line");
-                assert_eq!(Some(share.link), self.pick());
-                self.conn(share.link).used += 1;
+                assert_eq!(Some(share.link()), self.pick());
+                self.conn(share.link()).used += 1;
                 self.held.push(share);
                 self.settle(work);
             }
@@ -341,12 +353,12 @@ impl Run {
         }
     }
 
-    fn told(&mut self, index: usize, told: Poll<Result<Share<u32>, Refusal<&'static str>>>) {
+    fn told(&mut self, index: usize, told: Poll<Result<Share, Refusal<&'static str>>>) {
         let expected = self.line[index].answer;
         match told {
             Poll::Pending => assert_eq!(expected, None),
             Poll::Ready(Ok(share)) => {
-                assert_eq!(expected, Some(Some(share.link)));
+                assert_eq!(expected, Some(Some(share.link())));
                 self.line.remove(index);
                 self.held.push(share);
             }
@@ -377,19 +389,19 @@ impl Run {
         assert_eq!(
             (of.opening, of.live, of.draining, of.closing),
             (
-                count(Phase::Opening),
+                count(Phase::Opening) + count(Phase::Stillborn),
                 count(Phase::Live),
                 count(Phase::Draining),
                 count(Phase::Closing)
             )
         );
-        assert_eq!(of.dead, count(Phase::Dead) + count(Phase::Stillborn));
+        assert_eq!(of.dead, count(Phase::Dead));
         assert_eq!(
             of.used,
             self.conns.iter().map(|conn| conn.used).sum::<u32>()
         );
         assert_eq!(of.waiting, self.waiting());
-        assert!(self.conns.len() <= self.max_links);
+        assert!(self.taken() <= self.max_links);
     }
 
     /// Everybody goes, everything ends: nothing may be left.

@@ -1,0 +1,398 @@
+//! Where connections are, and how many share each: a share is taken and given back without a lock.
+//!
+//! Each place has a cell for a connection, and one word of two halves:
+//!
+//! | half | what it says | who changes it |
+//! |---|---|---|
+//! | low: `used` | how many shares are out | who takes one adds 1, who gives one back takes 1 off |
+//! | high: `gives` | below so many a share may be taken without the lock; 0: *come to the lock* | who has the lock |
+//!
+//! `gives` is the capacity of a connection that is live and trusted, while nobody stands in line, and else 0. Whoever gives a share
+//! back and finds 0 there comes to the lock and looks what is to be done: somebody waits, or the connection is on its way out.
+//!
+//! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
+//! total order. Whoever sets `gives` to 0 learns by the same step how many shares were out; nobody takes one without the lock after
+//! that, and everybody who gives one back after that comes to the lock. So nobody who set it, looked, and went to sleep can be slept
+//! past, and where the whole word is 0 the cell belongs to who has the lock. See `ARCHITECTURE.md`.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{self, OnceLock, atomic::Ordering::Relaxed},
+};
+
+use super::link::LinkId;
+use crate::{
+    engine::mutation::{self, Mutation},
+    sync::{
+        Arc, UnsafeCell,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The places of one shared pool. More are made when they are needed, and none goes before the pool.
+pub(super) struct Places<C> {
+    first: [Place<C>; FIRST],
+    /// Chunk `n` of the others has `FIRST << n + 1` of them.
+    others: [OnceLock<Box<[Place<C>]>>; CHUNKS],
+}
+
+/// The places as who has the lock may use them: there is one of these to a pool, behind its lock.
+pub(super) struct PlacesMut<C> {
+    places: Arc<Places<C>>,
+}
+
+/// Two that two cores write at once are two cache lines apart: processors fetch them in pairs.
+#[repr(align(128))]
+struct Place<C> {
+    word: AtomicU64,
+    cell: UnsafeCell<Option<sync::Arc<C>>>,
+    /// Which connection that is: written with the cell. Read before as well, to choose by, where it may be of the one before. A plain
+    /// atomic, which models do not explore: the word orders it as it does the cell.
+    serial: sync::atomic::AtomicU64,
+    /// How many shares were taken here without the lock, ever. Nothing waits for it.
+    gets: sync::atomic::AtomicU64,
+}
+
+/// One share of a connection: 1 in the `used` of its place. [`Places::put`] takes it back, and nothing else does.
+#[derive(Debug)]
+pub(super) struct Share {
+    link: LinkId,
+}
+
+const FIRST: usize = 4;
+/// Enough for `u32::MAX` places.
+const CHUNKS: usize = 30;
+
+const USED: u64 = u32::MAX as u64;
+const GIVES: u32 = 32;
+
+// SAFETY: what is in a cell is looked at by all who have a share, on any thread, and is put in and taken out on any: with
+// `Arc<C>: Send + Sync` both are sound, for one side at a time (see the table), which is what `Place` sees to.
+unsafe impl<C: Send + Sync> Send for Places<C> {}
+// SAFETY: as above.
+unsafe impl<C: Send + Sync> Sync for Places<C> {}
+
+impl Share {
+    /// Which connection it is of.
+    pub(super) const fn link(&self) -> LinkId {
+        self.link
+    }
+}
+
+impl<C> Places<C> {
+    pub(super) fn new() -> (Arc<Self>, PlacesMut<C>) {
+        let places = Arc::new(Self {
+            first: std::array::from_fn(|_| Place::new()),
+            others: [const { OnceLock::new() }; CHUNKS],
+        });
+        let owner = PlacesMut {
+            places: Arc::clone(&places),
+        };
+        (places, owner)
+    }
+
+    /// Takes a share of the least loaded connection that gives one without the lock; of those that are loaded alike, of the youngest.
+    #[inline]
+    pub(super) fn take(&self) -> Option<Share> {
+        loop {
+            let mut best: Option<(u32, &Place<C>, u64)> = None;
+            for (index, place) in (0..).zip(self.all()) {
+                // Ordering: Relaxed, a look before the step that counts.
+                let seen = place.word.load(Ordering::Relaxed);
+                if used(seen) < gives(seen)
+                    && best.is_none_or(|(_, best, than)| place.comes_before(seen, best, than))
+                {
+                    best = Some((index, place, seen));
+                }
+            }
+            let (index, place, seen) = best?;
+            if place.count(seen) {
+                place.gets.fetch_add(1, Relaxed);
+                return Some(place.share(index));
+            }
+        }
+    }
+
+    /// Gives a share back. Is whoever does to come to the lock?
+    #[inline]
+    #[must_use]
+    pub(super) fn put(&self, share: Share) -> bool {
+        // Ordering: Release, so that all that was done with the connection is done before it is taken out; every later change of the
+        // word is a read-modify-write, which passes it on.
+        let before = self.at(share.link).word.fetch_sub(1, Ordering::Release);
+        gives(before) == 0
+    }
+
+    /// The connection that this is a share of. `None`: it is a share of another pool's.
+    #[inline]
+    pub(super) fn connection<'a>(&'a self, share: &'a Share) -> Option<&'a C> {
+        let place = self.at(share.link);
+        if place.serial.load(Relaxed) != share.link.serial {
+            return None;
+        }
+        // SAFETY: no two connections of a program have the same number, so the share is of this place: it is counted here until it is
+        // put, and cannot be put as long as it is borrowed. While `used` is not 0 nobody writes to the cell.
+        place.cell.with(|cell| unsafe { (*cell).as_deref() })
+    }
+
+    /// How many shares of this one are out.
+    pub(super) fn used(&self, index: u32) -> u32 {
+        let place = self.get(index as usize);
+        // Ordering: a count of what may change at once.
+        place.map_or(0, |place| used(place.word.load(Ordering::Relaxed)))
+    }
+
+    /// Is who gives back a share of this one called to the lock? A look.
+    pub(super) fn is_called(&self, index: u32) -> bool {
+        let place = self.get(index as usize);
+        place.is_none_or(|place| gives(place.word.load(Ordering::Relaxed)) == 0)
+    }
+
+    /// How many shares of this one were taken without the lock, ever.
+    pub(super) fn gets(&self, index: u32) -> u64 {
+        self.get(index as usize)
+            .map_or(0, |place| place.gets.load(Relaxed))
+    }
+
+    #[inline]
+    fn all(&self) -> impl Iterator<Item = &Place<C>> {
+        let others = self.others.iter().map_while(OnceLock::get);
+        self.first.iter().chain(others.flatten())
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Option<&Place<C>> {
+        if let Some(place) = self.first.get(index) {
+            return Some(place);
+        }
+        let (chunk, index) = in_chunk(index);
+        self.others.get(chunk)?.get()?.get(index)
+    }
+
+    #[inline]
+    fn at(&self, link: LinkId) -> &Place<C> {
+        self.get(link.index as usize)
+            .expect("there is a place for all that is open")
+    }
+}
+
+/// In which of the other chunks a place is, and where there.
+const fn in_chunk(index: usize) -> (usize, usize) {
+    let chunk = (index / FIRST + 1).ilog2();
+    (chunk as usize - 1, index - FIRST * ((1 << chunk) - 1))
+}
+
+impl<C> PlacesMut<C> {
+    /// Takes a share of this one if fewer than `most` are out.
+    pub(super) fn take_below(&mut self, link: LinkId, most: u32) -> Option<Share> {
+        let place = self.at(link);
+        loop {
+            // Ordering: Relaxed, as in `take`.
+            let seen = place.word.load(Ordering::Relaxed);
+            if used(seen) >= most {
+                return None;
+            }
+            if place.count(seen) {
+                return Some(place.share(link.index));
+            }
+        }
+    }
+
+    /// Below `most` shares of this one may be taken without the lock from now on; 0: none. How many are out.
+    pub(super) fn give(&mut self, index: u32, most: u32) -> u32 {
+        let Some(place) = self.get(index as usize) else {
+            return 0;
+        };
+        // Ordering: Relaxed, this half was last written under the lock.
+        let before = gives(place.word.load(Ordering::Relaxed));
+        let change = u64::from(most).wrapping_sub(u64::from(before)) << GIVES;
+        // Ordering: Release publishes the cell to who takes a share; Acquire sees all that was done by who gave one back.
+        used(place.word.fetch_add(change, Ordering::AcqRel))
+    }
+
+    /// Puts a connection where none is.
+    ///
+    /// # Panics
+    /// When shares of the one before are out.
+    pub(super) fn fill(&mut self, link: LinkId, connection: sync::Arc<C>) {
+        if link.index as usize >= FIRST {
+            let (chunk, _) = in_chunk(link.index as usize);
+            let places = || (0..FIRST << (chunk + 1)).map(|_| Place::new()).collect();
+            self.others[chunk].get_or_init(places);
+        }
+        let place = self.at(link);
+        assert!(place.is_ours(), "a place is filled when nobody shares it");
+        place.serial.store(link.serial, Relaxed);
+        // SAFETY: the word is 0: nobody has a share, and nobody takes one before `give`, which takes `&mut self`.
+        place
+            .cell
+            .with_mut(|cell| unsafe { *cell = Some(connection) });
+    }
+
+    /// Takes out what nobody shares and nobody can take a share of; else nothing.
+    pub(super) fn empty(&mut self, index: u32) -> Option<sync::Arc<C>> {
+        let place = self.get(index as usize)?;
+        if !place.is_ours() {
+            return None;
+        }
+        // SAFETY: as in `fill`.
+        place.cell.with_mut(|cell| unsafe { (*cell).take() })
+    }
+
+    /// Another handle of what is there, for who has to tell it something.
+    pub(super) fn peek(&mut self, index: u32) -> Option<sync::Arc<C>> {
+        let place = self.get(index as usize)?;
+        // SAFETY: only `fill` and `empty` write to the cell, and they take `&mut self`.
+        place.cell.with(|cell| unsafe { (*cell).clone() })
+    }
+}
+
+impl<C> Deref for PlacesMut<C> {
+    type Target = Places<C>;
+
+    fn deref(&self) -> &Places<C> {
+        &self.places
+    }
+}
+
+#[inline]
+const fn used(word: u64) -> u32 {
+    (word & USED) as u32
+}
+
+#[inline]
+const fn gives(word: u64) -> u32 {
+    (word >> GIVES) as u32
+}
+
+impl<C> Place<C> {
+    fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            cell: UnsafeCell::new(None),
+            serial: sync::atomic::AtomicU64::new(0),
+            gets: sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one share more, if nothing has changed since the word was `seen`.
+    #[inline]
+    fn count(&self, seen: u64) -> bool {
+        if mutation::on(Mutation::ShareIsCountedInTwoSteps) {
+            self.word.store(seen + 1, Ordering::Release);
+            return true;
+        }
+        // Ordering: Acquire pairs with the Release of `give`, and so sees what was put into the cell before; all that changes the word
+        // between the two are read-modify-writes, which pass it on.
+        self.word
+            .compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The share that was counted.
+    #[inline]
+    fn share(&self, index: u32) -> Share {
+        let serial = self.serial.load(Relaxed);
+        Share {
+            link: LinkId { index, serial },
+        }
+    }
+
+    /// Is it less loaded than `other`, or loaded alike and younger?
+    #[inline]
+    fn comes_before(&self, seen: u64, other: &Self, than: u64) -> bool {
+        let ours = u64::from(used(seen)) * u64::from(gives(than));
+        let theirs = u64::from(used(than)) * u64::from(gives(seen));
+        ours < theirs || (ours == theirs && self.serial.load(Relaxed) > other.serial.load(Relaxed))
+    }
+
+    /// Does the cell belong to who has the lock?
+    fn is_ours(&self) -> bool {
+        // Ordering: Acquire pairs with the Release of `put`: all that was done by who had a share is seen.
+        self.word.load(Ordering::Acquire) == 0
+    }
+}
+
+impl<C> fmt::Debug for Places<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Ordering: counts of what may change at once.
+        let words = self.all().map(|place| place.word.load(Ordering::Relaxed));
+        f.debug_list()
+            .entries(words.map(|word| (used(word), gives(word))))
+            .finish()
+    }
+}
+
+impl<C> fmt::Debug for PlacesMut<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.places.fmt(f)
+    }
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn filled(count: u32) -> (Arc<Places<u32>>, PlacesMut<u32>) {
+        let (places, mut owner) = Places::new();
+        for index in 0..count {
+            let serial = u64::from(index);
+            owner.fill(LinkId { index, serial }, sync::Arc::new(index));
+            owner.give(index, 1);
+        }
+        (places, owner)
+    }
+
+    #[test]
+    fn every_connection_has_a_place_of_its_own() {
+        let (places, mut owner) = filled(200);
+        let mut shares: Vec<_> = std::iter::from_fn(|| places.take()).collect();
+        assert_eq!(shares.len(), 200);
+        shares.sort_by_key(|share| share.link().index);
+        for (index, share) in (0..).zip(&shares) {
+            assert_eq!(places.connection(share), Some(&index));
+            assert_eq!(owner.empty(index), None, "somebody has a share");
+        }
+        assert!(shares.into_iter().all(|share| !places.put(share)));
+        owner.give(7, 0);
+        assert_eq!(owner.empty(7), Some(sync::Arc::new(7)));
+        assert_eq!(owner.empty(8), None, "it gives shares");
+    }
+
+    #[test]
+    fn a_share_of_another_pool_is_good_for_nothing_here() {
+        let (places, _owner) = filled(1);
+        let (others, mut owner) = Places::new();
+        let link = LinkId {
+            index: 0,
+            serial: 77,
+        };
+        owner.fill(link, sync::Arc::new(5));
+        owner.give(0, 1);
+        let share = others.take().unwrap();
+        assert_eq!(
+            (others.connection(&share), places.connection(&share)),
+            (Some(&5), None)
+        );
+    }
+
+    #[test]
+    fn who_gives_a_share_back_is_called_while_none_is_to_be_had() {
+        let (places, mut owner) = filled(1);
+        let share = places.take().unwrap();
+        assert!(places.take().is_none(), "it is full");
+        assert_eq!(owner.give(0, 0), 1);
+        assert!(places.put(share));
+        assert!(places.take().is_none(), "ask under the lock");
+        let link = LinkId {
+            index: 0,
+            serial: 0,
+        };
+        let share = owner.take_below(link, 1).unwrap();
+        assert!(owner.take_below(link, 1).is_none());
+        owner.give(0, u32::MAX);
+        assert!(!places.put(share));
+        assert_eq!(places.used(0), 0);
+    }
+}

@@ -30,11 +30,13 @@ pub enum CloseReason {
     NoRuntime,
     /// Another key of its [`KeyedPool`](crate::KeyedPool) needed the place.
     Evicted,
+    /// It said itself that it takes no more: [`Gauge::drain`](crate::Gauge::drain).
+    GoingAway,
 }
 
 impl CloseReason {
     /// Every reason, each once.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Broken,
         Self::CheckFailed,
         Self::ResetFailed,
@@ -47,6 +49,7 @@ impl CloseReason {
         Self::PoolClosed,
         Self::NoRuntime,
         Self::Evicted,
+        Self::GoingAway,
     ];
 
     /// A short name for metrics and logs: `idle_timeout`.
@@ -64,6 +67,7 @@ impl CloseReason {
             Self::PoolClosed => "pool_closed",
             Self::NoRuntime => "no_runtime",
             Self::Evicted => "evicted",
+            Self::GoingAway => "going_away",
         }
     }
 

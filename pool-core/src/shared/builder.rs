@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{SharedManager, SharedPool, inner::Inner};
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Env},
     observe::Observer,
 };
 
@@ -12,7 +12,22 @@ use crate::{
 ///
 /// The settings are those of [`Config`]; of these a shared pool uses `max_size` and `min_idle` (connections, open whether anybody
 /// shares them or not), `max_opening`, `max_waiters`, `acquire_timeout`, `create_timeout`, `close_timeout`, `idle_timeout`,
-/// `max_lifetime`, `lifetime_jitter` and `reclaim_after`.
+/// `max_lifetime`, `lifetime_jitter`, `reclaim_after` and `slow_get`. It has nothing to check, to reset or to report as leaked:
+/// those that have no meaning here must be as they are by default.
+///
+/// ```
+/// # use pool_core::{Gauge, SharedManager, SharedPool};
+/// # struct Redis;
+/// # impl SharedManager for Redis {
+/// #     type Connection = ();
+/// #     type Error = std::io::Error;
+/// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// // Reads CACHE_MAX_SIZE, CACHE_ACQUIRE_TIMEOUT, CACHE_SPARE_SHARES and so on.
+/// let pool = SharedPool::builder(Redis).name("cache").max_size(2).env("CACHE")?.build()?;
+/// # drop(pool);
+/// # Ok::<(), pool_core::ConfigError>(())
+/// ```
 pub struct SharedBuilder<M: SharedManager> {
     manager: M,
     name: String,
@@ -46,6 +61,21 @@ impl<M: SharedManager> SharedBuilder<M> {
         self
     }
 
+    /// Overrides the settings so far by what the environment holds under `prefix`; `{PREFIX}_SPARE_SHARES` is
+    /// [`spare_shares`](Self::spare_shares).
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
+        let mut env = Env::read(prefix)?;
+        self.config.apply_env(&mut env)?;
+        if let Some(shares) = env.take("SPARE_SHARES")? {
+            self.spare = shares;
+        }
+        env.finish()?;
+        Ok(self)
+    }
+
     /// How many connections there may be. See [`Config::max_size`].
     #[must_use]
     pub fn max_size(mut self, connections: u32) -> Self {
@@ -77,9 +107,10 @@ impl<M: SharedManager> SharedBuilder<M> {
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
-    /// A setting that is out of its range, or contradicts another; see [`Config::validate`].
+    /// A setting that is out of its range, contradicts another ([`Config::validate`]), or has no meaning where things are shared.
     pub fn build(self) -> Result<SharedPool<M>, ConfigError> {
         self.config.validate()?;
+        self.refuse_what_is_ignored()?;
         Ok(SharedPool::from_inner(Inner::new(
             self.manager,
             self.name,
@@ -87,6 +118,50 @@ impl<M: SharedManager> SharedBuilder<M> {
             self.spare,
             self.observer,
         )))
+    }
+}
+
+impl<M: SharedManager> SharedBuilder<M> {
+    fn refuse_what_is_ignored(&self) -> Result<(), ConfigError> {
+        let (set, default) = (&self.config, Config::new());
+        let off = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
+        let time = |set: Duration, default: Duration| (set != default).then(|| format!("{set:?}"));
+        let ignored = [
+            ("shed_target", off(set.shed_target), "off"),
+            ("leak_after", off(set.leak_after), "off"),
+            ("keepalive", off(set.keepalive), "off"),
+            (
+                "check_after",
+                time(set.check_after, default.check_after),
+                "500ms, the default,",
+            ),
+            (
+                "check_timeout",
+                time(set.check_timeout, default.check_timeout),
+                "5s, the default,",
+            ),
+            (
+                "reset_timeout",
+                time(set.reset_timeout, default.reset_timeout),
+                "5s, the default,",
+            ),
+            (
+                "idle_order",
+                (set.idle_order != default.idle_order).then(|| "fifo".to_owned()),
+                "lifo",
+            ),
+        ];
+        let first = ignored
+            .into_iter()
+            .find_map(|(name, was, may)| Some((name, was?, may)));
+        match first {
+            Some((name, was, may)) => Err(ConfigError::new(
+                name,
+                was,
+                format!("{may} in a shared pool"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Counts of a shared pool.
 
+use crate::observe::{CloseReason, Histogram, Phase};
+
 /// Counts since the pool was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -7,18 +9,29 @@ pub(super) struct Counters {
     pub(super) waited: u64,
     pub(super) opened: u64,
     pub(super) open_failures: u64,
-    pub(super) closed: u64,
+    pub(super) closed: [u64; CloseReason::ALL.len()],
     pub(super) died: u64,
-    pub(super) timeouts: u64,
+    pub(super) timeouts: [u64; Phase::ALL.len()],
     pub(super) overloaded: u64,
+    pub(super) failed_fast: u64,
     pub(super) cancelled: u64,
     pub(super) reclaimed: u64,
+}
+
+/// How long things took, since the pool was built.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Times {
+    pub(super) wait: Histogram,
+    pub(super) create: Histogram,
 }
 
 /// All counts, as they were at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
+    pub(super) max_links: u32,
     pub(super) live: u32,
+    /// Of those: nobody shares them.
+    pub(super) unused: u32,
     pub(super) suspect: u32,
     pub(super) draining: u32,
     pub(super) dead: u32,

@@ -13,7 +13,6 @@ use tokio::{runtime, time::Instant};
 use super::{Share, SharedManager, handle::Handle, links::Take};
 use crate::{
     engine::WaiterId,
-    observe::Phase,
     pool::{Error, Kind},
     timer::{NoRuntime, Timer},
 };
@@ -103,7 +102,9 @@ impl<M: SharedManager> GetShare<M> {
                 self.waiting = Some(waiting);
                 inner.ensure_keeper(&runtime);
                 inner.perform(work);
-                self.watch_deadline(inner, short, context)
+                // The keeper arms the long ones, but only of the runtime that it is on.
+                let armed = short || !inner.keeper_is_on(&runtime);
+                self.watch_deadline(inner, armed, context)
             }
         }
     }
@@ -182,14 +183,13 @@ impl<M: SharedManager> GetShare<M> {
             return Poll::Pending;
         };
         let waited = waiting.started.elapsed();
-        Poll::Ready(match inner.links.time_out(waiting.id) {
-            Some(Ok(share)) => Ok(Share::new(share, Arc::clone(inner))),
-            Some(Err(refusal)) => Err(inner.refused(refusal, waited)),
-            None => {
-                let opening = inner.links.snapshot().opening > 0;
-                let phase = if opening { Phase::Create } else { Phase::Wait };
-                Err(inner.error(Kind::Timeout(phase), waited, None))
+        Poll::Ready(match inner.links.time_out(waiting.id, inner.now()) {
+            Ok(Ok(share)) => {
+                inner.tell(|observer, pool| observer.waited(pool, waited));
+                Ok(Share::new(share, Arc::clone(inner)))
             }
+            Ok(Err(refusal)) => Err(inner.refused(refusal, waited)),
+            Err(phase) => Err(inner.error(Kind::Timeout(phase), waited, None)),
         })
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     engine::Refusal,
     moment::Moment,
-    observe::{CloseReason, Observer, Status},
+    observe::{CloseReason, Closes, Observer, Status},
     pool::{Caught, Error, Failure, Kind, OpenError, caught},
 };
 
@@ -150,6 +150,12 @@ impl<M: SharedManager> Inner<M> {
         self.links.post.is_filled()
     }
 
+    /// Is the keeper on this runtime? One on another may be on a thread that is busy, or that nobody drives.
+    pub(super) fn keeper_is_on(&self, runtime: &Handle) -> bool {
+        let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().is_some_and(|kept| kept.id() == runtime.id())
+    }
+
     /// Makes sure that there is a keeper.
     pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
         if !self.links.post.fill() {
@@ -198,11 +204,49 @@ impl<M: SharedManager> Inner<M> {
             Kind::Closed | Kind::Connect | Kind::Busy | Kind::NoRuntime => {}
         }
         let failure = failure.or_else(|| self.links.last_error());
-        let of = self.status();
-        // What the words of the error count are shares.
-        let status = Status {
+        let status = Self::in_shares(self.status());
+        Error::new(Arc::clone(&self.name), kind, waited, status, failure)
+    }
+
+    pub(super) fn status(&self) -> SharedStatus {
+        let of = self.links.snapshot();
+        let counters = of.counters;
+        let mut status = SharedStatus {
+            max_size: of.max_links,
+            open: of.live,
+            suspect: of.suspect,
+            unused: of.unused,
+            draining: of.draining,
+            dead: of.dead,
+            opening: of.opening,
+            closing: of.closing,
+            capacity: of.capacity,
+            shares: of.used,
+            available: of.available,
+            waiting: of.waiting,
+            is_closed: of.closed,
+            gets: counters.gets,
+            waited: counters.waited,
+            opened: counters.opened,
+            open_failures: counters.open_failures,
+            closed: Closes::new(counters.closed),
+            died: counters.died,
+            overloaded: counters.overloaded,
+            failed_fast: counters.failed_fast,
+            cancelled: counters.cancelled,
+            reclaimed: counters.reclaimed,
+            last_error: self.links.last_error().map(|error| error.to_string()),
+            ..SharedStatus::default()
+        };
+        status.set_timeouts(counters.timeouts);
+        status
+    }
+
+    /// As an exclusive pool's, for an error: what its words count as open, idle and leased are shares here.
+    fn in_shares(of: SharedStatus) -> Status {
+        Status {
             max_size: of.capacity,
-            open: of.open,
+            open: of.shares + of.available,
             idle: of.available,
             leased: of.shares,
             opening: of.opening,
@@ -213,41 +257,15 @@ impl<M: SharedManager> Inner<M> {
             waited: of.waited,
             opened: of.opened,
             open_failures: of.open_failures,
+            closed: of.closed,
+            timeouts_wait: of.timeouts_wait,
+            timeouts_create: of.timeouts_create,
             overloaded: of.overloaded,
+            failed_fast: of.failed_fast,
             cancelled: of.cancelled,
             reclaimed: of.reclaimed,
             last_error: of.last_error,
             ..Status::default()
-        };
-        Error::new(Arc::clone(&self.name), kind, waited, status, failure)
-    }
-
-    pub(super) fn status(&self) -> SharedStatus {
-        let of = self.links.snapshot();
-        SharedStatus {
-            max_size: self.config.max_size,
-            open: of.live,
-            suspect: of.suspect,
-            draining: of.draining,
-            dead: of.dead,
-            opening: of.opening,
-            closing: of.closing,
-            capacity: of.capacity,
-            shares: of.used,
-            available: of.available,
-            waiting: of.waiting,
-            is_closed: of.closed,
-            gets: of.counters.gets,
-            waited: of.counters.waited,
-            opened: of.counters.opened,
-            open_failures: of.counters.open_failures,
-            closed: of.counters.closed,
-            died: of.counters.died,
-            timeouts: of.counters.timeouts,
-            overloaded: of.counters.overloaded,
-            cancelled: of.counters.cancelled,
-            reclaimed: of.counters.reclaimed,
-            last_error: self.links.last_error().map(|error| error.to_string()),
         }
     }
 
@@ -268,7 +286,7 @@ impl<M: SharedManager> Listens for Inner<M> {
         inner.perform(match word {
             Word::Capacity(shares) => self.links.set_capacity(link, shares, now),
             Word::Suspect(suspect) => self.links.set_suspect(link, suspect, now),
-            Word::Drain => self.links.drain(link, CloseReason::Tainted, now),
+            Word::Drain => self.links.drain(link, CloseReason::GoingAway, now),
             Word::Dead => self.links.fail(link, now),
         });
     }
@@ -384,7 +402,7 @@ impl<M: SharedManager> Keeper<M> {
             let Some(inner) = self.inner.upgrade() else {
                 return Poll::Ready(());
             };
-            if inner.links.is_closed() {
+            if inner.links.is_drained() {
                 return Poll::Ready(());
             }
             let now = inner.now();

@@ -16,6 +16,8 @@ pub(super) struct Link {
     /// When its open began.
     pub(super) began: Moment,
     pub(super) expires_at: Moment,
+    /// It goes as soon as it is open: nobody wants it any more.
+    pub(super) unwanted: Option<CloseReason>,
     /// Its time is over, and its replacement is being opened.
     pub(super) expired: bool,
     /// Since when the keeper has seen it without a share.

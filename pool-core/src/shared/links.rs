@@ -25,7 +25,7 @@ use std::{
 
 use super::{
     counts::Snapshot,
-    link::{LinkId, Phase},
+    link::{self, LinkId},
     places::{Places, Share},
     state::State,
     work::Work,
@@ -36,7 +36,7 @@ use crate::{
         mutation::{self, Mutation},
     },
     moment::Moment,
-    observe::CloseReason,
+    observe::{CloseReason, Phase, Timings},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -106,7 +106,7 @@ impl<C, E: Clone> Links<C, E> {
         let (places, owner) = Places::new();
         Self {
             places,
-            state: Mutex::new(State::new(owner, limits.tick)),
+            state: Mutex::new(State::new(owner, &limits)),
             post: Post::new(),
             limits,
         }
@@ -173,6 +173,7 @@ impl<C, E: Clone> Links<C, E> {
             return (Take::Ready(share), work);
         }
         if let Some(error) = state.gate.verdict(state.alive()) {
+            state.counters.failed_fast += 1;
             return (Take::Refused(Refusal::Connect(error)), work);
         }
         if state.queue.len() >= self.limits.max_waiters {
@@ -199,15 +200,17 @@ impl<C, E: Clone> Links<C, E> {
         loop {
             let mut state = self.lock();
             let mut answer = state.queue.answer(id);
-            if answer.is_pending() && state.serve(now, &mut work) {
+            if answer.is_pending() && state.closed {
+                // What it was handed before the close was taken back after it.
+                let told = state.queue.refuse_all(|| Refusal::Closed);
+                work.wakers.extend(told);
+                answer = state.queue.answer(id);
+            } else if answer.is_pending() && state.serve(now, &mut work) {
                 answer = state.queue.answer(id);
             }
             let mut known = true;
             match &answer {
-                Poll::Ready(Ok(_)) => {
-                    state.counters.gets += 1;
-                    state.counters.waited += 1;
-                }
+                Poll::Ready(Ok(_)) => state.fetched(now - id.since()),
                 Poll::Ready(Err(_)) => {}
                 Poll::Pending => {
                     let held = state.queue.waker(id);
@@ -227,19 +230,29 @@ impl<C, E: Clone> Links<C, E> {
         }
     }
 
-    /// A waiter gives up at its deadline: what it was told or handed meanwhile, if anything.
-    pub(super) fn time_out(&self, id: WaiterId) -> Option<Result<Share, Refusal<E>>> {
+    /// A waiter gives up at its deadline: what it was told or handed meanwhile, or else what it waited for.
+    pub(super) fn time_out(
+        &self,
+        id: WaiterId,
+        now: Moment,
+    ) -> Result<Result<Share, Refusal<E>>, Phase> {
+        let waited = now - id.since();
         let mut state = self.lock();
         let held = state.queue.waker(&id).take();
-        let answer = state.queue.cancel(id);
-        match &answer {
-            Some(Ok(_)) => {
-                state.counters.gets += 1;
-                state.counters.waited += 1;
+        let answer = match state.queue.cancel(id) {
+            Some(answer) => {
+                if answer.is_ok() {
+                    state.fetched(waited);
+                }
+                Ok(answer)
             }
-            Some(Err(_)) => {}
-            None => state.counters.timeouts += 1,
-        }
+            None => {
+                let opening = state.count(link::Phase::Opening) > 0;
+                let phase = if opening { Phase::Create } else { Phase::Wait };
+                state.counters.timeouts[phase.index()] += 1;
+                Err(phase)
+            }
+        };
         drop(state);
         drop(held);
         answer
@@ -341,16 +354,19 @@ impl<C, E: Clone> Links<C, E> {
             return work;
         };
         match link.phase {
-            Phase::Live | Phase::Draining => {}
+            link::Phase::Live | link::Phase::Draining => {}
             // Whoever opens it finds it dead; a death while closing changes nothing.
-            Phase::Opening => {
-                link.phase = Phase::Stillborn;
+            link::Phase::Opening => {
+                link.phase = link::Phase::Stillborn;
                 state.meet_demand(&self.limits, now, &mut work);
                 return work;
             }
-            Phase::Free | Phase::Stillborn | Phase::Dead | Phase::Closing => return work,
+            link::Phase::Free
+            | link::Phase::Stillborn
+            | link::Phase::Dead
+            | link::Phase::Closing => return work,
         }
-        link.phase = Phase::Dead;
+        link.phase = link::Phase::Dead;
         let used = state.publish(index);
         work.deaths.extend(state.places.peek(index));
         state.counters.died += 1;
@@ -378,17 +394,22 @@ impl<C, E: Clone> Links<C, E> {
         let closed = state.closed;
         let index = link.index;
         match state.at(link).map(|link| link.phase) {
-            Some(Phase::Opening) => {
+            Some(link::Phase::Opening) => {
                 state.places.fill(link, connection);
                 let known = &mut state.links[index as usize];
-                known.phase = Phase::Live;
+                known.phase = link::Phase::Live;
                 known.expires_at = expires_at;
+                let (took, unwanted) = (now - known.began, known.unwanted);
                 // What it said while it was being opened, or that it takes one at a time.
                 state.expected = known.capacity.max(1);
+                state.times.create.record(took);
                 state.publish(index);
                 state.drain_replaced(&mut work);
+                if let Some(reason) = unwanted {
+                    state.drain(index, link.serial, reason, &mut work);
+                }
             }
-            Some(Phase::Stillborn) => {
+            Some(link::Phase::Stillborn) => {
                 work.deaths.push(connection);
                 state.counters.died += 1;
                 state.free(index, &mut work);
@@ -405,6 +426,7 @@ impl<C, E: Clone> Links<C, E> {
         state.meet_demand(&self.limits, now, &mut work);
         work.wakers
             .extend(state.bell.call(now + self.limits.rounds));
+        work.wakers.append(&mut state.watchers);
         work
     }
 
@@ -424,6 +446,7 @@ impl<C, E: Clone> Links<C, E> {
             let mut told = state.queue.refuse_all(|| Refusal::Connect(error.clone()));
             work.wakers.append(&mut told);
         }
+        work.wakers.append(&mut state.watchers);
         state.meet_demand(&self.limits, now, &mut work);
         if let Some(next_try) = state.gate.next_try() {
             work.wakers.extend(state.bell.call(next_try));
@@ -489,7 +512,53 @@ impl<C, E: Clone> Links<C, E> {
             state.drain(index, serial, CloseReason::PoolClosed, &mut work);
         }
         work.wakers.extend(state.bell.ring());
+        work.wakers.append(&mut state.watchers);
         work
+    }
+
+    /// There may be so many connections from now on.
+    pub(super) fn resize(&self, max_links: u32, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.resize(max_links, &mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// What is open or being opened takes no more, and goes with its last share.
+    pub(super) fn reset_all(&self, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.reset_all(&mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// Ready when the minimum is open, or cannot be. Opens what is missing.
+    pub(super) fn poll_warm(
+        &self,
+        waker: &Waker,
+        now: Moment,
+    ) -> (Poll<Result<(), Refusal<E>>>, Work<C>) {
+        let mut work = Work::default();
+        // Cloned before the lock is taken, so that it is dropped after it was let go of.
+        let waker = waker.clone();
+        let mut state = self.lock();
+        if state.closed {
+            return (Poll::Ready(Err(Refusal::Closed)), work);
+        }
+        if state.count(link::Phase::Live) >= self.limits.min_links {
+            return (Poll::Ready(Ok(())), work);
+        }
+        if let Some(error) = state.gate.verdict(state.alive()) {
+            state.counters.failed_fast += 1;
+            return (Poll::Ready(Err(Refusal::Connect(error))), work);
+        }
+        state.meet_demand(&self.limits, now, &mut work);
+        let known = state.watch(waker);
+        drop(state);
+        drop(known);
+        (Poll::Pending, work)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -502,10 +571,24 @@ impl<C, E: Clone> Links<C, E> {
         if state.is_drained() {
             return Poll::Ready(());
         }
-        if !state.watchers.iter().any(|known| known.will_wake(&waker)) {
-            state.watchers.push(waker);
-        }
+        let known = state.watch(waker);
+        drop(state);
+        drop(known);
         Poll::Pending
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// How long things took.
+    pub(super) fn timings(&self) -> Timings {
+        let times = self.lock().times.clone();
+        Timings {
+            wait: times.wait,
+            create: times.create,
+            ..Timings::default()
+        }
     }
 
     pub(super) fn is_armed(&self, id: &WaiterId) -> bool {
@@ -521,6 +604,7 @@ impl<C, E: Clone> Links<C, E> {
         let mut state = self.lock();
         state.call(true);
         let mut of = Snapshot {
+            max_links: state.max_links,
             waiting: state.queue.len(),
             closed: state.closed,
             counters: state.counters,
@@ -532,18 +616,19 @@ impl<C, E: Clone> Links<C, E> {
             of.used += used;
             of.counters.gets += state.places.gets(index);
             match link.phase {
-                Phase::Free => {}
-                Phase::Opening | Phase::Stillborn => of.opening += 1,
-                Phase::Live => {
+                link::Phase::Free => {}
+                link::Phase::Opening | link::Phase::Stillborn => of.opening += 1,
+                link::Phase::Live => {
                     of.live += 1;
+                    of.unused += u32::from(used == 0);
                     of.suspect += u32::from(link.suspect);
                     of.capacity = of.capacity.saturating_add(link.capacity);
                     let room = link.takes().saturating_sub(used);
                     of.available = of.available.saturating_add(room);
                 }
-                Phase::Draining => of.draining += 1,
-                Phase::Dead => of.dead += 1,
-                Phase::Closing => of.closing += 1,
+                link::Phase::Draining => of.draining += 1,
+                link::Phase::Dead => of.dead += 1,
+                link::Phase::Closing => of.closing += 1,
             }
         }
         of

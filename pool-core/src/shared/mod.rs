@@ -30,7 +30,11 @@ pub use share::{ConnectionDied, Share};
 pub use status::SharedStatus;
 use tokio::runtime;
 
-use crate::pool::{Error, Kind};
+use crate::{
+    config::ConfigError,
+    observe::{Phase, Timings},
+    pool::{Error, Kind},
+};
 
 /// A bounded pool of connections that many use at the same time: HTTP/2, multiplexed Redis, pipelined Postgres.
 ///
@@ -153,6 +157,11 @@ impl<M: SharedManager> SharedPool<M> {
         self.inner().status()
     }
 
+    /// How long it took to wait for a share, and to open a connection. How long a share lasts is not timed.
+    pub fn timings(&self) -> Timings {
+        self.inner().links.timings()
+    }
+
     /// The name that the pool was given, for messages.
     pub fn name(&self) -> &str {
         &self.inner().name
@@ -161,6 +170,87 @@ impl<M: SharedManager> SharedPool<M> {
     /// The manager.
     pub fn manager(&self) -> &M {
         &self.inner().manager
+    }
+
+    /// Opens [`min_idle`](crate::Config::min_idle) connections, or one if that is 0, and waits until they are open: pays for the
+    /// connects before the first user comes, and finds out whether it can connect at all.
+    ///
+    /// ```
+    /// # use pool_core::{Config, Gauge, SharedManager, SharedPool};
+    /// # struct Redis;
+    /// # impl SharedManager for Redis {
+    /// #     type Connection = ();
+    /// #     type Error = std::io::Error;
+    /// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = Config::new().max_size(4).min_idle(2);
+    /// let pool = SharedPool::builder(Redis).config(config).build()?;
+    /// pool.warm_up().await?;
+    /// assert_eq!(pool.status().open, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// What is being opened goes on.
+    pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
+        let inner = self.inner();
+        if inner.config.min_idle == 0 {
+            return self.get().await.map(drop);
+        }
+        self.start()?;
+        let started = inner.now();
+        let warm = std::future::poll_fn(|context| {
+            let (poll, work) = inner.links.poll_warm(context.waker(), inner.now());
+            inner.perform(work);
+            poll
+        });
+        let outcome = tokio::time::timeout(inner.config.acquire_timeout, warm).await;
+        let waited = inner.now() - started;
+        match outcome {
+            Ok(outcome) => outcome.map_err(|refusal| inner.refused(refusal, waited)),
+            Err(_) => Err(inner.error(Kind::Timeout(Phase::Create), waited, None)),
+        }
+    }
+
+    /// Makes the pool larger or smaller, while it is in use. Connections that are too many take no more shares, the least loaded
+    /// first, and close with their last one.
+    ///
+    /// ```
+    /// # use pool_core::{Gauge, SharedManager, SharedPool};
+    /// # struct Redis;
+    /// # impl SharedManager for Redis {
+    /// #     type Connection = ();
+    /// #     type Error = std::io::Error;
+    /// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// let pool = SharedPool::builder(Redis).max_size(2).build()?;
+    /// pool.resize(8)?;
+    /// assert_eq!(pool.status().max_size, 8);
+    /// let error = pool.resize(0).unwrap_err();
+    /// assert_eq!(error.to_string(), "max_size is 0, but must be at least 1");
+    /// # Ok::<(), pool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `max_size` is 0, or less than `min_idle`.
+    pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
+        let inner = self.inner();
+        inner.config.clone().max_size(max_size).validate()?;
+        inner.perform(inner.links.resize(max_size, inner.now()));
+        Ok(())
+    }
+
+    /// Sees to it that everything that is open now, or being opened, takes no more shares and closes with its last one. For when
+    /// the backend moved, or the credentials changed.
+    pub fn reset_all(&self) {
+        let inner = self.inner();
+        inner.perform(inner.links.reset_all(inner.now()));
     }
 
     /// Closes the pool: all who wait are told so, and each connection closes with its last share. Does not wait.

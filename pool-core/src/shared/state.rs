@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    counts::Counters,
+    counts::{Counters, Times},
     link::{Link, LinkId, Phase},
     links::LinkLimits,
     places::{PlacesMut, Share},
@@ -38,15 +38,17 @@ pub(super) struct State<C, E: Clone> {
     /// What one more is expected to take: what was last published, or a guess.
     pub(super) expected: u32,
     pub(super) closed: bool,
+    pub(super) max_links: u32,
     /// How often the keeper comes by while a grant is on its way.
     pub(super) tick: Duration,
     pub(super) bell: Bell,
     pub(super) watchers: Vec<Waker>,
     pub(super) counters: Counters,
+    pub(super) times: Times,
 }
 
 impl<C, E: Clone> State<C, E> {
-    pub(super) fn new(places: PlacesMut<C>, tick: Duration) -> Self {
+    pub(super) fn new(places: PlacesMut<C>, limits: &LinkLimits) -> Self {
         Self {
             links: Vec::new(),
             places,
@@ -56,10 +58,12 @@ impl<C, E: Clone> State<C, E> {
             failure: None,
             expected: FIRST_GUESS,
             closed: false,
-            tick,
+            max_links: limits.max_links,
+            tick: limits.tick,
             bell: Bell::new(),
             watchers: Vec::new(),
             counters: Counters::default(),
+            times: Times::default(),
         }
     }
 
@@ -219,7 +223,7 @@ impl<C, E: Clone> State<C, E> {
     pub(super) fn begin_close(&mut self, index: u32, work: &mut Work<C>) {
         let link = &mut self.links[index as usize];
         link.phase = Phase::Closing;
-        self.counters.closed += 1;
+        self.counters.closed[link.reason.index()] += 1;
         let id = LinkId {
             index,
             serial: link.serial,
@@ -235,7 +239,26 @@ impl<C, E: Clone> State<C, E> {
         work.drops.extend(self.places.empty(index));
         if self.is_drained() {
             work.wakers.append(&mut self.watchers);
+            // The keeper has nothing left to keep.
+            work.wakers.extend(self.bell.ring());
         }
+    }
+
+    /// Somebody fetched a share after so long.
+    pub(super) fn fetched(&mut self, waited: Duration) {
+        self.counters.gets += 1;
+        self.counters.waited += 1;
+        self.times.wait.record(waited);
+    }
+
+    /// Wakes this one when connections come or go. Gives it back if it is known already, to be dropped with nothing locked.
+    #[must_use]
+    pub(super) fn watch(&mut self, waker: Waker) -> Option<Waker> {
+        if self.watchers.iter().any(|known| known.will_wake(&waker)) {
+            return Some(waker);
+        }
+        self.watchers.push(waker);
+        None
     }
 
     pub(super) fn count(&self, phase: Phase) -> u32 {
@@ -269,7 +292,9 @@ impl<C, E: Clone> State<C, E> {
         };
         let shares = waiting.saturating_add(ahead);
         // One that takes long may never come: nobody counts on it.
-        let in_time = |link: &&Link| link.phase == Phase::Opening && now - link.began < LATE;
+        let in_time = |link: &&Link| {
+            link.phase == Phase::Opening && link.unwanted.is_none() && now - link.began < LATE
+        };
         let opening = self.links.iter().filter(in_time).count() as u32;
         let for_shares = shares.div_ceil(self.expected).saturating_sub(opening);
         let least = limits
@@ -288,7 +313,7 @@ impl<C, E: Clone> State<C, E> {
         }
         let most = self.gate.may_open(limits.max_opening, now);
         let opening = |state: &Self| state.count(Phase::Opening) + state.count(Phase::Stillborn);
-        while missing > 0 && self.taken() < limits.max_links && opening(self) < most {
+        while missing > 0 && self.taken() < self.max_links && opening(self) < most {
             missing -= 1;
             let serial = NEXT_SERIAL.fetch_add(1, Relaxed);
             let link = Link {
@@ -297,6 +322,7 @@ impl<C, E: Clone> State<C, E> {
                 capacity: 1,
                 suspect: false,
                 began: now,
+                unwanted: None,
                 expires_at: Moment::NEVER,
                 expired: false,
                 idle_since: None,
@@ -347,7 +373,7 @@ impl<C, E: Clone> State<C, E> {
                 continue;
             };
             let needed = used > 0 || live <= limits.min_links || spared();
-            if expired && needed && self.can_replace(index, limits) {
+            if expired && needed && self.can_replace(index) {
                 self.links[index as usize].expired = true;
             } else {
                 self.drain(index, serial, reason, work);
@@ -356,12 +382,49 @@ impl<C, E: Clone> State<C, E> {
     }
 
     /// Is there nothing yet to take the place of this one, and room to open it?
-    fn can_replace(&self, index: u32, limits: &LinkLimits) -> bool {
+    fn can_replace(&self, index: u32) -> bool {
         let stands_in = |other: u32| {
             other != index && !self.links[other as usize].expired && self.room(other) > 0
         };
         !(0..self.links.len() as u32).any(stands_in)
-            && (self.taken() < limits.max_links || self.count(Phase::Opening) > 0)
+            && (self.taken() < self.max_links || self.count(Phase::Opening) > 0)
+    }
+
+    /// There may be so many from now on. What is too much takes no more, the least loaded first, and goes with its last share.
+    pub(super) fn resize(&mut self, max_links: u32, work: &mut Work<C>) {
+        self.max_links = max_links;
+        let stays = |link: &Link| match link.phase {
+            Phase::Live => true,
+            Phase::Opening => link.unwanted.is_none(),
+            _ => false,
+        };
+        let count = self.links.iter().filter(|link| stays(link)).count() as u32;
+        for _ in max_links..count {
+            let opening = |link: &Link| link.phase == Phase::Opening && link.unwanted.is_none();
+            if let Some(link) = self.links.iter_mut().find(|link| opening(link)) {
+                link.unwanted = Some(CloseReason::Shrunk);
+                continue;
+            }
+            let live = (0..self.links.len() as u32)
+                .filter(|index| self.links[*index as usize].phase == Phase::Live);
+            let least = live.min_by_key(|index| (self.places.used(*index), *index));
+            if let Some(index) = least {
+                let serial = self.links[index as usize].serial;
+                self.drain(index, serial, CloseReason::Shrunk, work);
+            }
+        }
+    }
+
+    /// What is open or being opened takes no more, and goes with its last share.
+    pub(super) fn reset_all(&mut self, work: &mut Work<C>) {
+        for index in 0..self.links.len() as u32 {
+            let link = &mut self.links[index as usize];
+            if link.phase == Phase::Opening {
+                link.unwanted = Some(CloseReason::Reset);
+            }
+            let serial = link.serial;
+            self.drain(index, serial, CloseReason::Reset, work);
+        }
     }
 
     /// One was opened: the oldest of those that waited for their replacement goes.
@@ -378,10 +441,15 @@ impl<C, E: Clone> State<C, E> {
     }
 
     pub(super) fn next_round(&self, limits: &LinkLimits, now: Moment) -> Moment {
-        if self.closed {
-            return Moment::NEVER;
-        }
         let mut next = Moment::NEVER;
+        if self.closed {
+            // Whoever did not fetch what it was handed is all there is to look after.
+            return if self.queue.wants_ticks() {
+                now + limits.tick
+            } else {
+                next
+            };
+        }
         if self.taken() > 0 || limits.min_links > 0 {
             next = now + limits.rounds;
         }

@@ -1,5 +1,7 @@
 //! A shared pool at one moment.
 
+use crate::observe::{Closes, Phase};
+
 /// All counts of a [`SharedPool`](super::SharedPool), taken together at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,9 +12,11 @@ pub struct SharedStatus {
     pub open: u32,
     /// Of those: suspect.
     pub suspect: u32,
+    /// Of those: nobody shares them.
+    pub unused: u32,
     /// Connections that take no more and wait for their last share.
     pub draining: u32,
-    /// Connections that died and are still held by those who shared them.
+    /// Connections that died and are still held by those who shared them. They take no place.
     pub dead: u32,
     /// Being opened.
     pub opening: u32,
@@ -36,18 +40,34 @@ pub struct SharedStatus {
     pub opened: u64,
     /// Opens that failed.
     pub open_failures: u64,
-    /// Connections that were closed after their last share.
-    pub closed: u64,
+    /// Connections that were closed after their last share, by reason. Those that died are not among them.
+    pub closed: Closes,
     /// Connections that died.
     pub died: u64,
-    /// Gets that reached their deadline.
-    pub timeouts: u64,
+    /// Gets that reached their deadline while all that was open was full.
+    pub timeouts_wait: u64,
+    /// Gets that reached their deadline while one was being opened.
+    pub timeouts_create: u64,
     /// Gets that found the line full.
     pub overloaded: u64,
+    /// Gets that were told at once that nothing can be opened.
+    pub failed_fast: u64,
     /// Gets whose future was dropped while it waited.
     pub cancelled: u64,
     /// Grants that were taken back because nobody polled.
     pub reclaimed: u64,
     /// What the last attempt to open died of, while attempts fail.
     pub last_error: Option<String>,
+}
+
+impl SharedStatus {
+    /// Gets that reached their deadline, in any phase.
+    pub const fn timeouts(&self) -> u64 {
+        self.timeouts_wait + self.timeouts_create
+    }
+
+    pub(super) const fn set_timeouts(&mut self, by_phase: [u64; Phase::ALL.len()]) {
+        self.timeouts_wait = by_phase[Phase::Wait.index()];
+        self.timeouts_create = by_phase[Phase::Create.index()];
+    }
 }

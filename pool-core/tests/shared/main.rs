@@ -4,6 +4,7 @@
 mod places;
 mod told;
 mod unlocked;
+mod upkeep;
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths, opens and ticks.
+//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths,
+//! opens, resizes and resets.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -39,6 +40,8 @@ enum Step {
     Drain(usize),
     Fail(usize),
     Closed(usize),
+    Resize(u32),
+    Reset,
     Close,
 }
 
@@ -58,6 +61,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which.clone().prop_map(Step::Drain),
         1 => which.clone().prop_map(Step::Fail),
         3 => which.prop_map(Step::Closed),
+        1 => (1..4_u32).prop_map(Step::Resize),
+        1 => prop_oneof![2 => Just(Step::Get), 1 => Just(Step::Reset)],
         1 => prop_oneof![9 => Just(Step::Get), 1 => Just(Step::Close)],
     ]
 }
@@ -80,6 +85,8 @@ struct Conn {
     capacity: u32,
     used: u32,
     suspect: bool,
+    /// It goes as soon as it is open.
+    unwanted: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +105,8 @@ struct Run {
     closed: bool,
     expected: u32,
     max_links: usize,
+    /// What `max_links` was at most.
+    most: usize,
 }
 
 const NOW: Moment = Moment::from_nanos(1_000_000_000);
@@ -113,6 +122,7 @@ impl Run {
             closed: false,
             expected: 16,
             max_links: max_links as usize,
+            most: max_links as usize,
         }
     }
 
@@ -165,12 +175,12 @@ impl Run {
         let opening = self
             .conns
             .iter()
-            .filter(|conn| conn.phase == Phase::Opening)
+            .filter(|conn| conn.phase == Phase::Opening && !conn.unwanted)
             .count();
-        let stillborn = |conn: &&Conn| conn.phase == Phase::Stillborn;
-        let busy = opening + self.conns.iter().filter(stillborn).count();
+        let busy = |conn: &&Conn| matches!(conn.phase, Phase::Opening | Phase::Stillborn);
+        let busy = self.conns.iter().filter(busy).count();
         let wanted = self.waiting().div_ceil(self.expected as usize);
-        let room = self.max_links - self.taken();
+        let room = self.max_links.saturating_sub(self.taken());
         let opens = wanted
             .saturating_sub(opening)
             .min(room)
@@ -185,6 +195,7 @@ impl Run {
                 capacity: 1,
                 used: 0,
                 suspect: false,
+                unwanted: false,
             });
         }
         let closing: Vec<_> = work.closes.iter().map(|(id, _, _)| *id).collect();
@@ -236,7 +247,7 @@ impl Run {
             }
             Step::TimeOut(index) if index < self.line.len() => {
                 let waiter = self.line.remove(index);
-                let told = self.links.time_out(waiter.id);
+                let told = self.links.time_out(waiter.id, NOW).ok();
                 let share = told.map(|told| told.ok());
                 let link = share
                     .as_ref()
@@ -262,8 +273,8 @@ impl Run {
                     let conn = self.conn(id);
                     conn.phase = match (conn.phase, closed) {
                         (Phase::Stillborn, _) => Phase::Dead,
-                        (_, true) => Phase::Draining,
-                        (_, false) => Phase::Live,
+                        _ if closed || conn.unwanted => Phase::Draining,
+                        _ => Phase::Live,
                     };
                     if conn.phase != Phase::Dead {
                         self.expected = conn.capacity.max(1);
@@ -313,6 +324,24 @@ impl Run {
                     self.settle(work);
                 }
             }
+            Step::Resize(max_links) => {
+                let work = self.links.resize(max_links, NOW);
+                self.max_links = max_links as usize;
+                self.most = self.most.max(self.max_links);
+                while self.let_surplus_go() {}
+                self.settle(work);
+            }
+            Step::Reset => {
+                let work = self.links.reset_all(NOW);
+                for conn in &mut self.conns {
+                    match conn.phase {
+                        Phase::Opening => conn.unwanted = true,
+                        Phase::Live => conn.phase = Phase::Draining,
+                        _ => {}
+                    }
+                }
+                self.settle(work);
+            }
             Step::Close => {
                 let work = self.links.close();
                 self.closed = true;
@@ -328,6 +357,27 @@ impl Run {
             }
         }
         self.check();
+    }
+
+    /// One that is too many goes: one that is being opened, or else the least loaded. Was there one?
+    fn let_surplus_go(&mut self) -> bool {
+        let opening = |conn: &&mut Conn| conn.phase == Phase::Opening && !conn.unwanted;
+        let live = |conn: &&mut Conn| conn.phase == Phase::Live;
+        let (openings, lives) = (
+            self.conns.iter_mut().filter(opening).count(),
+            self.conns.iter_mut().filter(live).count(),
+        );
+        if openings + lives <= self.max_links {
+            return false;
+        }
+        let place = |conn: &&mut Conn| conn.id.index;
+        let least = |conn: &&mut Conn| (conn.used, conn.id.index);
+        if let Some(conn) = self.conns.iter_mut().filter(opening).min_by_key(place) {
+            conn.unwanted = true;
+        } else if let Some(conn) = self.conns.iter_mut().filter(live).min_by_key(least) {
+            conn.phase = Phase::Draining;
+        }
+        true
     }
 
     fn get(&mut self) {
@@ -401,7 +451,7 @@ impl Run {
             self.conns.iter().map(|conn| conn.used).sum::<u32>()
         );
         assert_eq!(of.waiting, self.waiting());
-        assert!(self.taken() <= self.max_links);
+        assert!(self.taken() <= self.most);
     }
 
     /// Everybody goes, everything ends: nothing may be left.
@@ -463,6 +513,26 @@ fn the_oldest_go_when_their_time_is_over_and_the_unused_go_but_for_the_minimum()
     );
     let work = links.opened(other, Arc::new(2), Moment::NEVER, soon);
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
+}
+
+#[test]
+fn spare_ones_stay_however_unused_and_nobody_comes_to_look_at_them() {
+    let mut limits = limits(3);
+    limits.spare = 4;
+    limits.idle_timeout = Some(Duration::from_secs(60));
+    let links: Links<u32, &'static str> = Links::new(limits);
+    let (_, work) = links.tick(NOW, Waker::noop().clone());
+    let first = work.opens[0];
+    drop(links.set_capacity(first, 4, NOW));
+    let work = links.opened(first, Arc::new(1), Moment::NEVER, NOW);
+    assert!(work.opens.is_empty());
+    let second = Duration::from_secs(1);
+    for seconds in [1, 61, 122] {
+        let now = NOW + seconds * second;
+        let (next, work) = links.tick(now, Waker::noop().clone());
+        assert!(work.closes.is_empty() && work.opens.is_empty());
+        assert!(next >= now + 29 * second, "{:?}", next - now);
+    }
 }
 
 #[test]

@@ -1,0 +1,205 @@
+//! What keeps a shared pool as it should be, and what it knows of itself.
+
+use pool_core::observe::CloseReason;
+
+use super::*;
+
+fn configured(backend: &Arc<Backend>, config: Config) -> SharedPool<Http2> {
+    let builder = SharedPool::builder(Http2(Arc::clone(backend)));
+    builder.config(config).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_pool_has_its_minimum_open_before_anybody_comes() {
+    let backend = Backend::new(4);
+    backend.connect_ms.store(10, SeqCst);
+    let pool = configured(&backend, Config::new().max_size(5).min_idle(3));
+    pool.warm_up().await.unwrap();
+    assert_eq!((pool.status().open, pool.status().unused), (3, 3));
+    let start = Instant::now();
+    pool.warm_up().await.unwrap();
+    assert_eq!((start.elapsed(), pool.status().opened), (Duration::ZERO, 3));
+
+    let lazy = configured(&backend, Config::new().max_size(5));
+    lazy.warm_up().await.unwrap();
+    assert_eq!((lazy.status().open, lazy.status().shares), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_cannot_be_warmed_says_why() {
+    let backend = Backend::new(4);
+    backend.fails.store(100, SeqCst);
+    let config = Config::new().max_size(5).min_idle(3);
+    let pool = configured(&backend, config.clone());
+    let error = pool.warm_up().await.unwrap_err();
+    assert!(error.is_connect(), "{error}");
+    assert_eq!(
+        error.connect_error().map(ToString::to_string).as_deref(),
+        Some("connection refused")
+    );
+    pool.close();
+    assert!(pool.warm_up().await.unwrap_err().is_closed());
+
+    backend.fails.store(0, SeqCst);
+    backend.connect_ms.store(5_000, SeqCst);
+    let slow = configured(&backend, config.acquire_timeout(50 * MS));
+    let error = slow.warm_up().await.unwrap_err();
+    assert!(error.is_timeout() && error.waited() == 50 * MS, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_pool_lets_the_least_loaded_go_and_a_larger_one_opens_more() {
+    let backend = Backend::new(2);
+    let pool = pool(&backend, 3);
+    let mut shares = take(&pool, 5).await;
+    assert_eq!(pool.status().open, 3);
+    pool.resize(1).unwrap();
+    let status = pool.status();
+    assert_eq!((status.max_size, status.open, status.draining), (1, 1, 2));
+    assert!(pool.try_get().map(drop).unwrap_err().is_busy());
+    let ids: Vec<_> = shares.iter().map(|share| share.id).collect();
+    let alone = ids
+        .iter()
+        .position(|id| ids.iter().filter(|other| *other == id).count() == 1);
+    drop(shares.remove(alone.expect("one of three has one share of five")));
+    sleep(MS).await;
+    let status = pool.status();
+    assert_eq!(
+        (status.draining, status.closed.by(CloseReason::Shrunk)),
+        (1, 1)
+    );
+    pool.resize(2).unwrap();
+    let more = pool.get().timeout(MS).await.map(drop);
+    assert!(
+        more.unwrap_err().is_timeout(),
+        "the one that goes holds its place"
+    );
+    shares.clear();
+    sleep(MS).await;
+    let _shares = take(&pool, 4).await;
+    assert_eq!((pool.status().open, backend.opened.load(SeqCst)), (2, 4));
+    let error = pool.resize(0).unwrap_err();
+    assert_eq!(error.to_string(), "max_size is 0, but must be at least 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_open_or_being_opened_at_a_reset_gives_no_share_after_it() {
+    let backend = Backend::new(2);
+    let pool = pool(&backend, 2);
+    let before = take(&pool, 2).await;
+    backend.connect_ms.store(10, SeqCst);
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get().await.unwrap().id }
+    });
+    sleep(MS).await;
+    assert_eq!(pool.status().opening, 1);
+    pool.reset_all();
+    assert_eq!((pool.status().open, pool.status().draining), (0, 1));
+    assert_eq!(waiting.await.unwrap(), 2, "of neither of the two");
+    drop(before);
+    sleep(MS).await;
+    let status = pool.status();
+    assert_eq!((status.open, status.closed.by(CloseReason::Reset)), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_is_counted_by_why() {
+    let backend = Backend::new(1);
+    let config = Config::new().max_size(1).max_waiters(Some(2));
+    let pool = configured(&backend, config);
+    let held = pool.get().await.unwrap();
+    assert!(
+        pool.get()
+            .timeout(MS)
+            .await
+            .map(drop)
+            .unwrap_err()
+            .is_timeout()
+    );
+    backend.gauge(0).drain();
+    drop(held);
+    sleep(MS).await;
+    backend.connect_ms.store(60_000, SeqCst);
+    let error = pool.get().timeout(40 * MS).await.map(drop).unwrap_err();
+    assert_eq!(error.phase(), Some(pool_core::observe::Phase::Create));
+    let status = error.status();
+    assert_eq!((status.timeouts_wait, status.timeouts_create), (1, 1));
+    let status = pool.status();
+    assert_eq!(status.closed.by(CloseReason::GoingAway), 1);
+    assert_eq!((status.timeouts(), status.timeouts_wait), (2, 1));
+    let timings = pool.timings();
+    assert_eq!((timings.create.count(), timings.wait.count()), (1, 1));
+}
+
+#[test]
+fn a_setting_without_a_meaning_here_is_refused() {
+    let says = |config: Config| {
+        let builder = SharedPool::builder(Http2(Backend::new(1)));
+        builder.config(config).build().unwrap_err().to_string()
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(
+        says(Config::new().leak_after(Some(second))),
+        "leak_after is 1s, but must be off in a shared pool"
+    );
+    assert_eq!(
+        says(Config::new().shed_target(Some(second))),
+        "shed_target is 1s, but must be off in a shared pool"
+    );
+    assert_eq!(
+        says(Config::new().keepalive(Some(second))),
+        "keepalive is 1s, but must be off in a shared pool"
+    );
+    assert_eq!(
+        says(Config::new().check_after(second)),
+        "check_after is 1s, but must be 500ms, the default, in a shared pool"
+    );
+    assert_eq!(
+        says(Config::new().idle_order(pool_core::IdleOrder::Fifo)),
+        "idle_order is fifo, but must be lifo in a shared pool"
+    );
+}
+
+/// The keeper of a pool is on a runtime that nobody drives any more, and that has not ended either.
+#[test]
+fn a_get_ends_at_its_deadline_though_the_keeper_stands_still() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let backend = Backend::new(1);
+    let pool = configured(&backend, Config::new().max_size(1));
+    let (still, driven) = (runtime(), runtime());
+    let held = still.block_on(pool.get()).unwrap();
+    driven.block_on(async {
+        let start = Instant::now();
+        let get = pool.get().timeout(200 * MS);
+        let outcome = timeout(Duration::from_secs(10), get).await;
+        assert!(
+            outcome
+                .expect("it ends by itself")
+                .map(drop)
+                .unwrap_err()
+                .is_timeout()
+        );
+        assert!(start.elapsed() < Duration::from_secs(5));
+    });
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_fetches_does_not_hold_up_the_end_of_a_pool() {
+    let backend = Backend::new(1);
+    let pool = pool(&backend, 1);
+    let held = pool.get().await.unwrap();
+    let mut get = std::pin::pin!(pool.get());
+    poll_fn(|context| {
+        assert!(get.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(held);
+    assert_eq!(pool.drain(Duration::from_secs(5)).await, 0);
+    assert!(get.await.map(drop).unwrap_err().is_closed());
+}

@@ -14,7 +14,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit, set_default_local_recorder,
 };
-use pool_core::{Builder, Pool, observe::MetricNames};
+use pool_core::{Builder, Pool, SharedManager, SharedPool, observe::MetricNames};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
@@ -340,6 +340,55 @@ async fn a_recorder_that_panics_does_the_pool_no_harm() {
         sleep(SEC).await;
     }
     common::end(pool).await;
+}
+
+/// Connections that four at a time may have.
+struct Streams;
+
+impl SharedManager for Streams {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    async fn connect(&self, gauge: pool_core::Gauge) -> Result<(), std::io::Error> {
+        gauge.set_capacity(4);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_pool_is_published_with_its_shares() {
+    let told = Told::default();
+    let _on = set_default_local_recorder(&told);
+    let builder = SharedPool::builder(Streams).name("h2").max_size(3);
+    let pool = builder.metric_names(MetricNames::Own).build().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(pool.get().await.unwrap());
+    }
+    sleep(2 * SEC).await;
+    let shares =
+        |state: &str| told.gauge("pool.shares", &format!("pool.name=h2,pool.state={state}"));
+    let count = |state: &str| told.gauge("pool.count", &format!("pool.name=h2,pool.state={state}"));
+    assert_eq!((shares("used"), shares("free")), (Some(5.0), Some(3.0)));
+    assert_eq!((count("used"), count("idle")), (Some(2.0), Some(0.0)));
+    assert_eq!(told.gauge("pool.max", "pool.name=h2"), Some(3.0));
+    held.truncate(1);
+    sleep(2 * SEC).await;
+    assert_eq!((shares("used"), shares("free")), (Some(1.0), Some(7.0)));
+    assert_eq!((count("used"), count("idle")), (Some(1.0), Some(1.0)));
+    held.push(pool.get().await.unwrap());
+    assert_eq!(shares("used"), Some(1.0), "a get tells nobody");
+    sleep(2 * SEC).await;
+    assert_eq!(shares("used"), Some(2.0), "the keeper does");
+    assert_eq!(told.counter("pool.gets", "pool.name=h2"), Some(6));
+    assert!(told.described().contains_key("pool.shares"));
+    drop(pool);
+    drop(held);
+    sleep(2 * SEC).await;
+    assert_eq!((shares("used"), shares("free")), (Some(0.0), Some(0.0)));
+    assert_eq!(told.gauge("pool.max", "pool.name=h2"), Some(0.0));
+    let closed = told.counter("pool.closed", "pool.name=h2,reason=pool_closed");
+    assert_eq!(closed, Some(2));
 }
 
 fn pool(backend: &Arc<Backend>) -> Builder<Things> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{Act, Backend, MS, SEC, Things, hush, settle};
-use pool_core::{Builder, Manager, Pool, Usage};
+use pool_core::{Builder, Config, Gauge, Manager, Pool, SharedManager, SharedPool, Usage};
 use tokio::time::sleep;
 use tracing::{
     Event, Instrument, Level, Subscriber,
@@ -353,6 +353,75 @@ impl Manager for Talker {
     async fn check(&self, (): &mut (), _: &Usage) -> Result<(), std::io::Error> {
         Ok(())
     }
+}
+
+/// Connections that one at a time may have.
+struct Streams(Mutex<u32>);
+
+impl SharedManager for Streams {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    async fn connect(&self, _: Gauge) -> Result<(), std::io::Error> {
+        let mut fails = self.0.lock().unwrap();
+        if *fails == 0 {
+            return Ok(());
+        }
+        *fails -= 1;
+        Err(std::io::Error::other("refused"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_pool_says_what_a_pool_says() {
+    let (log, _on) = Log::start(LevelFilter::DEBUG);
+    let builder = SharedPool::builder(Streams(Mutex::new(1))).name("h2");
+    let config = Config::new().max_size(1).slow_get(Some(SEC));
+    let pool = builder.config(config).build().unwrap();
+    let held = pool.get().await.unwrap();
+    let connects = log.spans_of("pool.connect");
+    let outcomes: Vec<_> = connects
+        .iter()
+        .map(|span| &*span.fields["outcome"])
+        .collect();
+    assert_eq!(outcomes, ["failed", "ok"]);
+    assert_eq!(log.only_event("cannot open one").level, Level::WARN);
+    log.clear();
+
+    drop(pool.try_get().map(drop).unwrap_err());
+    let waiter = async { pool.get().await.map(drop) }.instrument(info_span!("request"));
+    let (waited, ()) = tokio::join!(waiter, async {
+        sleep(2 * SEC).await;
+        drop(held);
+    });
+    waited.unwrap();
+    let span = log.only_span("pool.get");
+    assert_eq!(span.parent.as_deref(), Some("request"));
+    assert_eq!(
+        (&*span.fields["outcome"], &*span.fields["pool.name"]),
+        ("ok", "h2")
+    );
+    let slow = log.only_event("slow get");
+    assert_eq!(
+        (&*slow.fields["max_size"], &*slow.fields["leased"]),
+        ("1", "1")
+    );
+    assert!(
+        slow.fields["place"].contains("tests/tracing.rs:"),
+        "{slow:?}"
+    );
+
+    log.clear();
+    let _held = pool.get().await.unwrap();
+    assert!(
+        log.spans().is_empty(),
+        "one that finds a share says nothing"
+    );
+    pool.get().timeout(MS).await.map(drop).unwrap_err();
+    drop(tokio::time::timeout(MS, pool.get()).await);
+    let words = log.spans_of("pool.get");
+    let words: Vec<_> = words.iter().map(|span| &*span.fields["outcome"]).collect();
+    assert_eq!(words, ["timeout", "cancelled"]);
 }
 
 fn pool(backend: &Arc<Backend>) -> Builder<Things> {

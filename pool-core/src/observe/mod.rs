@@ -51,6 +51,10 @@
 //!   `pool.gets` and `pool.waited`, which are exact, not from the counts of `wait_time` and `use_time`;
 //! - install the recorder before the pool is first used: names are described once.
 //!
+//! A [`SharedPool`](crate::SharedPool) says the same in both ways: `idle` are connections that nobody shares, and the gauge
+//! `pool.shares` has what of their capacity is `used` and `free` (`pool.state`). Its keeper comes by each second while anything is
+//! open, since who takes a share wakes nobody; how long a share lasts is not timed.
+//!
 //! Give each pool a name of its own: the gauges of two pools of one name overwrite each other.
 //!
 #![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
@@ -70,6 +74,6 @@ pub use histogram::Histogram;
 pub use metric_names::MetricNames;
 pub use observer::Observer;
 #[cfg(feature = "metrics")]
-pub(crate) use publisher::{Publisher, Snapshot};
+pub(crate) use publisher::{INTERVAL, Publisher, Shares, Snapshot};
 pub use reason::{CloseReason, Phase};
 pub use status::{Closes, LeaseInfo, Status, Timings};

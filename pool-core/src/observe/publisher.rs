@@ -27,6 +27,15 @@ pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) timings: Timings,
     pub(crate) min_idle: u32,
+    /// Of connections that many use at once.
+    pub(crate) shares: Option<Shares>,
+}
+
+/// Shares of connections.
+#[derive(Clone, Copy)]
+pub(crate) struct Shares {
+    pub(crate) used: u32,
+    pub(crate) free: u32,
 }
 
 impl Publisher {
@@ -70,11 +79,15 @@ impl Publisher {
         let words = self.names.words();
         if !mem::replace(&mut self.described, true) {
             describe(&words);
+            if snapshot.shares.is_some() {
+                describe_gauge!(SHARES, Unit::Count, "Shares of open connections, by state");
+            }
         }
         let Snapshot {
             status,
             timings,
             min_idle,
+            shares,
         } = snapshot;
         let named = || vec![Label::new(words.pool, Arc::clone(pool))];
         let with = |key: &'static str, value: &'static str| {
@@ -93,6 +106,11 @@ impl Publisher {
         gauge!(words.idle_min, named()).set(min_idle);
         gauge!(words.max, named()).set(status.max_size);
         gauge!(words.pending, named()).set(status.waiting as f64);
+        if let Some(Shares { used, free }) = shares {
+            for (state, count) in [("used", used), ("free", free)] {
+                gauge!(SHARES, own(pool, Some(("pool.state", state)))).set(count);
+            }
+        }
 
         let told = mem::replace(&mut self.told, status);
         let status = &self.told;
@@ -217,5 +235,7 @@ fn describe(words: &Words) {
     }
 }
 
+const SHARES: &str = "pool.shares";
+
 /// How often a pool is published at most.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);

@@ -52,7 +52,7 @@ impl<E> Error<E> {
     }
 
     #[cfg(feature = "tracing")]
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.inner.kind
     }
 

@@ -10,7 +10,7 @@ mod keeper;
 mod lease;
 mod manager;
 #[cfg(feature = "metrics")]
-mod publish;
+pub(crate) mod publish;
 mod shared;
 mod task;
 #[cfg(all(test, pool_shuttle))]
@@ -18,7 +18,7 @@ mod tests;
 mod thread;
 mod timer;
 #[cfg(feature = "tracing")]
-mod trace;
+pub(crate) mod trace;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 

@@ -2,7 +2,7 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Manager, caught::caught, shared::Shared};
@@ -14,9 +14,34 @@ use crate::{
 /// Where the publisher of a pool lies, for one keeper after the other. Whoever publishes takes it off meanwhile: no recorder is
 /// called with this locked.
 #[derive(Default)]
-pub(super) struct Desk(Mutex<Publisher>);
+pub(crate) struct Desk(Mutex<Publisher>);
 
 impl Desk {
+    pub(crate) fn new(names: MetricNames) -> Self {
+        Self(Mutex::new(Publisher::new(names)))
+    }
+
+    /// Publishes, if the last time is long enough ago. When to come again; never, if the pool is at rest.
+    pub(crate) fn publish_if_due(
+        &self,
+        pool: &Arc<str>,
+        now: Moment,
+        snapshot: impl FnOnce() -> Snapshot,
+    ) -> Moment {
+        let publish = |publisher: &mut Publisher| publisher.publish_if_due(pool, now, snapshot);
+        self.with(publish).unwrap_or(Moment::NEVER)
+    }
+
+    /// Publishes now.
+    pub(crate) fn publish(&self, pool: &Arc<str>, snapshot: impl FnOnce() -> Snapshot) {
+        self.with(|publisher| publisher.publish(pool, snapshot()));
+    }
+
+    /// Publishes for the last time: the pool is gone.
+    pub(crate) fn retire(&self, pool: &Arc<str>, snapshot: impl FnOnce() -> Snapshot) {
+        self.with(|publisher| publisher.retire(pool, snapshot()));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Publisher> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,24 +57,19 @@ impl Desk {
 
 impl<M: Manager> Shared<M> {
     pub(super) fn published_as(mut self, names: MetricNames) -> Self {
-        self.publisher = Desk(Mutex::new(Publisher::new(names)));
+        self.publisher = Desk::new(names);
         self
     }
 
     /// Publishes, if the last time is long enough ago. When to come again; never, if the next use of the pool brings the keeper.
     pub(super) fn publish_if_due(&self, now: Moment) -> Moment {
-        let publish = |publisher: &mut Publisher| {
-            publisher.publish_if_due(&self.name, now, || self.for_publishing())
-        };
-        self.publisher.with(publish).unwrap_or(Moment::NEVER)
+        let snapshot = || self.for_publishing();
+        self.publisher.publish_if_due(&self.name, now, snapshot)
     }
 
     /// Publishes now.
     pub(super) fn publish(&self) {
-        let publish = |publisher: &mut Publisher| {
-            publisher.publish(&self.name, self.for_publishing());
-        };
-        self.publisher.with(publish);
+        self.publisher.publish(&self.name, || self.for_publishing());
     }
 
     fn for_publishing(&self) -> Snapshot {
@@ -57,6 +77,7 @@ impl<M: Manager> Shared<M> {
             status: self.status(),
             timings: self.timings(),
             min_idle: self.config.min_idle,
+            shares: None,
         }
     }
 }
@@ -64,9 +85,6 @@ impl<M: Manager> Shared<M> {
 impl<M: Manager> Drop for Shared<M> {
     /// The last lease was given back and the last resource closed: what nobody was told yet, and that nothing is left.
     fn drop(&mut self) {
-        let retire = |publisher: &mut Publisher| {
-            publisher.retire(&self.name, self.for_publishing());
-        };
-        self.publisher.with(retire);
+        self.publisher.retire(&self.name, || self.for_publishing());
     }
 }

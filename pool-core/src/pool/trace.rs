@@ -5,7 +5,10 @@
 use std::{
     error::Error as StdError,
     panic::Location,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,8 +21,61 @@ use crate::{
     observe::{LeaseInfo, Phase, Status},
 };
 
+/// A pool that has something to say.
+pub(crate) trait Traced {
+    fn name(&self) -> &str;
+    fn slow_get(&self) -> Option<Duration>;
+    fn now(&self) -> Moment;
+    fn counts(&self) -> Status;
+    fn streak(&self) -> &Streak;
+}
+
+impl<T: Traced> Traced for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn slow_get(&self) -> Option<Duration> {
+        (**self).slow_get()
+    }
+
+    fn now(&self) -> Moment {
+        (**self).now()
+    }
+
+    fn counts(&self) -> Status {
+        (**self).counts()
+    }
+
+    fn streak(&self) -> &Streak {
+        (**self).streak()
+    }
+}
+
+impl<M: Manager> Traced for Shared<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn slow_get(&self) -> Option<Duration> {
+        self.config.slow_get
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn counts(&self) -> Status {
+        self.status()
+    }
+
+    fn streak(&self) -> &Streak {
+        &self.streak
+    }
+}
+
 /// The span of a get, from when it first joins the line; until then nothing.
-pub(super) struct GetTrace(Option<Begun>);
+pub(crate) struct GetTrace(Option<Begun>);
 
 struct Begun {
     since: Moment,
@@ -28,7 +84,7 @@ struct Begun {
 
 /// How a get that had to wait ended.
 #[derive(Clone, Copy)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Got,
     Failed(Kind),
     /// Its future was dropped.
@@ -36,12 +92,12 @@ pub(super) enum Outcome {
 }
 
 impl GetTrace {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(None)
     }
 
     /// The get of `holder` joined the line, at `holder.since` or up to a tick later.
-    pub(super) fn begin<M: Manager>(&mut self, shared: &Shared<M>, holder: Holder) {
+    pub(crate) fn begin(&mut self, pool: &impl Traced, holder: Holder) {
         // What it was handed before was broken: it is still the same wait.
         if self.0.is_some() {
             return;
@@ -49,7 +105,7 @@ impl GetTrace {
         let span = debug_span!(
             target: TARGET,
             "pool.get",
-            pool.name = &*shared.name,
+            pool.name = pool.name(),
             label = named(holder.label),
             wait_ms = Empty,
             outcome = Empty,
@@ -59,28 +115,28 @@ impl GetTrace {
         let since = if span.is_disabled() {
             holder.since
         } else {
-            shared.clock.now()
+            pool.now()
         };
         self.0 = Some(Begun { since, span });
     }
 
     /// The get ended. Does nothing if it never had to wait.
     #[inline]
-    pub(super) fn end<M: Manager>(&mut self, shared: &Shared<M>, holder: Holder, outcome: Outcome) {
+    pub(crate) fn end(&mut self, pool: &impl Traced, holder: Holder, outcome: Outcome) {
         if let Some(begun) = self.0.take() {
-            begun.end(shared, holder, outcome);
+            begun.end(pool, holder, outcome);
         }
     }
 }
 
 impl Begun {
     #[cold]
-    fn end<M: Manager>(self, shared: &Shared<M>, holder: Holder, outcome: Outcome) {
+    fn end(self, pool: &impl Traced, holder: Holder, outcome: Outcome) {
         let Self { since, span } = self;
         let now = if span.is_disabled() {
             holder.since
         } else {
-            shared.clock.now()
+            pool.now()
         };
         let waited = now - since;
         let (word, phase) = (outcome.as_str(), outcome.phase().map(Phase::as_str));
@@ -88,7 +144,7 @@ impl Begun {
         if let Some(phase) = phase {
             span.record("phase", phase);
         }
-        if shared.config.slow_get.is_none_or(|limit| waited < limit) {
+        if pool.slow_get().is_none_or(|limit| waited < limit) {
             return;
         }
         let Status {
@@ -98,13 +154,13 @@ impl Begun {
             opening,
             waiting,
             ..
-        } = shared.status();
+        } = pool.counts();
         let Holder { place, label, .. } = holder;
         span.in_scope(|| {
             warn!(
                 target: TARGET,
                 {
-                    pool.name = &*shared.name,
+                    pool.name = pool.name(),
                     label = named(label),
                     place = place_of(place),
                     wait_ms = ms(waited),
@@ -146,21 +202,21 @@ impl Outcome {
 }
 
 /// The span of one open. It has no parent: an open is the pool's, whoever's wait it may end.
-pub(super) struct OpenTrace {
+pub(crate) struct OpenTrace {
     /// `None` when the outcome is recorded.
     span: Option<Span>,
 }
 
 impl OpenTrace {
     /// Runs `create` inside of the span, so that what the manager says is found there.
-    pub(super) fn around<M: Manager, F>(shared: &Shared<M>, create: F) -> (Self, Instrumented<F>) {
+    pub(crate) fn around<F>(pool: &impl Traced, create: F) -> (Self, Instrumented<F>) {
         use tracing::Instrument;
 
         let span = debug_span!(
             target: TARGET,
             parent: None,
             "pool.connect",
-            pool.name = &*shared.name,
+            pool.name = pool.name(),
             took_ms = Empty,
             outcome = Empty,
         );
@@ -168,20 +224,20 @@ impl OpenTrace {
         (Self { span: Some(span) }, create)
     }
 
-    pub(super) fn opened<M: Manager>(mut self, shared: &Shared<M>, took: Duration) {
+    pub(crate) fn opened(mut self, pool: &impl Traced, took: Duration) {
         let span = self.end("ok", Some(took));
-        let failures = shared.streak.end();
+        let failures = pool.streak().end();
         if failures > 0 {
             let _in = span.entered();
-            info!(target: TARGET, { pool.name = &*shared.name, failures }, "can open again");
+            info!(target: TARGET, { pool.name = pool.name(), failures }, "can open again");
         }
     }
 
-    pub(super) fn failed<M: Manager>(
+    pub(crate) fn failed<E: StdError + 'static>(
         mut self,
-        shared: &Shared<M>,
+        pool: &impl Traced,
         took: Duration,
-        error: &OpenError<M::Error>,
+        error: &OpenError<E>,
     ) {
         let outcome = match error {
             OpenError::Manager(_) => "failed",
@@ -189,13 +245,13 @@ impl OpenTrace {
             OpenError::Panicked(_) => "panicked",
         };
         let _in = self.end(outcome, Some(took)).entered();
-        let (pool, took_ms) = (&*shared.name, ms(took));
+        let took_ms = ms(took);
         let error: &(dyn StdError + 'static) = error;
         // An outage is one warning, however long it lasts.
-        if shared.streak.fail() {
-            warn!(target: TARGET, { pool.name = pool, took_ms, error }, "cannot open one");
+        if pool.streak().fail() {
+            warn!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "cannot open one");
         } else {
-            debug!(target: TARGET, { pool.name = pool, took_ms, error }, "still cannot open one");
+            debug!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "still cannot open one");
         }
     }
 
@@ -220,7 +276,7 @@ impl Drop for OpenTrace {
 
 /// Opens that failed since the last one that did not.
 #[derive(Default)]
-pub(super) struct Streak(AtomicU32);
+pub(crate) struct Streak(AtomicU32);
 
 impl Streak {
     /// Is this failure the first one?
@@ -236,7 +292,7 @@ impl Streak {
 }
 
 /// A lease has lasted for too long.
-pub(super) fn leaked(pool: &str, lease: &LeaseInfo) {
+pub(crate) fn leaked(pool: &str, lease: &LeaseInfo) {
     warn!(
         target: TARGET,
         parent: None,

@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{SharedManager, SharedPool, inner::Inner};
+#[cfg(feature = "metrics")]
+use crate::observe::MetricNames;
 use crate::{
     config::{Config, ConfigError, Env},
     observe::Observer,
@@ -34,6 +36,8 @@ pub struct SharedBuilder<M: SharedManager> {
     config: Config,
     spare: u32,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metric_names: MetricNames,
 }
 
 impl<M: SharedManager> SharedBuilder<M> {
@@ -44,10 +48,12 @@ impl<M: SharedManager> SharedBuilder<M> {
             config: Config::new(),
             spare: 0,
             observer: None,
+            #[cfg(feature = "metrics")]
+            metric_names: MetricNames::default(),
         }
     }
 
-    /// Names the pool, for messages. Default: `shared pool`.
+    /// Names the pool, for messages and metrics. Default: `shared pool`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -104,6 +110,14 @@ impl<M: SharedManager> SharedBuilder<M> {
         self
     }
 
+    /// Publishes the pool under these names (feature `metrics`). Default: [`MetricNames::Database`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metric_names(mut self, names: MetricNames) -> Self {
+        self.metric_names = names;
+        self
+    }
+
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
@@ -117,6 +131,8 @@ impl<M: SharedManager> SharedBuilder<M> {
             self.config,
             self.spare,
             self.observer,
+            #[cfg(feature = "metrics")]
+            self.metric_names,
         )))
     }
 }

@@ -8,13 +8,23 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "tracing")]
+use std::panic::Location;
+
 use tokio::{runtime, time::Instant};
 
-use super::{Share, SharedManager, handle::Handle, links::Take};
+use super::{Share, SharedManager, handle::Handle, links::Take, places};
 use crate::{
     engine::WaiterId,
     pool::{Error, Kind},
     timer::{NoRuntime, Timer},
+};
+
+#[cfg(feature = "tracing")]
+use crate::{
+    engine::Holder,
+    moment::Moment,
+    pool::trace::{GetTrace, Outcome},
 };
 
 /// The future of [`SharedPool::get`](super::SharedPool::get). Until it is first polled it can be told more.
@@ -26,6 +36,10 @@ pub struct GetShare<M: SharedManager> {
     inner: Option<Arc<Handle<M>>>,
     limit: Limit,
     waiting: Option<Waiting>,
+    #[cfg(feature = "tracing")]
+    place: &'static Location<'static>,
+    #[cfg(feature = "tracing")]
+    trace: GetTrace,
 }
 
 #[derive(Clone, Copy)]
@@ -43,11 +57,16 @@ struct Waiting {
 
 impl<M: SharedManager> GetShare<M> {
     #[inline]
+    #[cfg_attr(feature = "tracing", track_caller)]
     pub(super) fn new(inner: Arc<Handle<M>>) -> Self {
         Self {
             limit: Limit::Timeout(inner.config.acquire_timeout),
             inner: Some(inner),
             waiting: None,
+            #[cfg(feature = "tracing")]
+            place: Location::caller(),
+            #[cfg(feature = "tracing")]
+            trace: GetTrace::new(),
         }
     }
 
@@ -100,6 +119,8 @@ impl<M: SharedManager> GetShare<M> {
                     timer: None,
                 };
                 self.waiting = Some(waiting);
+                #[cfg(feature = "tracing")]
+                self.trace.begin(&***inner, self.holder(inner.now()));
                 inner.ensure_keeper(&runtime);
                 inner.perform(work);
                 // The keeper arms the long ones, but only of the runtime that it is on.
@@ -138,12 +159,44 @@ impl<M: SharedManager> GetShare<M> {
         self.waiting = None;
         inner.perform(work);
         Poll::Ready(match answer {
-            Ok(share) => {
-                inner.tell(|observer, pool| observer.waited(pool, waited));
-                Ok(Share::new(share, Arc::clone(inner)))
-            }
-            Err(refusal) => Err(inner.refused(refusal, waited)),
+            Ok(share) => Ok(self.got(inner, share, waited)),
+            Err(refusal) => Err(self.failed(inner, inner.refused(refusal, waited))),
         })
+    }
+
+    /// It has a share, after a wait.
+    fn got(&mut self, inner: &Arc<Handle<M>>, share: places::Share, waited: Duration) -> Share<M> {
+        #[cfg(feature = "tracing")]
+        self.trace
+            .end(&***inner, self.holder(inner.now()), Outcome::Got);
+        inner.tell(|observer, pool| observer.waited(pool, waited));
+        Share::new(share, Arc::clone(inner))
+    }
+
+    /// It has none, after a wait.
+    #[cfg_attr(
+        not(feature = "tracing"),
+        allow(clippy::unused_self, reason = "only the trace is its own")
+    )]
+    fn failed(&mut self, inner: &Arc<Handle<M>>, error: Error<M::Error>) -> Error<M::Error> {
+        #[cfg(feature = "tracing")]
+        self.trace.end(
+            &***inner,
+            self.holder(inner.now()),
+            Outcome::Failed(error.kind()),
+        );
+        #[cfg(not(feature = "tracing"))]
+        let _ = inner;
+        error
+    }
+
+    #[cfg(feature = "tracing")]
+    const fn holder(&self, since: Moment) -> Holder {
+        Holder {
+            since,
+            place: self.place,
+            label: "",
+        }
     }
 
     /// Leaves the line, for want of a runtime.
@@ -154,7 +207,8 @@ impl<M: SharedManager> GetShare<M> {
         };
         let waited = waiting.started.elapsed();
         inner.perform(inner.links.cancel(waiting.id, inner.now()));
-        Poll::Ready(Err(inner.error(Kind::NoRuntime, waited, None)))
+        let error = inner.error(Kind::NoRuntime, waited, None);
+        Poll::Ready(Err(self.failed(inner, error)))
     }
 
     /// Ends the wait at its deadline. Short waits never touch the timer.
@@ -184,12 +238,12 @@ impl<M: SharedManager> GetShare<M> {
         };
         let waited = waiting.started.elapsed();
         Poll::Ready(match inner.links.time_out(waiting.id, inner.now()) {
-            Ok(Ok(share)) => {
-                inner.tell(|observer, pool| observer.waited(pool, waited));
-                Ok(Share::new(share, Arc::clone(inner)))
+            Ok(Ok(share)) => Ok(self.got(inner, share, waited)),
+            Ok(Err(refusal)) => Err(self.failed(inner, inner.refused(refusal, waited))),
+            Err(phase) => {
+                let error = inner.error(Kind::Timeout(phase), waited, None);
+                Err(self.failed(inner, error))
             }
-            Ok(Err(refusal)) => Err(inner.refused(refusal, waited)),
-            Err(phase) => Err(inner.error(Kind::Timeout(phase), waited, None)),
         })
     }
 }
@@ -231,6 +285,11 @@ impl<M: SharedManager> Drop for GetShare<M> {
     fn drop(&mut self) {
         if let (Some(inner), Some(waiting)) = (&self.inner, self.waiting.take()) {
             inner.perform(inner.links.cancel(waiting.id, inner.now()));
+            #[cfg(feature = "tracing")]
+            {
+                let holder = self.holder(inner.now());
+                self.trace.end(&***inner, holder, Outcome::Cancelled);
+            }
         }
     }
 }

@@ -32,6 +32,11 @@ use crate::{
     pool::{Caught, Error, Failure, Kind, OpenError, caught},
 };
 
+#[cfg(feature = "tracing")]
+use crate::pool::trace::{OpenTrace, Streak, Traced};
+#[cfg(feature = "metrics")]
+use crate::{observe::MetricNames, pool::publish::Desk};
+
 /// A connection with what tells those who share it that it died.
 #[derive(Debug)]
 pub(super) struct Wired<C> {
@@ -55,6 +60,10 @@ pub(super) struct Inner<M: SharedManager> {
     /// For returns on threads that have no runtime. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
     weak: Weak<Self>,
+    #[cfg(feature = "tracing")]
+    streak: Streak,
+    #[cfg(feature = "metrics")]
+    pub(super) publisher: Desk,
 }
 
 const TICK: Duration = Duration::from_millis(10);
@@ -67,6 +76,7 @@ impl<M: SharedManager> Inner<M> {
         config: Config,
         spare: u32,
         observer: Option<Arc<dyn Observer>>,
+        #[cfg(feature = "metrics")] metric_names: MetricNames,
     ) -> Arc<Self> {
         let limits = LinkLimits {
             max_links: config.max_size,
@@ -91,6 +101,10 @@ impl<M: SharedManager> Inner<M> {
             closing: Notify::new(),
             runtime: Mutex::new(None),
             weak: Weak::clone(weak),
+            #[cfg(feature = "tracing")]
+            streak: Streak::default(),
+            #[cfg(feature = "metrics")]
+            publisher: Desk::new(metric_names),
         })
     }
 
@@ -243,7 +257,7 @@ impl<M: SharedManager> Inner<M> {
     }
 
     /// As an exclusive pool's, for an error: what its words count as open, idle and leased are shares here.
-    fn in_shares(of: SharedStatus) -> Status {
+    pub(super) fn in_shares(of: SharedStatus) -> Status {
         Status {
             max_size: of.capacity,
             open: of.shares + of.available,
@@ -274,6 +288,29 @@ impl<M: SharedManager> Inner<M> {
         if let Some(observer) = &self.observer {
             drop(caught(|| event(&**observer, &self.name)));
         }
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl<M: SharedManager> Traced for Inner<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn slow_get(&self) -> Option<Duration> {
+        self.config.slow_get
+    }
+
+    fn now(&self) -> Moment {
+        Self::now(self)
+    }
+
+    fn counts(&self) -> Status {
+        Self::in_shares(self.status())
+    }
+
+    fn streak(&self) -> &Streak {
+        &self.streak
     }
 }
 
@@ -330,6 +367,8 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
     let gauge = Gauge { pool, link };
     let (started, limit) = (inner.now(), inner.config.create_timeout);
     let connect = Caught::new(async { inner.manager.connect(gauge).await });
+    #[cfg(feature = "tracing")]
+    let (trace, connect) = OpenTrace::around(&inner, connect);
     // `None`: nobody wants it any more, and what was half open is dropped.
     let Some(outcome) = unless(closing, timeout(limit, connect)).await else {
         return;
@@ -351,6 +390,8 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
             let expires_at = life.unwrap_or(Moment::NEVER);
             let work = inner.links.opened(link, wired, expires_at, now);
             inner.perform(work);
+            #[cfg(feature = "tracing")]
+            trace.opened(&inner, now - started);
             return inner.tell(|observer, pool| observer.opened(pool, now - started));
         }
         Ok(Ok(Err(error))) => OpenError::Manager(error),
@@ -362,6 +403,8 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
     let failure = Arc::clone(&error);
     let work = inner.links.open_failed(link, failure, now, fastrand::f64());
     inner.perform(work);
+    #[cfg(feature = "tracing")]
+    trace.failed(&inner, now - started, &error);
     inner.tell(|observer, pool| observer.open_failed(pool, &*error));
 }
 
@@ -403,11 +446,15 @@ impl<M: SharedManager> Keeper<M> {
                 return Poll::Ready(());
             };
             if inner.links.is_drained() {
+                #[cfg(feature = "metrics")]
+                inner.publish();
                 return Poll::Ready(());
             }
             let now = inner.now();
             let (next, work) = inner.links.tick(now, context.waker().clone());
             inner.perform(work);
+            #[cfg(feature = "metrics")]
+            let next = next.min(inner.publish_if_due(now));
             if next == Moment::NEVER {
                 self.sleep = None;
                 return Poll::Pending;

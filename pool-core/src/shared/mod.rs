@@ -11,6 +11,8 @@ mod links;
 mod manager;
 #[allow(unsafe_code, reason = "cells that the halves of an atomic word guard")]
 mod places;
+#[cfg(feature = "metrics")]
+mod publish;
 mod share;
 mod state;
 mod status;
@@ -127,6 +129,7 @@ impl<M: SharedManager> SharedPool<M> {
     /// # Panics
     /// When it waits on a tokio runtime that was built without a timer.
     #[inline]
+    #[cfg_attr(feature = "tracing", track_caller)]
     pub fn get(&self) -> GetShare<M> {
         GetShare::new(Arc::clone(&self.handle))
     }

@@ -83,8 +83,9 @@ use crate::{
 ///
 /// # When one goes
 /// One that is too old ([`max_lifetime`](crate::Config::max_lifetime)) and is in use takes no more as soon as its replacement is
-/// open, or at once where there is no place for one; then it closes when its last share ends, as one that
-/// [drains](Gauge::drain). Until then it holds its place: where shares last long, leave room for one more connection than is needed.
+/// open; then it closes when its last share ends, as one that [drains](Gauge::drain). Where there is no place for a replacement it
+/// goes on until nobody has a share of it: nobody is made to wait for the sake of its age. Until it is closed it holds its place:
+/// for a lifetime that holds under load, leave room for one more connection than is needed.
 ///
 /// # Limits
 /// The choice looks at every connection: made for tens of them, not for thousands.

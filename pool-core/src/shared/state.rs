@@ -365,29 +365,26 @@ impl<C, E: Clone> State<C, E> {
             let (serial, expired) = (link.serial, now >= link.expires_at);
             // What would be opened again at once is not closed.
             let spared = || self.free_shares().saturating_sub(self.room(index)) < limits.spare;
-            let reason = if expired {
-                CloseReason::Lifetime
+            if expired {
+                let needed = used > 0 || live <= limits.min_links || spared();
+                let has_place = self.taken() < self.max_links || self.count(Phase::Opening) > 0;
+                // One that is in use and that nothing can replace goes on: nobody is made to wait for the sake of its age.
+                if !needed || self.has_stand_in(index) || (used == 0 && !has_place) {
+                    self.drain(index, serial, CloseReason::Lifetime, work);
+                } else {
+                    self.links[index as usize].expired = true;
+                }
             } else if unused && !spared() {
-                CloseReason::IdleTimeout
-            } else {
-                continue;
-            };
-            let needed = used > 0 || live <= limits.min_links || spared();
-            if expired && needed && self.can_replace(index) {
-                self.links[index as usize].expired = true;
-            } else {
-                self.drain(index, serial, reason, work);
+                self.drain(index, serial, CloseReason::IdleTimeout, work);
             }
         }
     }
 
-    /// Is there nothing yet to take the place of this one, and room to open it?
-    fn can_replace(&self, index: u32) -> bool {
-        let stands_in = |other: u32| {
+    /// Is there another one to take the place of this one?
+    fn has_stand_in(&self, index: u32) -> bool {
+        (0..self.links.len() as u32).any(|other| {
             other != index && !self.links[other as usize].expired && self.room(other) > 0
-        };
-        !(0..self.links.len() as u32).any(stands_in)
-            && (self.taken() < self.max_links || self.count(Phase::Opening) > 0)
+        })
     }
 
     /// There may be so many from now on. What is too much takes no more, the least loaded first, and goes with its last share.

@@ -580,9 +580,22 @@ fn one_that_is_too_old_and_in_use_goes_when_its_replacement_is_open() {
     let work = links.put(share, || NOW).unwrap();
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
 
-    // With no place for another it goes all the same.
+    // With no place for another it goes on until nobody has a share, and nobody comes to look at it every moment.
+    let links = Links::new(limits(1));
+    let share = old(&links);
+    let (next, work) = links.tick(NOW + second, Waker::noop().clone());
+    assert_eq!((work.opens.len(), links.snapshot().draining), (0, 0));
+    assert!(next >= NOW + 2 * second, "{:?}", next - NOW);
+    assert!(links.put(share, || NOW).is_none());
+    let (_, work) = links.tick(NOW + 2 * second, Waker::noop().clone());
+    assert_eq!(work.closes[0].2, CloseReason::Lifetime);
+
+    // A place that comes free is for its replacement.
     let links = Links::new(limits(1));
     let _share = old(&links);
-    let (_, work) = links.tick(NOW + second, Waker::noop().clone());
-    assert_eq!((work.opens.len(), links.snapshot().draining), (0, 1));
+    drop(links.tick(NOW + second, Waker::noop().clone()));
+    let work = links.resize(2, NOW + second);
+    assert_eq!(work.opens.len(), 1);
+    drop(links.opened(work.opens[0], Arc::new(2), Moment::NEVER, NOW + second));
+    assert_eq!((links.snapshot().live, links.snapshot().draining), (1, 1));
 }

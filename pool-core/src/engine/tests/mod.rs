@@ -11,3 +11,6 @@ mod shuttle;
 #[cfg(pool_loom)]
 #[allow(unused_imports, reason = "for the models of the other modules")]
 pub(crate) use loom::{block_on, model, models};
+#[cfg(pool_shuttle)]
+#[allow(unused_imports, reason = "for the models of the other modules")]
+pub(crate) use shuttle::{ITERATIONS, PATIENCE, model, models};

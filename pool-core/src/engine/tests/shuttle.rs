@@ -26,14 +26,14 @@ use crate::{
     observe::CloseReason,
 };
 
-const ITERATIONS: usize = 5000;
+pub(crate) const ITERATIONS: usize = 5000;
 /// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
-const PATIENCE: usize = 40 * ITERATIONS;
+pub(crate) const PATIENCE: usize = 40 * ITERATIONS;
 const USERS: usize = 5;
 const STEPS: usize = 8;
 
 /// Runs `model` in so many random schedules, and says so.
-fn model(name: &str, model: fn(), iterations: usize) {
+pub(crate) fn model(name: &str, model: fn(), iterations: usize) {
     shuttle::check_random(model, iterations);
     println!("shuttle: {name}: {iterations} iterations");
 }
@@ -210,6 +210,8 @@ macro_rules! models {
         )+
     )+};
 }
+
+pub(crate) use models;
 
 // The seeded bugs of the board are loom's to find: their windows are so narrow that random schedules miss them now and then.
 models! {

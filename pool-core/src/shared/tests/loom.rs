@@ -1,7 +1,6 @@
 //! Every interleaving of the hazards of shares, one hazard a model, and for each a seeded bug that the model must catch.
 
 use std::{
-    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
@@ -12,156 +11,15 @@ use std::{
 
 use loom::thread;
 
-use super::limits;
+use super::bed::{Bed, NOW};
 use crate::{
     engine::{
-        Refusal, WaiterId,
         mutation::{self, Mutation},
-        tests::{block_on, model, models},
+        tests::{model, models},
     },
-    moment::Moment,
     observe::CloseReason,
-    shared::{
-        link::LinkId,
-        links::{Links, Take},
-        places::Share,
-        work::Work,
-    },
+    shared::links::Take,
 };
-
-type Conn = u32;
-
-/// A shared pool whose connections open at once, with this capacity.
-#[derive(Clone)]
-struct Bed {
-    links: Arc<Links<Conn, &'static str>>,
-    capacity: u32,
-    opened: Arc<AtomicU32>,
-    closed: Arc<AtomicU32>,
-}
-
-const NOW: Moment = Moment::from_nanos(1_000_000_000);
-
-impl Bed {
-    fn new(max_links: u32, capacity: u32) -> Self {
-        Self {
-            links: Arc::new(Links::new(limits(max_links))),
-            capacity,
-            opened: Arc::default(),
-            closed: Arc::default(),
-        }
-    }
-
-    fn perform(&self, work: Work<Conn>) {
-        let Work {
-            wakers,
-            opens,
-            closes,
-            ..
-        } = work;
-        wakers.into_iter().for_each(Waker::wake);
-        for (link, _, _) in closes {
-            self.closed.fetch_add(1, SeqCst);
-            self.perform(self.links.vacate(link, NOW));
-        }
-        for link in opens {
-            let number = self.opened.fetch_add(1, SeqCst);
-            self.perform(self.links.set_capacity(link, self.capacity, NOW));
-            self.perform(
-                self.links
-                    .opened(link, Arc::new(number), Moment::NEVER, NOW),
-            );
-        }
-    }
-
-    /// Takes a share, or joins the line.
-    fn ask(&self, waker: Waker) -> Result<Share, WaiterId> {
-        let (take, work) = self.links.take_or_wait(waker, NOW);
-        self.perform(work);
-        match take {
-            Take::Ready(share) => Ok(share),
-            Take::Refused(refusal) => panic!("{refusal:?}"),
-            Take::Queued(id, work) => {
-                self.perform(work);
-                Err(id)
-            }
-        }
-    }
-
-    fn look(&self, id: &WaiterId, waker: &Waker) -> Poll<Result<Share, Refusal<&'static str>>> {
-        let (answer, work) = self.links.poll(id, waker, NOW);
-        self.perform(work);
-        answer
-    }
-
-    /// Waits for a share, to the end.
-    fn get(&self) -> Share {
-        let mut waiting = None;
-        block_on(poll_fn(|context| {
-            if waiting.is_none() {
-                match self.ask(context.waker().clone()) {
-                    Ok(share) => return Poll::Ready(share),
-                    // As a get does: it looks again when it is woken, not before.
-                    Err(id) => {
-                        waiting = Some(id);
-                        return Poll::Pending;
-                    }
-                }
-            }
-            let id = waiting.as_ref().unwrap();
-            self.look(id, context.waker())
-                .map(|answer| answer.expect("nothing is refused"))
-        }))
-    }
-
-    /// Waits for a share, to the end, unless the pool is closed.
-    fn try_get(&self) -> Option<Share> {
-        let mut waiting = None;
-        block_on(poll_fn(|context| {
-            if waiting.is_none() {
-                let (take, work) = self.links.take_or_wait(context.waker().clone(), NOW);
-                self.perform(work);
-                match take {
-                    Take::Ready(share) => return Poll::Ready(Some(share)),
-                    Take::Refused(_) => return Poll::Ready(None),
-                    Take::Queued(id, work) => {
-                        self.perform(work);
-                        waiting = Some(id);
-                        return Poll::Pending;
-                    }
-                }
-            }
-            let id = waiting.as_ref().unwrap();
-            self.look(id, context.waker()).map(Result::ok)
-        }))
-    }
-
-    /// Looks at the connection, as whoever has a share may.
-    fn look_at(&self, share: &Share) {
-        assert!(self.links.connection(share).is_some());
-    }
-
-    fn put(&self, share: Share) {
-        if let Some(work) = self.links.put(share, || NOW) {
-            self.perform(work);
-        }
-    }
-
-    /// The link that was opened first.
-    fn first(&self) -> LinkId {
-        let share = self.get();
-        let link = share.link();
-        self.put(share);
-        link
-    }
-
-    fn finish(&self) {
-        let of = self.links.snapshot();
-        assert_eq!((of.used, of.waiting, of.opening), (0, 0, 0));
-        let ended = (of.draining, of.dead, of.closing);
-        assert_eq!(ended, (0, 0, 0), "all that goes is gone");
-    }
-}
 
 fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> {
     let bed = bed.clone();

@@ -1,9 +1,13 @@
 //! The links under test: in every interleaving, and against a plain model.
 
+#[cfg(any(pool_loom, pool_shuttle))]
+mod bed;
 #[cfg(pool_loom)]
 mod loom;
-#[cfg(not(pool_loom))]
+#[cfg(not(any(pool_loom, pool_shuttle)))]
 mod model;
+#[cfg(pool_shuttle)]
+mod shuttle;
 
 use std::time::Duration;
 

@@ -44,6 +44,10 @@ pub(crate) enum Mutation {
     FinderForgetsOthers,
     /// The last worker to leave tells nobody.
     LastTellsNobody,
+    /// The keeper ends the last job, and tells nobody that this was the end.
+    KeeperTellsNobody,
+    /// A thread that was not started counted as alive, and nobody is told that it does not any more.
+    FailedStartTellsNobody,
     /// The keeper forgets deadlines of jobs that came while it looked at the queue.
     KeeperForgetsDeadlines,
     /// The keeper forgets what it was asked for while it looked.

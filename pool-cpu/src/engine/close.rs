@@ -113,14 +113,14 @@ impl Core {
         self.bury();
     }
 
-    /// A worker has left, or the queue was cleared: whoever waits for the end hears of it.
-    pub(crate) fn bury(&self) {
+    /// A worker has left or was not started, or the queue was cleared: if that was the end, whoever waits for it hears of it. Was it?
+    pub(crate) fn bury(&self) -> bool {
         let mourners = {
             // Looked at under the lock: what was done before somebody joined the mourners is seen
             // here, and what is done before this is seen by whoever joins them after.
             let mut mourners = self.mourners.lock();
             if !self.is_gone() || mutation::on(Mutation::LastTellsNobody) {
-                return;
+                return false;
             }
             std::mem::take(&mut mourners.waiting)
         };
@@ -128,11 +128,17 @@ impl Core {
             .into_iter()
             .for_each(|(_, waker)| wake_quietly(waker));
         self.keeper.look_now();
+        true
     }
 
     /// Is the pool closed, and are all workers and jobs gone?
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_closed() && self.crew.alive() == 0 && self.queue.is_empty()
+        if !self.is_closed() {
+            return false;
+        }
+        // Pairs with the submitter's fence, as in `is_over`.
+        fence(Ordering::SeqCst);
+        self.crew.alive() == 0 && self.queue.is_empty()
     }
 
     fn advance(&self, stage: u8) {

@@ -44,7 +44,9 @@ impl Core {
         // The submitter's fence: see the top of the file. For `Core::expect_expiry` as well.
         fence(Ordering::SeqCst);
         if self.is_closed() && !mutation::on(Mutation::SubmitIgnoresClose) {
+            // Nobody is called for it: the keeper may have gone home, and a thread that is started now would have nobody to end it in time.
             self.end_late(&**job);
+            return;
         }
         if !mutation::on(Mutation::WakesBeforePush) {
             self.call_workers();
@@ -227,6 +229,10 @@ impl Core {
             // The job waits for a thread that is alive, or for the keeper, who tries again.
             self.counters.failed_starts.add();
             self.keeper.look_at(Instant::now() + Self::RETRY_START);
+            // It counted as alive until here: a shutdown may have seen that, with nobody else left.
+            if !mutation::on(Mutation::FailedStartTellsNobody) {
+                self.bury();
+            }
         }
     }
 

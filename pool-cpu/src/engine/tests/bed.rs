@@ -1,6 +1,6 @@
 //! A pool whose threads belong to a model.
 
-use std::{ops::Deref, time::Duration};
+use std::{io, ops::Deref, time::Duration};
 
 #[cfg(pool_loom)]
 use loom::thread;
@@ -52,6 +52,13 @@ impl Bed {
     pub(crate) fn idle(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         Self::starting(max, queue, threads, Box::new(|_, _| Ok(())))
+    }
+
+    /// A pool of a system that starts no threads.
+    pub(crate) fn barren(max: usize, queue: usize) -> Self {
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let refuse = |_: &Arc<Core>, _| Err(io::ErrorKind::WouldBlock.into());
+        Self::starting(max, queue, threads, Box::new(refuse))
     }
 
     fn starting(max: usize, queue: usize, threads: Threads, start: Start) -> Self {

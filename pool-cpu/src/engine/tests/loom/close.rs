@@ -92,4 +92,31 @@ models! {
         assert!(report.is_clean());
         bed.finish();
     }, caught by mutant_idle_last_tells_nobody = LastTellsNobody;
+
+    /// A shutdown ends also when it has seen a thread that then was not started.
+    a_shutdown_against_a_thread_that_is_not_started(BOUND) {
+        let bed = Bed::barren(1, 1);
+        let submitter = bed.spawn(|workers| workers.try_run(|| ()).map_err(drop));
+        let report = block_on(bed.shutdown(Shutdown::DropQueued, LONG));
+        assert!(report.still_running.is_empty());
+        drop(submitter.join().unwrap());
+        assert!(bed.core().is_gone());
+        bed.finish();
+    }, caught by mutant_failed_start_tells_nobody = FailedStartTellsNobody;
+
+    /// A shutdown ends also when the last job is ended by the keeper, with no thread there that could leave.
+    a_shutdown_against_the_keeper_that_ends_the_last_job(BOUND) {
+        let bed = Bed::barren(1, 1);
+        let short = bed.job("").queue_timeout(Duration::from_nanos(1));
+        let job = short.try_run(|| ()).expect("there is room");
+        let keeper = bed.spawn(|workers| {
+            let later = std::time::Instant::now() + Duration::from_secs(1);
+            workers.core().look(later);
+        });
+        let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
+        assert!(report.is_clean());
+        assert!(block_on(job).unwrap_err().is_queue_timeout());
+        keeper.join().unwrap();
+        bed.finish();
+    }, caught by mutant_keeper_tells_nobody = KeeperTellsNobody;
 }

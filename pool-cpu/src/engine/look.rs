@@ -27,13 +27,13 @@ impl Core {
             self.bury()
         };
         #[cfg(feature = "metrics")]
-        if gone || self.meters.is_due(now) {
-            crate::quiet::contain(|| self.meters.publish(&self.stats(now)));
-        }
+        let published = self.meters.keep(now, gone, || self.stats(now));
+        #[cfg(not(feature = "metrics"))]
+        let published = None;
         if gone {
             return Look::Over;
         }
-        Look::Again(times.into_iter().flatten().min())
+        Look::Again(times.into_iter().chain([published]).flatten().min())
     }
 
     /// Ends the job if its time to wait is over.

@@ -288,6 +288,31 @@ fn a_panic_in_a_task_that_a_job_spawned_on_rayon_ends_nothing() {
     }
 }
 
+// The same with a payload that panics as it is dropped: rayon drops it where any panic is the end.
+#[test]
+fn a_panic_in_what_such_a_panic_leaves_behind_ends_nothing() {
+    /// Its field is dropped as its `Drop` unwinds.
+    struct Bomb(#[allow(dead_code)] mpsc::Sender<()>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("in drop"));
+        }
+    }
+    let cpu = pool(2, 8);
+    let (bomb, wait) = mpsc::channel();
+    cpu.run_sync(move || {
+        rayon::spawn(move || std::panic::resume_unwind(Box::new(Bomb(bomb))));
+    })
+    .unwrap();
+    assert_eq!(
+        wait.recv_timeout(LONG),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+    for n in 0..100 {
+        assert_eq!(cpu.run_sync(move || n).unwrap(), n);
+    }
+}
+
 // affinitypool #45: a job submitted another to its own pool, woke nobody, and waited.
 #[test]
 fn a_job_that_submits_another_wakes_a_worker_for_it() {

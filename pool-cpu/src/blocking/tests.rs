@@ -218,6 +218,36 @@ fn idle_threads_end_down_to_the_minimum() {
     assert_eq!(pool.run_sync(|| 1).unwrap(), 1);
 }
 
+// Nobody can help there, so nobody is woken, and kept awake and from ending, by a call for help.
+#[test]
+fn idle_threads_end_while_a_job_calls_for_help_with_parallel_work() {
+    let pool = BlockingPool::builder()
+        .max_threads(4)
+        .idle_timeout(Duration::from_millis(20))
+        .build()
+        .unwrap();
+    let barrier = Arc::new(Barrier::new(4));
+    let (go, gate) = mpsc::channel::<()>();
+    let meeting = Arc::clone(&barrier);
+    let parallel = pool.job("").run_with(move |ctx| {
+        ctx.parallel(|| {
+            meeting.wait();
+            gate.recv().ok();
+        });
+    });
+    let mut parallel = pin!(parallel);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(parallel.as_mut().poll(&mut cx).is_pending());
+    for _ in 0..3 {
+        let barrier = Arc::clone(&barrier);
+        pool.try_run(move || barrier.wait()).unwrap().detach();
+    }
+    eventually("one thread left", || pool.stats().workers == 1);
+    assert_eq!(pool.stats().busy, 1, "the parallel work goes on");
+    drop(go);
+    block_on(parallel).unwrap();
+}
+
 // piscina #818: the idle timer ended a worker that had just been given work.
 #[test]
 fn a_thread_that_is_about_to_end_does_not_take_a_job_with_it() {

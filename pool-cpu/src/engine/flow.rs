@@ -205,17 +205,19 @@ impl Core {
             .map_or(Rested::Leave, Rested::Work)
     }
 
-    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped.
-    pub(crate) fn call_helpers(&self) -> impl Drop {
+    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped. Nobody where nobody could.
+    pub(crate) fn call_helpers(&self) -> Option<impl Drop> {
         struct Section<'a>(&'a Core);
         impl Drop for Section<'_> {
             fn drop(&mut self) {
                 self.0.parallel.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.parallel.fetch_add(1, Ordering::Relaxed);
-        self.idle.wake_all();
-        Section(self)
+        self.plan.helpful.then(|| {
+            self.parallel.fetch_add(1, Ordering::Relaxed);
+            self.idle.wake_all();
+            Section(self)
+        })
     }
 
     /// There is parallel work: one more is to help.

@@ -28,6 +28,8 @@ pub(crate) enum Mutation {
     LateResultWins,
     /// A worker goes to sleep without looking at the queue once more.
     SleepsWithoutLooking,
+    /// A worker goes to sleep without looking once more whether somebody works in parallel.
+    HelperSleepsWithoutLooking,
     /// A submitter looks for sleepers before it has put its job into the queue.
     WakesBeforePush,
     /// Jobs that a sweep moves are in neither place meanwhile.

@@ -196,7 +196,13 @@ impl Core {
     pub(crate) fn rest(&self, me: usize) -> Rested {
         let nap = (self.parallel.load(Ordering::Relaxed) > 0).then_some(Self::NAP);
         let at_most = nap.or_else(|| self.crew.idle_timeout());
-        let has_work = || !self.queue.is_empty() || self.is_closed();
+        // A call for help that comes from here on finds this worker asleep, or is seen once it has lain down: else it would sleep through.
+        let helps = || {
+            nap.is_none()
+                && self.parallel.load(Ordering::Relaxed) > 0
+                && !mutation::on(Mutation::HelperSleepsWithoutLooking)
+        };
+        let has_work = || !self.queue.is_empty() || self.is_closed() || helps();
         if self.idle.sleep(me, at_most, has_work) == Woken::Called || nap.is_some() {
             return Rested::Work(me);
         }
@@ -215,6 +221,7 @@ impl Core {
         }
         self.plan.helpful.then(|| {
             self.parallel.fetch_add(1, Ordering::Relaxed);
+            // Has the caller's fence, between the count above and its look for sleepers.
             self.idle.wake_all();
             Section(self)
         })

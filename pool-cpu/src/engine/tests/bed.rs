@@ -27,9 +27,21 @@ type Threads = Arc<Mutex<Vec<thread::JoinHandle<()>>>>;
 impl Bed {
     /// A pool whose workers are started by hand.
     pub(crate) fn fixed(workers: usize, queue: usize) -> Self {
-        let core = Arc::new(Core::new(plan(workers, queue), Crew::fixed(workers)));
+        Self::resident(plan(workers, queue))
+    }
+
+    /// The same, and the workers help each other with parallel work. There is no rayon: they find none.
+    pub(crate) fn helpful(workers: usize, queue: usize) -> Self {
+        Self::resident(Plan {
+            helpful: true,
+            ..plan(workers, queue)
+        })
+    }
+
+    fn resident(plan: Plan) -> Self {
+        let crew = Crew::fixed(plan.workers);
         Self {
-            workers: Workers::new(core),
+            workers: Workers::new(Arc::new(Core::new(plan, crew))),
             threads: Arc::new(Mutex::new(Vec::new())),
         }
     }

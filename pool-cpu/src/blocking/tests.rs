@@ -218,6 +218,53 @@ fn idle_threads_end_down_to_the_minimum() {
     assert_eq!(pool.run_sync(|| 1).unwrap(), 1);
 }
 
+#[test]
+fn a_thread_keeps_its_number_until_its_stop_hook_is_done_and_a_shutdown_waits_for_that() {
+    let (entered, stopping) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let (entered, gate) = (Mutex::new(entered), Mutex::new(gate));
+    let pool = BlockingPool::builder()
+        .max_threads(2)
+        .idle_timeout(Duration::from_millis(1))
+        .on_thread_stop(move |worker| {
+            entered.lock().unwrap().send(worker).ok();
+            gate.lock().unwrap().recv().ok();
+        })
+        .build()
+        .unwrap();
+    pool.run_sync(|| ()).unwrap();
+    assert_eq!(stopping.recv_timeout(LONG), Ok(0));
+    let next = pool.job("").run_with(|ctx| ctx.worker());
+    assert_eq!(block_on(next).unwrap(), 1, "the first still has its number");
+    let report = pool.shutdown_sync(crate::Shutdown::Drain, Duration::from_millis(20));
+    assert!(!report.is_clean() && report.threads >= 1, "{report:?}");
+    drop(go);
+    assert!(pool.shutdown_sync(crate::Shutdown::Drain, LONG).is_clean());
+    assert_eq!(pool.stats().workers, 0);
+}
+
+// At the cap a job finds no room until that thread has left: then it gets one.
+#[test]
+fn a_job_that_comes_while_the_only_thread_stops_gets_the_next() {
+    let (entered, stopping) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let (entered, gate) = (Mutex::new(entered), Mutex::new(gate));
+    let pool = BlockingPool::builder()
+        .max_threads(1)
+        .idle_timeout(Duration::from_millis(1))
+        .on_thread_stop(move |_| {
+            entered.lock().unwrap().send(()).ok();
+            gate.lock().unwrap().recv().ok();
+        })
+        .build()
+        .unwrap();
+    pool.run_sync(|| ()).unwrap();
+    stopping.recv_timeout(LONG).unwrap();
+    let job = pool.try_run(|| 7).unwrap();
+    drop(go);
+    assert_eq!(block_on(job).unwrap(), 7);
+}
+
 // Nobody can help there, so nobody is woken, and kept awake and from ending, by a call for help.
 #[test]
 fn idle_threads_end_while_a_job_calls_for_help_with_parallel_work() {

@@ -7,7 +7,7 @@ use crate::{
     error::Kind,
     mutation::{self, Mutation},
     quiet::wake_quietly,
-    sync::{Ordering, fence, torn_down},
+    sync::{Arc, Ordering, fence, torn_down},
 };
 
 /// Takes jobs.
@@ -111,6 +111,21 @@ impl Core {
     pub(crate) fn left(&self, me: usize) {
         self.crew.leave(me);
         self.bury();
+    }
+
+    /// Worker `me` has left since it was idle. A job that came meanwhile has found no room for one more thread: it gets one now.
+    pub(crate) fn resigned(self: &Arc<Self>, me: usize) {
+        self.crew.resign(me);
+        // Pairs with the fence in `Core::submit`: see the top of `crew.rs`.
+        fence(Ordering::SeqCst);
+        if !mutation::on(Mutation::LeavesWithoutLooking) && !self.queue.is_empty() {
+            self.call_workers();
+        }
+        self.bury();
+        // Who is there is one of the figures, and nothing else may happen for long.
+        #[cfg(feature = "metrics")]
+        self.keeper
+            .look_at(std::time::Instant::now() + crate::meters::PERIOD);
     }
 
     /// A worker has left or was not started, or the queue was cleared: if that was the end, whoever waits for it hears of it. Was it?

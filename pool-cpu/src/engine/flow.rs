@@ -25,8 +25,8 @@ use crate::{
 /// How a rest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rested {
-    /// There may be work for the worker, which has this number from here on.
-    Work(usize),
+    /// There may be work for the worker.
+    Work,
     /// There was none for long: the thread is to end.
     Leave,
 }
@@ -204,11 +204,13 @@ impl Core {
         };
         let has_work = || !self.queue.is_empty() || self.is_closed() || helps();
         if self.idle.sleep(me, at_most, has_work) == Woken::Called || nap.is_some() {
-            return Rested::Work(me);
+            return Rested::Work;
         }
-        self.crew
-            .ask_to_leave(me, || !self.queue.is_empty())
-            .map_or(Rested::Leave, Rested::Work)
+        if self.crew.may_leave(|| !self.queue.is_empty()) {
+            Rested::Leave
+        } else {
+            Rested::Work
+        }
     }
 
     /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped. Nobody where nobody could.

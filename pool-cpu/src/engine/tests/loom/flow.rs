@@ -25,7 +25,7 @@ models! {
         let core = std::sync::Arc::clone(bed.core());
         let worker = loom::thread::spawn(move || core.rest(0));
         let section = bed.core().call_helpers().expect("workers help");
-        assert_eq!(worker.join().unwrap(), Rested::Work(0));
+        assert_eq!(worker.join().unwrap(), Rested::Work);
         drop(section);
     }, caught by mutant_helper_sleeps_without_looking = HelperSleepsWithoutLooking;
 
@@ -51,7 +51,7 @@ models! {
         assert_eq!(ran.dropped(), 2);
     }, caught by mutant_both_sleep_without_looking = SleepsWithoutLooking;
 
-    /// The only thread that there may be leaves while a job comes: it stays, or another starts.
+    /// The only thread that there may be leaves while a job comes: it stays, or another starts when it has left.
     a_submit_at_the_cap_against_the_last_thread_that_leaves(BOUND) {
         let bed = Bed::elastic(1, 1);
         assert_eq!(block_on(bed.try_run(|| 1).expect("there is room")).expect("it runs"), 1);

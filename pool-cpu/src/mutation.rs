@@ -46,6 +46,8 @@ pub(crate) enum Mutation {
     FinderForgetsOthers,
     /// The last worker to leave tells nobody.
     LastTellsNobody,
+    /// A job that shuts down its own pool waits for its own worker to leave.
+    WorkerWaitsForItself,
     /// The keeper ends the last job, and tells nobody that this was the end.
     KeeperTellsNobody,
     /// A thread that was not started counted as alive, and nobody is told that it does not any more.

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     engine::{Core, Mourner},
     sync::Arc,
+    worker::is_worker_of,
 };
 
 /// What becomes of the jobs that wait when a pool is shut down.
@@ -91,13 +92,15 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
     }
 }
 
-/// Waits until the last worker has left, `true`, or the deadline has come.
+/// Waits until the last worker has left, `true`, or the deadline has come, or nobody is left but workers who wait here as well.
 async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mourner = Mourner::new(core);
     let mut timer = None;
     poll_fn(|cx| {
-        if !mourner.wait(cx.waker().clone()) {
-            return Poll::Ready(true);
+        // A job of the pool itself does not wait for its own end, nor two of them for each other's.
+        let worker = is_worker_of(core);
+        if !mourner.wait(cx.waker().clone(), worker) {
+            return Poll::Ready(!worker || core.is_gone());
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(false);

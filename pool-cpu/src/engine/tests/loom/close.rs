@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Shutdown,
-    engine::tests::bed::Bed,
+    Shutdown, Workers,
+    engine::{Mourner, tests::bed::Bed},
     mutation::{self, Mutation},
 };
 
@@ -119,4 +119,38 @@ models! {
         keeper.join().unwrap();
         bed.finish();
     }, caught by mutant_keeper_tells_nobody = KeeperTellsNobody;
+
+    /// A job that shuts down its own pool does not wait for itself.
+    a_shutdown_by_a_job_of_the_pool(BOUND) {
+        let bed = Bed::started(2, 0);
+        let workers = Workers::clone(&bed);
+        let job = bed.try_run(move || block_on(workers.shutdown(Shutdown::Drain, LONG)));
+        let report = block_on(job.expect("there is room")).expect("it runs");
+        assert_eq!((report.still_running.len(), report.threads), (1, 1));
+        bed.finish();
+    }, caught by
+        mutant_worker_waits_for_itself = WorkerWaitsForItself,
+        mutant_last_other_tells_nobody = LastTellsNobody;
+
+    /// Two workers that wait for the end, each in a job that shuts down its own pool, do not wait for each other.
+    a_shutdown_by_two_jobs_of_the_pool(BOUND) {
+        let bed = Bed::fixed(2, 0);
+        bed.core().close();
+        let wait = |me| bed.spawn(move |workers| {
+            let core = workers.core();
+            let mourner = Mourner::new(core);
+            block_on(std::future::poll_fn(|cx| match mourner.wait(cx.waker().clone(), true) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }));
+            drop(mourner);
+            core.left(me);
+        });
+        let waiting = [wait(0), wait(1)];
+        for worker in waiting {
+            worker.join().unwrap();
+        }
+        assert!(bed.core().is_gone());
+        bed.finish();
+    }, caught by mutant_workers_wait_for_each_other = WorkerWaitsForItself;
 }

@@ -12,6 +12,8 @@
 pub(crate) enum Mutation {
     /// A job that was cancelled keeps its place.
     CancelKeepsPlace,
+    /// A job that was cancelled while it waited runs all the same.
+    CancelledJobRuns,
     /// A worker sees that a job waits, lets go of the lock, and does not look again.
     BeginLooksTooEarly,
     /// A finished job wakes nobody.
@@ -24,6 +26,8 @@ pub(crate) enum Mutation {
     DetachLosesResult,
     /// A job that panicked keeps its place.
     PanicKeepsPlace,
+    /// A job that panicked is not counted.
+    PanicIsNotCounted,
     /// A result that came too late takes the place of the error that was given before.
     LateResultWins,
     /// A worker goes to sleep without looking at the queue once more.

@@ -179,7 +179,7 @@ impl Core {
             page.wait.record(waited);
             page.run.record(ran);
             if panicked {
-                page.panicked += 1;
+                page.panicked += u64::from(!mutation::on(Mutation::PanicIsNotCounted));
             } else {
                 page.completed += 1;
             }

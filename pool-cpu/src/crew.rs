@@ -1,26 +1,34 @@
 //! How many workers there are: a fixed number, or as many as there is work for.
 //!
-//! A thread that has been idle for long takes itself off the count and then looks at the queue once more; a submitter puts its
-//! job into the queue and then looks at the count. Each has a `SeqCst` fence between the two, so one of them sees what the other
-//! did: either the thread stays, or the submitter starts another. No count decides whether a job runs at the cap: there a
-//! thread that is about to sleep looks at the queue itself.
+//! A thread that has been idle for long does what it has to do for users before it ends, gives its number back, and then looks at the
+//! queue once more; a submitter puts its job into the queue and then looks at the count of numbers. Each has a `SeqCst` fence between
+//! the two, so one of them sees what the other did: either the submitter starts another thread, or the one that has left does. No
+//! count decides whether a job runs at the cap: there a thread that is about to sleep looks at the queue itself.
 
 use std::{fmt, io, time::Duration};
 
 use crate::{
     engine::Core,
-    mutation::{self, Mutation},
-    sync::{Arc, AtomicUsize, Mutex, Ordering, fence},
+    sync::{Arc, AtomicUsize, Mutex, Ordering},
 };
 
 /// The workers of one pool, by number.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    /// How many are alive or being started. Written under the lock, read without.
+    /// How many have a number: they are alive or being started. Written under the lock, read without.
     alive: AtomicUsize,
-    /// Numbers that nobody has. No other lock is taken under it.
-    free: Mutex<Vec<usize>>,
+    /// No other lock is taken under it.
+    roll: Mutex<Roll>,
     elastic: Option<Elastic>,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+struct Roll {
+    /// Numbers that nobody has.
+    free: Vec<usize>,
+    /// How many are about to give theirs back.
+    leaving: usize,
 }
 
 /// How a crew grows and shrinks.
@@ -40,7 +48,7 @@ impl Crew {
     pub(crate) fn fixed(workers: usize) -> Self {
         Self {
             alive: AtomicUsize::new(workers),
-            free: Mutex::new(Vec::new()),
+            roll: Mutex::new(Roll::default()),
             elastic: None,
         }
     }
@@ -51,7 +59,7 @@ impl Crew {
         let free = (0..elastic.max).rev().collect();
         Self {
             alive: AtomicUsize::new(0),
-            free: Mutex::new(free),
+            roll: Mutex::new(Roll { free, leaving: 0 }),
             elastic: Some(elastic),
         }
     }
@@ -105,41 +113,44 @@ impl Crew {
         (0..min).try_for_each(|_| self.grow(core))
     }
 
-    /// Worker `me` has been idle for long. Its number from here on if it is to stay, `None` if it has left.
-    pub(crate) fn ask_to_leave(&self, me: usize, has_work: impl FnOnce() -> bool) -> Option<usize> {
-        let min = self
-            .elastic
-            .as_ref()
-            .map_or(usize::MAX, |elastic| elastic.min);
-        {
-            let mut free = self.free.lock();
-            let alive = self.alive.load(Ordering::Relaxed);
-            if alive <= min {
-                return Some(me);
-            }
-            self.alive.store(alive - 1, Ordering::Release);
-            free.push(me);
+    /// A worker has been idle for long. `true` if it may leave: it is to give its number back when it has nothing more to do, by
+    /// [`resign`](Self::resign).
+    pub(crate) fn may_leave(&self, has_work: impl FnOnce() -> bool) -> bool {
+        let Some(elastic) = &self.elastic else {
+            return false;
+        };
+        // Not for the sake of the job, which would be seen later as well, but of the time until then.
+        if has_work() {
+            return false;
         }
-        // Pairs with the fence in `Core::submit`: see the top of the file.
-        fence(Ordering::SeqCst);
-        if !mutation::on(Mutation::LeavesWithoutLooking) && has_work() {
-            return self.join();
-        }
-        None
+        let mut roll = self.roll.lock();
+        let may = self.alive.load(Ordering::Relaxed) - roll.leaving > elastic.min;
+        roll.leaving += usize::from(may);
+        may
     }
 
-    /// Worker `me` is gone.
+    /// Worker `me`, which may leave, is gone. To be followed by a look at the queue, with a `SeqCst` fence between.
+    pub(crate) fn resign(&self, me: usize) {
+        self.give_back(me, 1);
+    }
+
+    /// Worker `me` is gone, or was not started.
     pub(crate) fn leave(&self, me: usize) {
-        let mut free = self.free.lock();
+        self.give_back(me, 0);
+    }
+
+    fn give_back(&self, me: usize, leaving: usize) {
+        let mut roll = self.roll.lock();
         self.alive
             .store(self.alive.load(Ordering::Relaxed) - 1, Ordering::Release);
-        free.push(me);
+        roll.leaving -= leaving;
+        roll.free.push(me);
     }
 
     /// Counts one in, and gives it a number.
     fn join(&self) -> Option<usize> {
-        let mut free = self.free.lock();
-        let worker = free.pop()?;
+        let mut roll = self.roll.lock();
+        let worker = roll.free.pop()?;
         self.alive
             .store(self.alive.load(Ordering::Relaxed) + 1, Ordering::Release);
         Some(worker)

@@ -169,6 +169,9 @@ where
             if awaited && matches!(slot.stage, Stage::Done(_) | Stage::Gone) {
                 return false;
             }
+            if mutation::on(Mutation::CancelledJobRuns) && matches!(slot.stage, Stage::Queued(..)) {
+                return true;
+            }
             let left = why.map_or(Stage::Gone, |why| Stage::Done(Err(why)));
             (mem::replace(&mut slot.stage, left), slot.waker.take())
         };

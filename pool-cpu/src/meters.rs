@@ -8,14 +8,14 @@
 //! | `pool.cpu.queued`, `pool.cpu.waiting` | gauge | jobs that wait for a worker, and for a place |
 //!
 //! All of them carry `pool`, its name. Histograms are recorded as jobs end; the rest is brought up
-//! to date once a second while there is work, and at the end. The recorder has to be installed
+//! to date once a second while there is work, once after that, and at the end. The recorder has to be installed
 //! before the first job.
 
 use std::time::{Duration, Instant};
 
 use metrics::{Histogram, counter, gauge, histogram};
 
-use crate::{Stats, sync::Arc};
+use crate::{Stats, quiet::contain, sync::Arc};
 
 /// Where one pool's figures go.
 pub(crate) struct Meters {
@@ -27,7 +27,12 @@ pub(crate) struct Meters {
 struct State {
     jobs: Vec<(&'static str, Timers)>,
     published: Option<Instant>,
+    /// What was published then.
+    figures: Option<Figures>,
 }
+
+/// All that is no histogram: how many jobs ended in which way, and the gauges.
+type Figures = ([(&'static str, u64); 7], [(&'static str, usize); 4]);
 
 #[derive(Clone)]
 struct Timers {
@@ -63,37 +68,40 @@ impl Meters {
         timers.run.record(run);
     }
 
-    /// Is it time to publish the rest?
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let mut state = self.lock();
-        let fresh = state
-            .published
-            .is_some_and(|at| now.saturating_duration_since(at) < PERIOD);
-        if !fresh {
-            state.published = Some(now);
+    /// Brings all that is no histogram up to date if it is time, or if this is the `last` time. Says when it is time again: not
+    /// before somebody begins something, if nothing has changed since and nothing goes on.
+    pub(crate) fn keep(
+        &self,
+        now: Instant,
+        last: bool,
+        stats: impl FnOnce() -> Stats,
+    ) -> Option<Instant> {
+        let published = self.lock().published;
+        if let Some(again) = published.map(|at| at + PERIOD)
+            && now < again
+            && !last
+        {
+            // Whatever there was to look at may have changed something.
+            return Some(again);
         }
-        !fresh
+        let stats = stats();
+        let figures = figures(&stats);
+        contain(|| self.publish(&figures));
+        let goes_on = stats.busy + stats.queued + stats.waiting > 0;
+        let mut state = self.lock();
+        state.published = Some(now);
+        let changed = state.figures.replace(figures) != Some(figures);
+        (goes_on || changed).then(|| now + PERIOD)
     }
 
-    /// Brings all that is no histogram up to date.
-    pub(crate) fn publish(&self, stats: &Stats) {
+    fn publish(&self, (outcomes, gauges): &Figures) {
         let pool = || self.pool.to_string();
-        let outcomes = [
-            ("completed", stats.completed),
-            ("panicked", stats.panicked),
-            ("cancelled", stats.cancelled),
-            ("expired", stats.expired),
-            ("overrun", stats.overrun),
-            ("rejected", stats.rejected),
-            ("dropped", stats.dropped),
-        ];
         for (outcome, count) in outcomes {
-            counter!("pool.cpu.jobs", "pool" => pool(), "outcome" => outcome).absolute(count);
+            counter!("pool.cpu.jobs", "pool" => pool(), "outcome" => *outcome).absolute(*count);
         }
-        gauge!("pool.cpu.workers", "pool" => pool()).set(stats.workers as f64);
-        gauge!("pool.cpu.workers.busy", "pool" => pool()).set(stats.busy as f64);
-        gauge!("pool.cpu.queued", "pool" => pool()).set(stats.queued as f64);
-        gauge!("pool.cpu.waiting", "pool" => pool()).set(stats.waiting as f64);
+        for (name, value) in gauges {
+            gauge!(*name, "pool" => pool()).set(*value as f64);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -103,5 +111,24 @@ impl Meters {
     }
 }
 
-/// How often that is done.
+fn figures(stats: &Stats) -> Figures {
+    let outcomes = [
+        ("completed", stats.completed),
+        ("panicked", stats.panicked),
+        ("cancelled", stats.cancelled),
+        ("expired", stats.expired),
+        ("overrun", stats.overrun),
+        ("rejected", stats.rejected),
+        ("dropped", stats.dropped),
+    ];
+    let gauges = [
+        ("pool.cpu.workers", stats.workers),
+        ("pool.cpu.workers.busy", stats.busy),
+        ("pool.cpu.queued", stats.queued),
+        ("pool.cpu.waiting", stats.waiting),
+    ];
+    (outcomes, gauges)
+}
+
+/// How often that is done, at most.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);

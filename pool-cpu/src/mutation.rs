@@ -12,6 +12,8 @@
 pub(crate) enum Mutation {
     /// A job that was cancelled keeps its place.
     CancelKeepsPlace,
+    /// A job that was cancelled while it waited runs all the same.
+    CancelledJobRuns,
     /// A worker sees that a job waits, lets go of the lock, and does not look again.
     BeginLooksTooEarly,
     /// A finished job wakes nobody.
@@ -24,10 +26,14 @@ pub(crate) enum Mutation {
     DetachLosesResult,
     /// A job that panicked keeps its place.
     PanicKeepsPlace,
+    /// A job that panicked is not counted.
+    PanicIsNotCounted,
     /// A result that came too late takes the place of the error that was given before.
     LateResultWins,
     /// A worker goes to sleep without looking at the queue once more.
     SleepsWithoutLooking,
+    /// A worker goes to sleep without looking once more whether somebody works in parallel.
+    HelperSleepsWithoutLooking,
     /// A submitter looks for sleepers before it has put its job into the queue.
     WakesBeforePush,
     /// Jobs that a sweep moves are in neither place meanwhile.
@@ -44,6 +50,12 @@ pub(crate) enum Mutation {
     FinderForgetsOthers,
     /// The last worker to leave tells nobody.
     LastTellsNobody,
+    /// A job that shuts down its own pool waits for its own worker to leave.
+    WorkerWaitsForItself,
+    /// The keeper ends the last job, and tells nobody that this was the end.
+    KeeperTellsNobody,
+    /// A thread that was not started counted as alive, and nobody is told that it does not any more.
+    FailedStartTellsNobody,
     /// The keeper forgets deadlines of jobs that came while it looked at the queue.
     KeeperForgetsDeadlines,
     /// The keeper forgets what it was asked for while it looked.

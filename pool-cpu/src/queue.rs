@@ -5,7 +5,8 @@
 //! and shells must not fill it.
 //!
 //! A background job runs when no normal one waits. Once the oldest has waited for longer than the age, it takes one pick in
-//! [`AGED_SHARE`] from the normal ones: late, but never starved, and a pile of aged ones does not push the normal ones out.
+//! [`AGED_SHARE`] from the normal ones: late, but never starved, and a pile of aged ones does not push the normal ones out. Shells of
+//! background jobs take no such pick.
 
 use std::{
     collections::VecDeque,
@@ -80,6 +81,8 @@ impl Queue {
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(AGED_SHARE)
         {
+            // A shell would be old enough, and cost the next one that lives a turn.
+            self.clear_front_of_background();
             let aged = self
                 .background
                 .pop_if(|job| now().saturating_duration_since(job.head().asked_at) >= self.age);
@@ -100,6 +103,12 @@ impl Queue {
             }
         }
         self.normal.pop()
+    }
+
+    fn clear_front_of_background(&self) {
+        while self.background.pop_if(|job| !job.is_queued()).is_some() {
+            self.note_buried();
+        }
     }
 
     /// Is there nothing to pop?

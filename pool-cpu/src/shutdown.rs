@@ -9,6 +9,7 @@ use std::{
 use crate::{
     engine::{Core, Mourner},
     sync::Arc,
+    worker::is_worker_of,
 };
 
 /// What becomes of the jobs that wait when a pool is shut down.
@@ -29,6 +30,9 @@ pub struct Report {
     pub dropped: u64,
     /// Jobs that did not end in time. Their threads go on until they do.
     pub still_running: Vec<StillRunning>,
+    /// Threads that did not end in time: those of these jobs, and those that are at something else, as a hook or the `Drop` of what
+    /// they kept.
+    pub threads: usize,
 }
 
 /// A job that did not end in time.
@@ -46,7 +50,7 @@ pub struct StillRunning {
 impl Report {
     /// Did everything end in time, and was nothing dropped?
     pub fn is_clean(&self) -> bool {
-        self.dropped == 0 && self.still_running.is_empty()
+        self.dropped == 0 && self.still_running.is_empty() && self.threads == 0
     }
 }
 
@@ -57,8 +61,9 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
         Shutdown::Drain => core.close(),
         Shutdown::DropQueued => core.close_and_drop(),
     }
-    gone(core, deadline).await;
-    if !core.is_gone() {
+    // Looked at once: a thread that is being started for a job that came too late is none of this.
+    let over = gone(core, deadline).await;
+    if !over {
         core.abandon();
     }
     let now = Instant::now();
@@ -79,24 +84,29 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
                 running_for: now.saturating_duration_since(running.1),
             })
         });
+    let threads = if over { 0 } else { core.crew().alive() };
     Report {
         still_running: still_running.collect(),
+        threads,
         dropped: core.counters().dropped.get() - dropped_before,
     }
 }
 
-/// Waits until the last worker has left, or the deadline has come.
-async fn gone(core: &Core, deadline: Option<Instant>) {
+/// Waits until the last worker has left, `true`, or the deadline has come, or nobody is left but workers who wait here as well.
+async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mourner = Mourner::new(core);
     let mut timer = None;
     poll_fn(|cx| {
-        if !mourner.wait(cx.waker().clone())
-            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
-        {
-            return Poll::Ready(());
+        // A job of the pool itself does not wait for its own end, nor two of them for each other's.
+        let worker = is_worker_of(core);
+        if !mourner.wait(cx.waker().clone(), worker) {
+            return Poll::Ready(!worker || core.is_gone());
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Poll::Ready(false);
         }
         timer = deadline.map(|deadline| core.keeper().timer(deadline, cx.waker().clone()));
         Poll::Pending
     })
-    .await;
+    .await
 }

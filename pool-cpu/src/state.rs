@@ -4,6 +4,7 @@ use std::{
     any::Any,
     cell::RefCell,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Weak,
         atomic::{AtomicU64, Ordering},
@@ -97,11 +98,19 @@ impl<S: 'static> WithState<S> {
     {
         let (key, make) = (self.key.clone(), Arc::clone(&self.make));
         move || {
-            // Taken out while the job has it: what a panic leaves is dropped with the job.
+            // Taken out while the job has it.
             let mut value = key.take().unwrap_or_else(|| Box::new(make()));
-            let result = f(&mut value);
-            key.keep(value);
-            result
+            match catch_unwind(AssertUnwindSafe(|| f(&mut value))) {
+                Ok(result) => {
+                    key.keep(value);
+                    result
+                }
+                Err(payload) => {
+                    // Not while the panic unwinds: a second one would end the process.
+                    drop_quietly(value);
+                    resume_unwind(payload)
+                }
+            }
         }
     }
 }
@@ -150,22 +159,23 @@ impl Key {
             let orphaned = |entry: &mut Entry| entry.owner.strong_count() == 0;
             kept.extract_if(.., orphaned).collect()
         });
-        // Not while the list is borrowed: their `Drop` is user code.
-        drop_quietly(orphans);
+        // Not while the list is borrowed: their `Drop` is user code. Each by itself: of two that panic the second would do so while the
+        // first unwinds, and end the process.
+        orphans.into_iter().for_each(drop_quietly);
     }
 }
 
 /// Drops what this thread keeps: before it ends, since a panic in a thread-local's own drop would
 /// end the process.
 pub(crate) fn clear() {
-    drop_quietly(KEPT.take());
+    KEPT.take().into_iter().for_each(drop_quietly);
 }
 
 #[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{cell::Cell, rc::Rc, sync::atomic::AtomicUsize, thread, time::Duration};
+    use std::{cell::Cell, mem, rc::Rc, sync::atomic::AtomicUsize, thread, time::Duration};
 
     use super::*;
     use crate::{CpuPool, Shutdown};
@@ -212,26 +222,62 @@ mod tests {
         assert_eq!(cpu.run_sync(state.with(|n| *n)).unwrap(), 0);
     }
 
-    #[test]
-    fn values_are_dropped_on_their_worker_when_it_ends_even_if_that_panics() {
-        struct Loud(Arc<AtomicUsize>, thread::ThreadId);
-        impl Drop for Loud {
-            fn drop(&mut self) {
-                assert_eq!(thread::current().id(), self.1);
-                self.0.fetch_add(1, Ordering::Relaxed);
-                panic!("in drop");
-            }
+    /// Counts that it is dropped on its thread, and panics.
+    struct Loud(Arc<AtomicUsize>, thread::ThreadId);
+
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            assert_eq!(thread::current().id(), self.1);
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("in drop");
         }
+    }
+
+    /// State of one more kind that is loud.
+    fn loud(cpu: &CpuPool, dropped: &Arc<AtomicUsize>) -> WithState<Loud> {
+        let dropped = Arc::clone(dropped);
+        cpu.with_state(move || Loud(Arc::clone(&dropped), thread::current().id()))
+    }
+
+    #[test]
+    fn values_are_dropped_on_their_worker_when_it_ends_even_if_each_of_them_panics() {
         let cpu = pool();
-        let dropped = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&dropped);
-        let state = cpu.with_state(move || Loud(Arc::clone(&count), thread::current().id()));
-        cpu.run_sync(state.with(|_| ())).unwrap();
+        let dropped = Arc::default();
+        for state in [loud(&cpu, &dropped), loud(&cpu, &dropped)] {
+            cpu.run_sync(state.with(|_| ())).unwrap();
+            // Else it goes as the next kind is used.
+            mem::forget(state);
+        }
         assert!(
             cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10))
                 .is_clean()
         );
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn values_that_nobody_can_ask_for_may_panic_all_of_them() {
+        let cpu = pool();
+        let dropped = Arc::default();
+        let states = [loud(&cpu, &dropped), loud(&cpu, &dropped)];
+        for state in &states {
+            cpu.run_sync(state.with(|_| ())).unwrap();
+        }
+        drop(states);
+        cpu.run_sync(cpu.with_state(|| ()).with(|()| ())).unwrap();
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_job_that_panics_may_leave_a_value_that_panics_too() {
+        let cpu = pool();
+        let dropped = Arc::default();
+        let state = loud(&cpu, &dropped);
+        let spoil = state.with(|_| panic!("half way"));
+        let error = cpu.run_sync::<(), _>(spoil).unwrap_err();
+        assert_eq!(error.panic_message(), Some("half way"));
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
+        cpu.run_sync(|| ()).unwrap();
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(crate) fn work_enlisted(core: &Arc<Core>, me: usize) {
     work_with(core, me, Some(core.patience().enlisted()));
 }
 
-fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searching<'a>>) {
+fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching<'a>>) {
     POOL.with(|pool| pool.set(core.id()));
     lower_priority(core.plan().nice);
     core.plan().hooks.started(me);
@@ -122,10 +122,10 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
             searching = None;
             rounds = 0;
             match core.rest(me) {
-                Rested::Work(number) => me = number,
+                Rested::Work => {}
                 Rested::Leave => {
                     retire(core, me);
-                    core.bury();
+                    core.resigned(me);
                     break;
                 }
             }
@@ -135,7 +135,7 @@ fn work_with<'a>(core: &'a Arc<Core>, mut me: usize, mut searching: Option<Searc
     POOL.with(|pool| pool.set(0));
 }
 
-/// The last that the thread of worker `me` does for users.
+/// The last that the thread of worker `me` does for users. It counts as alive until this is done.
 fn retire(core: &Core, me: usize) {
     state::clear();
     core.plan().hooks.stopped(me);

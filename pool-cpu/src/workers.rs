@@ -161,7 +161,8 @@ impl Workers {
     /// Ends the pool: takes no more jobs, runs or drops those that wait, and waits for those that run, but no longer than
     /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported.
     ///
-    /// Called from a job of the pool itself it does not hang either: that job is one of those that still run.
+    /// Called from a job of the pool itself it does not hang either, however long `within` is: it waits for all others, and that job is
+    /// one of those that still run. What then waits, with no worker left to run it, is dropped.
     ///
     /// # Cancel safety
     /// The pool stays closed; what waits is run or dropped as asked for.

@@ -231,6 +231,35 @@ async fn a_background_job_that_has_aged_gets_one_pick_in_four() {
 }
 
 #[tokio::test]
+async fn background_jobs_that_were_given_up_take_no_turn_from_one_that_waits() {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .queue(100)
+        .background_age(Duration::ZERO)
+        .build()
+        .unwrap();
+    let (go, held) = hold(&cpu);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |name: char| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(name)
+    };
+    for _ in 0..60 {
+        drop(cpu.job("").background().try_run(note('x')).unwrap());
+    }
+    let mut jobs = vec![cpu.job("").background().try_run(note('b')).unwrap()];
+    jobs.extend((0..40).map(|_| cpu.try_run(note('n')).unwrap()));
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for job in jobs {
+        job.await.unwrap();
+    }
+    let order: String = order.lock().unwrap().iter().collect();
+    assert!(order.find('b') <= Some(4), "it waited for shells: {order}");
+    assert_eq!((order.len(), cpu.stats().queued), (41, 0));
+}
+
+#[tokio::test]
 async fn background_jobs_do_not_take_the_places_of_normal_ones() {
     let cpu = pool(1, 1);
     let (go, held) = hold(&cpu);

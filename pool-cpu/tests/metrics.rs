@@ -5,15 +5,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant},
 };
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use pool_cpu::{CpuPool, Shutdown};
+use pool_cpu::{BlockingPool, CpuPool, Shutdown};
 
 /// The last value of each counter and gauge, and how many each histogram has.
 type Values = Arc<Mutex<BTreeMap<String, f64>>>;
@@ -92,30 +93,83 @@ impl Recorder for Store {
     }
 }
 
+/// What every test of this process has published so far. Pools tell themselves apart by their names.
+fn values() -> &'static Values {
+    static VALUES: OnceLock<Values> = OnceLock::new();
+    VALUES.get_or_init(|| {
+        let values = Values::default();
+        metrics::set_global_recorder(Store(Arc::clone(&values)))
+            .ok()
+            .unwrap();
+        values
+    })
+}
+
+fn read(name: &str) -> Option<f64> {
+    values().lock().unwrap().get(name).copied()
+}
+
+/// Waits until `name` is shown to be `value`.
+fn shown(name: &str, value: f64) {
+    let start = Instant::now();
+    while read(name) != Some(value) {
+        assert!(start.elapsed() < LONG, "{name} is {:?}", read(name));
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
 #[test]
 fn jobs_are_timed_by_label_and_counted_by_outcome() {
-    let values = Values::default();
-    metrics::set_global_recorder(Store(Arc::clone(&values)))
-        .ok()
-        .unwrap();
+    values();
     let cpu = CpuPool::builder().name("hash").threads(1).build().unwrap();
     for _ in 0..3 {
         cpu.job("login").run_sync(|| ()).unwrap();
     }
     assert!(cpu.job("import").run_sync(|| panic!("no")).is_err());
-    assert!(
-        cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10))
-            .is_clean()
-    );
+    assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
     // The keeper publishes once more when the last worker has left.
-    let read = |name: &str| values.lock().unwrap().get(name).copied();
-    while read("pool.cpu.jobs hash completed") != Some(3.0)
-        || read("pool.cpu.workers hash") != Some(0.0)
-    {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    shown("pool.cpu.jobs hash completed", 3.0);
+    shown("pool.cpu.workers hash", 0.0);
     assert_eq!(read("pool.cpu.jobs hash panicked"), Some(1.0));
     assert_eq!(read("pool.cpu.job.wait hash login"), Some(3.0));
     assert_eq!(read("pool.cpu.job.run hash import"), Some(1.0));
     assert_eq!(read("pool.cpu.workers.busy hash"), Some(0.0));
+}
+
+#[test]
+fn the_end_of_a_burst_is_published_without_a_shutdown_and_without_another_job() {
+    values();
+    let cpu = CpuPool::builder().name("burst").threads(2).build().unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    let first = cpu.try_run(move || gate.recv().ok()).unwrap();
+    shown("pool.cpu.workers.busy burst", 1.0);
+    // Published just now, and not to be again within a second, by when all of this is over.
+    for _ in 0..3 {
+        cpu.run_sync(|| ()).unwrap();
+    }
+    drop((go, first));
+    shown("pool.cpu.jobs burst completed", 4.0);
+    shown("pool.cpu.workers.busy burst", 0.0);
+}
+
+#[test]
+fn what_happens_beside_a_long_job_is_published_while_it_runs() {
+    values();
+    let files = BlockingPool::builder()
+        .name("files")
+        .max_threads(1)
+        .queue(0)
+        .idle_timeout(Duration::from_millis(1))
+        .build()
+        .unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    let long = files.try_run(move || gate.recv().ok()).unwrap();
+    shown("pool.cpu.workers.busy files", 1.0);
+    assert!(files.try_run(|| ()).is_err());
+    shown("pool.cpu.jobs files rejected", 1.0);
+    drop((go, long));
+    shown("pool.cpu.jobs files completed", 1.0);
+    shown("pool.cpu.workers files", 0.0);
 }

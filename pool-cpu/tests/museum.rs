@@ -119,6 +119,40 @@ fn a_shutdown_does_not_wait_for_a_job_that_does_not_end() {
     held.detach();
 }
 
+// The same for one that comes from a job of the pool, which cannot end before it.
+#[test]
+fn a_job_that_shuts_down_its_own_pool_does_not_wait_for_itself_or_its_like() {
+    let cpu = pool(2, 8);
+    let (go, held) = hold(&cpu);
+    // Its worker will wait as well.
+    let other = cpu.clone();
+    let closing = move || other.shutdown_sync(Shutdown::Drain, Duration::MAX);
+    let first = cpu.try_run(closing).unwrap();
+    while !cpu.is_closed() {
+        thread::yield_now();
+    }
+    go.send(()).unwrap();
+    let report = in_time(move || block_on(first)).unwrap();
+    assert_eq!((report.still_running.len(), report.dropped), (1, 0));
+    block_on(held).unwrap();
+
+    let cpu = pool(2, 8);
+    let (go, held) = hold(&cpu);
+    let (go_too, held_too) = hold(&cpu);
+    let closers: Vec<_> = (0..3)
+        .map(|_| {
+            let closing = cpu.clone();
+            let shut_down = move || closing.shutdown_sync(Shutdown::Drain, Duration::MAX);
+            cpu.try_run(shut_down).unwrap()
+        })
+        .collect();
+    drop((go, go_too, held, held_too));
+    // Two wait for the end at most, and the third for them: nobody is left who could run it.
+    let reports = in_time(move || closers.into_iter().map(block_on).collect::<Vec<_>>());
+    assert!(reports.iter().flatten().all(|report| !report.is_clean()));
+    assert!(in_time(move || cpu.shutdown_sync(Shutdown::Drain, LONG)).threads == 0);
+}
+
 // tokio #2528, restate #562: all submitters went through one lock, so one that held it up held up
 // all. Here nothing of a submitter's own runs under a lock of the pool.
 #[test]
@@ -279,6 +313,31 @@ fn a_panic_in_a_task_that_a_job_spawned_on_rayon_ends_nothing() {
         });
     };
     cpu.run_sync(spawn).unwrap();
+    assert_eq!(
+        wait.recv_timeout(LONG),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+    for n in 0..100 {
+        assert_eq!(cpu.run_sync(move || n).unwrap(), n);
+    }
+}
+
+// The same with a payload that panics as it is dropped: rayon drops it where any panic is the end.
+#[test]
+fn a_panic_in_what_such_a_panic_leaves_behind_ends_nothing() {
+    /// Its field is dropped as its `Drop` unwinds.
+    struct Bomb(#[allow(dead_code)] mpsc::Sender<()>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("in drop"));
+        }
+    }
+    let cpu = pool(2, 8);
+    let (bomb, wait) = mpsc::channel();
+    cpu.run_sync(move || {
+        rayon::spawn(move || std::panic::resume_unwind(Box::new(Bomb(bomb))));
+    })
+    .unwrap();
     assert_eq!(
         wait.recv_timeout(LONG),
         Err(mpsc::RecvTimeoutError::Disconnected)

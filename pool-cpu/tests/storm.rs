@@ -1,175 +1,415 @@
-//! A million jobs that are given up, panic, time out and are shut down, and not one that is lost or
-//! counted twice.
+//! A million jobs that are given up, panic, time out, overrun and are shut down, on both kinds of pool and by both kinds of shutdown.
+//! Not one is lost or counted twice: each counter of the pool is held against what became of the jobs.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
+    future::{Future, poll_fn},
     panic::resume_unwind,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
-    time::Duration,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
-use pool_cpu::{CpuPool, Error, Shutdown};
+use pool_cpu::{BlockingPool, CpuPool, Ctx, Error, JobBuilder, Shutdown, Stats, Workers};
 
-const JOBS: u64 = 1_000_000;
 const TASKS: u64 = 64;
+/// Jobs of each of the four storms before the end comes, and around it. Each is as much for every task.
+const PEACEFUL: u64 = 2000 * TASKS;
+const TROUBLED: u64 = 1907 * TASKS;
+const LONG: Duration = Duration::from_secs(30);
 
-/// What became of the jobs, as their callers saw it.
+/// What its caller saw of a job.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Saw {
+    Ok,
+    Panicked,
+    Expired,
+    Overrun,
+    Aborted,
+    Rejected,
+    /// The pool was closed, and the job had no place.
+    Refused,
+    /// The pool was closed, and the job had a place or waited for one: which of the two is not said.
+    Closed,
+    /// The caller went away.
+    GivenUp,
+    /// Nobody waited to see.
+    Detached,
+}
+
+const SIGHTS: usize = 10;
+
+/// What became of all jobs: how many of each sight did not run, and did.
 #[derive(Default)]
 struct Seen {
     asked: AtomicU64,
     /// Closures that are alive.
     alive: AtomicU64,
-    ran: AtomicU64,
-    ok: AtomicU64,
-    panicked: AtomicU64,
-    expired: AtomicU64,
-    aborted: AtomicU64,
-    closed: AtomicU64,
-    rejected: AtomicU64,
-    /// Nobody waited to see.
-    unseen: AtomicU64,
+    /// The pool is closed for sure.
+    closed: AtomicBool,
+    jobs: [[AtomicU64; 2]; SIGHTS],
+}
+
+/// What becomes of one job. Its caller has it, and its closure: whoever drops it last writes it down.
+struct Fate {
+    seen: Arc<Seen>,
+    saw: AtomicU8,
+    ran: AtomicU8,
 }
 
 /// Goes with each closure, and counts that it goes once.
-struct Ticket(Arc<Seen>);
+struct Ticket(Arc<Fate>);
 
-impl Ticket {
-    fn new(seen: &Arc<Seen>) -> Self {
+/// What a job does.
+#[derive(Clone, Copy)]
+enum Does {
+    Nothing,
+    Panics,
+    /// Goes on until it is told that it has taken too long, or that nobody wants it.
+    Lingers,
+}
+
+impl Fate {
+    fn of_next(seen: &Arc<Seen>) -> Arc<Self> {
         seen.asked.fetch_add(1, Relaxed);
-        seen.alive.fetch_add(1, Relaxed);
-        Self(Arc::clone(seen))
+        Arc::new(Self {
+            seen: Arc::clone(seen),
+            saw: AtomicU8::new(Saw::GivenUp as u8),
+            ran: AtomicU8::new(0),
+        })
     }
 
-    fn run(self, panics: bool) -> u64 {
-        self.0.ran.fetch_add(1, Relaxed);
-        if panics {
+    fn saw(&self, what: Saw) {
+        self.saw.store(what as u8, Relaxed);
+    }
+
+    /// Writes down an answer. `closed` is what it means that the pool is closed.
+    fn answered(&self, answer: Result<u64, Error>, closed: Saw) {
+        self.saw(match answer {
+            Ok(_) => Saw::Ok,
+            Err(error) if error.is_panic() => Saw::Panicked,
+            Err(error) if error.is_queue_timeout() => Saw::Expired,
+            Err(error) if error.is_run_timeout() => Saw::Overrun,
+            Err(error) if error.is_cancelled() => Saw::Aborted,
+            Err(error) if error.is_overloaded() => Saw::Rejected,
+            Err(error) if error.is_closed() => closed,
+            Err(error) => panic!("{error}"),
+        });
+    }
+}
+
+impl Drop for Fate {
+    fn drop(&mut self) {
+        let (saw, ran) = (*self.saw.get_mut(), *self.ran.get_mut());
+        self.seen.jobs[usize::from(saw)][usize::from(ran)].fetch_add(1, Relaxed);
+    }
+}
+
+impl Ticket {
+    fn new(fate: &Arc<Fate>) -> Self {
+        fate.seen.alive.fetch_add(1, Relaxed);
+        Self(Arc::clone(fate))
+    }
+
+    fn run(self, does: Does, is_cancelled: impl Fn() -> bool) -> u64 {
+        self.0.ran.store(1, Relaxed);
+        match does {
+            Does::Nothing => 1,
             // Without the hook, which would print.
-            resume_unwind(Box::new("storm"));
+            Does::Panics => resume_unwind(Box::new("storm")),
+            Does::Lingers => {
+                while !is_cancelled() {
+                    std::thread::yield_now();
+                }
+                2
+            }
         }
-        1
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, Relaxed);
+        self.0.seen.alive.fetch_sub(1, Relaxed);
     }
 }
 
 impl Seen {
-    fn count(&self, answer: Result<u64, Error>) {
-        let counter = match answer {
-            Ok(_) => &self.ok,
-            Err(error) if error.is_panic() => &self.panicked,
-            Err(error) if error.is_queue_timeout() => &self.expired,
-            Err(error) if error.is_cancelled() => &self.aborted,
-            Err(error) if error.is_closed() => &self.closed,
-            Err(error) if error.is_overloaded() => &self.rejected,
-            Err(error) => panic!("{error}"),
-        };
-        counter.fetch_add(1, Relaxed);
+    fn unrun(&self, saw: Saw) -> u64 {
+        self.jobs[saw as usize][0].load(Relaxed)
+    }
+
+    fn ran(&self, saw: Saw) -> u64 {
+        self.jobs[saw as usize][1].load(Relaxed)
+    }
+
+    fn all(&self, ran: usize) -> u64 {
+        self.jobs.iter().map(|jobs| jobs[ran].load(Relaxed)).sum()
+    }
+
+    /// Holds the counters of a pool against what became of the jobs that were asked for, which have all ended.
+    fn reconcile(&self, stats: &Stats) {
+        assert_eq!(self.alive.load(Relaxed), 0, "a closure is left");
+        assert_eq!(
+            self.all(0) + self.all(1),
+            self.asked.load(Relaxed),
+            "a job is left"
+        );
+        for saw in [Saw::Ok, Saw::Panicked, Saw::Overrun] {
+            assert_eq!(self.unrun(saw), 0, "an answer without a run");
+        }
+        for saw in [Saw::Expired, Saw::Rejected, Saw::Refused, Saw::Closed] {
+            assert_eq!(
+                self.ran(saw),
+                0,
+                "it ran, and its caller was told that it did not"
+            );
+        }
+
+        // Those that ran. Nobody can tell how those ended that went on alone.
+        assert_eq!(stats.completed + stats.panicked, self.all(1));
+        let alone = self.ran(Saw::GivenUp) + self.ran(Saw::Detached) + self.ran(Saw::Aborted);
+        let overrun = self.ran(Saw::Overrun);
+        within(
+            "completed",
+            stats.completed,
+            self.ran(Saw::Ok),
+            alone + overrun,
+        );
+        within(
+            "panicked",
+            stats.panicked,
+            self.ran(Saw::Panicked),
+            alone + overrun,
+        );
+        within("overrun", stats.overrun, overrun, alone);
+        let waits: u64 = stats.jobs.iter().map(|job| job.wait.count()).sum();
+        assert_eq!(waits, self.all(1));
+
+        // Those that did not. Which of those that nobody saw ended in which way is not known, but all of them did in one.
+        let (given_up, detached) = (self.unrun(Saw::GivenUp), self.unrun(Saw::Detached));
+        let closed = self.unrun(Saw::Closed);
+        assert_eq!(stats.rejected, self.unrun(Saw::Rejected));
+        within(
+            "cancelled",
+            stats.cancelled,
+            self.unrun(Saw::Aborted),
+            given_up,
+        );
+        within(
+            "expired",
+            stats.expired,
+            self.unrun(Saw::Expired),
+            given_up + detached,
+        );
+        within("dropped", stats.dropped, 0, closed + given_up + detached);
+        let unrun = self.all(0) - self.unrun(Saw::Refused);
+        // Of those that saw the pool closed the ones that had no place are not counted. Before a shutdown there are none.
+        within("unrun", unrun, unrun_of(stats), closed);
+        assert_eq!(stats.failed_starts, 0);
+    }
+
+    /// Fails if something did not happen at all.
+    fn was_stormy(&self, stats: &Stats) {
+        let counters = [
+            ("ok", self.ran(Saw::Ok)),
+            ("panicked", stats.panicked),
+            ("overrun", stats.overrun),
+            ("aborted", self.unrun(Saw::Aborted)),
+            ("given up unrun", self.unrun(Saw::GivenUp)),
+            ("cancelled", stats.cancelled),
+            ("expired", stats.expired),
+            ("rejected", stats.rejected),
+            ("refused", self.unrun(Saw::Refused)),
+        ];
+        for (what, counter) in counters {
+            assert!(counter > 0, "the storm had no job that was {what}");
+        }
     }
 }
 
-/// Asks for `jobs` jobs, each in another way.
-async fn ask(cpu: CpuPool, seen: Arc<Seen>, jobs: u64, seed: u64) {
+/// How many jobs a pool says that it has not run.
+fn unrun_of(stats: &Stats) -> u64 {
+    stats.cancelled + stats.expired + stats.rejected + stats.dropped
+}
+
+/// `count` is what is sure, and at most so many more.
+fn within(what: &str, count: u64, sure: u64, unsure: u64) {
+    assert!(
+        (sure..=sure + unsure).contains(&count),
+        "{count} {what}, and not {sure} to {}",
+        sure + unsure
+    );
+}
+
+/// Asks for one job, in a way that `random` chooses.
+async fn ask_once(job: JobBuilder<'_>, is_closed: bool, fate: Arc<Fate>, does: Does, random: u64) {
+    // What waits for a place when the pool is closed is refused, and what has one is dropped: the caller cannot tell the two apart.
+    let closed = if is_closed { Saw::Refused } else { Saw::Closed };
+    let ticket = Ticket::new(&fate);
+    match (random >> 32) % 8 {
+        // Given up while it waits or runs.
+        0 | 1 => tokio::select! {
+            biased;
+            answer = job.run_with(run(ticket, does)) => fate.answered(answer, closed),
+            () = tokio::task::yield_now() => fate.saw(Saw::GivenUp),
+        },
+        2 if !matches!(does, Does::Lingers) => {
+            match job.try_run(move || ticket.run(does, || false)) {
+                Ok(handle) => {
+                    handle.abort();
+                    fate.answered(handle.await, Saw::Closed);
+                }
+                Err(rejected) => fate.answered(Err(rejected.into_error()), Saw::Refused),
+            }
+        }
+        3 if !matches!(does, Does::Lingers) => {
+            match job.enqueue(move || ticket.run(does, || false)).await {
+                Ok(handle) => {
+                    fate.saw(Saw::Detached);
+                    handle.detach();
+                }
+                Err(error) => fate.answered(Err(error), Saw::Refused),
+            }
+        }
+        _ => fate.answered(job.run_with(run(ticket, does)).await, closed),
+    }
+}
+
+fn run(ticket: Ticket, does: Does) -> impl FnOnce(&Ctx<'_>) -> u64 + Send + 'static {
+    move |ctx| ticket.run(does, || ctx.is_cancelled())
+}
+
+/// Asks for so many jobs, each in another way.
+async fn ask(pool: Workers, seen: Arc<Seen>, jobs: u64, seed: u64) {
     let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     for _ in 0..jobs {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let ticket = Ticket::new(&seen);
-        let panics = random.is_multiple_of(16);
-        let mut job = cpu
-            .job(if panics { "panics" } else { "plain" })
-            .tenant(seed % 4);
+        let does = match random {
+            _ if (random >> 40).is_multiple_of(4096) => Does::Lingers,
+            _ if random.is_multiple_of(16) => Does::Panics,
+            _ => Does::Nothing,
+        };
+        let label = match does {
+            Does::Nothing => "plain",
+            Does::Panics => "panics",
+            Does::Lingers => "lingers",
+        };
+        let mut job = pool.job(label).tenant(seed % 4);
         if (random >> 8).is_multiple_of(4) {
             job = job.background();
         }
         if (random >> 16).is_multiple_of(8) {
             job = job.queue_timeout(Duration::from_micros((random >> 20) % 200 + 1));
         }
-        match (random >> 32) % 8 {
-            // Given up while it waits or runs.
-            0 | 1 => {
-                let run = job.run(move || ticket.run(panics));
-                tokio::select! {
-                    biased;
-                    answer = run => seen.count(answer),
-                    () = tokio::task::yield_now() => {
-                        seen.unseen.fetch_add(1, Relaxed);
-                    }
-                }
-            }
-            2 => match job.try_run(move || ticket.run(panics)) {
-                Ok(handle) => {
-                    handle.abort();
-                    seen.count(handle.await);
-                }
-                Err(rejected) => seen.count(Err(rejected.into_error())),
-            },
-            3 => match job.enqueue(move || ticket.run(panics)).await {
-                Ok(handle) => {
-                    handle.detach();
-                    seen.unseen.fetch_add(1, Relaxed);
-                }
-                Err(error) => seen.count(Err(error)),
-            },
-            _ => seen.count(job.run(move || ticket.run(panics)).await),
+        if matches!(does, Does::Lingers) || (random >> 48).is_multiple_of(256) {
+            job = job.budget(Duration::from_micros(100));
         }
+        let closed = seen.closed.load(Acquire);
+        ask_once(job, closed, Fate::of_next(&seen), does, random).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_job_of_a_million_is_accounted_for_once() {
-    let cpu = CpuPool::builder().threads(2).queue(16).build().unwrap();
+/// Callers that do anything: first in peace, then with an end in the middle of it.
+async fn storm(pool: &Workers, how: Shutdown) {
     let seen = Arc::new(Seen::default());
-    let ask = |seed| tokio::spawn(ask(cpu.clone(), Arc::clone(&seen), JOBS / TASKS, seed));
-    let tasks: Vec<_> = (1..=TASKS).map(ask).collect();
-    while seen.asked.load(Relaxed) < JOBS / 2 {
+    let callers = |jobs: u64| {
+        let ask = |seed| {
+            tokio::spawn(ask(
+                pool.clone(),
+                Arc::clone(&seen),
+                jobs / TASKS,
+                seed + jobs,
+            ))
+        };
+        (1..=TASKS).map(ask).collect::<Vec<_>>()
+    };
+    for caller in callers(PEACEFUL) {
+        caller.await.unwrap();
+    }
+    // Who was given up, or let go, may still be at it. Counted last: the closure is gone by then.
+    let settled = || {
+        let stats = pool.stats();
+        let counted = stats.completed + stats.panicked + unrun_of(&stats);
+        stats.busy == 0 && counted >= seen.asked.load(Relaxed)
+    };
+    let start = Instant::now();
+    while !settled() && start.elapsed() < LONG {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let report = cpu.shutdown(Shutdown::Drain, Duration::from_secs(30)).await;
-    assert!(report.still_running.is_empty(), "{report:?}");
-    for task in tasks {
-        task.await.unwrap();
-    }
+    seen.reconcile(&pool.stats());
 
-    let of = |counter: &AtomicU64| counter.load(Relaxed);
-    assert_eq!(of(&seen.alive), 0, "every closure was dropped once");
-    let answers = [
-        &seen.ok,
-        &seen.panicked,
-        &seen.expired,
-        &seen.aborted,
-        &seen.closed,
-        &seen.rejected,
-    ];
-    let answered: u64 = answers.map(of).iter().sum();
-    assert_eq!(answered + of(&seen.unseen), of(&seen.asked));
-    assert_eq!(of(&seen.asked), JOBS);
-    let stats = cpu.stats();
-    assert_eq!(
-        stats.completed + stats.panicked,
-        of(&seen.ran),
-        "each that ran was counted once"
+    let callers = callers(TROUBLED);
+    while seen.asked.load(Relaxed) < PEACEFUL + TROUBLED / 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut shutdown = pin!(pool.shutdown(how, LONG));
+    let first = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
+    seen.closed.store(true, Release);
+    let report = match first {
+        Poll::Ready(report) => report,
+        Poll::Pending => shutdown.await,
+    };
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let stats = pool.stats();
+    assert!(
+        report.still_running.is_empty() && report.threads == 0,
+        "{report:?}"
     );
-    assert!(stats.completed >= of(&seen.ok) && stats.panicked >= of(&seen.panicked));
+    assert!(report.dropped <= stats.dropped, "{report:?}");
     assert_eq!(
         (stats.queued, stats.waiting, stats.busy, stats.workers),
         (0, 0, 0, 0)
     );
-    let waits: u64 = stats.jobs.iter().map(|job| job.wait.count()).sum();
-    assert_eq!(waits, of(&seen.ran));
-    for (what, counter) in [
-        ("closed", &seen.closed),
-        ("aborted", &seen.aborted),
-        ("expired", &seen.expired),
-    ] {
-        assert!(of(counter) > 0, "the storm had no job that was {what}");
-    }
+    seen.reconcile(&stats);
+    seen.was_stormy(&stats);
+    assert_eq!(seen.asked.load(Relaxed), PEACEFUL + TROUBLED);
+}
+
+fn cpu() -> CpuPool {
+    let cpu = CpuPool::builder().threads(2).queue(16).max_waiting(40);
+    cpu.build().unwrap()
+}
+
+/// Its threads come and go all the time.
+fn blocking() -> BlockingPool {
+    BlockingPool::builder()
+        .max_threads(3)
+        .queue(15)
+        .max_waiting(40)
+        .idle_timeout(Duration::from_micros(50))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_accounted_for_once_when_a_cpu_pool_drains() {
+    storm(&cpu(), Shutdown::Drain).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_accounted_for_once_when_a_cpu_pool_drops_what_waits() {
+    storm(&cpu(), Shutdown::DropQueued).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_accounted_for_once_when_a_blocking_pool_drains() {
+    storm(&blocking(), Shutdown::Drain).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_accounted_for_once_when_a_blocking_pool_drops_what_waits() {
+    storm(&blocking(), Shutdown::DropQueued).await;
 }

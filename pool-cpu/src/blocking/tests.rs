@@ -1,17 +1,23 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    future::Future,
     io,
+    pin::pin,
     sync::{
         Arc, Barrier, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
 
 use super::*;
 use crate::block_on::block_on;
+
+const LONG: Duration = Duration::from_secs(20);
 
 /// Starts threads only while `allowed` is above zero, as a system at its limit.
 fn rationed(builder: BlockingBuilder, allowed: &Arc<AtomicUsize>) -> BlockingBuilder {
@@ -26,6 +32,15 @@ fn rationed(builder: BlockingBuilder, allowed: &Arc<AtomicUsize>) -> BlockingBui
     BlockingBuilder {
         spawn: Arc::new(spawn),
         ..builder
+    }
+}
+
+/// Says that it was woken.
+struct Told(mpsc::Sender<()>);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).ok();
     }
 }
 
@@ -84,6 +99,57 @@ fn a_shutdown_drains_a_queue_that_no_thread_could_be_started_for() {
     allowed.store(1, Ordering::SeqCst);
     assert!(shutdown.join().unwrap().is_clean());
     assert_eq!(block_on(job).unwrap(), 7);
+}
+
+// The keeper ended the last job and went home, and with it the shutdown's deadline.
+#[test]
+fn a_shutdown_ends_with_the_last_job_that_expires_where_no_thread_is_started() {
+    let pool = rationed(BlockingPool::builder(), &Arc::default())
+        .build()
+        .unwrap();
+    let short = pool.job("").queue_timeout(Duration::from_millis(50));
+    let job = short.try_run(|| ()).unwrap();
+    let (done, wait) = mpsc::channel();
+    for _ in 0..2 {
+        let (closing, done) = (pool.clone(), done.clone());
+        thread::spawn(move || done.send(closing.shutdown_sync(crate::Shutdown::Drain, LONG)));
+    }
+    for _ in 0..2 {
+        assert!(wait.recv_timeout(LONG / 2).unwrap().is_clean());
+    }
+    assert!(block_on(job).unwrap_err().is_queue_timeout());
+}
+
+#[test]
+fn a_shutdown_ends_that_has_seen_a_thread_which_was_not_started() {
+    let (entered, starting) = mpsc::channel();
+    let (fail, gate) = mpsc::channel::<()>();
+    let (entered, gate) = (Mutex::new(entered), Mutex::new(gate));
+    let builder = BlockingBuilder {
+        spawn: Arc::new(move |_, _| {
+            entered.lock().unwrap().send(()).ok();
+            gate.lock().unwrap().recv().ok();
+            Err(io::ErrorKind::WouldBlock.into())
+        }),
+        ..BlockingPool::builder()
+    };
+    let pool = builder.build().unwrap();
+    let submitting = pool.clone();
+    let submitter = thread::spawn(move || submitting.try_run(|| ()).unwrap());
+    starting.recv().unwrap();
+    let (told, wait) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Told(told)));
+    let mut cx = Context::from_waker(&waker);
+    let mut shutdown = pin!(pool.shutdown(crate::Shutdown::DropQueued, LONG));
+    assert!(shutdown.as_mut().poll(&mut cx).is_pending(), "one is alive");
+    drop(fail);
+    let job = submitter.join().unwrap();
+    wait.recv_timeout(LONG / 2).unwrap();
+    match shutdown.as_mut().poll(&mut cx) {
+        Poll::Ready(report) => assert_eq!(report.dropped, 1),
+        Poll::Pending => panic!("this was the end"),
+    }
+    assert!(block_on(job).unwrap_err().is_closed());
 }
 
 #[test]
@@ -150,6 +216,83 @@ fn idle_threads_end_down_to_the_minimum() {
     eventually("five ended", || *stopped.lock().unwrap() == 5);
     assert_eq!(*started.lock().unwrap(), 6);
     assert_eq!(pool.run_sync(|| 1).unwrap(), 1);
+}
+
+#[test]
+fn a_thread_keeps_its_number_until_its_stop_hook_is_done_and_a_shutdown_waits_for_that() {
+    let (entered, stopping) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let (entered, gate) = (Mutex::new(entered), Mutex::new(gate));
+    let pool = BlockingPool::builder()
+        .max_threads(2)
+        .idle_timeout(Duration::from_millis(1))
+        .on_thread_stop(move |worker| {
+            entered.lock().unwrap().send(worker).ok();
+            gate.lock().unwrap().recv().ok();
+        })
+        .build()
+        .unwrap();
+    pool.run_sync(|| ()).unwrap();
+    assert_eq!(stopping.recv_timeout(LONG), Ok(0));
+    let next = pool.job("").run_with(|ctx| ctx.worker());
+    assert_eq!(block_on(next).unwrap(), 1, "the first still has its number");
+    let report = pool.shutdown_sync(crate::Shutdown::Drain, Duration::from_millis(20));
+    assert!(!report.is_clean() && report.threads >= 1, "{report:?}");
+    drop(go);
+    assert!(pool.shutdown_sync(crate::Shutdown::Drain, LONG).is_clean());
+    assert_eq!(pool.stats().workers, 0);
+}
+
+// At the cap a job finds no room until that thread has left: then it gets one.
+#[test]
+fn a_job_that_comes_while_the_only_thread_stops_gets_the_next() {
+    let (entered, stopping) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let (entered, gate) = (Mutex::new(entered), Mutex::new(gate));
+    let pool = BlockingPool::builder()
+        .max_threads(1)
+        .idle_timeout(Duration::from_millis(1))
+        .on_thread_stop(move |_| {
+            entered.lock().unwrap().send(()).ok();
+            gate.lock().unwrap().recv().ok();
+        })
+        .build()
+        .unwrap();
+    pool.run_sync(|| ()).unwrap();
+    stopping.recv_timeout(LONG).unwrap();
+    let job = pool.try_run(|| 7).unwrap();
+    drop(go);
+    assert_eq!(block_on(job).unwrap(), 7);
+}
+
+// Nobody can help there, so nobody is woken, and kept awake and from ending, by a call for help.
+#[test]
+fn idle_threads_end_while_a_job_calls_for_help_with_parallel_work() {
+    let pool = BlockingPool::builder()
+        .max_threads(4)
+        .idle_timeout(Duration::from_millis(20))
+        .build()
+        .unwrap();
+    let barrier = Arc::new(Barrier::new(4));
+    let (go, gate) = mpsc::channel::<()>();
+    let meeting = Arc::clone(&barrier);
+    let parallel = pool.job("").run_with(move |ctx| {
+        ctx.parallel(|| {
+            meeting.wait();
+            gate.recv().ok();
+        });
+    });
+    let mut parallel = pin!(parallel);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(parallel.as_mut().poll(&mut cx).is_pending());
+    for _ in 0..3 {
+        let barrier = Arc::clone(&barrier);
+        pool.try_run(move || barrier.wait()).unwrap().detach();
+    }
+    eventually("one thread left", || pool.stats().workers == 1);
+    assert_eq!(pool.stats().busy, 1, "the parallel work goes on");
+    drop(go);
+    block_on(parallel).unwrap();
 }
 
 // piscina #818: the idle timer ended a worker that had just been given work.

@@ -8,6 +8,7 @@ use crate::{
     crew::Crew,
     engine::{Core, Plan},
     hooks::Hooks,
+    quiet::drop_quietly,
     sync::Arc,
     worker,
 };
@@ -72,8 +73,8 @@ impl CpuBuilder {
         let mut threads = ThreadPoolBuilder::new()
             .num_threads(workers)
             .thread_name(move |index| format!("{name}-{index}"))
-            // A panic in a task that a job gave to `rayon::spawn` must not end the process.
-            .panic_handler(|_| {});
+            // A panic in a task that a job gave to `rayon::spawn` must not end the process, nor must one in what it leaves behind.
+            .panic_handler(drop_quietly);
         if let Some(size) = config.stack_size {
             threads = threads.stack_size(size);
         }

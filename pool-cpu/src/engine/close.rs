@@ -7,7 +7,7 @@ use crate::{
     error::Kind,
     mutation::{self, Mutation},
     quiet::wake_quietly,
-    sync::{Ordering, fence, torn_down},
+    sync::{Arc, Ordering, fence, torn_down},
 };
 
 /// Takes jobs.
@@ -19,11 +19,20 @@ const DROPPING: u8 = 2;
 /// As `DROPPING`, and nobody waits for those that run.
 const ABANDONED: u8 = 3;
 
-/// Who waits for the last worker to leave. The number tells them apart.
+/// Who waits for the last worker to leave.
 #[derive(Debug, Default)]
 pub(super) struct Mourners {
-    waiting: Vec<(u64, Waker)>,
+    waiting: Vec<Waiting>,
     issued: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Tells them apart.
+    number: u64,
+    /// Is it a worker of the pool, which does not leave while it waits?
+    worker: bool,
+    waker: Waker,
 }
 
 /// One who waits for the last worker to leave. Dropping it takes its waker back.
@@ -43,19 +52,39 @@ impl<'a> Mourner<'a> {
     }
 
     /// Wakes `waker`, and none that was given before, when everything is over. `false` if it is.
-    pub(crate) fn wait(&self, waker: Waker) -> bool {
+    ///
+    /// For a `worker` of the pool it is over when nobody is left but workers who wait like this.
+    pub(crate) fn wait(&self, waker: Waker, worker: bool) -> bool {
         let before = self.take();
         drop(before);
-        self.core.mourners.lock().waiting.push((self.number, waker));
-        !self.core.is_gone()
+        let worker = worker && !mutation::on(Mutation::WorkerWaitsForItself);
+        let mut mourners = self.core.mourners.lock();
+        mourners.waiting.push(Waiting {
+            number: self.number,
+            worker,
+            waker,
+        });
+        let over = if worker {
+            self.core.is_over_but_for(mourners.workers())
+        } else {
+            self.core.is_gone()
+        };
+        !over
     }
 
-    fn take(&self) -> Option<Waker> {
+    fn take(&self) -> Option<Waiting> {
         let waiting = &mut self.core.mourners.lock().waiting;
         let at = waiting
             .iter()
-            .position(|(number, _)| *number == self.number)?;
-        Some(waiting.swap_remove(at).1)
+            .position(|waiting| waiting.number == self.number)?;
+        Some(waiting.swap_remove(at))
+    }
+}
+
+impl Mourners {
+    /// How many workers are among them.
+    fn workers(&self) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.worker).count()
     }
 }
 
@@ -113,26 +142,63 @@ impl Core {
         self.bury();
     }
 
-    /// A worker has left, or the queue was cleared: whoever waits for the end hears of it.
-    pub(crate) fn bury(&self) {
-        let mourners = {
+    /// Worker `me` has left since it was idle. A job that came meanwhile has found no room for one more thread: it gets one now.
+    pub(crate) fn resigned(self: &Arc<Self>, me: usize) {
+        self.crew.resign(me);
+        // Pairs with the fence in `Core::submit`: see the top of `crew.rs`.
+        fence(Ordering::SeqCst);
+        if !mutation::on(Mutation::LeavesWithoutLooking) && !self.queue.is_empty() {
+            self.call_workers();
+        }
+        self.bury();
+        // Who is there is one of the figures, and nothing else may happen for long.
+        #[cfg(feature = "metrics")]
+        self.keeper
+            .look_at(std::time::Instant::now() + crate::meters::PERIOD);
+    }
+
+    /// A worker has left or was not started, or the queue was cleared: if that was the end, whoever waits for it hears of it. Was it?
+    pub(crate) fn bury(&self) -> bool {
+        let (gone, mourners) = {
             // Looked at under the lock: what was done before somebody joined the mourners is seen
             // here, and what is done before this is seen by whoever joins them after.
             let mut mourners = self.mourners.lock();
-            if !self.is_gone() || mutation::on(Mutation::LastTellsNobody) {
-                return;
+            let over = self.is_over_but_for(mourners.workers());
+            if !over || mutation::on(Mutation::LastTellsNobody) {
+                return false;
             }
-            std::mem::take(&mut mourners.waiting)
+            (self.is_gone(), std::mem::take(&mut mourners.waiting))
         };
         mourners
             .into_iter()
-            .for_each(|(_, waker)| wake_quietly(waker));
-        self.keeper.look_now();
+            .for_each(|waiting| wake_quietly(waiting.waker));
+        if gone {
+            self.keeper.look_now();
+        }
+        gone
     }
 
     /// Is the pool closed, and are all workers and jobs gone?
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_closed() && self.crew.alive() == 0 && self.queue.is_empty()
+        if !self.is_closed() {
+            return false;
+        }
+        // Pairs with the submitter's fence, as in `is_over`.
+        fence(Ordering::SeqCst);
+        self.crew.alive() == 0 && self.queue.is_empty()
+    }
+
+    /// Is the pool closed, and are only so many workers left, who wait for that? With none but them nobody runs what waits.
+    fn is_over_but_for(&self, waiting: usize) -> bool {
+        if waiting == 0 {
+            return self.is_gone();
+        }
+        if !self.is_closed() {
+            return false;
+        }
+        // As in `is_gone`.
+        fence(Ordering::SeqCst);
+        self.crew.alive() <= waiting && (self.queue.is_empty() || !self.crew.has_room())
     }
 
     fn advance(&self, stage: u8) {

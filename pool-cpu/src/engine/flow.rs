@@ -25,8 +25,8 @@ use crate::{
 /// How a rest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rested {
-    /// There may be work for the worker, which has this number from here on.
-    Work(usize),
+    /// There may be work for the worker.
+    Work,
     /// There was none for long: the thread is to end.
     Leave,
 }
@@ -44,7 +44,9 @@ impl Core {
         // The submitter's fence: see the top of the file. For `Core::expect_expiry` as well.
         fence(Ordering::SeqCst);
         if self.is_closed() && !mutation::on(Mutation::SubmitIgnoresClose) {
+            // Nobody is called for it: the keeper may have gone home, and a thread that is started now would have nobody to end it in time.
             self.end_late(&**job);
+            return;
         }
         if !mutation::on(Mutation::WakesBeforePush) {
             self.call_workers();
@@ -177,7 +179,7 @@ impl Core {
             page.wait.record(waited);
             page.run.record(ran);
             if panicked {
-                page.panicked += 1;
+                page.panicked += u64::from(!mutation::on(Mutation::PanicIsNotCounted));
             } else {
                 page.completed += 1;
             }
@@ -194,26 +196,37 @@ impl Core {
     pub(crate) fn rest(&self, me: usize) -> Rested {
         let nap = (self.parallel.load(Ordering::Relaxed) > 0).then_some(Self::NAP);
         let at_most = nap.or_else(|| self.crew.idle_timeout());
-        let has_work = || !self.queue.is_empty() || self.is_closed();
+        // A call for help that comes from here on finds this worker asleep, or is seen once it has lain down: else it would sleep through.
+        let helps = || {
+            nap.is_none()
+                && self.parallel.load(Ordering::Relaxed) > 0
+                && !mutation::on(Mutation::HelperSleepsWithoutLooking)
+        };
+        let has_work = || !self.queue.is_empty() || self.is_closed() || helps();
         if self.idle.sleep(me, at_most, has_work) == Woken::Called || nap.is_some() {
-            return Rested::Work(me);
+            return Rested::Work;
         }
-        self.crew
-            .ask_to_leave(me, || !self.queue.is_empty())
-            .map_or(Rested::Leave, Rested::Work)
+        if self.crew.may_leave(|| !self.queue.is_empty()) {
+            Rested::Leave
+        } else {
+            Rested::Work
+        }
     }
 
-    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped.
-    pub(crate) fn call_helpers(&self) -> impl Drop {
+    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped. Nobody where nobody could.
+    pub(crate) fn call_helpers(&self) -> Option<impl Drop> {
         struct Section<'a>(&'a Core);
         impl Drop for Section<'_> {
             fn drop(&mut self) {
                 self.0.parallel.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.parallel.fetch_add(1, Ordering::Relaxed);
-        self.idle.wake_all();
-        Section(self)
+        self.plan.helpful.then(|| {
+            self.parallel.fetch_add(1, Ordering::Relaxed);
+            // Has the caller's fence, between the count above and its look for sleepers.
+            self.idle.wake_all();
+            Section(self)
+        })
     }
 
     /// There is parallel work: one more is to help.
@@ -227,6 +240,10 @@ impl Core {
             // The job waits for a thread that is alive, or for the keeper, who tries again.
             self.counters.failed_starts.add();
             self.keeper.look_at(Instant::now() + Self::RETRY_START);
+            // It counted as alive until here: a shutdown may have seen that, with nobody else left.
+            if !mutation::on(Mutation::FailedStartTellsNobody) {
+                self.bury();
+            }
         }
     }
 

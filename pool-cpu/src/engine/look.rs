@@ -14,21 +14,26 @@ use crate::{
 impl Core {
     /// Ends what is past its time, sees that there are threads for what waits, calls helpers; says when it wants to look again.
     pub(crate) fn look(self: &Arc<Self>, now: Instant) -> Look {
-        // Looked at once: what is published last is published when it is.
-        let gone = self.is_gone();
-        #[cfg(feature = "metrics")]
-        if gone || self.meters.is_due(now) {
-            crate::quiet::contain(|| self.meters.publish(&self.stats(now)));
-        }
-        if gone {
-            return Look::Over;
-        }
         let times = [
             self.look_at_queue(now),
             self.look_at_workers(now),
             self.look_at_crew(now),
         ];
-        Look::Again(times.into_iter().flatten().min())
+        // After all that: it may have ended the last job. Nobody is told of the end later, or of a deadline, once the keeper has gone
+        // home. Looked at once: what is published last is published when it is.
+        let gone = if mutation::on(Mutation::KeeperTellsNobody) {
+            self.is_gone()
+        } else {
+            self.bury()
+        };
+        #[cfg(feature = "metrics")]
+        let published = self.meters.keep(now, gone, || self.stats(now));
+        #[cfg(not(feature = "metrics"))]
+        let published = None;
+        if gone {
+            return Look::Over;
+        }
+        Look::Again(times.into_iter().chain([published]).flatten().min())
     }
 
     /// Ends the job if its time to wait is over.

@@ -1,6 +1,6 @@
 //! A pool whose threads belong to a model.
 
-use std::{ops::Deref, time::Duration};
+use std::{io, ops::Deref, time::Duration};
 
 #[cfg(pool_loom)]
 use loom::thread;
@@ -27,9 +27,21 @@ type Threads = Arc<Mutex<Vec<thread::JoinHandle<()>>>>;
 impl Bed {
     /// A pool whose workers are started by hand.
     pub(crate) fn fixed(workers: usize, queue: usize) -> Self {
-        let core = Arc::new(Core::new(plan(workers, queue), Crew::fixed(workers)));
+        Self::resident(plan(workers, queue))
+    }
+
+    /// The same, and the workers help each other with parallel work. There is no rayon: they find none.
+    pub(crate) fn helpful(workers: usize, queue: usize) -> Self {
+        Self::resident(Plan {
+            helpful: true,
+            ..plan(workers, queue)
+        })
+    }
+
+    fn resident(plan: Plan) -> Self {
+        let crew = Crew::fixed(plan.workers);
         Self {
-            workers: Workers::new(core),
+            workers: Workers::new(Arc::new(Core::new(plan, crew))),
             threads: Arc::new(Mutex::new(Vec::new())),
         }
     }
@@ -52,6 +64,13 @@ impl Bed {
     pub(crate) fn idle(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         Self::starting(max, queue, threads, Box::new(|_, _| Ok(())))
+    }
+
+    /// A pool of a system that starts no threads.
+    pub(crate) fn barren(max: usize, queue: usize) -> Self {
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let refuse = |_: &Arc<Core>, _| Err(io::ErrorKind::WouldBlock.into());
+        Self::starting(max, queue, threads, Box::new(refuse))
     }
 
     fn starting(max: usize, queue: usize, threads: Threads, start: Start) -> Self {

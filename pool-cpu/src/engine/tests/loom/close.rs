@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Shutdown,
-    engine::tests::bed::Bed,
+    Shutdown, Workers,
+    engine::{Mourner, tests::bed::Bed},
     mutation::{self, Mutation},
 };
 
@@ -92,4 +92,65 @@ models! {
         assert!(report.is_clean());
         bed.finish();
     }, caught by mutant_idle_last_tells_nobody = LastTellsNobody;
+
+    /// A shutdown ends also when it has seen a thread that then was not started.
+    a_shutdown_against_a_thread_that_is_not_started(BOUND) {
+        let bed = Bed::barren(1, 1);
+        let submitter = bed.spawn(|workers| workers.try_run(|| ()).map_err(drop));
+        let report = block_on(bed.shutdown(Shutdown::DropQueued, LONG));
+        assert!(report.still_running.is_empty());
+        drop(submitter.join().unwrap());
+        assert!(bed.core().is_gone());
+        bed.finish();
+    }, caught by mutant_failed_start_tells_nobody = FailedStartTellsNobody;
+
+    /// A shutdown ends also when the last job is ended by the keeper, with no thread there that could leave.
+    a_shutdown_against_the_keeper_that_ends_the_last_job(BOUND) {
+        let bed = Bed::barren(1, 1);
+        let short = bed.job("").queue_timeout(Duration::from_nanos(1));
+        let job = short.try_run(|| ()).expect("there is room");
+        let keeper = bed.spawn(|workers| {
+            let later = std::time::Instant::now() + Duration::from_secs(1);
+            workers.core().look(later);
+        });
+        let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
+        assert!(report.is_clean());
+        assert!(block_on(job).unwrap_err().is_queue_timeout());
+        keeper.join().unwrap();
+        bed.finish();
+    }, caught by mutant_keeper_tells_nobody = KeeperTellsNobody;
+
+    /// A job that shuts down its own pool does not wait for itself.
+    a_shutdown_by_a_job_of_the_pool(BOUND) {
+        let bed = Bed::started(2, 0);
+        let workers = Workers::clone(&bed);
+        let job = bed.try_run(move || block_on(workers.shutdown(Shutdown::Drain, LONG)));
+        let report = block_on(job.expect("there is room")).expect("it runs");
+        assert_eq!((report.still_running.len(), report.threads), (1, 1));
+        bed.finish();
+    }, caught by
+        mutant_worker_waits_for_itself = WorkerWaitsForItself,
+        mutant_last_other_tells_nobody = LastTellsNobody;
+
+    /// Two workers that wait for the end, each in a job that shuts down its own pool, do not wait for each other.
+    a_shutdown_by_two_jobs_of_the_pool(BOUND) {
+        let bed = Bed::fixed(2, 0);
+        bed.core().close();
+        let wait = |me| bed.spawn(move |workers| {
+            let core = workers.core();
+            let mourner = Mourner::new(core);
+            block_on(std::future::poll_fn(|cx| match mourner.wait(cx.waker().clone(), true) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }));
+            drop(mourner);
+            core.left(me);
+        });
+        let waiting = [wait(0), wait(1)];
+        for worker in waiting {
+            worker.join().unwrap();
+        }
+        assert!(bed.core().is_gone());
+        bed.finish();
+    }, caught by mutant_workers_wait_for_each_other = WorkerWaitsForItself;
 }

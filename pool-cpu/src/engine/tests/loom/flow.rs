@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    engine::tests::bed::Bed,
+    engine::{Rested, tests::bed::Bed},
     mutation::{self, Mutation},
 };
 
@@ -18,6 +18,16 @@ models! {
     }, caught by
         mutant_sleeps_without_looking = SleepsWithoutLooking,
         mutant_wakes_before_push = WakesBeforePush;
+
+    /// Somebody begins to work in parallel while a worker falls asleep: it is woken, sees that, or naps. It does not sleep through.
+    a_call_for_help_against_a_worker_that_falls_asleep(EXHAUSTIVE) {
+        let bed = Bed::helpful(1, 1);
+        let core = std::sync::Arc::clone(bed.core());
+        let worker = loom::thread::spawn(move || core.rest(0));
+        let section = bed.core().call_helpers().expect("workers help");
+        assert_eq!(worker.join().unwrap(), Rested::Work);
+        drop(section);
+    }, caught by mutant_helper_sleeps_without_looking = HelperSleepsWithoutLooking;
 
     /// Two jobs and two workers: each job runs once, whoever sleeps.
     two_jobs_and_two_workers(FEWER) {
@@ -41,7 +51,7 @@ models! {
         assert_eq!(ran.dropped(), 2);
     }, caught by mutant_both_sleep_without_looking = SleepsWithoutLooking;
 
-    /// The only thread that there may be leaves while a job comes: it stays, or another starts.
+    /// The only thread that there may be leaves while a job comes: it stays, or another starts when it has left.
     a_submit_at_the_cap_against_the_last_thread_that_leaves(BOUND) {
         let bed = Bed::elastic(1, 1);
         assert_eq!(block_on(bed.try_run(|| 1).expect("there is room")).expect("it runs"), 1);

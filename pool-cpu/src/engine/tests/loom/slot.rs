@@ -57,6 +57,23 @@ models! {
         bed.finish();
     }, caught by mutant_cancelled_job_keeps_place = CancelKeepsPlace;
 
+    /// Of those that were dropped before a worker came none runs, and one that was not does.
+    a_job_that_was_dropped_while_it_waited_never_runs(BOUND) {
+        let bed = Bed::fixed(1, 1);
+        let ran = Counted::default();
+        let runs = [ran.item(), ran.item()];
+        let [dropped, kept] = runs.map(|run| {
+            // Forgotten where it is dropped unrun: only a run is counted.
+            let run = std::mem::ManuallyDrop::new(run);
+            bed.try_run(move || drop(std::mem::ManuallyDrop::into_inner(run))).expect("there is room")
+        });
+        drop(dropped);
+        bed.start(0);
+        block_on(kept).expect("it runs");
+        assert_eq!(ran.dropped(), 1, "the other one ran as well");
+        bed.finish();
+    }, caught by mutant_cancelled_job_runs = CancelledJobRuns;
+
     /// An abort that races the run has one outcome: it came first and is the answer, or the result
     /// is.
     an_abort_against_a_run(BOUND) {
@@ -97,5 +114,7 @@ models! {
         let stats = bed.stats();
         assert_eq!((stats.panicked, stats.completed, stats.busy), (1, 1, 0));
         bed.finish();
-    }, caught by mutant_panic_keeps_place = PanicKeepsPlace;
+    }, caught by
+        mutant_panic_keeps_place = PanicKeepsPlace,
+        mutant_panic_is_not_counted = PanicIsNotCounted;
 }

@@ -164,10 +164,49 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.offer(f) {
+        self.enqueue_with(move |_: &Ctx<'_>| f()).await
+    }
+
+    /// As [`enqueue`](Self::enqueue); the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// use pool_cpu::Shutdown;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// let (say, seen) = tokio::sync::oneshot::channel();
+    /// let job = cpu.job("index").enqueue_with(move |ctx| {
+    ///     started.send(()).ok();
+    ///     while !ctx.is_cancelled() {
+    ///         std::thread::yield_now(); // a step
+    ///     }
+    ///     say.send("left").ok();
+    /// });
+    /// job.await?.detach(); // nobody waits for it, but the shutdown tells it
+    /// begun.await?;
+    /// cpu.shutdown(Shutdown::Drain, Duration::from_millis(5)).await;
+    /// assert_eq!(seen.await?, "left");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn enqueue_with<T, F>(self, f: F) -> Result<JobHandle<T>, Error>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.offer(f, |f| f) {
             // Made without a waker: nobody waits for it so far, so nobody is to be woken.
             Ok(job) => Ok(job),
-            Err(f) => self.run(f).submitted().await,
+            Err(f) => self.run_with(f).submitted().await,
         }
     }
 
@@ -180,6 +219,46 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.try_as(f, |f| move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`Workers::try_run`]; the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// let search = cpu.job("search").try_run_with(move |ctx| {
+    ///     started.send(()).ok();
+    ///     while !ctx.is_cancelled() {
+    ///         std::thread::yield_now(); // a step of the search
+    ///     }
+    /// })?;
+    /// begun.await?;
+    /// search.abort(); // it runs: it is told, and ends soon
+    /// assert!(search.await.unwrap_err().is_cancelled());
+    /// assert_eq!(cpu.run(|| 7).await?, 7); // its worker is free again
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_run_with<T, F>(self, f: F) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_as(f, |f| f)
+    }
+
+    /// Submits `job(f)` at once, or gives `f` back.
+    fn try_as<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let core = self.workers.core();
         let label = self.options.label;
         if core.is_closed() {
@@ -188,7 +267,7 @@ impl<'p> JobBuilder<'p> {
                 error: core.error(label, Kind::Closed),
             });
         }
-        self.offer(f).map_err(|closure| Rejected {
+        self.offer(f, job).map_err(|closure| Rejected {
             closure,
             error: if core.is_closed() {
                 core.error(label, Kind::Closed)
@@ -198,10 +277,10 @@ impl<'p> JobBuilder<'p> {
         })
     }
 
-    /// As `try_run`, without a word about it where there is no place.
-    pub(crate) fn offer<T, F>(self, f: F) -> Result<JobHandle<T>, F>
+    /// As `try_as`, without a word about it where there is no place.
+    pub(crate) fn offer<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, F>
     where
-        F: FnOnce() -> T + Send + 'static,
+        J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
         T: Send + 'static,
     {
         let core = self.workers.core();
@@ -209,7 +288,7 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, carry(move |_: &Ctx<'_>| f()), place, None));
+        let job = Arc::new(Job::new(head, carry(job(f)), place, None));
         core.submit(&job);
         Ok(JobHandle::new(Arc::clone(core), job))
     }
@@ -224,6 +303,18 @@ impl<'p> JobBuilder<'p> {
         T: Send + 'static,
     {
         block_on(self.run(f))
+    }
+
+    /// As [`Workers::run_sync`]; the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As [`Workers::run`].
+    pub fn run_sync_with<T, F>(self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        block_on(self.run_with(f))
     }
 }
 

@@ -1,10 +1,10 @@
 //! One job's settings.
 
-use std::{fmt, hash::Hash, time::Duration};
+use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
     Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
-    sync::Arc, trace::carry,
+    sync::Arc, trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -144,12 +144,25 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// As [`Workers::run`]; the job can ask whether it is still wanted, and use the other workers.
-    pub fn run_with<T, F>(self, f: F) -> Run<'p, F, T>
+    pub fn run_with<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
         T: Send + 'static,
     {
-        Run::new(self.workers.core(), self.options, f)
+        self.run_as(Caller::here(), f)
+    }
+
+    /// As `run_with`, for somebody who asked for it before.
+    pub(crate) fn run_as<T, F>(
+        self,
+        caller: Caller,
+        f: F,
+    ) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Run::new(self.workers.core(), self.options, caller.carry(f))
     }
 
     /// Waits for a place, and then returns with the job in the queue.
@@ -159,12 +172,15 @@ impl<'p> JobBuilder<'p> {
     ///
     /// # Cancel safety
     /// Dropping the future drops `f` unrun.
-    pub async fn enqueue<T, F>(self, f: F) -> Result<JobHandle<T>, Error>
+    pub fn enqueue<T, F>(
+        self,
+        f: F,
+    ) -> impl Future<Output = Result<JobHandle<T>, Error>> + use<'p, T, F>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.enqueue_with(move |_: &Ctx<'_>| f()).await
+        self.enqueue_with(move |_: &Ctx<'_>| f())
     }
 
     /// As [`enqueue`](Self::enqueue); the job can ask whether it is still wanted, and use the other workers.
@@ -198,15 +214,24 @@ impl<'p> JobBuilder<'p> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn enqueue_with<T, F>(self, f: F) -> Result<JobHandle<T>, Error>
+    pub fn enqueue_with<T, F>(
+        self,
+        f: F,
+    ) -> impl Future<Output = Result<JobHandle<T>, Error>> + use<'p, T, F>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.offer(f, |f| f) {
-            // Made without a waker: nobody waits for it so far, so nobody is to be woken.
-            Ok(job) => Ok(job),
-            Err(f) => self.run_with(f).submitted().await,
+        let f = Caller::here().carry(f);
+        async move {
+            match self.offer(f, |f| f) {
+                // Made without a waker: nobody waits for it so far, so nobody is to be woken.
+                Ok(job) => Ok(job),
+                Err(f) => {
+                    let run = Run::new(self.workers.core(), self.options, f);
+                    run.submitted().await
+                }
+            }
         }
     }
 
@@ -267,7 +292,8 @@ impl<'p> JobBuilder<'p> {
                 error: core.error(label, Kind::Closed),
             });
         }
-        self.offer(f, job).map_err(|closure| Rejected {
+        let carried = |f| Caller::here().carry(job(f));
+        self.offer(f, carried).map_err(|closure| Rejected {
             closure,
             error: if core.is_closed() {
                 core.error(label, Kind::Closed)
@@ -277,7 +303,7 @@ impl<'p> JobBuilder<'p> {
         })
     }
 
-    /// As `try_as`, without a word about it where there is no place.
+    /// As `try_as`, without a word about it where there is no place, and without its caller's span.
     pub(crate) fn offer<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, F>
     where
         J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -288,7 +314,7 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, carry(job(f)), place, None));
+        let job = Arc::new(Job::new(head, job(f), place, None));
         core.submit(&job);
         Ok(JobHandle::new(Arc::clone(core), job))
     }

@@ -17,7 +17,6 @@ use crate::{
     keeper::Timer,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
-    trace::carry,
     worker,
 };
 
@@ -168,7 +167,7 @@ where
         place: Place,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
+        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{ConfigError, CpuPool, Ctx, Error, JobHandle, error::Kind, sync::Arc};
+use crate::{ConfigError, CpuPool, Ctx, Error, JobHandle, error::Kind, sync::Arc, trace::Caller};
 
 /// What became of the pool that nobody made by hand.
 static POOL: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
@@ -81,7 +81,10 @@ where
             return Spawned(Stage::Refused(Some(error)));
         }
     };
-    match pool.job("").offer(f, |f| move |_: &Ctx<'_>| f()) {
+    match pool
+        .job("")
+        .offer(f, |f| Caller::here().carry(move |_: &Ctx<'_>| f()))
+    {
         Ok(job) => Spawned(Stage::Submitted(job)),
         // In line, or told that the pool is closed.
         Err(f) => Spawned(Stage::Waiting(Box::pin(pool.job("").enqueue(f)))),

@@ -98,7 +98,7 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Run::new(self.core(), self.options(), move |_: &Ctx<'_>| f())
+        self.job("").run(f)
     }
 
     /// Submits `f` at once if there is a place.

@@ -7,12 +7,15 @@ use std::{
     collections::HashMap,
     fmt::Debug,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
 };
 
+use futures_util::FutureExt;
+#[cfg(feature = "json")]
+use futures_util::StreamExt;
 use pool_cpu::CpuPool;
 use tracing::{
     Event, Metadata, Subscriber,
@@ -93,10 +96,28 @@ impl Subscriber for Recorder {
     }
 }
 
+/// The one of this process. Events are told apart by what they say.
+fn recorder() -> &'static Recorder {
+    static RECORDER: LazyLock<Recorder> = LazyLock::new(|| {
+        let recorder = Recorder::default();
+        tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+        recorder
+    });
+    &RECORDER
+}
+
+impl Recorder {
+    /// The spans that the event with this message was logged below.
+    fn below(&self, message: &str) -> Vec<&'static str> {
+        let events = self.0.events.lock().unwrap();
+        let event = events.iter().find(|event| event.0 == message);
+        event.expect(message).1.clone()
+    }
+}
+
 #[test]
 fn what_a_job_logs_is_below_the_span_of_its_caller() {
-    let recorder = Recorder::default();
-    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+    let recorder = recorder();
     let cpu = CpuPool::builder().threads(1).build().unwrap();
     let request = tracing::info_span!("request");
     request
@@ -106,16 +127,59 @@ fn what_a_job_logs_is_below_the_span_of_its_caller() {
     drop(request);
     cpu.run_sync(|| tracing::info!("alone")).unwrap();
     drop(spawned);
-    let events = recorder.0.events.lock().unwrap();
-    let below = |message: &str| {
-        events
-            .iter()
-            .find(|event| event.0 == message)
-            .unwrap()
-            .1
-            .clone()
-    };
-    assert_eq!(below("hashing"), ["request", "pool.job"]);
-    assert_eq!(below("spawned"), ["request", "pool.job"]);
-    assert_eq!(below("alone"), ["pool.job"]);
+    assert_eq!(recorder.below("hashing"), ["request", "pool.job"]);
+    assert_eq!(recorder.below("spawned"), ["request", "pool.job"]);
+    assert_eq!(recorder.below("alone"), ["pool.job"]);
+}
+
+#[tokio::test]
+async fn the_span_is_that_of_the_call_wherever_its_future_is_polled() {
+    let recorder = recorder();
+    let cpu = CpuPool::builder().threads(1).queue(0).build().unwrap();
+    let request = tracing::info_span!("caller");
+    let run = request.in_scope(|| cpu.run(|| tracing::info!("run")));
+    run.await.unwrap();
+    let with = request.in_scope(|| cpu.job("").run_with(|_| tracing::info!("run_with")));
+    with.await.unwrap();
+    let chunks = request.in_scope(|| cpu.for_each_chunk([1], 1, |_| tracing::info!("chunk")));
+    chunks.await.unwrap();
+    // One that finds a place at once, and one that has to wait in line.
+    for (message, busy) in [("enqueued", false), ("in line", true)] {
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let held = busy.then(|| cpu.try_run(move || gate.recv().ok()).unwrap());
+        let mut enqueue = Box::pin(
+            request.in_scope(|| cpu.job("").enqueue(move || tracing::info!("{}", message))),
+        );
+        if busy {
+            assert!(enqueue.as_mut().now_or_never().is_none());
+        }
+        drop(go);
+        if let Some(held) = held {
+            held.await.unwrap();
+        }
+        enqueue.await.unwrap().await.unwrap();
+    }
+    for message in ["run", "run_with", "chunk", "enqueued", "in line"] {
+        assert_eq!(recorder.below(message), ["caller", "pool.job"], "{message}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[tokio::test]
+async fn json_is_below_the_span_of_whoever_asked_for_it() {
+    /// A value that says when it is encoded.
+    struct Loud(&'static str);
+    impl serde::Serialize for Loud {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            tracing::info!("{}", self.0);
+            serializer.collect_seq(0..100_000)
+        }
+    }
+    let recorder = recorder();
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let request = tracing::info_span!("body");
+    let rows = futures_util::stream::iter([Loud("a row")]);
+    let mut body = request.in_scope(|| pool_cpu::json::lines(&cpu, rows));
+    body.next().await.unwrap().unwrap();
+    assert_eq!(recorder.below("a row"), ["body", "pool.job"]);
 }

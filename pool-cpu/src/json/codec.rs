@@ -1,12 +1,12 @@
 //! One document at a time.
 
-use std::io;
+use std::{future::Future, io};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{JsonError, error::Kind};
-use crate::Workers;
+use crate::{Ctx, Workers, trace::Caller};
 
 /// A document of up to this many bytes is encoded and decoded in place.
 pub const INLINE: usize = 16 * 1024;
@@ -32,7 +32,17 @@ pub const INLINE: usize = 16 * 1024;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn encode<T>(pool: &Workers, value: T) -> Result<Bytes, JsonError>
+pub fn encode<T>(
+    pool: &Workers,
+    value: T,
+) -> impl Future<Output = Result<Bytes, JsonError>> + use<'_, T>
+where
+    T: Serialize + Send + 'static,
+{
+    encode_as(pool, Caller::here(), value)
+}
+
+async fn encode_as<T>(pool: &Workers, caller: Caller, value: T) -> Result<Bytes, JsonError>
 where
     T: Serialize + Send + 'static,
 {
@@ -43,10 +53,10 @@ where
         Err(error) if error.is_io() => drop(start),
         Err(error) => return Err(Kind::Json(error).into()),
     }
-    let encode = move || serde_json::to_vec(&value);
+    let encode = move |_: &Ctx<'_>| serde_json::to_vec(&value);
     let body = pool
         .job("json encode")
-        .run(encode)
+        .run_as(caller, encode)
         .await
         .map_err(Kind::Job)?;
     Ok(body.map_err(Kind::Json)?.into())
@@ -70,17 +80,26 @@ where
 /// # Ok(())
 /// # }
 /// ```
-pub async fn decode<T>(pool: &Workers, text: impl Into<Bytes>) -> Result<T, JsonError>
+pub fn decode<T>(
+    pool: &Workers,
+    text: impl Into<Bytes>,
+) -> impl Future<Output = Result<T, JsonError>>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let text = text.into();
+    decode_as(pool, Caller::here(), text.into())
+}
+
+async fn decode_as<T>(pool: &Workers, caller: Caller, text: Bytes) -> Result<T, JsonError>
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let value = if text.len() <= INLINE {
         serde_json::from_slice(&text)
     } else {
-        let decode = move || serde_json::from_slice(&text);
+        let decode = move |_: &Ctx<'_>| serde_json::from_slice(&text);
         pool.job("json decode")
-            .run(decode)
+            .run_as(caller, decode)
             .await
             .map_err(Kind::Job)?
     };

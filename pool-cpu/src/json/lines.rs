@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 
 use super::{JsonError, error::Kind};
-use crate::Workers;
+use crate::{Ctx, Workers, trace::Caller};
 
 /// Turns rows into NDJSON (a line of JSON each), encoded on the pool, in chunks of 64 KiB and a row at most.
 ///
@@ -70,6 +70,7 @@ pin_project! {
         #[pin]
         rows: S,
         pool: Workers,
+        caller: Caller,
         // Rows that wait to be encoded.
         batch: VecDeque<T>,
         job: Option<Encoding<T>>,
@@ -100,6 +101,7 @@ where
         Self {
             rows,
             pool: pool.clone(),
+            caller: Caller::here(),
             batch: VecDeque::new(),
             job: None,
             encoding: 0,
@@ -160,10 +162,14 @@ where
                     Some(end) => Poll::Ready(mem::replace(end, Ok(())).err().map(Err)),
                 };
             }
-            let (pool, batch) = (this.pool.clone(), mem::take(this.batch));
+            let (pool, caller) = (this.pool.clone(), this.caller.clone());
+            let batch = mem::take(this.batch);
             *this.encoding = batch.len();
             *this.job = Some(Box::pin(async move {
-                let encoded = pool.job("ndjson").run(move || encode(batch)).await;
+                let encoded = pool
+                    .job("ndjson")
+                    .run_as(caller, move |_: &Ctx<'_>| encode(batch))
+                    .await;
                 encoded
                     .map_err(Kind::Job)?
                     .map_err(|error| Kind::Json(error).into())

@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::StreamExt;
 use pool_cpu::CpuPool;
 use tracing::{
-    Event, Metadata, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
@@ -33,7 +33,10 @@ struct Inner {
     next: AtomicU64,
     spans: Mutex<HashMap<u64, &'static Metadata<'static>>>,
     stacks: Mutex<HashMap<ThreadId, Vec<u64>>>,
-    events: Mutex<Vec<(String, Vec<&'static str>)>>,
+    events: Mutex<Vec<(String, Vec<&'static str>, Level)>>,
+    /// So many events are yet to end in a panic.
+    #[cfg(feature = "lag")]
+    panics: AtomicU64,
 }
 
 impl Subscriber for Recorder {
@@ -62,11 +65,20 @@ impl Subscriber for Recorder {
         }
         let mut message = Message(String::new());
         event.record(&mut message);
+        #[cfg(feature = "lag")]
+        if *event.metadata().level() == Level::WARN && self.0.panics.swap(0, Ordering::Relaxed) > 0
+        {
+            std::panic::resume_unwind(Box::new("a subscriber may"));
+        }
         let spans = self.0.spans.lock().unwrap();
         let stacks = self.0.stacks.lock().unwrap();
         let stack = stacks.get(&thread::current().id()).into_iter().flatten();
         let below = stack.map(|id| spans[id].name()).collect();
-        self.0.events.lock().unwrap().push((message.0, below));
+        self.0
+            .events
+            .lock()
+            .unwrap()
+            .push((message.0, below, *event.metadata().level()));
     }
 
     fn current_span(&self) -> Current {
@@ -182,4 +194,59 @@ async fn json_is_below_the_span_of_whoever_asked_for_it() {
     let mut body = request.in_scope(|| pool_cpu::json::lines(&cpu, rows));
     body.next().await.unwrap().unwrap();
     assert_eq!(recorder.below("a row"), ["body", "pool.job"]);
+}
+
+#[cfg(feature = "lag")]
+#[test]
+fn a_stall_is_one_warning_and_its_end_says_how_long_it_took_even_if_a_subscriber_panics() {
+    use std::{sync::mpsc, time::Duration};
+
+    use pool_cpu::lag::Watchdog;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    let recorder = recorder();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let (say, seen) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    let watchdog = Watchdog::builder()
+        .threshold(Duration::from_millis(20))
+        .on_stall(move |_| say.send(()).unwrap())
+        .on_end(move |stall| end.send(stall.lasted).unwrap())
+        .watch(runtime.handle())
+        .unwrap();
+    let stall = |hold: Duration| {
+        let (go, gate) = mpsc::channel::<()>();
+        let held = runtime.spawn(async move { gate.recv().ok() });
+        seen.recv_timeout(LONG).expect("nobody looks any more");
+        while watchdog.stalls().now[0].lasted < hold {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(go);
+        runtime.block_on(held).unwrap();
+        ended.recv_timeout(LONG).expect("nobody looks any more")
+    };
+    recorder.0.panics.store(1, Ordering::Relaxed);
+    stall(Duration::ZERO);
+    let lasted = stall(Duration::from_millis(100));
+    assert_eq!(watchdog.stalls().count, 2);
+    drop(watchdog);
+    let events = recorder.0.events.lock().unwrap();
+    let about = |level: Level| {
+        let of_level = events.iter().filter(move |event| event.2 == level);
+        let messages = of_level.map(|event| event.0.as_str());
+        let ours = messages.filter(|message| message.starts_with("worker 0 of the runtime"));
+        ours.collect::<Vec<_>>()
+    };
+    // The warning of the first went down with the subscriber.
+    let warnings = about(Level::WARN);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("has had no scheduler checkpoint for "));
+    let ends = about(Level::INFO);
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    assert!(ends[1].contains(&format!("{lasted:.0?}")), "{ends:?}");
+    assert!(lasted >= Duration::from_millis(100), "{lasted:?} in all");
 }

@@ -8,6 +8,7 @@ use crate::{
     crew::Crew,
     engine::{Core, Plan},
     hooks::Hooks,
+    nice::Nice,
     sync::Arc,
     worker,
 };
@@ -62,7 +63,7 @@ impl CpuBuilder {
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,
                 helpful: workers > 1,
-                nice: config.nice,
+                nice: Nice::from_here(config.nice),
                 hooks: self.hooks,
             },
             Crew::fixed(workers),

@@ -27,6 +27,7 @@ use crate::{
     idle::Idle,
     job::Head,
     keeper::Keeper,
+    nice::Nice,
     patience::Patience,
     places::Places,
     queue::Queue,
@@ -74,7 +75,7 @@ pub(crate) struct Plan {
     pub(crate) idle_yields: usize,
     /// Is there rayon under the workers, so that idle ones can help?
     pub(crate) helpful: bool,
-    pub(crate) nice: u16,
+    pub(crate) nice: Nice,
     pub(crate) hooks: Hooks,
 }
 

@@ -3,8 +3,8 @@
 use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
-    Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
-    sync::Arc, trace::Caller,
+    Ctx, Error, JobHandle, Run, Spawned, Workers, block_on::block_on, errand::Errand, error::Kind,
+    job::Job, run::Options, sync::Arc, trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -317,6 +317,51 @@ impl<'p> JobBuilder<'p> {
         let job = Arc::new(Job::new(head, job(f), place, None));
         core.submit(&job);
         Ok(JobHandle::new(Arc::clone(core), job))
+    }
+
+    /// Submits `f` and lets it go on when the handle is dropped. While there is no place it waits in line for one, polled or not; when the
+    /// line is full as well, the handle says at once that it does not run ([`Error::is_overloaded`]).
+    ///
+    /// For what has to be done although nobody waits for it. A job may do this on its own pool too, as long as it does not await it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // there is no place any more
+    /// let (send, receive) = tokio::sync::oneshot::channel();
+    /// drop(cpu.job("audit").spawn(move || send.send("written")));
+    /// drop(go);
+    /// busy.await?;
+    /// assert_eq!(receive.await?, "written");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<T, F>(self, f: F) -> Spawned<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_with(move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`spawn`](Self::spawn); the job can ask whether it is still wanted, and use the other workers.
+    pub fn spawn_with<T, F>(self, f: F) -> Spawned<T>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.workers.core();
+        let f = match self.offer(Caller::here().carry(f), |f| f) {
+            Ok(job) => return Spawned::submitted(core.name(), job),
+            Err(f) => f,
+        };
+        // It keeps the pool open: what waits when the last handle is dropped still runs.
+        let (workers, options) = (self.workers.clone(), self.options);
+        let way = async move { Run::new(workers.core(), options, f).sent().await };
+        let errand = Errand::start(core, options.label, Box::pin(way));
+        Spawned::in_line(core.name(), errand)
     }
 
     /// As [`Workers::run_sync`].

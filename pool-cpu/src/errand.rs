@@ -189,7 +189,8 @@ impl<T> Errand<T> {
 
     /// Why a job that was given up has no result.
     pub(crate) fn cancelled(&self) -> Error {
-        self.core.error(self.label, Kind::Cancelled)
+        self.core
+            .error(self.label, Kind::Cancelled { began: false })
     }
 
     /// Nobody wants the result; the job is to run all the same.

@@ -87,7 +87,7 @@ impl<T> Future for JobHandle<T> {
         let this = &mut *self;
         let Some(job) = &this.job else {
             // Polled again after it had given its result.
-            return Poll::Ready(Err(this.core.error("", Kind::Cancelled)));
+            return Poll::Ready(Err(this.core.error("", Kind::Fetched)));
         };
         match job.poll(cx) {
             Poll::Ready(result) => {

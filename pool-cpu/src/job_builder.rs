@@ -289,14 +289,14 @@ impl<'p> JobBuilder<'p> {
         if core.is_closed() {
             return Err(Rejected {
                 closure: f,
-                error: core.error(label, Kind::Closed),
+                error: core.closed(label),
             });
         }
         let carried = |f| Caller::here().carry(job(f));
         self.offer(f, carried).map_err(|closure| Rejected {
             closure,
             error: if core.is_closed() {
-                core.error(label, Kind::Closed)
+                core.closed(label)
             } else {
                 core.overloaded(label)
             },

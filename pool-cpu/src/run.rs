@@ -193,7 +193,7 @@ where
         match mem::replace(&mut self.stage, Stage::Spent) {
             Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job)),
             // `poll_place` said that it is.
-            _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
+            _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }
     }
 }

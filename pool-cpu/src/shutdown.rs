@@ -11,7 +11,7 @@ use crate::{
     sync::Arc,
 };
 
-/// What becomes of the jobs that wait when a pool is shut down.
+/// What becomes of the jobs that wait for a worker when a pool is shut down. Those that are in line for a place are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {

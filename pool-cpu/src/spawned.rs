@@ -105,7 +105,7 @@ impl<T> Future for Spawned<T> {
                 },
                 Stage::Submitted(job) => return Pin::new(job).poll(cx),
                 Stage::Over(error) => {
-                    let again = || Error::new(&this.pool, "", Kind::Cancelled);
+                    let again = || Error::new(&this.pool, "", Kind::Fetched);
                     return Poll::Ready(Err(error.take().unwrap_or_else(again)));
                 }
             }

@@ -158,8 +158,9 @@ impl Workers {
         )
     }
 
-    /// Ends the pool: takes no more jobs, runs or drops those that wait, and waits for those that run, but no longer than
-    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported.
+    /// Ends the pool: takes no more jobs, runs or drops those in the queue, and waits for those that run, but no longer than
+    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported. Jobs that are in
+    /// line for a place have not been taken: they get [`Error::is_closed`], as those do that come later.
     ///
     /// Called from a job of the pool itself it does not hang either: that job is one of those that still run.
     ///
@@ -192,6 +193,16 @@ impl Workers {
     }
 
     /// [`shutdown`](Self::shutdown) for plain threads.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pool_cpu::Shutdown;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// let last = cpu.try_run(|| 7).expect("there is room");
+    /// let report = cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10));
+    /// assert!(report.is_clean() && last.is_finished());
+    /// ```
     pub fn shutdown_sync(&self, how: Shutdown, within: Duration) -> Report {
         crate::block_on::block_on(self.shutdown(how, within))
     }

@@ -70,8 +70,7 @@ fn a_detached_job_is_told_of_a_shutdown_that_waits_no_longer() {
     let handle = cpu.job("detached").try_run_with(job).unwrap();
     handle.detach();
     watched.is_told_by(|| {
-        let report = cpu.shutdown_sync(Shutdown::Drain, Duration::from_millis(1));
-        assert_eq!(report.still_running[0].label, "detached");
+        cpu.shutdown_sync(Shutdown::Drain, Duration::from_millis(1));
     });
 }
 
@@ -109,4 +108,49 @@ fn a_job_that_a_thread_waits_for_is_told_that_its_budget_is_spent() {
     let late = cpu.job("").budget(Duration::from_millis(1));
     assert!(late.run_sync_with(job).unwrap_err().is_run_timeout());
     watched.is_told_by(|| ());
+}
+
+#[tokio::test]
+async fn an_abort_says_whether_the_job_ran_and_one_that_did_is_counted() {
+    let cpu = CpuPool::builder().name("hash").threads(1).build().unwrap();
+    let (job, watched) = self::watched();
+    let runs = cpu.job("login").try_run_with(job).unwrap();
+    let waits = cpu.job("login").try_run(|| ()).unwrap();
+    waits.abort();
+    watched.is_told_by(|| assert!(runs.abort()));
+    assert_eq!(
+        waits.await.unwrap_err().to_string(),
+        "job `login` was aborted before pool `hash` ran it"
+    );
+    assert_eq!(
+        runs.await.unwrap_err().to_string(),
+        "job `login` was aborted while pool `hash` ran it"
+    );
+    cpu.run(|| ()).await.unwrap();
+    let stats = cpu.stats();
+    // It has completed besides.
+    assert_eq!(
+        (stats.cancelled, stats.given_up, stats.completed),
+        (1, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn a_drain_runs_what_is_in_the_queue_and_refuses_what_is_in_line() {
+    let cpu = CpuPool::builder().threads(1).queue(1).build().unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    let runs = cpu.try_run(move || gate.recv().ok()).unwrap();
+    let queued = cpu.try_run(|| 7).unwrap();
+    let mut in_line = Box::pin(cpu.run(|| 8));
+    assert!(futures_util::FutureExt::now_or_never(in_line.as_mut()).is_none());
+    let closing = cpu.clone();
+    let shutdown = thread::spawn(move || closing.shutdown_sync(Shutdown::Drain, LONG));
+    assert!(in_line.await.unwrap_err().is_closed());
+    assert!(cpu.try_run(|| ()).unwrap_err().error().is_closed());
+    drop(go);
+    assert!(shutdown.join().unwrap().is_clean());
+    runs.await.unwrap();
+    assert_eq!(queued.await.unwrap(), 7);
+    let stats = cpu.stats();
+    assert_eq!((stats.completed, stats.refused, stats.dropped), (2, 2, 0));
 }

@@ -87,6 +87,8 @@ pub(crate) struct Counters {
     pub(crate) overrun: Count,
     pub(crate) rejected: Count,
     pub(crate) dropped: Count,
+    pub(crate) given_up: Count,
+    pub(crate) refused: Count,
     pub(crate) failed_starts: Count,
 }
 
@@ -207,6 +209,12 @@ impl Core {
         if refused.is_overloaded() {
             return self.overloaded(label);
         }
+        self.closed(label)
+    }
+
+    /// The error of a job that has no place, and gets none any more.
+    pub(crate) fn closed(&self, label: &'static str) -> Error {
+        self.counters.refused.add();
         self.error(label, Kind::Closed)
     }
 

@@ -64,6 +64,35 @@ impl<'p> JobBuilder<'p> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Here a job has aged as soon as it waits, so that reports take one turn in four:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).background_age(Duration::ZERO).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// cpu.job("").spawn(move || (started.send(()), gate.recv()));
+    /// begun.await?; // the only worker is busy: what follows waits
+    /// let (send, order) = std::sync::mpsc::channel();
+    /// let say = |what: &'static str, send: &std::sync::mpsc::Sender<_>| {
+    ///     let send = send.clone();
+    ///     move || send.send(what).unwrap()
+    /// };
+    /// for _ in 0..2 {
+    ///     cpu.job("report").background().spawn(say("report", &send));
+    /// }
+    /// for _ in 0..4 {
+    ///     cpu.job("login").spawn(say("login", &send));
+    /// }
+    /// drop((go, send));
+    /// let order: Vec<_> = order.iter().collect();
+    /// assert_eq!(order, ["report", "login", "login", "login", "report", "login"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn background(mut self) -> Self {
         self.options.background = true;
@@ -76,10 +105,18 @@ impl<'p> JobBuilder<'p> {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), pool_cpu::Error> {
-    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
-    /// let invoice = cpu.job("invoice").tenant("acme").run(|| 30_u32).await?;
-    /// assert_eq!(invoice, 30);
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // what follows waits in line
+    /// let (send, order) = std::sync::mpsc::channel();
+    /// for tenant in ["acme", "acme", "acme", "bolt"] {
+    ///     let send = send.clone();
+    ///     cpu.job("invoice").tenant(tenant).spawn(move || send.send(tenant).unwrap());
+    /// }
+    /// drop((go, send));
+    /// busy.await?;
+    /// assert_eq!(order.iter().collect::<Vec<_>>(), ["acme", "bolt", "acme", "acme"]);
     /// # Ok(())
     /// # }
     /// ```

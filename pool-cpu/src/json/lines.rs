@@ -42,7 +42,23 @@ where
     Lines::new(pool, Mapped { rows, map: Ok })
 }
 
-/// As [`lines`], for rows that may fail: the first that does ends the stream with its error.
+/// As [`lines`], for rows that may fail: the first that does ends the stream with its error, after the rows before it.
+///
+/// ```
+/// use futures_util::{StreamExt, stream};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::json::JsonError> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+/// let rows = stream::iter([Ok(("user", 1)), Err("the connection was lost"), Ok(("user", 2))]);
+/// let mut body = pool_cpu::json::try_lines(&cpu, rows);
+/// assert_eq!(body.next().await.expect("there is a row")?, "[\"user\",1]\n");
+/// let error = body.next().await.expect("there is an error").unwrap_err();
+/// assert!(error.is_row());
+/// assert!(body.next().await.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub fn try_lines<S, T, E>(pool: &Workers, rows: S) -> Lines<impl Stream<Item = Row<T>>, T>
 where
     S: Stream<Item = Result<T, E>>,

@@ -1,6 +1,8 @@
 //! Long work in pieces, with others in between.
 
-use crate::{ConfigError, Error, JobBuilder, Workers, error::Kind};
+use std::future::Future;
+
+use crate::{ConfigError, Ctx, Error, JobBuilder, Workers, error::Kind, trace::Caller};
 
 impl Workers {
     /// Gives `items` to `f`, `n` at a time, each chunk a job of its own: other jobs get their turn
@@ -12,7 +14,7 @@ impl Workers {
     /// [`Error::is_invalid`] if `n` is 0.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the chunks that did not begin.
+    /// Dropping the future drops the chunks that did not begin, and tells the one that runs.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -24,40 +26,85 @@ impl Workers {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn for_each_chunk<I, F>(&self, items: I, n: usize, f: F) -> Result<(), Error>
+    pub fn for_each_chunk<I, F>(
+        &self,
+        items: I,
+        n: usize,
+        f: F,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, I, F>
     where
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         F: FnMut(Vec<I::Item>) + Send + 'static,
     {
-        self.job("").for_each_chunk(items, n, f).await
+        self.job("").for_each_chunk(items, n, f)
     }
 }
 
-impl JobBuilder<'_> {
+impl<'p> JobBuilder<'p> {
     /// As [`Workers::for_each_chunk`]. The queue timeout and the budget are each chunk's own.
     ///
     /// # Errors
     /// As there.
-    pub async fn for_each_chunk<I, F>(self, items: I, n: usize, f: F) -> Result<(), Error>
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_cpu::Error> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// cpu.job("reindex").background().for_each_chunk(0..1000, 100, |rows| drop(rows)).await?;
+    /// assert_eq!(cpu.stats().jobs[0].completed, 11); // ten, and one that found no rows any more
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn for_each_chunk<I, F>(
+        self,
+        items: I,
+        n: usize,
+        mut f: F,
+    ) -> impl Future<Output = Result<(), Error>> + use<'p, I, F>
     where
         I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         F: FnMut(Vec<I::Item>) + Send + 'static,
+    {
+        self.for_each_chunk_with(items, n, move |_: &Ctx<'_>, chunk| f(chunk))
+    }
+
+    /// As [`for_each_chunk`](Self::for_each_chunk); each chunk can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_each_chunk_with<I, F>(
+        self,
+        items: I,
+        n: usize,
+        f: F,
+    ) -> impl Future<Output = Result<(), Error>> + use<'p, I, F>
+    where
+        I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+        F: FnMut(&Ctx<'_>, Vec<I::Item>) + Send + 'static,
+    {
+        self.each(Caller::here(), items.into_iter(), n, f)
+    }
+
+    async fn each<I, F>(self, caller: Caller, items: I, n: usize, f: F) -> Result<(), Error>
+    where
+        I: Iterator<Item: Send + 'static> + Send + 'static,
+        F: FnMut(&Ctx<'_>, Vec<I::Item>) + Send + 'static,
     {
         if n == 0 {
             let error = ConfigError::new("n", "0", "at least 1: the items of one chunk");
             return Err(self.error(Kind::Invalid(error)));
         }
-        let mut rest = Some((items.into_iter(), f));
+        let mut rest = Some((items, f));
         while let Some((mut items, mut f)) = rest.take() {
             // The iterator may be costly itself: it is advanced on the worker too.
             rest = self
-                .run(move || {
+                .run_as(caller.clone(), move |ctx: &Ctx<'_>| {
                     let chunk: Vec<_> = items.by_ref().take(n).collect();
                     if chunk.is_empty() {
                         return None;
                     }
                     let last = chunk.len() < n;
-                    f(chunk);
+                    f(ctx, chunk);
                     (!last).then_some((items, f))
                 })
                 .await?;

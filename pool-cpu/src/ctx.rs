@@ -4,6 +4,11 @@ use crate::{engine::Core, job::Head};
 
 /// What a running job can ask of its pool.
 ///
+/// Each way to run a job has a form that hands it in: [`run_with`](crate::JobBuilder::run_with),
+/// [`try_run_with`](crate::JobBuilder::try_run_with), [`enqueue_with`](crate::JobBuilder::enqueue_with),
+/// [`for_each_chunk_with`](crate::JobBuilder::for_each_chunk_with), [`WithState::run_with`](crate::WithState::run_with) and so on.
+/// Parallel work inside the job can share it.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), pool_cpu::Error> {
@@ -34,8 +39,9 @@ impl<'a> Ctx<'a> {
         Self { core, head, worker }
     }
 
-    /// Does nobody want the result any more? True once the future was dropped, the run budget is spent, or the pool's
-    /// shutdown has passed its deadline. A long job asks now and then, and returns early.
+    /// Does nobody want the result any more? True once the future was dropped, the handle has aborted the job, the run budget is
+    /// spent, or the pool's shutdown has passed its deadline. A job that was detached hears of the last two. A long job asks now and
+    /// then, and returns early.
     pub fn is_cancelled(&self) -> bool {
         self.head.is_cancelled() || self.core.is_abandoned()
     }

@@ -38,7 +38,12 @@ pub(crate) enum Kind {
         payload: Payload,
         worker: usize,
     },
-    Cancelled,
+    Cancelled {
+        /// Did it run by then?
+        began: bool,
+    },
+    /// A future was polled after it had given its result.
+    Fetched,
     QueueTimeout {
         waited: Duration,
         workers: usize,
@@ -65,6 +70,14 @@ impl Error {
             label,
             kind,
         }))
+    }
+
+    /// The same, of a job that runs.
+    pub(crate) fn begun(mut self) -> Self {
+        if let Kind::Cancelled { began } = &mut self.0.kind {
+            *began = true;
+        }
+        self
     }
 
     pub(crate) fn panicked(
@@ -117,9 +130,9 @@ impl Error {
         matches!(self.0.kind, Kind::Closed)
     }
 
-    /// Was the job aborted by hand?
+    /// Was the job aborted by hand? Its message says whether it ran by then: then it may still be running.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0.kind, Kind::Cancelled)
+        matches!(self.0.kind, Kind::Cancelled { .. } | Kind::Fetched)
     }
 
     /// Would a job have waited for another job of its own pool? With every worker doing that, nothing would ever run.
@@ -175,7 +188,11 @@ impl fmt::Display for Error {
             Kind::Panicked {
                 message, worker, ..
             } => write!(f, "panicked on worker {worker} of pool `{pool}`: {message}"),
-            Kind::Cancelled => write!(f, "was aborted before pool `{pool}` ran it"),
+            Kind::Cancelled { began: false } => {
+                write!(f, "was aborted before pool `{pool}` ran it")
+            }
+            Kind::Cancelled { began: true } => write!(f, "was aborted while pool `{pool}` ran it"),
+            Kind::Fetched => write!(f, "of pool `{pool}` has given its result already"),
             Kind::QueueTimeout { waited, workers } => {
                 write!(
                     f,

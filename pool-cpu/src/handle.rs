@@ -57,7 +57,8 @@ impl<T> JobHandle<T> {
         self.job.as_ref().is_none_or(|job| job.is_finished())
     }
 
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told. Either way its
+    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
+    /// [`Ctx`](crate::Ctx::is_cancelled) (of [`try_run_with`](crate::JobBuilder::try_run_with) and the like). Either way its
     /// answer is an error ([`Error::is_cancelled`]). `false` if it has its answer already.
     ///
     /// ```
@@ -86,7 +87,7 @@ impl<T> Future for JobHandle<T> {
         let this = &mut *self;
         let Some(job) = &this.job else {
             // Polled again after it had given its result.
-            return Poll::Ready(Err(this.core.error("", Kind::Cancelled)));
+            return Poll::Ready(Err(this.core.error("", Kind::Fetched)));
         };
         match job.poll(cx) {
             Poll::Ready(result) => {

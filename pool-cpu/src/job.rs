@@ -172,7 +172,12 @@ where
             if mutation::on(Mutation::CancelledJobRuns) && matches!(slot.stage, Stage::Queued(..)) {
                 return true;
             }
-            let left = why.map_or(Stage::Gone, |why| Stage::Done(Err(why)));
+            let runs = matches!(slot.stage, Stage::Running);
+            let left = match why {
+                Some(why) if runs => Stage::Done(Err(why.begun())),
+                Some(why) => Stage::Done(Err(why)),
+                None => Stage::Gone,
+            };
             (mem::replace(&mut slot.stage, left), slot.waker.take())
         };
         match stage {
@@ -190,6 +195,7 @@ where
             }
             Stage::Running => {
                 self.head.set_cancelled();
+                core.counters().given_up.add();
                 wake_or_drop(waker, awaited);
                 true
             }
@@ -378,7 +384,7 @@ where
     }
 
     fn abort(&self, core: &Core) -> bool {
-        let why = core.error(self.head.label, Kind::Cancelled);
+        let why = core.error(self.head.label, Kind::Cancelled { began: false });
         self.give_up(core, Some(why))
     }
 }

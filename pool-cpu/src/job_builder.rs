@@ -1,10 +1,10 @@
 //! One job's settings.
 
-use std::{fmt, hash::Hash, time::Duration};
+use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
-    Ctx, Error, JobHandle, Run, Workers, block_on::block_on, error::Kind, job::Job, run::Options,
-    sync::Arc, trace::carry,
+    Ctx, Error, JobHandle, Run, Spawned, Workers, block_on::block_on, errand::Errand, error::Kind,
+    job::Job, run::Options, sync::Arc, trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -64,6 +64,35 @@ impl<'p> JobBuilder<'p> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Here a job has aged as soon as it waits, so that reports take one turn in four:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).background_age(Duration::ZERO).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// cpu.job("").spawn(move || (started.send(()), gate.recv()));
+    /// begun.await?; // the only worker is busy: what follows waits
+    /// let (send, order) = std::sync::mpsc::channel();
+    /// let say = |what: &'static str, send: &std::sync::mpsc::Sender<_>| {
+    ///     let send = send.clone();
+    ///     move || send.send(what).unwrap()
+    /// };
+    /// for _ in 0..2 {
+    ///     cpu.job("report").background().spawn(say("report", &send));
+    /// }
+    /// for _ in 0..4 {
+    ///     cpu.job("login").spawn(say("login", &send));
+    /// }
+    /// drop((go, send));
+    /// let order: Vec<_> = order.iter().collect();
+    /// assert_eq!(order, ["report", "login", "login", "login", "report", "login"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn background(mut self) -> Self {
         self.options.background = true;
@@ -76,10 +105,18 @@ impl<'p> JobBuilder<'p> {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), pool_cpu::Error> {
-    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
-    /// let invoice = cpu.job("invoice").tenant("acme").run(|| 30_u32).await?;
-    /// assert_eq!(invoice, 30);
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // what follows waits in line
+    /// let (send, order) = std::sync::mpsc::channel();
+    /// for tenant in ["acme", "acme", "acme", "bolt"] {
+    ///     let send = send.clone();
+    ///     cpu.job("invoice").tenant(tenant).spawn(move || send.send(tenant).unwrap());
+    /// }
+    /// drop((go, send));
+    /// busy.await?;
+    /// assert_eq!(order.iter().collect::<Vec<_>>(), ["acme", "bolt", "acme", "acme"]);
     /// # Ok(())
     /// # }
     /// ```
@@ -144,12 +181,25 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// As [`Workers::run`]; the job can ask whether it is still wanted, and use the other workers.
-    pub fn run_with<T, F>(self, f: F) -> Run<'p, F, T>
+    pub fn run_with<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
         T: Send + 'static,
     {
-        Run::new(self.workers.core(), self.options, f)
+        self.run_as(Caller::here(), f)
+    }
+
+    /// As `run_with`, for somebody who asked for it before.
+    pub(crate) fn run_as<T, F>(
+        self,
+        caller: Caller,
+        f: F,
+    ) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Run::new(self.workers.core(), self.options, caller.carry(f))
     }
 
     /// Waits for a place, and then returns with the job in the queue.
@@ -159,15 +209,66 @@ impl<'p> JobBuilder<'p> {
     ///
     /// # Cancel safety
     /// Dropping the future drops `f` unrun.
-    pub async fn enqueue<T, F>(self, f: F) -> Result<JobHandle<T>, Error>
+    pub fn enqueue<T, F>(
+        self,
+        f: F,
+    ) -> impl Future<Output = Result<JobHandle<T>, Error>> + use<'p, T, F>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.offer(f) {
-            // Made without a waker: nobody waits for it so far, so nobody is to be woken.
-            Ok(job) => Ok(job),
-            Err(f) => self.run(f).submitted().await,
+        self.enqueue_with(move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`enqueue`](Self::enqueue); the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// use pool_cpu::Shutdown;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// let (say, seen) = tokio::sync::oneshot::channel();
+    /// let job = cpu.job("index").enqueue_with(move |ctx| {
+    ///     started.send(()).ok();
+    ///     while !ctx.is_cancelled() {
+    ///         std::thread::yield_now(); // a step
+    ///     }
+    ///     say.send("left").ok();
+    /// });
+    /// job.await?.detach(); // nobody waits for it, but the shutdown tells it
+    /// begun.await?;
+    /// cpu.shutdown(Shutdown::Drain, Duration::from_millis(5)).await;
+    /// assert_eq!(seen.await?, "left");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn enqueue_with<T, F>(
+        self,
+        f: F,
+    ) -> impl Future<Output = Result<JobHandle<T>, Error>> + use<'p, T, F>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let f = Caller::here().carry(f);
+        async move {
+            match self.offer(f, |f| f) {
+                // Made without a waker: nobody waits for it so far, so nobody is to be woken.
+                Ok(job) => Ok(job),
+                Err(f) => {
+                    let run = Run::new(self.workers.core(), self.options, f);
+                    run.submitted().await
+                }
+            }
         }
     }
 
@@ -180,28 +281,69 @@ impl<'p> JobBuilder<'p> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.try_as(f, |f| move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`Workers::try_run`]; the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let (started, begun) = tokio::sync::oneshot::channel();
+    /// let search = cpu.job("search").try_run_with(move |ctx| {
+    ///     started.send(()).ok();
+    ///     while !ctx.is_cancelled() {
+    ///         std::thread::yield_now(); // a step of the search
+    ///     }
+    /// })?;
+    /// begun.await?;
+    /// search.abort(); // it runs: it is told, and ends soon
+    /// assert!(search.await.unwrap_err().is_cancelled());
+    /// assert_eq!(cpu.run(|| 7).await?, 7); // its worker is free again
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_run_with<T, F>(self, f: F) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_as(f, |f| f)
+    }
+
+    /// Submits `job(f)` at once, or gives `f` back.
+    fn try_as<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, Rejected<F>>
+    where
+        J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let core = self.workers.core();
         let label = self.options.label;
         if core.is_closed() {
             return Err(Rejected {
                 closure: f,
-                error: core.error(label, Kind::Closed),
+                error: core.closed(label),
             });
         }
-        self.offer(f).map_err(|closure| Rejected {
+        let carried = |f| Caller::here().carry(job(f));
+        self.offer(f, carried).map_err(|closure| Rejected {
             closure,
             error: if core.is_closed() {
-                core.error(label, Kind::Closed)
+                core.closed(label)
             } else {
                 core.overloaded(label)
             },
         })
     }
 
-    /// As `try_run`, without a word about it where there is no place.
-    pub(crate) fn offer<T, F>(self, f: F) -> Result<JobHandle<T>, F>
+    /// As `try_as`, without a word about it where there is no place, and without its caller's span.
+    pub(crate) fn offer<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, F>
     where
-        F: FnOnce() -> T + Send + 'static,
+        J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
         T: Send + 'static,
     {
         let core = self.workers.core();
@@ -209,9 +351,54 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, carry(move |_: &Ctx<'_>| f()), place, None));
+        let job = Arc::new(Job::new(head, job(f), place, None));
         core.submit(&job);
         Ok(JobHandle::new(Arc::clone(core), job))
+    }
+
+    /// Submits `f` and lets it go on when the handle is dropped. While there is no place it waits in line for one, polled or not; when the
+    /// line is full as well, the handle says at once that it does not run ([`Error::is_overloaded`]).
+    ///
+    /// For what has to be done although nobody waits for it. A job may do this on its own pool too, as long as it does not await it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // there is no place any more
+    /// let (send, receive) = tokio::sync::oneshot::channel();
+    /// drop(cpu.job("audit").spawn(move || send.send("written")));
+    /// drop(go);
+    /// busy.await?;
+    /// assert_eq!(receive.await?, "written");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<T, F>(self, f: F) -> Spawned<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_with(move |_: &Ctx<'_>| f())
+    }
+
+    /// As [`spawn`](Self::spawn); the job can ask whether it is still wanted, and use the other workers.
+    pub fn spawn_with<T, F>(self, f: F) -> Spawned<T>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.workers.core();
+        let f = match self.offer(Caller::here().carry(f), |f| f) {
+            Ok(job) => return Spawned::submitted(core.name(), job),
+            Err(f) => f,
+        };
+        // It keeps the pool open: what waits when the last handle is dropped still runs.
+        let (workers, options) = (self.workers.clone(), self.options);
+        let way = async move { Run::new(workers.core(), options, f).sent().await };
+        let errand = Errand::start(core, options.label, Box::pin(way));
+        Spawned::in_line(core.name(), errand)
     }
 
     /// As [`Workers::run_sync`].
@@ -224,6 +411,18 @@ impl<'p> JobBuilder<'p> {
         T: Send + 'static,
     {
         block_on(self.run(f))
+    }
+
+    /// As [`Workers::run_sync`]; the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As [`Workers::run`].
+    pub fn run_sync_with<T, F>(self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        block_on(self.run_with(f))
     }
 }
 

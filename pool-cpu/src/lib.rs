@@ -24,7 +24,7 @@
 //! | a long loop that must stay on its task | [`coop`]: gives the executor its turn, by time |
 //! | large JSON, and any number of rows of it | `json` (a feature) |
 //! | seeing who blocks the executor, and how late timers are | [`lag`] |
-//! | code that calls `spawn_blocking` | [`spawn`], and [the way here](_from_spawn_blocking); also [from Node](_from_piscina) |
+//! | code that calls `spawn_blocking` | [`spawn_blocking`] and [`spawn`], and [the way here](_from_spawn_blocking); also [from Node](_from_piscina) |
 //!
 //! Both pools are a [`Workers`], which says what a job can do. Their futures run on any executor. The [guide](_guide) says which pool,
 //! how large, what each error means and what to watch.
@@ -55,6 +55,7 @@ mod cpu;
 mod crew;
 mod ctx;
 mod engine;
+mod errand;
 mod error;
 mod handle;
 mod hooks;
@@ -77,6 +78,7 @@ mod quiet;
 mod run;
 mod shutdown;
 mod spawn;
+mod spawned;
 mod state;
 mod stats;
 mod sync;
@@ -94,7 +96,11 @@ pub use self::{
     job_builder::{JobBuilder, Rejected},
     run::Run,
     shutdown::{Report, Shutdown, StillRunning},
-    spawn::{Spawned, default_pool, set_default_pool, spawn},
+    spawn::{
+        default_blocking_pool, default_pool, set_default_blocking_pool, set_default_pool, spawn,
+        spawn_blocking,
+    },
+    spawned::Spawned,
     state::WithState,
     stats::{JobStats, Stats},
     workers::Workers,

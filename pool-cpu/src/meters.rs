@@ -3,7 +3,7 @@
 //! | name | kind | what |
 //! |---|---|---|
 //! | `pool.cpu.job.wait`, `pool.cpu.job.run` | histogram, seconds | each job's, by `job` (its label) |
-//! | `pool.cpu.jobs` | counter | by `outcome`: completed, panicked, cancelled, expired, overrun, rejected, dropped |
+//! | `pool.cpu.jobs` | counter | by `outcome`: completed, panicked, cancelled, expired, overrun, rejected, dropped, given_up, refused |
 //! | `pool.cpu.workers`, `pool.cpu.workers.busy` | gauge | threads, and those that run a job |
 //! | `pool.cpu.queued`, `pool.cpu.waiting` | gauge | jobs that wait for a worker, and for a place |
 //!
@@ -32,7 +32,7 @@ struct State {
 }
 
 /// All that is no histogram: how many jobs ended in which way, and the gauges.
-type Figures = ([(&'static str, u64); 7], [(&'static str, usize); 4]);
+type Figures = ([(&'static str, u64); 9], [(&'static str, usize); 4]);
 
 #[derive(Clone)]
 struct Timers {
@@ -120,6 +120,8 @@ fn figures(stats: &Stats) -> Figures {
         ("overrun", stats.overrun),
         ("rejected", stats.rejected),
         ("dropped", stats.dropped),
+        ("given_up", stats.given_up),
+        ("refused", stats.refused),
     ];
     let gauges = [
         ("pool.cpu.workers", stats.workers),

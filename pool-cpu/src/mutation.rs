@@ -60,6 +60,8 @@ pub(crate) enum Mutation {
     KeeperForgetsDeadlines,
     /// The keeper forgets what it was asked for while it looked.
     KeeperForgets,
+    /// A job that is polled by whoever wakes it forgets that it was woken while it was polled.
+    ErrandForgetsCall,
 }
 
 #[cfg(all(test, any(pool_loom, pool_shuttle)))]

@@ -1,19 +1,52 @@
 //! The priority of the current thread.
 
-/// Lowers the priority of the current thread by `by` steps, down to the lowest at most. Linux keeps
-/// a priority for each thread; elsewhere this does nothing.
-pub(crate) fn lower_priority(by: u16) {
+/// How much lower the priority of a pool's threads is than that of the thread which built it.
+///
+/// Linux keeps a priority for each thread, and a thread begins with that of the one that started it. Threads of a pool are started by
+/// others of it too, so it is not a step down from there, but a priority of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nice {
+    by: u16,
+    /// The priority of the thread that builds the pool.
     #[cfg(target_os = "linux")]
-    if by > 0 {
-        // SAFETY: `nice` takes a number and touches no memory of ours.
+    from: i32,
+}
+
+impl Nice {
+    /// So much lower than that of this thread.
+    pub(crate) fn from_here(by: u16) -> Self {
+        Self {
+            by,
+            #[cfg(target_os = "linux")]
+            from: current(),
+        }
+    }
+}
+
+/// Gives the current thread that priority, or the lowest that there is. Elsewhere than on Linux this does nothing.
+pub(crate) fn lower_priority(nice: Nice) {
+    #[cfg(target_os = "linux")]
+    if nice.by > 0 {
+        let priority = nice.from.saturating_add(i32::from(nice.by));
+        // SAFETY: it takes numbers and touches no memory of ours. 0 is the current thread.
         #[allow(unsafe_code)]
         unsafe {
             // To lower a priority is always allowed; a step too far stops at the lowest.
-            libc::nice(libc::c_int::from(by));
+            libc::setpriority(libc::PRIO_PROCESS, 0, priority);
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = by;
+    let _ = nice.by;
+}
+
+/// The priority of the current thread.
+#[cfg(target_os = "linux")]
+fn current() -> i32 {
+    // SAFETY: it takes numbers and touches no memory of ours. 0 is the current thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::getpriority(libc::PRIO_PROCESS, 0)
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -37,11 +70,18 @@ mod tests {
     #[test]
     fn only_the_current_thread_becomes_nicer() {
         let before = niceness();
-        let inside = std::thread::spawn(|| {
-            lower_priority(3);
-            niceness()
+        let nice = Nice::from_here(3);
+        let inside = std::thread::spawn(move || {
+            lower_priority(nice);
+            // A thread that this one starts has the same, not three steps below that.
+            let next = std::thread::spawn(move || {
+                lower_priority(nice);
+                niceness()
+            });
+            (niceness(), next.join().unwrap())
         });
-        assert_eq!(inside.join().unwrap(), (before + 3).min(19));
+        let lower = (before + 3).min(19);
+        assert_eq!(inside.join().unwrap(), (lower, lower));
         assert_eq!(niceness(), before);
     }
 }

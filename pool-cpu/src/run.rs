@@ -17,7 +17,6 @@ use crate::{
     keeper::Timer,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
-    trace::carry,
     worker,
 };
 
@@ -99,9 +98,6 @@ where
     }
 
     fn begin(&mut self, f: F, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if worker::is_worker_of(self.core) {
-            return Poll::Ready(Err(self.core.error(self.options.label, Kind::SelfWait)));
-        }
         let head = self.options.head(Instant::now());
         let places = self.core.places(head.background);
         match places.try_take() {
@@ -168,7 +164,7 @@ where
         place: Place,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, carry(f), place, Some(cx.waker().clone())));
+        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
@@ -177,13 +173,27 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// Nobody who works for the pool may wait for it.
+    fn check_self_wait(&self) -> Result<(), Error> {
+        if matches!(self.stage, Stage::New(_)) && worker::is_worker_of(self.core) {
+            return Err(self.core.error(self.options.label, Kind::SelfWait));
+        }
+        Ok(())
+    }
+
     /// Waits for a place only.
-    pub(crate) async fn submitted(mut self) -> Result<JobHandle<T>, Error> {
+    pub(crate) async fn submitted(self) -> Result<JobHandle<T>, Error> {
+        self.check_self_wait()?;
+        self.sent().await
+    }
+
+    /// As `submitted`, where nobody waits.
+    pub(crate) async fn sent(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
             Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job)),
             // `poll_place` said that it is.
-            _ => Err(self.core.error(self.options.label, Kind::Cancelled)),
+            _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }
     }
 }
@@ -201,6 +211,10 @@ where
             let result = ready!(job.poll(cx));
             this.stage = Stage::Spent;
             return Poll::Ready(result);
+        }
+        if let Err(error) = this.check_self_wait() {
+            this.stage = Stage::Spent;
+            return Poll::Ready(Err(error));
         }
         ready!(this.poll_place(cx))?;
         // The job was made with this waker: it is woken when the job is done.

@@ -12,7 +12,7 @@ use crate::{
     worker::is_worker_of,
 };
 
-/// What becomes of the jobs that wait when a pool is shut down.
+/// What becomes of the jobs that wait for a worker when a pool is shut down. Those that are in line for a place are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {

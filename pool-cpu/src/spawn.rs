@@ -1,17 +1,12 @@
-//! Free functions on a pool that is made when it is first used.
+//! Free functions on pools that are made when they are first used.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::OnceLock,
-    task::{Context, Poll},
-};
+use std::sync::OnceLock;
 
-use crate::{ConfigError, CpuPool, Error, JobHandle, error::Kind, sync::Arc};
+use crate::{BlockingPool, ConfigError, CpuPool, Error, Spawned, Workers, error::Kind, sync::Arc};
 
-/// What became of the pool that nobody made by hand.
-static POOL: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
+/// What became of the pools that nobody made by hand.
+static CPU: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
+static BLOCKING: OnceLock<Result<BlockingPool, ConfigError>> = OnceLock::new();
 
 /// The pool behind [`spawn`]: the one that [`set_default_pool`] gave, or one that is made as the
 /// environment says when it is first asked for.
@@ -26,9 +21,20 @@ static POOL: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
 /// # Ok::<(), pool_cpu::ConfigError>(())
 /// ```
 pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
-    POOL.get_or_init(CpuPool::from_env)
-        .as_ref()
-        .map_err(Clone::clone)
+    default_of(&CPU, CpuPool::from_env)
+}
+
+/// The pool behind [`spawn_blocking`]: as [`default_pool`], for calls that wait.
+///
+/// # Errors
+/// As there.
+///
+/// ```
+/// assert_eq!(pool_cpu::default_blocking_pool()?.stats().workers, 0); // no thread before the first job
+/// # Ok::<(), pool_cpu::ConfigError>(())
+/// ```
+pub fn default_blocking_pool() -> Result<&'static BlockingPool, ConfigError> {
+    default_of(&BLOCKING, BlockingPool::from_env)
 }
 
 /// Makes `pool` the one behind [`spawn`]. To be called before it is first used.
@@ -47,18 +53,33 @@ pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
 /// # }
 /// ```
 pub fn set_default_pool(pool: CpuPool) -> Result<(), CpuPool> {
-    let mut pool = Some(pool);
-    POOL.get_or_init(|| pool.take().map_or_else(CpuPool::from_env, Ok))
-        .as_ref()
-        .ok();
-    pool.map_or(Ok(()), Err)
+    set_default_of(&CPU, pool, CpuPool::from_env)
 }
 
-/// Runs `f` on the [default pool](default_pool): `tokio::task::spawn_blocking`, bounded.
+/// Makes `pool` the one behind [`spawn_blocking`]. To be called before it is first used.
 ///
-/// As there, the job begins without being awaited, and dropping the handle lets it go on. Unlike
-/// there the queue is bounded: while it is full, the job waits in the handle, in line for a place,
-/// and dropping the handle then drops the job, which counts as cancelled. [`Workers::run`](crate::Workers::run), which drops
+/// # Errors
+/// Gives `pool` back when there is one already.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_cpu::BlockingPool::builder().name("files").max_threads(32).build()?;
+/// pool_cpu::set_default_blocking_pool(pool).expect("nothing was spawned so far");
+/// let name = pool_cpu::spawn_blocking(|| std::thread::current().name().map(str::to_owned)).await?;
+/// assert_eq!(name.as_deref(), Some("files-0"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn set_default_blocking_pool(pool: BlockingPool) -> Result<(), BlockingPool> {
+    set_default_of(&BLOCKING, pool, BlockingPool::from_env)
+}
+
+/// Runs `f`, which computes, on the [default pool](default_pool): `tokio::task::spawn_blocking`, bounded.
+///
+/// As there, the job begins without being awaited, and dropping the handle lets it go on. Unlike there the queue is bounded. While it
+/// is full the job waits in line for a place, awaited or not, for `queue_timeout` at most; when the line is full as well (`max_waiting`)
+/// it does not run, and the handle says so at once ([`Error::is_overloaded`]). [`Workers::run`](crate::Workers::run), which drops
 /// every job that nobody waits for, is the better choice where a service can be changed.
 ///
 /// ```
@@ -74,90 +95,59 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let pool = match default_pool() {
-        Ok(pool) => pool,
+    spawn_on(default_pool().map(|pool| &**pool), "cpu", f)
+}
+
+/// Runs `f`, which waits, on the [default pool for that](default_blocking_pool): `tokio::task::spawn_blocking`, bounded.
+///
+/// As [`spawn`], on threads that come and go: a call that waits would hold a worker that could compute.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let text = pool_cpu::spawn_blocking(|| std::fs::read_to_string("Cargo.toml")).await??;
+/// assert!(text.contains("[package]"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn spawn_blocking<T, F>(f: F) -> Spawned<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let pool = default_blocking_pool();
+    spawn_on(pool.map(|pool| &**pool), "blocking", f)
+}
+
+fn spawn_on<T, F>(pool: Result<&Workers, ConfigError>, name: &str, f: F) -> Spawned<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    match pool {
+        Ok(pool) => pool.job("").spawn(f),
         Err(error) => {
-            let error = Error::new(&Arc::from("cpu"), "", Kind::Invalid(error));
-            return Spawned(Stage::Refused(Some(error)));
-        }
-    };
-    match pool.job("").offer(f) {
-        Ok(job) => Spawned(Stage::Submitted(job)),
-        // In line, or told that the pool is closed.
-        Err(f) => Spawned(Stage::Waiting(Box::pin(pool.job("").enqueue(f)))),
-    }
-}
-
-/// A job of [`spawn`]. Dropping it lets the job go on, if it has its place.
-#[derive(Debug)]
-pub struct Spawned<T>(Stage<T>);
-
-enum Stage<T> {
-    Waiting(Pin<Box<dyn Future<Output = Result<JobHandle<T>, Error>> + Send>>),
-    Submitted(JobHandle<T>),
-    Detached,
-    Refused(Option<Error>),
-}
-
-impl<T> Spawned<T> {
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told.
-    pub fn abort(&mut self) {
-        match &self.0 {
-            Stage::Submitted(job) => {
-                job.abort();
-            }
-            Stage::Waiting(_) => self.0 = Stage::Detached,
-            Stage::Detached | Stage::Refused(_) => {}
-        }
-    }
-
-    /// Is there a result?
-    pub fn is_finished(&self) -> bool {
-        match &self.0 {
-            Stage::Submitted(job) => job.is_finished(),
-            Stage::Waiting(_) => false,
-            Stage::Detached | Stage::Refused(_) => true,
+            let name = Arc::from(name);
+            Spawned::refused(&name, Error::new(&name, "", Kind::Invalid(error)))
         }
     }
 }
 
-impl<T> Future for Spawned<T> {
-    type Output = Result<T, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match &mut self.0 {
-                Stage::Waiting(place) => match place.as_mut().poll(cx) {
-                    Poll::Ready(Ok(job)) => self.0 = Stage::Submitted(job),
-                    Poll::Ready(Err(error)) => self.0 = Stage::Refused(Some(error)),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Stage::Submitted(job) => return Pin::new(job).poll(cx),
-                Stage::Refused(error) => {
-                    let again = || Error::new(&Arc::from("cpu"), "", Kind::Cancelled);
-                    return Poll::Ready(Err(error.take().unwrap_or_else(again)));
-                }
-                Stage::Detached => self.0 = Stage::Refused(None),
-            }
-        }
-    }
+fn default_of<P>(
+    slot: &OnceLock<Result<P, ConfigError>>,
+    make: impl FnOnce() -> Result<P, ConfigError>,
+) -> Result<&P, ConfigError> {
+    slot.get_or_init(make).as_ref().map_err(Clone::clone)
 }
 
-impl<T> Drop for Spawned<T> {
-    fn drop(&mut self) {
-        if let Stage::Submitted(job) = std::mem::replace(&mut self.0, Stage::Detached) {
-            job.detach();
-        }
-    }
-}
-
-impl<T> fmt::Debug for Stage<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting(_) => "Waiting",
-            Self::Submitted(_) => "Submitted",
-            Self::Detached => "Detached",
-            Self::Refused(_) => "Refused",
-        })
-    }
+fn set_default_of<P>(
+    slot: &OnceLock<Result<P, ConfigError>>,
+    pool: P,
+    make: impl FnOnce() -> Result<P, ConfigError>,
+) -> Result<(), P> {
+    let mut pool = Some(pool);
+    slot.get_or_init(|| pool.take().map_or_else(make, Ok))
+        .as_ref()
+        .ok();
+    pool.map_or(Ok(()), Err)
 }

@@ -89,29 +89,65 @@ impl<S: 'static> WithState<S> {
         self.workers.run(self.with(f))
     }
 
-    /// Turns `f` into a plain closure, for the other ways to run a job:
-    /// `cpu.job("hash").background().run(state.with(|hasher| ..))`.
+    /// As [`run`](Self::run); the job can ask whether it is still wanted, and use the other workers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_with<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
+    where
+        F: FnOnce(&mut S, &Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.workers.job("").run_with(self.with_ctx(f))
+    }
+
+    /// Turns `f` into a plain closure, for the other ways to run a job.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let seen = cpu.with_state(|| 0_u32);
+    /// let next = |seen: &mut u32| {
+    ///     *seen += 1;
+    ///     *seen
+    /// };
+    /// assert_eq!(cpu.job("count").background().run(seen.with(next)).await?, 1);
+    /// assert_eq!(cpu.try_run(seen.with(next))?.await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with<T, F>(&self, f: F) -> impl FnOnce() -> T + Send + 'static
     where
         F: FnOnce(&mut S) -> T + Send + 'static,
         T: Send + 'static,
     {
         let (key, make) = (self.key.clone(), Arc::clone(&self.make));
-        move || {
-            // Taken out while the job has it.
-            let mut value = key.take().unwrap_or_else(|| Box::new(make()));
-            match catch_unwind(AssertUnwindSafe(|| f(&mut value))) {
-                Ok(result) => {
-                    key.keep(value);
-                    result
-                }
-                Err(payload) => {
-                    // Not while the panic unwinds: a second one would end the process.
-                    drop_quietly(value);
-                    resume_unwind(payload)
-                }
-            }
-        }
+        move || key.lend(&*make, f)
+    }
+
+    /// As [`with`](Self::with), for a job that asks whether it is still wanted.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let model = cpu.with_state(|| vec![1, 2, 3]);
+    /// let score = model.with_ctx(|model, ctx| match ctx.is_cancelled() {
+    ///     true => 0,
+    ///     false => model.iter().sum(),
+    /// });
+    /// assert_eq!(cpu.job("score").try_run_with(score)?.await?, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_ctx<T, F>(&self, f: F) -> impl FnOnce(&Ctx<'_>) -> T + Send + 'static
+    where
+        F: FnOnce(&mut S, &Ctx<'_>) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (key, make) = (self.key.clone(), Arc::clone(&self.make));
+        move |ctx: &Ctx<'_>| key.lend(&*make, |value| f(value, ctx))
     }
 }
 
@@ -137,6 +173,23 @@ impl Key {
     fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Lends this thread's value to `f`; makes it if there is none.
+    fn lend<S: 'static, T>(&self, make: &dyn Fn() -> S, f: impl FnOnce(&mut S) -> T) -> T {
+        // Taken out while the job has it.
+        let mut value = self.take().unwrap_or_else(|| Box::new(make()));
+        match catch_unwind(AssertUnwindSafe(|| f(&mut value))) {
+            Ok(result) => {
+                self.keep(value);
+                result
+            }
+            Err(payload) => {
+                // Not while the panic unwinds: a second one would end the process.
+                drop_quietly(value);
+                resume_unwind(payload)
+            }
+        }
     }
 
     /// Takes this thread's value out.

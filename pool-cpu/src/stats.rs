@@ -47,8 +47,13 @@ pub struct Stats {
     pub overrun: u64,
     /// Jobs that were turned away at once: `try_run` found no place, or `run` found the line for one full.
     pub rejected: u64,
-    /// Jobs that a shutdown dropped unrun.
+    /// Jobs in the queue that a shutdown dropped unrun.
     pub dropped: u64,
+    /// Jobs that were given up by their callers while they ran. They are among those that completed or panicked as well, once they
+    /// have.
+    pub given_up: u64,
+    /// Jobs that a pool which is shut down did not take: they came later, or were in line for a place.
+    pub refused: u64,
     /// Threads that the system did not start.
     pub failed_starts: u64,
     /// How long the pool has existed.
@@ -135,6 +140,8 @@ impl Core {
             overrun: counters.overrun.get(),
             rejected: counters.rejected.get(),
             dropped: counters.dropped.get(),
+            given_up: counters.given_up.get(),
+            refused: counters.refused.get(),
             failed_starts: counters.failed_starts.get(),
             age: now.saturating_duration_since(self.born()),
             busy_time: Duration::ZERO,

@@ -98,7 +98,7 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Run::new(self.core(), self.options(), move |_: &Ctx<'_>| f())
+        self.job("").run(f)
     }
 
     /// Submits `f` at once if there is a place.
@@ -158,8 +158,9 @@ impl Workers {
         )
     }
 
-    /// Ends the pool: takes no more jobs, runs or drops those that wait, and waits for those that run, but no longer than
-    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported.
+    /// Ends the pool: takes no more jobs, runs or drops those in the queue, and waits for those that run, but no longer than
+    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported. Jobs that are in
+    /// line for a place have not been taken: they get [`Error::is_closed`], as those do that come later.
     ///
     /// Called from a job of the pool itself it does not hang either, however long `within` is: it waits for all others, and that job is
     /// one of those that still run. What then waits, with no worker left to run it, is dropped.
@@ -193,6 +194,16 @@ impl Workers {
     }
 
     /// [`shutdown`](Self::shutdown) for plain threads.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pool_cpu::Shutdown;
+    ///
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+    /// let last = cpu.try_run(|| 7).expect("there is room");
+    /// let report = cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10));
+    /// assert!(report.is_clean() && last.is_finished());
+    /// ```
     pub fn shutdown_sync(&self, how: Shutdown, within: Duration) -> Report {
         crate::block_on::block_on(self.shutdown(how, within))
     }

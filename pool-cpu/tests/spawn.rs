@@ -1,45 +1,242 @@
-//! The free functions, on a default pool that was made by hand and is full.
+//! What is spawned runs, also where the pool is full and nobody waits for it.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
-    task::{Context, Waker},
+    thread,
+    time::{Duration, Instant},
 };
 
-use pool_cpu::CpuPool;
+use futures_util::FutureExt;
+use pool_cpu::{BlockingPool, CpuPool, JobHandle, Shutdown};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A pool of one place, and the job that has it until it is let go.
+fn full() -> (CpuPool, mpsc::Sender<()>, JobHandle<()>) {
+    let cpu = CpuPool::builder()
+        .threads(1)
+        .queue(0)
+        .max_waiting(4)
+        .build()
+        .unwrap();
+    let (go, held) = hold(&cpu);
+    (cpu, go, held)
+}
+
+fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, JobHandle<()>) {
+    let (go, gate) = mpsc::channel::<()>();
+    let (started, begun) = mpsc::channel();
+    let job = cpu.try_run(move || {
+        started.send(()).unwrap();
+        gate.recv().ok();
+    });
+    begun.recv().unwrap();
+    (go, job.unwrap())
+}
+
+fn eventually(what: &str, test: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !test() {
+        assert!(start.elapsed() < LONG, "{what} did not come true");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn what_is_spawned_on_a_full_pool_runs_in_order_although_every_handle_is_dropped() {
+    let (cpu, go, held) = full();
+    let (send, receive) = mpsc::channel();
+    for n in 0..4 {
+        let send = send.clone();
+        drop(cpu.job("").spawn(move || send.send(n).unwrap()));
+    }
+    drop(send);
+    assert_eq!((cpu.stats().waiting, cpu.stats().rejected), (4, 0));
+    go.send(()).unwrap();
+    assert_eq!(receive.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    drop(held);
+    eventually("five jobs ran", || cpu.stats().completed == 5);
+    assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (0, 0));
+}
 
 #[tokio::test]
-async fn what_is_spawned_on_a_full_pool_waits_in_its_handle() {
-    let cpu = CpuPool::builder().threads(1).queue(0).build().unwrap();
-    pool_cpu::set_default_pool(cpu.clone()).unwrap();
-    assert_eq!(pool_cpu::default_pool().unwrap().name(), cpu.name());
-    let (go, gate) = mpsc::channel::<()>();
-    let held = pool_cpu::spawn(move || gate.recv().ok());
-
-    let ran = Arc::new(AtomicUsize::new(0));
-    let spawn = || {
-        let ran = Arc::clone(&ran);
-        pool_cpu::spawn(move || ran.fetch_add(1, Relaxed))
-    };
-    let (mut aborted, mut dropped, mut awaited) = (spawn(), spawn(), spawn());
-    for job in [&mut dropped, &mut awaited, &mut aborted] {
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(std::pin::Pin::new(&mut *job).poll(&mut cx).is_pending());
-        assert!(!job.is_finished());
-    }
-    assert_eq!((cpu.stats().waiting, cpu.stats().rejected), (3, 0));
-    drop(dropped);
-    aborted.abort();
-    assert!(aborted.await.unwrap_err().is_cancelled());
-    assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (1, 2));
+async fn a_handle_has_the_result_whether_it_was_polled_in_line_or_not() {
+    let (cpu, go, held) = full();
+    let mut polled = cpu.job("").spawn(|| 1);
+    let later = cpu.job("").spawn_with(|ctx| (2, ctx.is_cancelled()));
+    assert!((&mut polled).now_or_never().is_none());
+    assert!(!polled.is_finished() && !later.is_finished());
     go.send(()).unwrap();
     held.await.unwrap();
-    assert_eq!(awaited.await.unwrap(), 0);
-    assert_eq!(ran.load(Relaxed), 1, "who gives up his place does not run");
+    assert_eq!(polled.await.unwrap(), 1);
+    eventually("the other is done", || later.is_finished());
+    assert_eq!(later.await.unwrap(), (2, false));
+}
+
+#[tokio::test]
+async fn one_that_is_aborted_in_line_gives_its_place_in_line_up_and_does_not_run() {
+    let (cpu, go, held) = full();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    let mut job = cpu.job("").spawn(move || count.fetch_add(1, Relaxed));
+    job.abort();
+    assert_eq!(Arc::strong_count(&ran), 1, "the closure is dropped at once");
+    assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (0, 1));
+    assert!(job.await.unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    held.await.unwrap();
+    cpu.run(|| ()).await.unwrap();
+    assert_eq!(ran.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn one_that_is_aborted_while_it_runs_is_told() {
+    let (cpu, go, held) = full();
+    let (started, begun) = mpsc::channel();
+    let mut job = cpu.job("").spawn_with(move |ctx| {
+        started.send(()).unwrap();
+        while !ctx.is_cancelled() {
+            thread::yield_now();
+        }
+    });
+    go.send(()).unwrap();
+    begun.recv_timeout(LONG).unwrap();
+    job.abort();
+    assert!(job.await.unwrap_err().is_cancelled());
+    held.await.unwrap();
+    assert_eq!(cpu.run(|| 7).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_full_line_says_so_at_once() {
+    let (cpu, go, held) = full();
+    let waiting: Vec<_> = (0..4).map(|n| cpu.job("").spawn(move || n)).collect();
+    let late = cpu.job("").spawn(|| 4);
+    assert!(late.is_finished());
+    assert!(late.await.unwrap_err().is_overloaded());
+    assert_eq!(cpu.stats().rejected, 1);
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for (n, job) in waiting.into_iter().enumerate() {
+        assert_eq!(job.await.unwrap(), n);
+    }
+}
+
+#[tokio::test]
+async fn the_wait_in_line_has_an_end_although_nobody_polls() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("a closure may"));
+        }
+    }
+    let (cpu, go, held) = full();
+    let short = Duration::from_millis(1);
+    let late = cpu.job("late").queue_timeout(short).spawn(|| ());
+    let bomb = Bomb;
+    let loud = cpu
+        .job("loud")
+        .queue_timeout(short)
+        .spawn(move || drop(bomb));
+    eventually("both expired", || late.is_finished() && loud.is_finished());
+    assert!(late.await.unwrap_err().is_queue_timeout());
+    assert!(loud.await.is_err());
+    assert_eq!((cpu.stats().waiting, cpu.stats().expired), (0, 2));
+    go.send(()).unwrap();
+    held.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_refuses_what_stands_in_line() {
+    let (cpu, go, held) = full();
+    let job = cpu.job("").spawn(|| ());
+    let closing = cpu.clone();
+    let shutdown = thread::spawn(move || closing.shutdown_sync(Shutdown::Drain, LONG));
+    assert!(job.await.unwrap_err().is_closed());
+    go.send(()).unwrap();
+    held.await.unwrap();
+    shutdown.join().unwrap();
+    assert!(cpu.job("").spawn(|| ()).await.unwrap_err().is_closed());
+}
+
+#[test]
+fn what_stands_in_line_when_the_last_handle_is_dropped_still_runs() {
+    let (cpu, go, held) = full();
+    let (send, receive) = mpsc::channel();
+    drop(cpu.job("").spawn(move || send.send(7).unwrap()));
+    drop(cpu);
+    held.detach();
+    go.send(()).unwrap();
+    assert_eq!(receive.recv_timeout(LONG).unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_job_may_spawn_on_its_own_full_pool_and_not_await_it() {
+    let cpu = CpuPool::builder().threads(1).queue(0).build().unwrap();
+    let (send, receive) = mpsc::channel();
+    let inner = cpu.clone();
+    let awaited = cpu.run(move || {
+        drop(inner.job("").spawn(move || send.send(7).unwrap()));
+        let mut job = inner.job("").spawn(|| unreachable!());
+        (&mut job).now_or_never()
+    });
+    let answer: Option<Result<(), _>> = awaited.await.unwrap();
+    assert!(answer.unwrap().unwrap_err().is_self_wait());
+    assert_eq!(receive.recv_timeout(LONG).unwrap(), 7);
+    cpu.run(|| ()).await.unwrap();
+}
+
+#[test]
+fn nothing_is_lost_when_many_spawn_at_a_full_pool() {
+    let cpu = CpuPool::builder()
+        .threads(2)
+        .queue(1)
+        .max_waiting(4_000)
+        .build()
+        .unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..1_000 {
+                    let ran = Arc::clone(&ran);
+                    let mut job = cpu.job("").spawn(move || ran.fetch_add(1, Relaxed));
+                    if n % 5 == 0 {
+                        job.abort();
+                    }
+                }
+            });
+        }
+    });
+    let sum = || {
+        let stats = cpu.stats();
+        stats.completed + stats.cancelled
+    };
+    eventually("all are accounted for", || sum() >= 4_000);
+    let stats = cpu.stats();
+    assert_eq!((stats.waiting, stats.queued, stats.busy), (0, 0, 0));
+    assert_eq!(stats.completed, ran.load(Relaxed) as u64);
+    assert!(stats.completed >= 3_200, "{stats:?}");
+}
+
+#[tokio::test]
+async fn the_free_functions_run_on_the_pools_that_were_set() {
+    let cpu = CpuPool::builder().name("ours").threads(1).build().unwrap();
+    let files = BlockingPool::builder().name("files").build().unwrap();
+    pool_cpu::set_default_pool(cpu).unwrap();
+    pool_cpu::set_default_blocking_pool(files.clone()).unwrap();
+    assert!(pool_cpu::set_default_blocking_pool(files).is_err());
+    let name = || thread::current().name().map(str::to_owned);
+    let names = [
+        pool_cpu::spawn(name).await.unwrap(),
+        pool_cpu::spawn_blocking(name).await.unwrap(),
+    ];
+    assert_eq!(names.map(Option::unwrap), ["ours-0", "files-0"]);
+    assert_eq!(pool_cpu::default_blocking_pool().unwrap().name(), "files");
 }

@@ -71,6 +71,24 @@ fn hooks_run_on_each_thread_of_a_blocking_pool() {
 }
 
 #[test]
+fn a_pool_has_as_many_threads_as_there_are_cores_unless_it_is_told_otherwise() {
+    let cores = thread::available_parallelism().unwrap().get();
+    for (reserve, wanted) in [(0, cores), (1, (cores - 1).max(1))] {
+        let log = Log::default();
+        let started = Arc::clone(&log);
+        let cpu = CpuPool::builder()
+            .reserve(reserve)
+            .on_thread_start(move |me| started.lock().unwrap().push(("start", me, name())))
+            .build()
+            .unwrap();
+        let stats = cpu.stats();
+        assert_eq!((stats.max_workers, stats.workers), (wanted, wanted));
+        assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+        assert_eq!(log.lock().unwrap().len(), wanted);
+    }
+}
+
+#[test]
 fn a_job_has_the_stack_that_was_asked_for() {
     /// Uses `depth` KiB of stack, or more.
     fn dig(depth: usize) -> usize {
@@ -112,6 +130,46 @@ fn workers_are_nicer_than_the_thread_that_builds_the_pool() {
         assert_eq!(cpu.run_sync(niceness).unwrap(), (ours + 4).min(19));
     }
     let plain = CpuPool::builder().threads(1).build().unwrap();
+    assert_eq!(plain.run_sync(niceness).unwrap(), ours);
+    assert_eq!(niceness(), ours);
+}
+
+// Threads of a `BlockingPool` are started by whoever finds too few: also by one another, which are nicer already.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_of_a_blocking_pool_are_equally_nice_whoever_has_started_them() {
+    let ours = niceness();
+    let files = BlockingPool::builder()
+        .min_threads(1)
+        .max_threads(4)
+        .nice(4)
+        .build()
+        .unwrap();
+    let deeper = files.clone();
+    let (first, rest) = files
+        .run_sync(move || {
+            // It holds its thread, so the next job starts another.
+            let (send, receive) = std::sync::mpsc::channel();
+            fn go(files: &BlockingPool, depth: u32, send: std::sync::mpsc::Sender<i32>) {
+                let next = files.clone();
+                let (done, wait) = std::sync::mpsc::channel::<()>();
+                let job = files.try_run(move || {
+                    send.send(niceness()).unwrap();
+                    if depth > 0 {
+                        go(&next, depth - 1, send);
+                    }
+                    drop(done);
+                });
+                job.unwrap().detach();
+                wait.recv_timeout(LONG).ok();
+            }
+            go(&deeper, 2, send);
+            (niceness(), receive.iter().collect::<Vec<_>>())
+        })
+        .unwrap();
+    let lower = (ours + 4).min(19);
+    assert_eq!((first, rest), (lower, vec![lower; 3]));
+    let plain = BlockingPool::builder().build().unwrap();
     assert_eq!(plain.run_sync(niceness).unwrap(), ours);
     assert_eq!(niceness(), ours);
 }

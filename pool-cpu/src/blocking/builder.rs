@@ -8,6 +8,7 @@ use crate::{
     crew::{Crew, Elastic},
     engine::{Core, Plan},
     hooks::Hooks,
+    nice::Nice,
     sync::Arc,
     worker,
 };
@@ -83,7 +84,7 @@ impl BlockingBuilder {
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,
                 helpful: false,
-                nice: 0,
+                nice: Nice::from_here(config.nice),
                 hooks,
             },
             crew,

@@ -39,6 +39,10 @@ settings! {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
 
+    /// How much lower the threads' priority is than that of the thread that builds the pool, 0 to 19. On Linux only; elsewhere
+    /// it does nothing. Default: 0.
+    nice(u16): u16 = 0, "NICE";
+
     /// The stack of each thread in bytes. Default (`None`, `auto`): the standard library's, 2 MiB.
     stack_size(usize): Option<usize> = None, "STACK_SIZE";
 
@@ -68,7 +72,13 @@ impl BlockingConfig {
                 "longer than nothing",
             ));
         }
-        common(&self.name, self.queue, self.queue_timeout, self.stack_size)
+        common(
+            &self.name,
+            self.queue,
+            self.queue_timeout,
+            self.nice,
+            self.stack_size,
+        )
     }
 }
 
@@ -77,6 +87,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn the_priority_is_set_from_the_environment_and_has_a_bound() {
+        let mut blocking = BlockingConfig::new();
+        let mut env = crate::Env::from_vars("POOL_BLOCKING", [("POOL_BLOCKING_NICE", "7")]);
+        blocking.apply_env(&mut env).unwrap();
+        env.finish().unwrap();
+        assert_eq!(blocking.nice, 7);
+        blocking.nice = 20;
+        assert_eq!(
+            blocking.validate().unwrap_err().to_string(),
+            "nice is 20, but must be 0 to 19"
+        );
+    }
 
     #[test]
     fn a_minimum_above_the_maximum_is_an_error() {

@@ -63,12 +63,14 @@ impl CpuConfig {
     /// `threads` is 0 or above 65,535.
     pub(crate) fn workers(&self) -> Result<usize, ConfigError> {
         match self.threads {
-            None => {
-                let cores = thread::available_parallelism().map_or(1, NonZero::get);
-                Ok(cores.saturating_sub(self.reserve).max(1))
-            }
+            None => Ok(self.workers_on(thread::available_parallelism().map_or(1, NonZero::get))),
             Some(threads) => at_least_one("threads", threads),
         }
+    }
+
+    /// How many workers an automatic size makes of so many cores.
+    fn workers_on(&self, cores: usize) -> usize {
+        cores.saturating_sub(self.reserve).max(1)
     }
 
     /// Can a pool be built with this?
@@ -77,10 +79,13 @@ impl CpuConfig {
     /// The first setting that cannot be used.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.workers()?;
-        if self.nice > 19 {
-            return Err(ConfigError::new("nice", self.nice.to_string(), "0 to 19"));
-        }
-        common(&self.name, self.queue, self.queue_timeout, self.stack_size)
+        common(
+            &self.name,
+            self.queue,
+            self.queue_timeout,
+            self.nice,
+            self.stack_size,
+        )
     }
 }
 
@@ -144,16 +149,34 @@ mod tests {
         assert_eq!(config, wanted);
     }
 
+    fn reserving(reserve: usize) -> CpuConfig {
+        CpuConfig {
+            reserve,
+            ..CpuConfig::new()
+        }
+    }
+
+    #[test]
+    fn an_automatic_size_is_the_cores_less_those_that_are_reserved() {
+        assert_eq!(reserving(0).workers_on(8), 8);
+        assert_eq!(reserving(3).workers_on(8), 5);
+        let cores = thread::available_parallelism().unwrap().get();
+        assert_eq!(reserving(0).workers().unwrap(), cores);
+        assert_eq!(reserving(1).workers().unwrap(), (cores - 1).max(1));
+    }
+
     #[test]
     fn at_least_one_worker_remains_when_cores_are_reserved() {
-        assert_eq!(
-            CpuConfig {
-                reserve: 10_000,
-                ..CpuConfig::new()
-            }
-            .workers()
-            .unwrap(),
-            1
-        );
+        assert_eq!(reserving(8).workers_on(8), 1);
+        assert_eq!(reserving(10_000).workers().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_size_that_was_given_counts_whatever_is_reserved() {
+        let given = CpuConfig {
+            threads: Some(3),
+            ..reserving(2)
+        };
+        assert_eq!(given.workers().unwrap(), 3);
     }
 }

@@ -108,6 +108,7 @@ fn common(
     name: &str,
     queue: usize,
     queue_timeout: Option<Duration>,
+    nice: u16,
     stack: Option<usize>,
 ) -> Result<(), crate::ConfigError> {
     if name.is_empty() || name.contains('\0') {
@@ -130,6 +131,9 @@ fn common(
             "0s",
             "longer than nothing, or none",
         ));
+    }
+    if nice > 19 {
+        return Err(ConfigError::new("nice", nice.to_string(), "0 to 19"));
     }
     if let Some(stack) = stack.filter(|stack| *stack < MIN_STACK) {
         return Err(ConfigError::new(

@@ -27,6 +27,7 @@ use crate::{
     idle::Idle,
     job::Head,
     keeper::Keeper,
+    nice::Nice,
     patience::Patience,
     places::Places,
     queue::Queue,
@@ -74,7 +75,7 @@ pub(crate) struct Plan {
     pub(crate) idle_yields: usize,
     /// Is there rayon under the workers, so that idle ones can help?
     pub(crate) helpful: bool,
-    pub(crate) nice: u16,
+    pub(crate) nice: Nice,
     pub(crate) hooks: Hooks,
 }
 
@@ -86,6 +87,8 @@ pub(crate) struct Counters {
     pub(crate) overrun: Count,
     pub(crate) rejected: Count,
     pub(crate) dropped: Count,
+    pub(crate) given_up: Count,
+    pub(crate) refused: Count,
     pub(crate) failed_starts: Count,
 }
 
@@ -206,6 +209,12 @@ impl Core {
         if refused.is_overloaded() {
             return self.overloaded(label);
         }
+        self.closed(label)
+    }
+
+    /// The error of a job that has no place, and gets none any more.
+    pub(crate) fn closed(&self, label: &'static str) -> Error {
+        self.counters.refused.add();
         self.error(label, Kind::Closed)
     }
 

@@ -1,19 +1,25 @@
 //! One document at a time.
 
-use std::io;
+use std::{future::Future, io};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{JsonError, error::Kind};
-use crate::Workers;
+use super::{
+    JsonError,
+    error::Kind,
+    guard::{Guarded, Limit},
+};
+use crate::{Ctx, Workers, trace::Caller};
 
 /// A document of up to this many bytes is encoded and decoded in place.
 pub const INLINE: usize = 16 * 1024;
 
 /// Encodes `value`: in place if that gives at most [`INLINE`] bytes, else on the pool.
 ///
-/// How long it will be is not known before, so it is begun in place and given up at [`INLINE`].
+/// How long it will be is not known before, so it is begun in place and given up at [`INLINE`], or at the first text that is as long.
+/// A value whose own `Serialize` computes for long does that in place too, and twice where the document is long: for such a one
+/// [`Workers::run`] with an encoder of your own always goes to the pool.
 ///
 /// # Errors
 /// [`JsonError::is_json`] if `value` cannot be encoded; [`JsonError::job_error`] if the pool does
@@ -32,24 +38,47 @@ pub const INLINE: usize = 16 * 1024;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn encode<T>(pool: &Workers, value: T) -> Result<Bytes, JsonError>
+pub fn encode<T>(
+    pool: &Workers,
+    value: T,
+) -> impl Future<Output = Result<Bytes, JsonError>> + use<'_, T>
 where
     T: Serialize + Send + 'static,
 {
-    let mut start = Start(Vec::new());
-    match serde_json::to_writer(&mut start, &value) {
-        Ok(()) => return Ok(start.0.into()),
-        // `Start` fails in one way only: it is full.
-        Err(error) if error.is_io() => drop(start),
-        Err(error) => return Err(Kind::Json(error).into()),
+    encode_as(pool, Caller::here(), value)
+}
+
+async fn encode_as<T>(pool: &Workers, caller: Caller, value: T) -> Result<Bytes, JsonError>
+where
+    T: Serialize + Send + 'static,
+{
+    if let Some(body) = encode_in_place(&value)? {
+        return Ok(body);
     }
-    let encode = move || serde_json::to_vec(&value);
+    let encode = move |_: &Ctx<'_>| serde_json::to_vec(&value);
     let body = pool
         .job("json encode")
-        .run(encode)
+        .run_as(caller, encode)
         .await
         .map_err(Kind::Job)?;
     Ok(body.map_err(Kind::Json)?.into())
+}
+
+/// Encodes `value` if that takes little. `None` if it is too long.
+fn encode_in_place<T: Serialize>(value: &T) -> Result<Option<Bytes>, JsonError> {
+    let mut start = Start(Vec::new());
+    let limit = Limit::new(INLINE);
+    let guarded = Guarded {
+        value,
+        limit: &limit,
+    };
+    match serde_json::to_writer(&mut start, &guarded) {
+        _ if limit.is_exceeded() => Ok(None),
+        Ok(()) => Ok(Some(start.0.into())),
+        // `Start` fails in one way only: it is full.
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(Kind::Json(error).into()),
+    }
 }
 
 /// Decodes `text`: in place if it is at most [`INLINE`] bytes long, else on the pool.
@@ -70,17 +99,26 @@ where
 /// # Ok(())
 /// # }
 /// ```
-pub async fn decode<T>(pool: &Workers, text: impl Into<Bytes>) -> Result<T, JsonError>
+pub fn decode<T>(
+    pool: &Workers,
+    text: impl Into<Bytes>,
+) -> impl Future<Output = Result<T, JsonError>>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let text = text.into();
+    decode_as(pool, Caller::here(), text.into())
+}
+
+async fn decode_as<T>(pool: &Workers, caller: Caller, text: Bytes) -> Result<T, JsonError>
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let value = if text.len() <= INLINE {
         serde_json::from_slice(&text)
     } else {
-        let decode = move || serde_json::from_slice(&text);
+        let decode = move |_: &Ctx<'_>| serde_json::from_slice(&text);
         pool.job("json decode")
-            .run(decode)
+            .run_as(caller, decode)
             .await
             .map_err(Kind::Job)?
     };
@@ -129,6 +167,24 @@ mod tests {
         assert_eq!(text, serde_json::to_vec(&large).unwrap());
         assert_eq!(decode::<Vec<u64>>(&cpu, text).await.unwrap(), large);
         assert_eq!(cpu.stats().completed, 2);
+    }
+
+    #[tokio::test]
+    async fn one_long_text_is_not_looked_through_in_place() {
+        let cpu = pool();
+        let limit = Limit::new(INLINE);
+        let text = "x".repeat(INLINE + 1);
+        let guarded = Guarded {
+            value: &[&text],
+            limit: &limit,
+        };
+        // Nothing was written, not even as much as would fit.
+        let mut written = Vec::new();
+        assert!(serde_json::to_writer(&mut written, &guarded).is_err());
+        assert_eq!(written, b"[");
+        let body = encode(&cpu, vec![text.clone()]).await.unwrap();
+        assert_eq!(body, format!("[\"{text}\"]"));
+        assert_eq!(cpu.stats().completed, 1);
     }
 
     #[tokio::test]

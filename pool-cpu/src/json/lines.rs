@@ -13,13 +13,14 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 
 use super::{JsonError, error::Kind};
-use crate::Workers;
+use crate::{Ctx, Workers, trace::Caller};
 
-/// Turns rows into NDJSON (a line of JSON each), encoded on the pool, in chunks of about 64 KiB.
+/// Turns rows into NDJSON (a line of JSON each), encoded on the pool, in chunks of 64 KiB and a row at most.
 ///
-/// While one batch of rows is being encoded the next is taken from `rows`, and no more than that:
+/// While one chunk is being encoded the rows of the next are taken from `rows`, and no more than that:
 /// when the consumer is slow nothing is read, when the source is slow what is there is sent, and
-/// memory stays constant however many rows there are.
+/// memory stays constant however many rows there are. How many rows a chunk takes is seen from the last
+/// one: about two chunks of them are held at a time, large rows or small, and never more than 512.
 ///
 /// ```
 /// use futures_util::{StreamExt, stream};
@@ -41,7 +42,23 @@ where
     Lines::new(pool, Mapped { rows, map: Ok })
 }
 
-/// As [`lines`], for rows that may fail: the first that does ends the stream with its error.
+/// As [`lines`], for rows that may fail: the first that does ends the stream with its error, after the rows before it.
+///
+/// ```
+/// use futures_util::{StreamExt, stream};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pool_cpu::json::JsonError> {
+/// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
+/// let rows = stream::iter([Ok(("user", 1)), Err("the connection was lost"), Ok(("user", 2))]);
+/// let mut body = pool_cpu::json::try_lines(&cpu, rows);
+/// assert_eq!(body.next().await.expect("there is a row")?, "[\"user\",1]\n");
+/// let error = body.next().await.expect("there is an error").unwrap_err();
+/// assert!(error.is_row());
+/// assert!(body.next().await.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub fn try_lines<S, T, E>(pool: &Workers, rows: S) -> Lines<impl Stream<Item = Row<T>>, T>
 where
     S: Stream<Item = Result<T, E>>,
@@ -69,9 +86,14 @@ pin_project! {
         #[pin]
         rows: S,
         pool: Workers,
+        caller: Caller,
         // Rows that wait to be encoded.
         batch: VecDeque<T>,
         job: Option<Encoding<T>>,
+        // How many rows that job has.
+        encoding: usize,
+        // How many make a chunk.
+        enough: usize,
         // Why the rows have ended, once they have.
         end: Option<Result<(), JsonError>>,
     }
@@ -82,6 +104,7 @@ type Encoding<T> = Pin<Box<dyn Future<Output = Result<Encoded<T>, JsonError>> + 
 /// A chunk, and the rows that found no place in it.
 struct Encoded<T> {
     chunk: Bytes,
+    rows: usize,
     rest: VecDeque<T>,
 }
 
@@ -94,8 +117,11 @@ where
         Self {
             rows,
             pool: pool.clone(),
+            caller: Caller::here(),
             batch: VecDeque::new(),
             job: None,
+            encoding: 0,
+            enough: FIRST,
             end: None,
         }
     }
@@ -111,7 +137,9 @@ where
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         loop {
-            while this.end.is_none() && this.batch.len() < BATCH {
+            // A chunk's worth; a second one while the first is being encoded. What was left over counts in both.
+            let most = *this.enough * if this.job.is_some() { 2 } else { 1 };
+            while this.end.is_none() && this.batch.len() + *this.encoding < most {
                 match this.rows.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(row))) => this.batch.push_back(row),
                     Poll::Ready(Some(Err(error))) => *this.end = Some(Err(Kind::Row(error).into())),
@@ -124,8 +152,14 @@ where
                     return Poll::Pending;
                 };
                 *this.job = None;
+                *this.encoding = 0;
                 match encoded {
-                    Ok(Encoded { chunk, mut rest }) => {
+                    Ok(Encoded {
+                        chunk,
+                        rows,
+                        mut rest,
+                    }) => {
+                        *this.enough = rows_of_a_chunk(rows, chunk.len());
                         // They came first.
                         rest.append(this.batch);
                         *this.batch = rest;
@@ -144,9 +178,14 @@ where
                     Some(end) => Poll::Ready(mem::replace(end, Ok(())).err().map(Err)),
                 };
             }
-            let (pool, batch) = (this.pool.clone(), mem::take(this.batch));
+            let (pool, caller) = (this.pool.clone(), this.caller.clone());
+            let batch = mem::take(this.batch);
+            *this.encoding = batch.len();
             *this.job = Some(Box::pin(async move {
-                let encoded = pool.job("ndjson").run(move || encode(batch)).await;
+                let encoded = pool
+                    .job("ndjson")
+                    .run_as(caller, move |_: &Ctx<'_>| encode(batch))
+                    .await;
                 encoded
                     .map_err(Kind::Job)?
                     .map_err(|error| Kind::Json(error).into())
@@ -168,6 +207,7 @@ impl<S, T> fmt::Debug for Lines<S, T> {
 /// Encodes rows up to a full chunk.
 fn encode<T: Serialize>(mut rows: VecDeque<T>) -> Result<Encoded<T>, serde_json::Error> {
     let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 8);
+    let all = rows.len();
     while chunk.len() < CHUNK
         && let Some(row) = rows.pop_front()
     {
@@ -176,8 +216,14 @@ fn encode<T: Serialize>(mut rows: VecDeque<T>) -> Result<Encoded<T>, serde_json:
     }
     Ok(Encoded {
         chunk: chunk.into(),
+        rows: all - rows.len(),
         rest: rows,
     })
+}
+
+/// How many rows fill a chunk, if they are as those that gave so many bytes.
+fn rows_of_a_chunk(rows: usize, bytes: usize) -> usize {
+    (rows * CHUNK).div_ceil(bytes.max(1)).clamp(1, BATCH)
 }
 
 pin_project! {
@@ -197,8 +243,11 @@ impl<S: Stream, T, F: FnMut(S::Item) -> T> Stream for Mapped<S, F> {
     }
 }
 
-/// So many rows wait at most.
+/// So many rows are read for one chunk at most.
 const BATCH: usize = 256;
+
+/// So many are read for the first chunk, when nobody knows how large they are.
+const FIRST: usize = 16;
 
 /// A chunk is sent as soon as it is this long.
 const CHUNK: usize = 64 * 1024;
@@ -269,19 +318,13 @@ mod tests {
         assert_eq!(taken.get(), after_one);
     }
 
-    #[tokio::test]
-    async fn memory_is_the_same_however_many_rows_there_are() {
+    /// Encodes so many rows of so many bytes. How many of them were alive at once, and the longest chunk.
+    async fn most_at_once(rows: usize, length: usize) -> (usize, usize) {
         /// Counts the rows that are alive.
-        struct Row(Arc<AtomicUsize>);
-        impl Row {
-            fn new(alive: &Arc<AtomicUsize>, most: &AtomicUsize) -> Self {
-                most.fetch_max(alive.fetch_add(1, Relaxed) + 1, Relaxed);
-                Self(Arc::clone(alive))
-            }
-        }
+        struct Row(Arc<AtomicUsize>, usize);
         impl Serialize for Row {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str("a row of some length")
+                serializer.serialize_str(&"x".repeat(self.1 - 3))
             }
         }
         impl Drop for Row {
@@ -291,15 +334,49 @@ mod tests {
         }
         let cpu = pool();
         let (alive, most) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
-        let rows = stream::iter(0..300_000).map(|_| Row::new(&alive, &most));
-        let largest = lines(&cpu, rows)
+        let rows = stream::iter(0..rows).map(|_| {
+            most.fetch_max(alive.fetch_add(1, Relaxed) + 1, Relaxed);
+            Row(Arc::clone(&alive), length)
+        });
+        let longest = lines(&cpu, rows)
             .map(|chunk| chunk.unwrap().len())
-            .fold(0, async |largest, chunk| chunk.max(largest))
+            .fold(0, async |longest, chunk| chunk.max(longest))
             .await;
         assert_eq!(alive.load(Relaxed), 0);
-        let most = most.into_inner();
-        assert!(most <= 2 * BATCH, "{most} rows at once");
-        assert!(largest < CHUNK + 100, "a chunk of {largest} bytes");
+        (most.into_inner(), longest)
+    }
+
+    #[tokio::test]
+    async fn memory_is_the_same_however_many_rows_there_are() {
+        for (rows, length) in [(50_000, 25), (5_000, 1_000), (600, 10_000)] {
+            let (most, longest) = most_at_once(rows, length).await;
+            let bound = (2 * CHUNK.div_ceil(length)).clamp(2 * FIRST, 2 * BATCH);
+            assert!(
+                most <= bound,
+                "{most} rows of {length} bytes at once, above {bound}"
+            );
+            assert!(longest < CHUNK + length, "a chunk of {longest} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_become_large_do_not_pile_up_either() {
+        let cpu = pool();
+        let (read, sent) = (Cell::new(0_usize), Cell::new(0_usize));
+        let held = Cell::new(0);
+        let row = |n: usize| "x".repeat(if n < 1_000 { 10 } else { 5_000 });
+        let rows = stream::iter(0..2_000).map(|n| {
+            read.set(n + 1);
+            held.set(held.get().max(read.get() - sent.get()));
+            row(n)
+        });
+        let mut body = std::pin::pin!(lines(&cpu, rows));
+        while let Some(chunk) = body.next().await {
+            let rows = chunk.unwrap().iter().filter(|byte| **byte == b'\n').count();
+            sent.set(sent.get() + rows);
+        }
+        assert_eq!(sent.get(), 2_000);
+        assert!(held.get() <= 2 * BATCH, "{} rows at once", held.get());
     }
 
     #[tokio::test]

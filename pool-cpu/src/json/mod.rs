@@ -8,6 +8,7 @@
 
 mod codec;
 mod error;
+mod guard;
 mod lines;
 
 pub use codec::{INLINE, decode, encode};

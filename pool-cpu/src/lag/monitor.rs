@@ -74,6 +74,21 @@ impl LagMonitor {
     }
 
     /// What was measured since the start, or the last reset.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pool_cpu::lag::LagMonitor;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_cpu::ConfigError> {
+    /// let monitor = LagMonitor::start(&tokio::runtime::Handle::current(), Duration::from_millis(1))?;
+    /// tokio::time::sleep(Duration::from_millis(20)).await;
+    /// let so_far = monitor.snapshot();
+    /// tokio::time::sleep(Duration::from_millis(20)).await;
+    /// assert!(monitor.snapshot().count() > so_far.count()); // the window goes on
+    /// println!("{:?} (p99), {:?} at most", so_far.p99(), so_far.max());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot(&self) -> Lag {
         lock(&self.samples).clone()
     }

@@ -24,7 +24,8 @@ use crate::{ConfigError, quiet::contain};
 /// busy time only every [`event_interval`] polls, 61 unless set: that many polls of a millisecond
 /// or two look the same, and are as bad for whoever waits; a lower `event_interval` tells them apart.
 ///
-/// With the feature `tracing` each stall is one warning. A one-thread runtime that nobody runs
+/// With the feature `tracing` each stall is one warning, when it is seen, and one event of level info when it is over, which says how
+/// long it took in all. A one-thread runtime that nobody runs
 /// (nothing is in its `block_on`) looks stalled too: drop the watchdog before.
 ///
 /// ```
@@ -36,6 +37,7 @@ use crate::{ConfigError, quiet::contain};
 /// let watchdog = Watchdog::builder()
 ///     .threshold(Duration::from_millis(50))
 ///     .on_stall(|stall| eprintln!("{stall}"))
+///     .on_end(|stall| eprintln!("worker {} was held for {:?} in all", stall.worker, stall.lasted))
 ///     .watch(&tokio::runtime::Handle::current())?;
 /// tokio::spawn(async { std::thread::sleep(Duration::from_millis(200)) }).await.unwrap();
 /// assert_eq!(watchdog.stalls().count, 1);
@@ -56,6 +58,7 @@ pub struct Watchdog {
 pub struct WatchdogBuilder {
     threshold: Duration,
     on_stall: Option<OnStall>,
+    on_end: Option<OnStall>,
 }
 
 type OnStall = Arc<dyn Fn(&Stall) + Send + Sync>;
@@ -88,6 +91,7 @@ impl Watchdog {
         WatchdogBuilder {
             threshold: Duration::from_millis(100),
             on_stall: None,
+            on_end: None,
         }
     }
 
@@ -113,6 +117,14 @@ impl WatchdogBuilder {
         self
     }
 
+    /// Is called once for each stall that is over, on the watchdog's thread: then [`Stall::lasted`] is how long it took in all, but for
+    /// the time between two looks.
+    #[must_use]
+    pub fn on_end(mut self, f: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.on_end = Some(Arc::new(f));
+        self
+    }
+
     /// Starts to watch.
     ///
     /// # Errors
@@ -131,6 +143,7 @@ impl WatchdogBuilder {
             runtime: runtime.clone(),
             threshold: self.threshold,
             on_stall: self.on_stall.clone(),
+            on_end: self.on_end.clone(),
             seen: Arc::clone(&seen),
             workers: Vec::new(),
         };
@@ -173,6 +186,7 @@ struct Watch {
     runtime: Handle,
     threshold: Duration,
     on_stall: Option<OnStall>,
+    on_end: Option<OnStall>,
     seen: Arc<Mutex<Stalls>>,
     workers: Vec<Watched>,
 }
@@ -206,7 +220,7 @@ impl Watch {
     /// Looks at all workers, `passed` after the last time. `false` when the runtime is gone.
     fn look(&mut self, passed: Duration) -> bool {
         let mut now = Vec::new();
-        let mut fresh = Vec::new();
+        let (mut fresh, mut over) = (Vec::new(), Vec::new());
         for worker in 0..self.metrics.num_workers() {
             let parks = self.metrics.worker_park_unpark_count(worker);
             let checkpoint = (parks, self.metrics.worker_total_busy_duration(worker));
@@ -216,6 +230,12 @@ impl Watch {
             let watched = &mut self.workers[worker];
             let is_parked = parks % 2 == 1;
             if is_parked || watched.checkpoint != checkpoint {
+                if watched.reported {
+                    over.push(Stall {
+                        worker,
+                        lasted: watched.lasted,
+                    });
+                }
                 *watched = Watched::at(checkpoint);
                 continue;
             }
@@ -245,15 +265,33 @@ impl Watch {
                 .fold(seen.longest, Duration::max);
             seen.now = now;
         }
+        // Subscribers are user code as well: a panic in one must not end the watch.
         for stall in &fresh {
             #[cfg(feature = "tracing")]
-            tracing::warn!(
-                worker = stall.worker,
-                lasted_ms = stall.lasted.as_millis() as u64,
-                "{stall}"
-            );
+            contain(|| {
+                tracing::warn!(
+                    worker = stall.worker,
+                    lasted_ms = stall.lasted.as_millis() as u64,
+                    "{stall}"
+                );
+            });
             if let Some(on_stall) = &self.on_stall {
                 contain(|| on_stall(stall));
+            }
+        }
+        for stall in &over {
+            #[cfg(feature = "tracing")]
+            contain(|| {
+                tracing::info!(
+                    worker = stall.worker,
+                    lasted_ms = stall.lasted.as_millis() as u64,
+                    "worker {} of the runtime is back at the scheduler, which it had left for {:.0?}",
+                    stall.worker,
+                    stall.lasted
+                );
+            });
+            if let Some(on_end) = &self.on_end {
+                contain(|| on_end(stall));
             }
         }
         true
@@ -312,10 +350,12 @@ mod tests {
             .build()
             .unwrap();
         let (told, hear) = mpsc::channel();
-        let told = Mutex::new(told);
+        let (told, ended) = (Mutex::new(told), Arc::new(Mutex::new(Vec::new())));
+        let over = Arc::clone(&ended);
         let watchdog = Watchdog::builder()
             .threshold(50 * MS)
             .on_stall(move |stall| told.lock().unwrap().send((Instant::now(), *stall)).unwrap())
+            .on_end(move |stall| over.lock().unwrap().push(*stall))
             .watch(runtime.handle())
             .unwrap();
         for _ in 0..3 {
@@ -340,6 +380,20 @@ mod tests {
             while !watchdog.stalls().now.is_empty() {
                 thread::sleep(MS);
             }
+            // Told right after that, on the watchdog's thread.
+            let end = loop {
+                if let Some(end) = ended.lock().unwrap().pop() {
+                    break end;
+                }
+                thread::sleep(MS);
+            };
+            assert_eq!(end.worker, stall.worker);
+            assert!(
+                end.lasted > stall.lasted && end.lasted <= since.elapsed(),
+                "{:?} in all, after {:?}",
+                end.lasted,
+                stall.lasted
+            );
         }
         assert_eq!(watchdog.stalls().count, 3);
     }

@@ -12,6 +12,7 @@ use crate::{
     crew::{Crew, Elastic, Start},
     engine::{Core, Plan},
     hooks::Hooks,
+    nice::Nice,
     sync::{Arc, Mutex},
     worker,
 };
@@ -156,7 +157,7 @@ fn plan(workers: usize, queue: usize) -> Plan {
         background_age: Duration::from_secs(1),
         idle_yields: 0,
         helpful: false,
-        nice: 0,
+        nice: Nice::from_here(0),
         hooks: Hooks::default(),
     }
 }

@@ -6,6 +6,7 @@
 //! `LOOM_MAX_PREEMPTIONS`).
 
 mod close;
+mod errand;
 mod flow;
 mod slot;
 

@@ -1,0 +1,141 @@
+//! A job that goes on when its handle is dropped.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::{
+    Error, JobHandle,
+    errand::Errand,
+    error::Kind,
+    sync::{Arc, torn_down},
+};
+
+/// A job of [`spawn`](crate::spawn), [`spawn_blocking`](crate::spawn_blocking) or [`JobBuilder::spawn`](crate::JobBuilder::spawn), and
+/// the future of its result. Dropping it lets the job go on, wherever it waits.
+///
+/// # Cancel safety
+/// A poll loses nothing; dropping it loses the result only.
+pub struct Spawned<T> {
+    pool: Arc<str>,
+    stage: Stage<T>,
+}
+
+enum Stage<T> {
+    InLine(Arc<Errand<T>>),
+    Submitted(JobHandle<T>),
+    /// It has no result, or it was fetched.
+    Over(Option<Error>),
+}
+
+impl<T> Spawned<T> {
+    pub(crate) fn submitted(pool: &Arc<str>, job: JobHandle<T>) -> Self {
+        Self::new(pool, Stage::Submitted(job))
+    }
+
+    pub(crate) fn in_line(pool: &Arc<str>, errand: Arc<Errand<T>>) -> Self {
+        Self::new(pool, Stage::InLine(errand))
+    }
+
+    pub(crate) fn refused(pool: &Arc<str>, error: Error) -> Self {
+        Self::new(pool, Stage::Over(Some(error)))
+    }
+
+    fn new(pool: &Arc<str>, stage: Stage<T>) -> Self {
+        let pool = Arc::clone(pool);
+        Self { pool, stage }
+    }
+
+    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
+    /// [`Ctx`](crate::Ctx::is_cancelled) (of [`JobBuilder::spawn_with`](crate::JobBuilder::spawn_with)). Either way its answer is an
+    /// error ([`Error::is_cancelled`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
+    /// let (go, gate) = std::sync::mpsc::channel::<()>();
+    /// let busy = cpu.try_run(move || gate.recv().ok())?;
+    /// let mut waits = cpu.job("report").spawn(|| unreachable!());
+    /// waits.abort();
+    /// assert!(waits.await.map(|answer: ()| answer).unwrap_err().is_cancelled());
+    /// drop(go);
+    /// busy.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn abort(&mut self) {
+        if let Stage::InLine(errand) = &self.stage {
+            self.stage = match errand.abort() {
+                Some(Ok(job)) => Stage::Submitted(job),
+                Some(Err(error)) => Stage::Over(Some(error)),
+                None => Stage::Over(Some(errand.cancelled())),
+            };
+        }
+        if let Stage::Submitted(job) = &self.stage {
+            job.abort();
+        }
+    }
+
+    /// Is there a result, or will there be none?
+    pub fn is_finished(&self) -> bool {
+        match &self.stage {
+            Stage::InLine(errand) => errand.is_finished(),
+            Stage::Submitted(job) => job.is_finished(),
+            Stage::Over(_) => true,
+        }
+    }
+}
+
+impl<T> Future for Spawned<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            match &mut this.stage {
+                Stage::InLine(errand) => match errand.poll(cx) {
+                    Poll::Ready(Ok(job)) => this.stage = Stage::Submitted(job),
+                    Poll::Ready(Err(error)) => this.stage = Stage::Over(Some(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Stage::Submitted(job) => return Pin::new(job).poll(cx),
+                Stage::Over(error) => {
+                    let again = || Error::new(&this.pool, "", Kind::Fetched);
+                    return Poll::Ready(Err(error.take().unwrap_or_else(again)));
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for Spawned<T> {
+    fn drop(&mut self) {
+        if torn_down() {
+            return;
+        }
+        match mem::replace(&mut self.stage, Stage::Over(None)) {
+            Stage::InLine(errand) => errand.detach(),
+            Stage::Submitted(job) => job.detach(),
+            Stage::Over(_) => {}
+        }
+    }
+}
+
+impl<T> fmt::Debug for Spawned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::InLine(_) => "waits for a place",
+            Stage::Submitted(_) => "submitted",
+            Stage::Over(_) => "over",
+        };
+        f.debug_struct("Spawned")
+            .field("pool", &self.pool)
+            .field("stage", &stage)
+            .finish()
+    }
+}

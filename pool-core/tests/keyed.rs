@@ -482,6 +482,132 @@ async fn a_connect_that_hangs_stops_neither_its_key_nor_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_whose_connects_hang_leaves_places_to_others_also_in_a_full_pool() {
+    let shards = Shards::default();
+    let sick = shards.of("sick");
+    sick.on_create(Act::Hang);
+    let pool = pool(&shards, 4, 4);
+    let hung = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get("sick").timeout(60 * SEC).await.map(drop) })
+    };
+    sleep(3 * SEC + 20 * MS).await;
+    assert_eq!(
+        pool.status().opening,
+        4,
+        "one each second, into places that nobody wanted"
+    );
+    let start = Instant::now();
+    join_all(["a", "b", "c"].map(|key| touch(&pool, key))).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    sleep(3 * SEC).await;
+    let all = pool.status();
+    assert_eq!(
+        (all.opening, all.idle),
+        (1, 3),
+        "it takes none of them back"
+    );
+    assert_eq!(all.closed.by(CloseReason::Evicted), 0);
+    sick.on_create(Act::Succeed);
+    assert!(hung.await.unwrap().is_ok());
+    assert!(start.elapsed() <= 8 * SEC, "{:?}", start.elapsed());
+    assert!(shards.all.most_alive.load(SeqCst) <= 4);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_whose_connects_hang_share_a_full_pool_with_others_however_many_wait_for_them() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 4, 8);
+    let hung: Vec<_> = (0..8_usize)
+        .map(|n| {
+            let (pool, key) = (pool.clone(), ["s", "t"][n % 2]);
+            shards.of(key).on_create(Act::Hang);
+            tokio::spawn(async move { pool.get(key).timeout(60 * SEC).await.map(drop) })
+        })
+        .collect();
+    settle().await;
+    assert_eq!(pool.status().opening, 8);
+    let start = Instant::now();
+    join_all(["a", "b", "c", "d"].map(|key| touch(&pool, key))).await;
+    assert!(start.elapsed() <= SEC + 20 * MS, "{:?}", start.elapsed());
+    sleep(8 * SEC).await;
+    let all = pool.status();
+    assert_eq!((all.opening, all.idle), (4, 4));
+    assert_eq!(all.closed.by(CloseReason::Evicted), 0);
+    for key in ["s", "t"] {
+        shards.of(key).on_create(Act::Succeed);
+    }
+    for hung in hung {
+        assert!(hung.await.unwrap().is_ok());
+    }
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_that_is_only_slow_gets_there_although_others_want_its_place() {
+    let shards = Shards::default();
+    shards.of("slow").on_create(Act::Take(2500 * MS));
+    let pool = pool(&shards, 4, 4);
+    let held = get(&pool, "held").await;
+    let slow = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get("slow").await.map(drop) })
+    };
+    let start = Instant::now();
+    for key in 0.. {
+        let lease = get(&pool, &key.to_string()).await;
+        sleep(90 * MS).await;
+        drop(lease);
+        if slow.is_finished() {
+            break;
+        }
+    }
+    assert!(slow.await.unwrap().is_ok());
+    assert!(start.elapsed() <= 2600 * MS, "{:?}", start.elapsed());
+    drop(held);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_fail_and_that_nobody_waits_for_take_next_to_nothing_from_the_others() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 4, 16);
+    let dead: Vec<_> = (0..12).map(|n| format!("dead {n}")).collect();
+    for key in &dead {
+        shards.of(key).on_create(Act::Fail("refused"));
+        let error = pool.get(key.as_str()).await.map(drop).unwrap_err();
+        assert!(error.is_connect(), "{error}");
+        // From now on nobody can see how it ends.
+        shards.of(key).on_create(Act::Hang);
+    }
+    let probing = || pool.status().opening;
+    assert!(probing() <= 2, "an eighth of all places: {}", probing());
+    // Everything is needed, and so has no room for probers.
+    let held: Vec<_> = join_all((0..16_u32).map(|key| {
+        let key = key.to_string();
+        let pool = &pool;
+        async move { get(pool, &key).await }
+    }))
+    .await;
+    assert_eq!((held.len(), probing()), (16, 0), "they were called off");
+    drop(held);
+    for _ in 0..50 {
+        sleep(100 * MS).await;
+        assert!(probing() <= 2, "{}", probing());
+    }
+    let evicted = pool.status().closed.by(CloseReason::Evicted);
+    assert!((1..=2).contains(&evicted), "{evicted} places for probes");
+    // One that is well again is found out, in its turn, by whoever asks for it.
+    for key in &dead {
+        shards.of(key).on_create(Act::Succeed);
+    }
+    sleep(25 * SEC).await;
+    touch(&pool, &dead[11]).await;
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_deadline_holds_over_everything_and_tells_what_was_waited_for() {
     let shards = Shards::default();
     let pool = builder(&shards)

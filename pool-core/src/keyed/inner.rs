@@ -58,8 +58,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     pub(super) config: Config,
     pub(super) name: Arc<str>,
     pub(super) clock: Clock,
-    /// Tells opens that are under way that the pool was closed.
-    pub(super) closing: Notify,
+    /// Tells opens that are under way to look whether they are still wanted.
+    pub(super) calls: Notify,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
     says: Says<K>,
@@ -99,7 +99,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             config,
             name: name.into(),
             clock: Clock::new(),
-            closing: Notify::new(),
+            calls: Notify::new(),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: RandomState::new(),
@@ -270,9 +270,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             checks,
             closes,
             gone,
+            called_off,
         } = work;
         wakers.wake();
         drop(gone);
+        if called_off {
+            self.calls.notify_waiters();
+        }
         if opens.is_empty() && checks.is_empty() && closes.is_empty() {
             return;
         }
@@ -333,7 +337,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     pub(super) fn close(self: &Arc<Self>) {
         let work = self.kernel.close();
-        self.closing.notify_waiters();
+        self.calls.notify_waiters();
         self.perform(work);
     }
 

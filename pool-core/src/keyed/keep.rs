@@ -15,7 +15,7 @@ use super::{
     counts::Counts,
     kernel::{Kernel, Limits},
     limits::Terms,
-    seats::{SeatState, Slot},
+    seats::{Seat, SeatState, Slot},
     state::{LATE, REMEMBERED, State},
     table::{NIL, Place},
     work::Work,
@@ -209,6 +209,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
+    /// Is the open on this seat to go on? Not when the pool was closed, or when its place is owed to another key.
+    pub(super) fn is_wanted(&self, seat: &Seat<K, T, E>) -> bool {
+        let state = self.lock();
+        !state.closed && state.seats.state(seat.index()) == SeatState::Opening
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }
@@ -377,6 +383,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             self.opens.pop_front();
             if let Some(key) = self.seats.is_late(index, open) {
                 *self.table.at_mut(key).late() += 1;
+                if !self.seats.begun(index).spare {
+                    self.may_owe(index, open);
+                }
                 self.meet(kernel, key, now, work);
             }
         }

@@ -401,6 +401,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());
+        // It may have been called off: it came in time.
+        state.set(seat.index(), SeatState::Opening);
         state.succeeded(key, &this.limits, &mut work);
         state.histograms.create.record(opened.took);
         let slot = Box::new(Slot {

@@ -1,6 +1,7 @@
 //! Pools by key, under one bound in total.
 
 mod builder;
+mod claims;
 mod counts;
 mod get;
 mod inner;
@@ -95,6 +96,16 @@ use crate::{
 ///
 /// Whoever has a turn serves at least one of its waiters before the place goes on.
 ///
+/// # Keys that hang or fail
+/// A connect that takes longer than a second is not counted on: another is begun, up to `max_opening` of one key, but only in a place
+/// that nobody else wants. And when everything is busy, such connects owe their places as what comes back does: to a key that has at
+/// least two fewer, the youngest first. A key keeps the oldest, so that one that is only slow gets there. So a key whose connects hang
+/// has one place while others wait.
+///
+/// While nothing can be opened for a key, and for 30 s after somebody asked for it, one connect at a time finds out whether it is back.
+/// Of those for which nobody waits there are never more than an eighth of `max_total`, or one, and they too get places that nobody else
+/// wants; in a pool that is full, one a second has a turn as if somebody waited for it.
+///
 /// # Keys
 /// A key comes into use by a get, and goes when nothing is open for it and nobody waits; then nothing is left of it. One for which
 /// nothing can be opened is remembered for 30 s after it was last asked for (4096 of them at most), so that its gets fail fast. There
@@ -143,7 +154,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     ///
     /// # Cancel safety
     /// Dropping the future gives up its place in line. What was handed to it goes to the next; what is being opened on its
-    /// account goes on, for whoever comes.
+    /// account goes on, for whoever comes, unless another key needs its place.
     ///
     /// # Panics
     /// When it waits on a tokio runtime that was built without a timer; and when the `Hash`, `Eq` or `Clone` of the key does.

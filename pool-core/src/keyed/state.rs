@@ -1,12 +1,14 @@
 //! What the lock of a keyed pool guards, and how a place finds the key whose turn it is.
 //!
-//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::want`]). Whatever
+//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::claim`]). Whatever
 //! changes one of the two sides ends in [`State::meet`] for that key, which
 //!
 //! 1. serves its line from what it has idle;
 //! 2. writes down anew what it wants ([`State::refresh`]), for its turn;
 //! 3. gives out places while there are any, each to the key whose turn it is; where there are none, idle ones of other keys are
 //!    closed, the oldest first, one for each place that is wanted and not being freed ([`State::assign`]).
+//!
+//! By what right a key claims a place, and from whom it may take one, is in `claims.rs`.
 //!
 //! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]).
 
@@ -22,9 +24,9 @@ use super::{
     counts::Counts,
     kernel::{Kernel, Limits, Queued},
     lanes::Lanes,
-    seats::{Seat, SeatState, Seats, Slot},
+    seats::{Begun, Seat, SeatState, Seats, Slot},
     table::{NIL, Place, Table},
-    turns::Turns,
+    turns::{Claim, Turns},
     work::Work,
 };
 use crate::{
@@ -58,6 +60,13 @@ pub(super) struct State<K, T, E: Clone> {
     /// Opens in the order in which they began: seat, which open that is, and when.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
     next_open: u64,
+    /// Opens that got a place that nobody wanted, or that take too long: they may owe it to others. Some have ended.
+    pub(super) slow: Vec<(u32, u64)>,
+    /// Opens for which nobody waited when they began.
+    pub(super) probing: u32,
+    /// The key whose prober has a turn as if somebody waited for it, and when the next may have one.
+    pub(super) favoured: u32,
+    pub(super) favours_next: Moment,
     /// Keys whose lines the keeper looks after.
     pub(super) ticking: Vec<Place>,
     /// Keys that cannot be opened, and when the next of them is due.
@@ -89,6 +98,10 @@ impl<K, T, E: Clone> State<K, T, E> {
             due: BinaryHeap::new(),
             opens: VecDeque::new(),
             next_open: 0,
+            slow: Vec::new(),
+            probing: 0,
+            favoured: NIL,
+            favours_next: Moment::from_nanos(0),
             ticking: Vec::new(),
             failing: Vec::new(),
             failing_next: Moment::NEVER,
@@ -317,35 +330,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.assign(kernel, now, work);
     }
 
-    /// Gives places to the keys whose turn it is, and makes room for what is still wanted.
-    pub(super) fn assign(
-        &mut self,
-        kernel: &Arc<Kernel<K, T, E>>,
-        now: Moment,
-        work: &mut Work<K, T, E>,
-    ) {
-        while let Some(key) = self.turns.next() {
-            if self.has_room() {
-                self.open(kernel, key, now, work);
-                self.refresh(key);
-                self.turns.pass(key);
-            } else if self.turns.wanted() > self.seats.count(SeatState::Closing) as usize
-                && let Some(index) = self.seats.oldest()
-            {
-                let other = self.seats.key(index);
-                let Some(slot) = self.pick_up(other, index) else {
-                    return;
-                };
-                self.retire(slot, CloseReason::Evicted, work);
-                self.refresh(other);
-            } else {
-                return;
-            }
-        }
-    }
-
     /// Is there room for one more, in all?
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
             SeatState::Opening
         } else if mutation::on(Mutation::KeyEvictedFreesTooEarly) {
@@ -357,17 +343,27 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 
     /// Takes a seat for `key` to open something on.
-    fn open(
+    pub(super) fn open(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
         key: u32,
+        claim: Claim,
         now: Moment,
         work: &mut Work<K, T, E>,
     ) {
         let open = self.next_open;
         self.next_open += 1;
-        let index = self.seats.occupy(key, open);
+        let probe = claim == Claim::Probe || self.favoured == key;
+        let begun = Begun {
+            spare: !claim.is_firm(),
+            probe,
+        };
+        let index = self.seats.occupy(key, open, begun);
         self.opens.push_back((index, open, now));
+        self.probing += u32::from(probe);
+        if begun.spare {
+            self.may_owe(index, open);
+        }
         let row = self.table.at_mut(key);
         row.enter(SeatState::Opening);
         let terms = row.terms().clone();
@@ -443,29 +439,11 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Writes down what a key wants.
     pub(super) fn refresh(&mut self, key: u32) {
-        let (want, starved) = self.want(key);
-        self.turns.set(key, want, starved);
-    }
-
-    /// How many places a key wants, and whether it waits and has none.
-    pub(super) fn want(&self, key: u32) -> (u32, bool) {
-        let Some(row) = self.table.get(key).filter(|_| !self.closed) else {
-            return (0, false);
-        };
-        let waiting = self.lanes.waiting(row.lane);
-        let comes = row.count(SeatState::Idle) + row.coming();
-        let mut missing = waiting.saturating_sub(comes as usize);
-        let cold = self.table.cold(key);
-        if missing == 0 && cold.gate.is_failing() && self.is_remembered(key) {
-            // The prober, so that the pool knows when the backend of this key is back.
-            missing = 1;
+        let (want, claim) = self.claim(key);
+        self.turns.set(key, want, claim);
+        if want == 0 && self.favoured == key {
+            self.favoured = NIL;
         }
-        let room = row.terms().max_size.saturating_sub(row.taken());
-        let opening = row.count(SeatState::Opening);
-        let may_open = cold.gate.may_open(row.terms().max_opening, self.now);
-        let want = room.min(may_open.saturating_sub(opening));
-        let want = want.min(u32::try_from(missing).unwrap_or(u32::MAX));
-        (want, waiting > 0 && row.held() == 0)
     }
 
     /// Has somebody asked for it lately?
@@ -523,11 +501,11 @@ impl<K, T, E: Clone> State<K, T, E> {
     /// Frees a seat, and gives the state that it was in.
     pub(super) fn vacate(&mut self, index: u32, work: &mut Work<K, T, E>) -> SeatState {
         let key = self.seats.key(index);
-        let late = self.seats.not_late(index);
         let was = self.seats.vacate(index);
-        let row = self.table.at_mut(key);
-        row.leave(was);
-        *row.late() -= u32::from(late);
+        self.table.at_mut(key).leave(was);
+        if was == SeatState::Opening {
+            self.open_ended(index);
+        }
         if self.closed && self.seats.taken() == 0 {
             work.wakers.many().append(&mut self.watchers);
         }
@@ -537,7 +515,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// There may be room, and here may be no runtime to open anything on: whoever is told does it when it is polled.
     pub(super) fn tell_of_room(&mut self, work: &mut Work<K, T, E>) {
-        let Some(next) = self.turns.next() else {
+        let Some((next, _)) = self.turns.next() else {
             return;
         };
         let keeper = self.bell.ring();
@@ -568,7 +546,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         if in_line || row.taken() > 0 || (kept && !self.closed) {
             return;
         }
-        self.turns.set(key, 0, false);
+        self.turns.set(key, 0, Claim::Probe);
+        if self.favoured == key {
+            self.favoured = NIL;
+        }
         work.gone.keys.extend(self.table.remove(key));
     }
 
@@ -605,13 +586,12 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
-        let late = self.seats.state(index) == SeatState::Opening && self.seats.not_late(index);
         let was = self.seats.set(index, state);
         let row = self.table.at_mut(self.seats.key(index));
         row.leave(was);
         row.enter(state);
-        if late {
-            *row.late() -= 1;
+        if was == SeatState::Opening {
+            self.open_ended(index);
         }
     }
 
@@ -678,6 +658,9 @@ const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
 
 /// An open that takes longer than this is not counted on: another one is begun, if there is room.
 pub(super) const LATE: Duration = Duration::from_secs(1);
+
+/// In a pool that is full, so often a prober has a turn.
+pub(super) const FAVOUR_EVERY: Duration = Duration::from_secs(1);
 
 /// A key for which nothing can be opened is kept in mind, and tried now and then, for so long after somebody asked for it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);

@@ -13,10 +13,10 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::bed::{Answer, Bed, Later, TestSlot, Wait};
+use super::bed::{Answer, Bed, Later, TestSeat, TestSlot, Wait};
 use crate::{
     engine::Refusal,
-    keyed::{kernel::Kernel, seats::SeatState},
+    keyed::{kernel::Kernel, seats::SeatState, turns::Claim},
     observe::CloseReason,
 };
 
@@ -250,7 +250,7 @@ impl Run {
     fn starved_and_closing(&self) -> (usize, usize) {
         let state = self.bed.kernel.lock();
         let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
-        let starved = keys.filter(|index| matches!(state.want(*index), (1.., true)));
+        let starved = keys.filter(|index| matches!(state.claim(*index), (1.., Claim::Starved)));
         (
             starved.count(),
             state.seats.count(SeatState::Closing) as usize,
@@ -302,7 +302,13 @@ impl Run {
             .map_or_else(Vec::new, |(_, keys)| keys);
         let mut waiting = 0;
         for (key, of) in &keys {
-            let opening = later.opens.iter().filter(|seat| seat.key() == key).count() as u32;
+            let opens = later.opens.iter().filter(|seat| seat.key() == key);
+            let seats = |state| {
+                let kernel = self.bed.kernel.lock();
+                let is_in = |seat: &&TestSeat| kernel.seats.state(seat.index()) == state;
+                opens.clone().filter(is_in).count() as u32
+            };
+            let (opening, called_off) = (seats(SeatState::Opening), seats(SeatState::Closing));
             let closing = later
                 .closes
                 .iter()
@@ -315,7 +321,11 @@ impl Run {
                 .count() as u32;
             let alive = self.bed.alive(**key);
             assert_eq!(of.count(SeatState::Opening), opening, "{key}: opening");
-            assert_eq!(of.count(SeatState::Closing), closing, "{key}: closing");
+            assert_eq!(
+                of.count(SeatState::Closing),
+                closing + called_off,
+                "{key}: closing"
+            );
             let (idle, leased) = (of.count(SeatState::Idle), of.count(SeatState::Leased));
             assert_eq!(idle + leased + closing, alive, "{key}: alive");
             assert!(leased >= held, "{key}: leased");
@@ -324,7 +334,10 @@ impl Run {
                 (leased - held) as usize + of.waiting <= gets,
                 "{key}: in line"
             );
-            assert!(alive + opening <= self.max_size, "{key}: its bound");
+            assert!(
+                alive + opening + called_off <= self.max_size,
+                "{key}: its bound"
+            );
             for (sum, count) in sums.iter_mut().zip(of.counts) {
                 *sum += count;
             }
@@ -351,13 +364,18 @@ impl Run {
         let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
         let mut wants = 0;
         for index in keys {
-            let (want, key) = (state.want(index).0, &state.table.cold(index).key);
-            assert_eq!(
-                state.turns.want_of(index),
-                want,
-                "{key}: as is written down"
-            );
-            wants += want as usize;
+            let ((want, claim), key) = (state.claim(index), &state.table.cold(index).key);
+            let written = state.turns.want_of(index);
+            let right = (want > 0).then_some((want, claim));
+            assert_eq!(written, right, "{key}: as is written down");
+            if claim.is_firm() {
+                wants += want as usize;
+            } else if want > 0 && (claim == Claim::Spare || state.probing == 0) {
+                assert!(
+                    state.seats.taken() >= self.max_total,
+                    "{key}: there is room"
+                );
+            }
         }
         assert_eq!(state.turns.wanted(), wants, "the sum of all keys");
         if wants > 0 {

@@ -657,13 +657,69 @@ async fn lines_are_bounded_by_key_and_in_all() {
         (pool.status().waiting, pool.status_of("a").unwrap().waiting),
         (3, 2)
     );
-    for key in ["a", "b", "c"] {
+    for key in ["a", "b"] {
         let error = pool.get(key).await.map(drop).unwrap_err();
         assert!(error.is_overloaded(), "{error}");
     }
-    assert_eq!((pool.status().overloaded, pool.key_count()), (3, 2));
+    assert_eq!((pool.status().overloaded, pool.key_count()), (2, 2));
     drop(held);
     join_all(waiting).await;
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_fills_all_lines_locks_nobody_out_but_itself() {
+    let shards = Shards::default();
+    let pool = builder(&shards)
+        .max_size(1)
+        .max_total(1)
+        .max_total_waiters(6)
+        .build()
+        .unwrap();
+    let held = get(&pool, "flood").await;
+    let wait = |key: &'static str| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get(key).await.map(drop) })
+    };
+    let flood: Vec<_> = (0..6).map(|_| wait("flood")).collect();
+    settle().await;
+    let mut others = Vec::new();
+    for (key, left) in [("b", 5), ("c", 4), ("b", 3), ("c", 2)] {
+        others.push(wait(key));
+        settle().await;
+        let (all, flood) = (pool.status(), pool.status_of("flood").unwrap());
+        assert_eq!((all.waiting, flood.waiting), (6, left));
+    }
+    // All have as many as each other: now it is the newcomer who is too much, but for one of a key that has none.
+    for key in ["flood", "b", "c"] {
+        let error = pool.get(key).await.map(drop).unwrap_err();
+        assert!(error.is_overloaded(), "{error}");
+    }
+    others.push(wait("d"));
+    settle().await;
+    assert_eq!(pool.status().waiting, 6);
+    assert_eq!(
+        (
+            pool.status().overloaded,
+            pool.status_of("flood").unwrap().waiting
+        ),
+        (8, 2)
+    );
+    drop(held);
+    let served: Vec<_> = join_all(flood).await;
+    let served: Vec<_> = served.into_iter().map(Result::unwrap).collect();
+    assert!(served[..2].iter().all(Result::is_ok), "the first stay");
+    assert!(
+        served[2..]
+            .iter()
+            .all(|end| end.as_ref().is_err_and(|error| error.is_overloaded())),
+        "the last have to go, and are told so"
+    );
+    let others = join_all(others).await;
+    let told = others
+        .into_iter()
+        .filter(|end| end.as_ref().unwrap().is_err());
+    assert_eq!(told.count(), 1, "the last of b or of c made room for d");
     end(pool, &shards).await;
 }
 

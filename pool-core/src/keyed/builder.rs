@@ -103,7 +103,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// How many may wait, all keys together; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded).
+    /// How many may wait, all keys together; of one more, either it or the last of the key that has most in line fails with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded): see [`KeyedPool`](KeyedPool#who-may-wait).
     ///
     /// Default: 16 for each of `max_total`, at least 64.
     #[must_use]

@@ -12,6 +12,7 @@ mod lanes;
 mod lease;
 mod limits;
 mod manager;
+mod order;
 mod seats;
 mod state;
 mod table;
@@ -106,6 +107,11 @@ use crate::{
 /// Of those for which nobody waits there are never more than an eighth of `max_total`, or one, and they too get places that nobody else
 /// wants; in a pool that is full, one a second has a turn as if somebody waited for it.
 ///
+/// # Who may wait
+/// The line of each key is bounded, and so are all lines together ([`max_total_waiters`](KeyedBuilder::max_total_waiters)). When
+/// they are full, a newcomer whose key has less in line than another pushes out the last one of the longest line, who fails with
+/// [`Error::is_overloaded`]; else it fails itself. So a key that floods the pool locks nobody out but itself.
+///
 /// # Keys
 /// A key comes into use by a get, and goes when nothing is open for it and nobody waits; then nothing is left of it. One for which
 /// nothing can be opened is remembered for 30 s after it was last asked for (4096 of them at most), so that its gets fail fast. There
@@ -147,8 +153,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// The future can be told more before it is awaited: `pool.get("acme").timeout(limit).label("login").await`.
     ///
     /// # Errors
-    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key or all lines together are
-    /// full, or the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
+    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key is full, when all lines
+    /// together are (see [below](Self#who-may-wait)), or when the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
     /// one failed; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
     /// [`Error::status`] is that of the key.
     ///

@@ -158,12 +158,14 @@ impl<K, T, E: Clone> State<K, T, E> {
             self.count(key, |counters| counters.failed_fast += 1);
             return Err(Refusal::Connect(error));
         }
-        let row = self.table.at_mut(key);
+        let mut work = Work::default();
+        let row = self.table.at(key);
         let full = self.lanes.len_of(row.lane) >= row.terms().max_waiters;
-        if full || row.terms().max_size == 0 || self.lanes.len() >= kernel.limits.max_waiters {
+        if full || row.terms().max_size == 0 || !self.make_room_in_line(kernel, key, &mut work) {
             self.count(key, |counters| counters.overloaded += 1);
             return Err(Refusal::Overloaded);
         }
+        let row = self.table.at_mut(key);
         // One wait a tick is timed exactly.
         let timed = now != self.timed_at;
         self.timed_at = now;
@@ -171,7 +173,6 @@ impl<K, T, E: Clone> State<K, T, E> {
         let ticket = self.lanes.push(key, &mut row.lane, waker, since);
         let acquire_timeout = row.terms().acquire_timeout;
         self.comes_by(key);
-        let mut work = Work::default();
         self.meet(kernel, key, since, &mut work);
         self.call_keeper(since + kernel.limits.tick, &mut work);
         Ok(Queued {
@@ -180,6 +181,30 @@ impl<K, T, E: Clone> State<K, T, E> {
             acquire_timeout,
             work,
         })
+    }
+
+    /// Is there room in line for one more of `key`? If all lines together are full, the last one of the longest may have to go.
+    ///
+    /// That one may have been told of room: who joins in its stead looks for itself.
+    fn make_room_in_line(
+        &mut self,
+        kernel: &Kernel<K, T, E>,
+        key: u32,
+        work: &mut Work<K, T, E>,
+    ) -> bool {
+        if self.lanes.len() < kernel.limits.max_waiters {
+            return true;
+        }
+        let lane = self.table.at(key).lane;
+        let Some((other, waker)) = self.lanes.push_out(lane, || Refusal::Overloaded) else {
+            return false;
+        };
+        if !mutation::on(Mutation::KeyPushedOutSleepsOn) {
+            work.wakers.push(waker);
+        }
+        self.count(other, |counters| counters.overloaded += 1);
+        self.refresh(other);
+        true
     }
 
     /// A waiter fetched what was handed to it.

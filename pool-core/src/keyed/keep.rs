@@ -475,8 +475,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.look_again(index, work);
         if self.seats.looked_at(index) <= self.now {
             // The entry in the list is stale by that.
-            self.seats.look_at(index, later);
-            self.due.push(Reverse((later, index)));
+            self.look_at(index, later);
         }
     }
 

@@ -435,6 +435,12 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         (index != NIL).then_some(index)
     }
 
+    /// When the keeper looks at each seat.
+    pub(super) fn all_looked_at(&self) -> impl Iterator<Item = (Moment, u32)> {
+        let all = self.notes.iter().zip(0..);
+        all.map(|(note, index)| (note.looked_at, index))
+    }
+
     /// When the keeper looks at it next.
     pub(super) fn looked_at(&self, index: u32) -> Moment {
         self.notes[index as usize].looked_at

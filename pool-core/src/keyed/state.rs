@@ -55,7 +55,7 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) now: Moment,
     /// The tick at which a wait was timed last.
     timed_at: Moment,
-    /// When the keeper looks at which seat: never later than something is due there.
+    /// When the keeper looks at which seat: never later than something is due there. Some entries are stale, but not more than half.
     pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Opens in the order in which they began: seat, which open that is, and when.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
@@ -292,9 +292,20 @@ impl<K, T, E: Clone> State<K, T, E> {
         if due == Moment::NEVER && looked_at == Moment::NEVER {
             self.seats.look_at(index, NEED_NOT);
         } else if due < looked_at {
-            self.seats.look_at(index, due);
-            self.due.push(Reverse((due, index)));
+            self.look_at(index, due);
             self.call_keeper(due, work);
+        }
+    }
+
+    /// The keeper looks at this one at `due`, and not at the time before.
+    pub(super) fn look_at(&mut self, index: u32, due: Moment) {
+        self.seats.look_at(index, due);
+        self.due.push(Reverse((due, index)));
+        // What was evicted leaves its entry behind, for minutes: many that come and go would fill the memory with those.
+        if self.due.len() > 2 * self.seats.len() as usize + FEW {
+            let all = self.seats.all_looked_at();
+            let due = all.filter(|(at, _)| *at < NEED_NOT);
+            self.due = due.map(Reverse).collect();
         }
     }
 
@@ -680,6 +691,9 @@ impl<K, T, E: Clone> State<K, T, E> {
 
 /// When the keeper looks at what never falls due: it has been seen to.
 const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
+
+/// So few entries of the keeper's list are not worth sorting out.
+const FEW: usize = 16;
 
 /// An open that takes longer than this is not counted on: another one is begun, if there is room.
 pub(super) const LATE: Duration = Duration::from_secs(1);

@@ -7,8 +7,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 use super::bed::{Answer, Bed, Later, TestSeat, TestSlot, Wait};
 use crate::{
     engine::Refusal,
-    keyed::{kernel::Kernel, seats::SeatState, turns::Claim},
+    keyed::{kernel::Kernel, limits::Terms, seats::SeatState, turns::Claim},
     observe::CloseReason,
 };
 
@@ -97,7 +98,7 @@ const MOST: u32 = 4;
 impl Run {
     fn new(max_size: u32, max_total: u32) -> Self {
         let mut bed = Bed::new(max_size, MOST);
-        bed.later = Some(std::sync::Arc::new(Mutex::new(Later::default())));
+        bed.later = Some(Arc::new(Mutex::new(Later::default())));
         bed.perform(Kernel::resize(&bed.kernel, max_total, bed.now()));
         Self {
             bed,
@@ -630,4 +631,36 @@ fn a_key_that_fails_and_is_asked_for_again_is_tried_no_longer_than_it_is_remembe
         run.take(step);
     }
     run.finish();
+}
+
+#[test]
+fn what_comes_and_goes_leaves_nothing_behind_in_the_list_of_the_keeper() {
+    let mut bed = Bed::new(1, 4);
+    let idle_timeout = Some(Duration::from_secs(600));
+    bed.terms = Arc::new(Terms {
+        idle_timeout,
+        ..(*bed.terms).clone()
+    });
+    for n in 0..10_000 {
+        let key = char::from_u32(0x1_0000 + n % 100).unwrap();
+        let mut wait = bed.wait(key);
+        let mut poll = || wait.poll(&mut Context::from_waker(Waker::noop()));
+        let answer = match poll() {
+            Poll::Pending => poll(),
+            answer => answer,
+        };
+        let Poll::Ready(Ok(slot)) = answer else {
+            panic!("one is evicted for it")
+        };
+        bed.put(slot);
+        bed.ledger.lock().unwrap().now_ms += n % 2;
+    }
+    let due = bed.kernel.lock().due.len();
+    assert!(due <= 2 * 4 + 16, "{due} entries for 4 seats");
+    // And what lies there is still looked at in time.
+    bed.ledger.lock().unwrap().now_ms += 600_000;
+    let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
+    bed.perform(tick.work);
+    assert_eq!(bed.kernel.snapshot().count(SeatState::Idle), 0);
+    bed.finish();
 }

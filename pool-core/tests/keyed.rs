@@ -850,6 +850,31 @@ async fn it_can_be_resized_reset_and_sifted_while_it_is_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_being_opened_at_a_reset_is_not_handed_out() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 1, 4);
+    for (round, key) in [("of all", "a"), ("of one", "b")] {
+        shards.of(key).on_create(Act::Take(100 * MS));
+        let task = getting(&pool, key, |lease| lease.id);
+        sleep(50 * MS).await;
+        let start = Instant::now();
+        if round == "of all" {
+            pool.reset_all();
+        } else {
+            pool.reset(key);
+        }
+        assert_eq!(
+            task.await.unwrap(),
+            1,
+            "{round}: the first had old credentials"
+        );
+        assert_eq!(start.elapsed(), 150 * MS);
+    }
+    assert_eq!(pool.status().closed.by(CloseReason::Reset), 2);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_tells_those_in_line_and_says_who_holds_what() {
     let shards = Shards::default();
     let pool = pool(&shards, 1, 2);

@@ -144,6 +144,8 @@ pub(crate) enum Mutation {
     KeyProberEvicts,
     /// A key whose connects hang takes the places of others for more of them, and keeps those.
     KeyHangingTakesAll,
+    /// What was begun before a reset, and opened after it, is handed out.
+    KeyOpenIsStampedLate,
     /// Whoever is pushed out of a full line is not woken.
     KeyPushedOutSleepsOn,
 }

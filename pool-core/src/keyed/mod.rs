@@ -303,7 +303,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         }
     }
 
-    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back.
+    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back, and what is being opened
+    /// when it is open.
     pub fn reset_all(&self) {
         let inner = self.inner();
         inner.perform(Kernel::reset(&inner.kernel, None, inner.clock.now()));

@@ -149,6 +149,8 @@ struct Note {
 /// How an open began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
+    /// What is opened knows of no later reset.
+    pub(super) generation: u32,
     /// It was not owed a place: it got one that nobody else wanted.
     pub(super) spare: bool,
     /// Nobody waited for it.

@@ -391,6 +391,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.next_open += 1;
         let probe = claim == Claim::Probe || self.favoured == key;
         let begun = Begun {
+            generation: self.generation,
             spare: !claim.is_firm(),
             probe,
         };

@@ -889,6 +889,11 @@ async fn draining_tells_those_in_line_and_says_who_holds_what() {
         (pool.leases_of("a").len(), pool.leases_of("b").len()),
         (1, 0)
     );
+    let leases = pool.leases();
+    assert_eq!(
+        (leases.len(), leases[0].0.as_str(), leases[0].1.label),
+        (1, "a", "report")
+    );
     let drained = pool.drain(50 * MS).await;
     assert_eq!((drained.left, drained.leased[0].label), (1, "report"));
     assert!(waiting.await.unwrap());
@@ -948,7 +953,7 @@ async fn an_observer_is_told_of_keys_only_by_the_names_that_it_may_know() {
             format!("opened {a}"),
             format!("closed {a}: evicted"),
             format!("opened {b}"),
-            "leaked db: slow".to_owned(),
+            format!("leaked {b}: slow"),
         ];
         assert_eq!(*log.0.lock().unwrap(), expected);
         drop(held);

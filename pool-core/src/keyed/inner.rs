@@ -426,16 +426,15 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// A lease has lasted too long.
-    pub(super) fn leaked(&self, lease: &LeaseInfo) {
-        self.tell_as(&self.name, |observer, pool| observer.leaked(pool, lease));
+    pub(super) fn leaked(&self, key: &K, lease: &LeaseInfo) {
+        self.tell(key, |observer, pool| observer.leaked(pool, lease));
     }
 
-    pub(super) fn leases(&self, of: Option<Place>) -> Vec<LeaseInfo> {
+    pub(super) fn leases(&self, of: Option<Place>) -> Vec<(Arc<K>, LeaseInfo)> {
         let now = self.clock.now();
-        let holders = self.kernel.holders(of);
+        let holders = self.kernel.holders(of).into_iter();
         holders
-            .into_iter()
-            .map(|holder| lease_info(holder, now))
+            .map(|(key, holder)| (key, lease_info(holder, now)))
             .collect()
     }
 

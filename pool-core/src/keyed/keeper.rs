@@ -63,8 +63,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
         let now = inner.clock.now();
         inner.clock.advance(now);
         let tick = Kernel::tick(&inner.kernel, now, context.waker().clone());
-        for holder in tick.leaks {
-            inner.leaked(&lease_info(holder, now));
+        for (key, holder) in tick.leaks {
+            inner.leaked(&key, &lease_info(holder, now));
         }
         inner.perform(tick.work);
         if self.activity == tick.activity {

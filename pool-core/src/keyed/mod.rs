@@ -249,8 +249,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().timings()
     }
 
-    /// Who holds one now, of any key.
-    pub fn leases(&self) -> Vec<LeaseInfo> {
+    /// Who holds one now, and of which key.
+    pub fn leases(&self) -> Vec<(Arc<K>, LeaseInfo)> {
         self.inner().leases(None)
     }
 
@@ -262,7 +262,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     {
         let inner = self.inner();
         let place = inner.find(key).0;
-        place.map_or_else(Vec::new, |place| inner.leases(Some(place)))
+        let leases = place.map_or_else(Vec::new, |place| inner.leases(Some(place)));
+        leases.into_iter().map(|(_, lease)| lease).collect()
     }
 
     /// The name that the pool was given, for messages.
@@ -351,7 +352,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().kernel.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
+    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; of which
+    /// key, [`leases`](Self::leases) says.
     ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
@@ -367,7 +369,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         drop(tokio::time::timeout(deadline, empty).await);
         let status = self.status();
         Drained {
-            leased: self.leases(),
+            leased: self.leases().into_iter().map(|(_, lease)| lease).collect(),
             left: status.open + status.opening + status.closing,
         }
     }

@@ -338,7 +338,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// Everybody who holds one now.
+    /// Everybody who holds one now, by the number of its key.
     pub(super) fn holders(&self) -> impl Iterator<Item = (u32, Holder)> {
         let leased = self
             .rows
@@ -348,13 +348,13 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     }
 
     /// Those who have held one since `before`, each once.
-    pub(super) fn report_before(&mut self, before: Moment) -> Vec<Holder> {
+    pub(super) fn report_before(&mut self, before: Moment) -> Vec<(u32, Holder)> {
         let rows = self.rows.iter_mut();
         rows.filter(|row| row.state == SeatState::Leased && !row.reported)
             .filter_map(|row| {
                 let holder = row.holder.filter(|holder| holder.since <= before)?;
                 row.reported = true;
-                Some(holder)
+                Some((row.key, holder))
             })
             .collect()
     }

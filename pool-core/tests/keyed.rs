@@ -354,7 +354,7 @@ async fn a_key_may_have_limits_of_its_own_and_others_later() {
     assert_eq!(shards.closed(), ["brief"]);
 
     plan.store(2, SeqCst);
-    pool.reload_limits();
+    pool.reload_limits().unwrap();
     big.pop();
     settle().await;
     assert_eq!(
@@ -366,8 +366,56 @@ async fn a_key_may_have_limits_of_its_own_and_others_later() {
     );
     big.clear();
     plan.store(5, SeqCst);
-    pool.reload_limits();
+    pool.reload_limits().unwrap();
     assert_eq!(join_all((0..5).map(|_| get(&pool, "big"))).await.len(), 5);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_a_key_that_cannot_be_used_are_an_error_that_says_so() {
+    let shards = Shards::default();
+    let wrong = Arc::new(AtomicBool::new(true));
+    let is_wrong = Arc::clone(&wrong);
+    let pool = builder(&shards)
+        .max_size(2)
+        .limits_of(move |key: &String| {
+            let zero = Duration::ZERO;
+            match key.as_str() {
+                _ if !is_wrong.load(SeqCst) => KeyLimits::new().max_size(1),
+                "a" => KeyLimits::new().create_timeout(zero),
+                "b" => KeyLimits::new().idle_timeout(Some(zero)),
+                "c" => KeyLimits::new().max_lifetime(Some(zero)),
+                _ => KeyLimits::new().acquire_timeout(zero).idle_timeout(None),
+            }
+        })
+        .build()
+        .unwrap();
+    for (key, setting) in [
+        ("a", "create_timeout"),
+        ("b", "idle_timeout"),
+        ("c", "max_lifetime"),
+    ] {
+        let error = pool.get(key).await.map(drop).unwrap_err();
+        let expected = format!("{setting} is 0s, but must be longer than zero");
+        assert!(error.is_connect(), "{error}");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(error.status().max_size, 0);
+    }
+    assert_eq!((pool.key_count(), pool.status().open_failures), (0, 0));
+    assert!(pool.get("d").await.is_err_and(|error| error.is_timeout()));
+
+    wrong.store(false, SeqCst);
+    touch(&pool, "a").await;
+    touch(&pool, "e").await;
+    wrong.store(true, SeqCst);
+    let error = pool.reload_limits().unwrap_err();
+    assert_eq!(error.setting(), "create_timeout");
+    let max_size = |key: &str| pool.status_of(key).unwrap().max_size;
+    assert_eq!(
+        (max_size("a"), max_size("e")),
+        (1, 2),
+        "all others have theirs"
+    );
     end(pool, &shards).await;
 }
 

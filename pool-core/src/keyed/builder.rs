@@ -128,7 +128,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     }
 
     /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
-    /// [`KeyedPool::reload_limits`], with nothing locked.
+    /// [`KeyedPool::reload_limits`], with nothing locked. What [`KeyLimits::validate`] refuses fails the gets of its key.
     #[must_use]
     pub fn limits_of(mut self, limits: impl Fn(&K) -> KeyLimits + Send + Sync + 'static) -> Self {
         self.says.limits = Some(Box::new(limits));

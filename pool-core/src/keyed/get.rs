@@ -140,11 +140,16 @@ where
             let asked = match found {
                 Some(place) => Asked::Known(place),
                 None => {
-                    let (key, terms) = made.get_or_insert_with(|| {
+                    if made.is_none() {
                         let key = Arc::new(self.key.to_owned());
-                        let terms = inner.terms_of(&key);
-                        (key, terms)
-                    });
+                        match inner.terms_of(&key) {
+                            Ok(terms) => made = Some((key, terms)),
+                            Err(error) => {
+                                return Poll::Ready(Err(inner.unusable(self.key, &error)));
+                            }
+                        }
+                    }
+                    let Some((key, terms)) = &made else { continue };
                     Asked::New {
                         hash,
                         youngest,

@@ -32,13 +32,13 @@ use super::{
     work::Work,
 };
 use crate::{
-    config::{Config, IdleOrder},
+    config::{Config, ConfigError, IdleOrder},
     engine::{self, Backoff, Holder, Refusal},
     moment::Moment,
     observe::{CloseReason, LeaseInfo, Observer, Status, Timings},
     pool::{
-        ARM_AFTER, Clock, Error, Failure, Kind, TICK, TICK_NANOS, Usage, caught, counted,
-        lease_info, rounds,
+        ARM_AFTER, Clock, Error, Failure, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
+        counted, lease_info, rounds,
     },
 };
 
@@ -114,17 +114,28 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// What holds for this key. Runs user code.
-    pub(super) fn terms_of(&self, key: &K) -> Arc<Terms> {
+    pub(super) fn terms_of(&self, key: &K) -> Result<Arc<Terms>, ConfigError> {
         let limits = match &self.says.limits {
             Some(limits) => limits(key),
-            None => return Arc::clone(&self.terms),
+            None => return Ok(Arc::clone(&self.terms)),
         };
+        limits.validate()?;
         let terms = Terms::new(&self.config, limits);
-        if terms == *self.terms {
+        Ok(if terms == *self.terms {
             Arc::clone(&self.terms)
         } else {
             Arc::new(terms)
-        }
+        })
+    }
+
+    /// The error for a get of a key whose limits cannot be used.
+    pub(super) fn unusable<Q>(&self, key: &Q, error: &ConfigError) -> Error<M::Error>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let failure = OpenError::Panicked(format!("`limits_of` said what it may not: {error}"));
+        self.error(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
     }
 
     /// Where this key is, if it is there. Compares with nothing locked.
@@ -396,7 +407,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     /// A key that is not there.
     fn empty(&self, key: &K) -> Snapshot<Failure<M::Error>> {
         Snapshot {
-            max_size: self.terms_of(key).max_size,
+            // What cannot be used allows none.
+            max_size: self.terms_of(key).map_or(0, |terms| terms.max_size),
             counts: [0; SeatState::COUNT],
             waiting: 0,
             closed: self.kernel.is_closed(),

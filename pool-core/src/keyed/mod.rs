@@ -155,7 +155,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// # Errors
     /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key is full, when all lines
     /// together are (see [below](Self#who-may-wait)), or when the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
-    /// one failed; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
+    /// one failed, and when [`limits_of`](KeyedBuilder::limits_of) said what cannot be used; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
     /// [`Error::status`] is that of the key.
     ///
     /// # Cancel safety
@@ -292,16 +292,26 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
 
     /// Asks [`limits_of`](KeyedBuilder::limits_of) again for every key that is in use: a tenant has another plan. What is too much
     /// goes: idle ones now, leased ones when they come back.
-    pub fn reload_limits(&self) {
+    ///
+    /// # Errors
+    /// Limits that cannot be used ([`KeyLimits::validate`]), the first of them if there are several: a key for which they were said
+    /// goes on with those that it had. All others have the new ones.
+    pub fn reload_limits(&self) -> Result<(), ConfigError> {
         let inner = self.inner();
-        let mut from = 0;
+        let (mut from, mut outcome) = (0, Ok(()));
         while let Some((next, part)) = inner.kernel.keys(from) {
             from = next;
             for (place, key) in part {
-                let (terms, now) = (inner.terms_of(&key), inner.clock.now());
-                inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
+                match inner.terms_of(&key) {
+                    Ok(terms) => {
+                        let now = inner.clock.now();
+                        inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
+                    }
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
             }
         }
+        outcome
     }
 
     /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back, and what is being opened

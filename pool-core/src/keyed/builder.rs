@@ -10,8 +10,18 @@ use crate::{
 
 /// Begins a [`KeyedPool`].
 ///
-/// The settings of [`Config`] are those of each key; the bounds in total are set here. `min_idle`, `shed_target` and `slow_get` do not
-/// go with keys: `min_idle` must be 0, `shed_target` off, and `slow_get` says nothing.
+/// The settings of [`Config`] are those of each key; the bounds in total are set here. Some mean something else than in a
+/// [`Pool`](crate::Pool), or nothing:
+///
+/// | setting | in a keyed pool |
+/// |---|---|
+/// | [`max_lifetime`](Config::max_lifetime) | one that is over is closed when it is next idle or given back, and another is opened when somebody asks: its replacement is *not* opened first, so that get waits for an open. While nothing can be opened for its key it is kept |
+/// | [`idle_order`](Config::idle_order), [`check_timeout`](Config::check_timeout), [`reset_timeout`](Config::reset_timeout), [`close_timeout`](Config::close_timeout), [`reclaim_after`](Config::reclaim_after), [`leak_after`](Config::leak_after), [`keepalive`](Config::keepalive), [`check_after`](Config::check_after) | as in a pool, for all keys alike |
+/// | [`max_opening`](Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for connects that hang |
+/// | [`max_waiters`](Config::max_waiters) | of one key |
+/// | [`min_idle`](Config::min_idle) | must be 0: keys come into use by being asked for |
+/// | [`shed_target`](Config::shed_target) | must be off |
+/// | [`slow_get`](Config::slow_get) | does nothing |
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,
     name: String,

@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{KeyLimits, KeyedManager, KeyedPool, inner::Inner};
+#[cfg(feature = "metrics")]
+use crate::observe::MetricNames;
 use crate::{
     config::{Config, ConfigError, Env},
     observe::Observer,
@@ -30,6 +32,8 @@ pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     max_total_waiters: Option<usize>,
     says: Says<K>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metric_names: MetricNames,
 }
 
 /// What the user says of keys. Called with nothing locked.
@@ -54,10 +58,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
                 name: None,
             },
             observer: None,
+            #[cfg(feature = "metrics")]
+            metric_names: MetricNames::default(),
         }
     }
 
-    /// Names the pool, for messages. Default: `keyed pool`.
+    /// Names the pool, for messages and metrics. Default: `keyed pool`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -152,6 +158,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
+    /// Publishes the pool under these names, all keys together (feature `metrics`). Default: [`MetricNames::Database`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metric_names(mut self, names: MetricNames) -> Self {
+        self.metric_names = names;
+        self
+    }
+
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
@@ -184,6 +198,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
             self.says,
             self.observer,
         );
+        #[cfg(feature = "metrics")]
+        let inner = inner.published_as(self.metric_names);
         Ok(KeyedPool::from_inner(inner))
     }
 }

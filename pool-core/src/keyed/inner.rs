@@ -31,6 +31,8 @@ use super::{
     task,
     work::Work,
 };
+#[cfg(feature = "metrics")]
+use crate::observe::Desk;
 use crate::{
     config::{Config, ConfigError, IdleOrder},
     engine::{self, Backoff, Holder, Refusal},
@@ -67,6 +69,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     terms: Arc<Terms>,
     hasher: RandomState,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    pub(super) publisher: Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -104,6 +108,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             says,
             hasher: RandomState::new(),
             observer,
+            #[cfg(feature = "metrics")]
+            publisher: Desk::default(),
             runtime: Mutex::new(None),
         }
     }
@@ -417,17 +423,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
-    pub(super) fn timings(&self) -> Timings {
-        let of = self.kernel.histograms();
-        Timings {
-            wait: of.wait,
-            used: of.used,
-            create: of.create,
-            check: of.check,
-            reset: of.reset,
-        }
-    }
-
     /// A get that began to wait at `since` got one.
     #[inline]
     pub(super) fn waited(&self, key: &K, since: Moment) {
@@ -470,6 +465,19 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     fn tell_as(&self, name: &str, event: impl FnOnce(&dyn Observer, &str)) {
         if let Some(observer) = &self.observer {
             drop(caught(|| event(&**observer, name)));
+        }
+    }
+}
+
+impl<K, M: KeyedManager<K>> Inner<K, M> {
+    pub(super) fn timings(&self) -> Timings {
+        let of = self.kernel.histograms();
+        Timings {
+            wait: of.wait,
+            used: of.used,
+            create: of.create,
+            check: of.check,
+            reset: of.reset,
         }
     }
 }

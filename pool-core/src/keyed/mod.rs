@@ -13,6 +13,8 @@ mod lease;
 mod limits;
 mod manager;
 mod order;
+#[cfg(feature = "metrics")]
+mod publish;
 mod seats;
 mod state;
 mod table;
@@ -266,7 +268,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         leases.into_iter().map(|(_, lease)| lease).collect()
     }
 
-    /// The name that the pool was given, for messages.
+    /// The name that the pool was given, for messages and metrics.
     pub fn name(&self) -> &str {
         &self.inner().name
     }

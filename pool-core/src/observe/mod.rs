@@ -53,9 +53,14 @@
 //!
 //! Give each pool a name of its own: the gauges of two pools of one name overwrite each other.
 //!
+//! A [`KeyedPool`](crate::KeyedPool) is published as one pool, all its keys together: its `max` is the bound in total. Keys come and go,
+//! and a series for each would stay; [`KeyedPool::statuses`](crate::KeyedPool::statuses) has the counts by key.
+//!
 #![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
 #![cfg_attr(not(feature = "metrics"), doc = "[names]: crate::Builder")]
 
+#[cfg(feature = "metrics")]
+mod desk;
 mod histogram;
 #[cfg(feature = "metrics")]
 mod metric_names;
@@ -65,6 +70,8 @@ mod publisher;
 mod reason;
 mod status;
 
+#[cfg(feature = "metrics")]
+pub(crate) use desk::Desk;
 pub use histogram::Histogram;
 #[cfg(feature = "metrics")]
 pub use metric_names::MetricNames;

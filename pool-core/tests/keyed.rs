@@ -420,6 +420,28 @@ async fn limits_of_a_key_that_cannot_be_used_are_an_error_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_can_be_warmed_up_and_what_was_opened_is_there_for_whoever_comes() {
+    let shards = Shards::default();
+    shards.of("a").on_create(Act::Take(50 * MS));
+    let pool = pool(&shards, 3, 8);
+    let start = Instant::now();
+    pool.warm_up("a", 3).await.unwrap();
+    assert_eq!((start.elapsed(), pool.status().idle), (50 * MS, 3));
+    pool.warm_up("a", 2).await.unwrap();
+    pool.warm_up("a", 0).await.unwrap();
+    let held = join_all((0..3).map(|_| get(&pool, "a"))).await;
+    assert_eq!((start.elapsed(), held.len()), (50 * MS, 3));
+    drop(held);
+    let error = pool.warm_up("a", 4).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!((shards.of("a").created(), pool.status().idle), (3, 3));
+    shards.of("b").on_create(Act::Fail("refused"));
+    let error = pool.warm_up("b", 2).await.unwrap_err();
+    assert_eq!(error.connect_error(), Some(&Oops("refused")));
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_go_away_and_come_back_and_nothing_is_left_of_them() {
     let shards = Shards::default();
     let pool = builder(&shards)

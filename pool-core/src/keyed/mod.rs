@@ -24,7 +24,10 @@ mod tests;
 mod turns;
 mod work;
 
-use std::{borrow::Borrow, fmt, hash::Hash, panic::Location, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow, fmt, future::Future, hash::Hash, panic::Location, pin::Pin, sync::Arc,
+    task::Poll, time::Duration,
+};
 
 pub use builder::KeyedBuilder;
 pub use get::GetKeyed;
@@ -174,6 +177,50 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         GetKeyed::new(self, key, Location::caller())
+    }
+
+    /// Gets `count` of `key` at once, and gives them all back: pays for the connects before the first user comes, and finds out whether it
+    /// can connect at all.
+    ///
+    /// They stay for as long as anything idle does: for `idle_timeout`, and until another key needs the place.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`Error::is_timeout`] also when the key may not have so many.
+    ///
+    /// # Cancel safety
+    /// What is being opened goes on.
+    #[track_caller]
+    pub fn warm_up<'a, Q>(
+        &'a self,
+        key: &'a Q,
+        count: u32,
+    ) -> impl Future<Output = Result<(), Error<M::Error>>> + 'a
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let place = Location::caller();
+        let gets = (0..count).map(|_| GetKeyed::new(self, key, place).label("warm-up"));
+        let (mut gets, mut leases): (Vec<_>, _) = (gets.collect(), Vec::new());
+        std::future::poll_fn(move |context| {
+            let mut next = 0;
+            while let Some(get) = gets.get_mut(next) {
+                match Pin::new(get).poll(context) {
+                    Poll::Ready(Ok(lease)) => {
+                        leases.push(lease);
+                        drop(gets.swap_remove(next));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => next += 1,
+                }
+            }
+            if gets.is_empty() {
+                leases.clear();
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
     }
 
     /// Gets a resource of `key` that is idle now and known to be good, if nobody waits for it.

@@ -70,7 +70,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// Names the keys, for messages and the observer, who are told `pool/key`. It is asked when something is to be said of a key.
+    /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
     ///
     /// Default: none, so that no key is shown anywhere: it may be a secret, or a customer.
     #[must_use]

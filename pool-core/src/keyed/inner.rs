@@ -434,6 +434,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     /// A lease has lasted too long.
     pub(super) fn leaked(&self, key: &K, lease: &LeaseInfo) {
+        #[cfg(feature = "tracing")]
+        super::trace::leaked(self, key, lease);
         self.tell(key, |observer, pool| observer.leaked(pool, lease));
     }
 
@@ -447,11 +449,22 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     /// What a key is called: the name of the pool and that of the key, if it has one.
     fn name_of(&self, key: &K) -> Arc<str> {
-        let named = self.says.name.as_ref().map(|name| caught(|| name(key)));
-        match named {
-            Some(Ok(of_key)) => format!("{}/{of_key}", self.name).into(),
-            Some(Err(_)) | None => Arc::clone(&self.name),
+        match self.key_name(key) {
+            Some(of_key) => format!("{}/{of_key}", self.name).into(),
+            None => Arc::clone(&self.name),
         }
+    }
+
+    /// The name of the key alone, if it has one. Runs user code.
+    pub(super) fn key_name(&self, key: &K) -> Option<String> {
+        let name = self.says.name.as_ref()?;
+        caught(|| name(key)).ok()
+    }
+
+    /// May keys have names?
+    #[cfg(feature = "tracing")]
+    pub(super) const fn names_keys(&self) -> bool {
+        self.says.name.is_some()
     }
 
     /// Tells the observer of something of this key, if there is one.

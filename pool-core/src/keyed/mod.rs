@@ -21,6 +21,8 @@ mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tracing")]
+mod trace;
 mod turns;
 mod work;
 

@@ -5,6 +5,8 @@
 
 use std::{pin::pin, sync::Arc};
 
+#[cfg(feature = "tracing")]
+use super::trace::OpenTrace;
 use super::{
     KeyedManager,
     inner::{Inner, Seat, Slot, usage_of},
@@ -25,8 +27,10 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
 ) {
     let key = Arc::clone(seat.key());
     let (started, limit) = (inner.clock.now(), terms.create_timeout);
+    let create = Caught::new(async { inner.manager.create(&key).await });
+    #[cfg(feature = "tracing")]
+    let (trace, create) = OpenTrace::around(&inner, &key, create);
     let outcome = {
-        let create = Caught::new(async { inner.manager.create(&key).await });
         let mut open = pin!(tokio::time::timeout(limit, create));
         loop {
             // Before it looks: so it is called if it is not wanted after that.
@@ -55,6 +59,8 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
                 expires_at,
                 took,
             };
+            #[cfg(feature = "tracing")]
+            trace.opened(took);
             inner.perform(Kernel::opened(&inner.kernel, seat, opened, now));
             return inner.tell(&key, |observer, pool| observer.opened(pool, took));
         }
@@ -62,6 +68,8 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
         Ok(Err(panic)) => OpenError::Panicked(panic),
         Err(_) => OpenError::TimedOut(limit),
     };
+    #[cfg(feature = "tracing")]
+    trace.failed(took, &error);
     let error = Arc::new(error);
     let (kept, jitter) = (Arc::clone(&error), fastrand::f64());
     inner.perform(Kernel::open_failed(&inner.kernel, seat, kept, now, jitter));

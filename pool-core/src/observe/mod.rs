@@ -23,6 +23,9 @@
 //! `overloaded`, `shed`, `closed`, `connect` or `cancelled` (its future was dropped); that of an open is `ok`, `failed`,
 //! `timeout`, `panicked` or `abandoned` (the pool was closed meanwhile). With spans off, `wait_ms` is known within 10 ms.
 //!
+//! A [`KeyedPool`](crate::KeyedPool) has both spans and `not given back`, with the field `pool.key` if
+//! [`key_name`](crate::KeyedBuilder::key_name) says what that is. An open is also `abandoned` when another key needs its place.
+//!
 //! No setting, manager or resource is ever shown. What is shown is the text of a manager's errors and panics, so that must hold
 //! no secret: see [`Manager::Error`](crate::Manager::Error).
 //!

@@ -366,18 +366,6 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.assign(kernel, now, work);
     }
 
-    /// Is there room for one more, in all?
-    pub(super) fn has_room(&self) -> bool {
-        let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
-            SeatState::Opening
-        } else if mutation::on(Mutation::KeyEvictedFreesTooEarly) {
-            SeatState::Closing
-        } else {
-            SeatState::Free
-        };
-        self.seats.taken() - self.seats.count(uncounted) < self.max_total
-    }
-
     /// Takes a seat for `key` to open something on.
     pub(super) fn open(
         &mut self,
@@ -407,29 +395,6 @@ impl<K, T, E: Clone> State<K, T, E> {
         let seat = Seat::new(Arc::clone(kernel), self.table.cold(key).key.clone(), index);
         work.opens.push((seat, terms));
         self.call_keeper(now + LATE, work);
-    }
-
-    /// Does a key that gives this one back, and has somebody in line for it, owe the place to another?
-    ///
-    /// To one that has none at all, if the places that are being freed are not enough for those; else, one at a time, to one that
-    /// has at least two fewer, which makes both more equal and so ends.
-    fn yields(&mut self, key: u32) -> bool {
-        if mutation::on(Mutation::KeyNeverYields) {
-            return false;
-        }
-        let closing = self.seats.count(SeatState::Closing) as usize;
-        let starved = self.turns.starved();
-        if starved > 0 || closing > 0 {
-            return starved > closing;
-        }
-        let Some(other) = self.turns.other_than(key) else {
-            return false;
-        };
-        let yields = self.table.at(key).held() >= self.table.at(other).held() + 2;
-        if yields {
-            self.turns.prefer(other);
-        }
-        yields
     }
 
     /// May this one not be used again?

@@ -354,7 +354,7 @@ async fn a_key_may_have_limits_of_its_own_and_others_later() {
     assert_eq!(shards.closed(), ["brief"]);
 
     plan.store(2, SeqCst);
-    pool.reload_limits();
+    pool.reload_limits().unwrap();
     big.pop();
     settle().await;
     assert_eq!(
@@ -366,8 +366,78 @@ async fn a_key_may_have_limits_of_its_own_and_others_later() {
     );
     big.clear();
     plan.store(5, SeqCst);
-    pool.reload_limits();
+    pool.reload_limits().unwrap();
     assert_eq!(join_all((0..5).map(|_| get(&pool, "big"))).await.len(), 5);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_a_key_that_cannot_be_used_are_an_error_that_says_so() {
+    let shards = Shards::default();
+    let wrong = Arc::new(AtomicBool::new(true));
+    let is_wrong = Arc::clone(&wrong);
+    let pool = builder(&shards)
+        .max_size(2)
+        .limits_of(move |key: &String| {
+            let zero = Duration::ZERO;
+            match key.as_str() {
+                _ if !is_wrong.load(SeqCst) => KeyLimits::new().max_size(1),
+                "a" => KeyLimits::new().create_timeout(zero),
+                "b" => KeyLimits::new().idle_timeout(Some(zero)),
+                "c" => KeyLimits::new().max_lifetime(Some(zero)),
+                _ => KeyLimits::new().acquire_timeout(zero).idle_timeout(None),
+            }
+        })
+        .build()
+        .unwrap();
+    for (key, setting) in [
+        ("a", "create_timeout"),
+        ("b", "idle_timeout"),
+        ("c", "max_lifetime"),
+    ] {
+        let error = pool.get(key).await.map(drop).unwrap_err();
+        let expected = format!("{setting} is 0s, but must be longer than zero");
+        assert!(error.is_connect(), "{error}");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(error.status().max_size, 0);
+    }
+    assert_eq!((pool.key_count(), pool.status().open_failures), (0, 0));
+    assert!(pool.get("d").await.is_err_and(|error| error.is_timeout()));
+
+    wrong.store(false, SeqCst);
+    touch(&pool, "a").await;
+    touch(&pool, "e").await;
+    wrong.store(true, SeqCst);
+    let error = pool.reload_limits().unwrap_err();
+    assert_eq!(error.setting(), "create_timeout");
+    let max_size = |key: &str| pool.status_of(key).unwrap().max_size;
+    assert_eq!(
+        (max_size("a"), max_size("e")),
+        (1, 2),
+        "all others have theirs"
+    );
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_can_be_warmed_up_and_what_was_opened_is_there_for_whoever_comes() {
+    let shards = Shards::default();
+    shards.of("a").on_create(Act::Take(50 * MS));
+    let pool = pool(&shards, 3, 8);
+    let start = Instant::now();
+    pool.warm_up("a", 3).await.unwrap();
+    assert_eq!((start.elapsed(), pool.status().idle), (50 * MS, 3));
+    pool.warm_up("a", 2).await.unwrap();
+    pool.warm_up("a", 0).await.unwrap();
+    let held = join_all((0..3).map(|_| get(&pool, "a"))).await;
+    assert_eq!((start.elapsed(), held.len()), (50 * MS, 3));
+    drop(held);
+    let error = pool.warm_up("a", 4).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!((shards.of("a").created(), pool.status().idle), (3, 3));
+    shards.of("b").on_create(Act::Fail("refused"));
+    let error = pool.warm_up("b", 2).await.unwrap_err();
+    assert_eq!(error.connect_error(), Some(&Oops("refused")));
     end(pool, &shards).await;
 }
 
@@ -482,6 +552,132 @@ async fn a_connect_that_hangs_stops_neither_its_key_nor_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_whose_connects_hang_leaves_places_to_others_also_in_a_full_pool() {
+    let shards = Shards::default();
+    let sick = shards.of("sick");
+    sick.on_create(Act::Hang);
+    let pool = pool(&shards, 4, 4);
+    let hung = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get("sick").timeout(60 * SEC).await.map(drop) })
+    };
+    sleep(3 * SEC + 20 * MS).await;
+    assert_eq!(
+        pool.status().opening,
+        4,
+        "one each second, into places that nobody wanted"
+    );
+    let start = Instant::now();
+    join_all(["a", "b", "c"].map(|key| touch(&pool, key))).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    sleep(3 * SEC).await;
+    let all = pool.status();
+    assert_eq!(
+        (all.opening, all.idle),
+        (1, 3),
+        "it takes none of them back"
+    );
+    assert_eq!(all.closed.by(CloseReason::Evicted), 0);
+    sick.on_create(Act::Succeed);
+    assert!(hung.await.unwrap().is_ok());
+    assert!(start.elapsed() <= 8 * SEC, "{:?}", start.elapsed());
+    assert!(shards.all.most_alive.load(SeqCst) <= 4);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_whose_connects_hang_share_a_full_pool_with_others_however_many_wait_for_them() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 4, 8);
+    let hung: Vec<_> = (0..8_usize)
+        .map(|n| {
+            let (pool, key) = (pool.clone(), ["s", "t"][n % 2]);
+            shards.of(key).on_create(Act::Hang);
+            tokio::spawn(async move { pool.get(key).timeout(60 * SEC).await.map(drop) })
+        })
+        .collect();
+    settle().await;
+    assert_eq!(pool.status().opening, 8);
+    let start = Instant::now();
+    join_all(["a", "b", "c", "d"].map(|key| touch(&pool, key))).await;
+    assert!(start.elapsed() <= SEC + 20 * MS, "{:?}", start.elapsed());
+    sleep(8 * SEC).await;
+    let all = pool.status();
+    assert_eq!((all.opening, all.idle), (4, 4));
+    assert_eq!(all.closed.by(CloseReason::Evicted), 0);
+    for key in ["s", "t"] {
+        shards.of(key).on_create(Act::Succeed);
+    }
+    for hung in hung {
+        assert!(hung.await.unwrap().is_ok());
+    }
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_that_is_only_slow_gets_there_although_others_want_its_place() {
+    let shards = Shards::default();
+    shards.of("slow").on_create(Act::Take(2500 * MS));
+    let pool = pool(&shards, 4, 4);
+    let held = get(&pool, "held").await;
+    let slow = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get("slow").await.map(drop) })
+    };
+    let start = Instant::now();
+    for key in 0.. {
+        let lease = get(&pool, &key.to_string()).await;
+        sleep(90 * MS).await;
+        drop(lease);
+        if slow.is_finished() {
+            break;
+        }
+    }
+    assert!(slow.await.unwrap().is_ok());
+    assert!(start.elapsed() <= 2600 * MS, "{:?}", start.elapsed());
+    drop(held);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_fail_and_that_nobody_waits_for_take_next_to_nothing_from_the_others() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 4, 16);
+    let dead: Vec<_> = (0..12).map(|n| format!("dead {n}")).collect();
+    for key in &dead {
+        shards.of(key).on_create(Act::Fail("refused"));
+        let error = pool.get(key.as_str()).await.map(drop).unwrap_err();
+        assert!(error.is_connect(), "{error}");
+        // From now on nobody can see how it ends.
+        shards.of(key).on_create(Act::Hang);
+    }
+    let probing = || pool.status().opening;
+    assert!(probing() <= 2, "an eighth of all places: {}", probing());
+    // Everything is needed, and so has no room for probers.
+    let held: Vec<_> = join_all((0..16_u32).map(|key| {
+        let key = key.to_string();
+        let pool = &pool;
+        async move { get(pool, &key).await }
+    }))
+    .await;
+    assert_eq!((held.len(), probing()), (16, 0), "they were called off");
+    drop(held);
+    for _ in 0..50 {
+        sleep(100 * MS).await;
+        assert!(probing() <= 2, "{}", probing());
+    }
+    let evicted = pool.status().closed.by(CloseReason::Evicted);
+    assert!((1..=2).contains(&evicted), "{evicted} places for probes");
+    // One that is well again is found out, in its turn, by whoever asks for it.
+    for key in &dead {
+        shards.of(key).on_create(Act::Succeed);
+    }
+    sleep(25 * SEC).await;
+    touch(&pool, &dead[11]).await;
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_deadline_holds_over_everything_and_tells_what_was_waited_for() {
     let shards = Shards::default();
     let pool = builder(&shards)
@@ -531,13 +727,69 @@ async fn lines_are_bounded_by_key_and_in_all() {
         (pool.status().waiting, pool.status_of("a").unwrap().waiting),
         (3, 2)
     );
-    for key in ["a", "b", "c"] {
+    for key in ["a", "b"] {
         let error = pool.get(key).await.map(drop).unwrap_err();
         assert!(error.is_overloaded(), "{error}");
     }
-    assert_eq!((pool.status().overloaded, pool.key_count()), (3, 2));
+    assert_eq!((pool.status().overloaded, pool.key_count()), (2, 2));
     drop(held);
     join_all(waiting).await;
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_fills_all_lines_locks_nobody_out_but_itself() {
+    let shards = Shards::default();
+    let pool = builder(&shards)
+        .max_size(1)
+        .max_total(1)
+        .max_total_waiters(6)
+        .build()
+        .unwrap();
+    let held = get(&pool, "flood").await;
+    let wait = |key: &'static str| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.get(key).await.map(drop) })
+    };
+    let flood: Vec<_> = (0..6).map(|_| wait("flood")).collect();
+    settle().await;
+    let mut others = Vec::new();
+    for (key, left) in [("b", 5), ("c", 4), ("b", 3), ("c", 2)] {
+        others.push(wait(key));
+        settle().await;
+        let (all, flood) = (pool.status(), pool.status_of("flood").unwrap());
+        assert_eq!((all.waiting, flood.waiting), (6, left));
+    }
+    // All have as many as each other: now it is the newcomer who is too much, but for one of a key that has none.
+    for key in ["flood", "b", "c"] {
+        let error = pool.get(key).await.map(drop).unwrap_err();
+        assert!(error.is_overloaded(), "{error}");
+    }
+    others.push(wait("d"));
+    settle().await;
+    assert_eq!(pool.status().waiting, 6);
+    assert_eq!(
+        (
+            pool.status().overloaded,
+            pool.status_of("flood").unwrap().waiting
+        ),
+        (8, 2)
+    );
+    drop(held);
+    let served: Vec<_> = join_all(flood).await;
+    let served: Vec<_> = served.into_iter().map(Result::unwrap).collect();
+    assert!(served[..2].iter().all(Result::is_ok), "the first stay");
+    assert!(
+        served[2..]
+            .iter()
+            .all(|end| end.as_ref().is_err_and(|error| error.is_overloaded())),
+        "the last have to go, and are told so"
+    );
+    let others = join_all(others).await;
+    let told = others
+        .into_iter()
+        .filter(|end| end.as_ref().unwrap().is_err());
+    assert_eq!(told.count(), 1, "the last of b or of c made room for d");
     end(pool, &shards).await;
 }
 
@@ -668,6 +920,31 @@ async fn it_can_be_resized_reset_and_sifted_while_it_is_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_being_opened_at_a_reset_is_not_handed_out() {
+    let shards = Shards::default();
+    let pool = pool(&shards, 1, 4);
+    for (round, key) in [("of all", "a"), ("of one", "b")] {
+        shards.of(key).on_create(Act::Take(100 * MS));
+        let task = getting(&pool, key, |lease| lease.id);
+        sleep(50 * MS).await;
+        let start = Instant::now();
+        if round == "of all" {
+            pool.reset_all();
+        } else {
+            pool.reset(key);
+        }
+        assert_eq!(
+            task.await.unwrap(),
+            1,
+            "{round}: the first had old credentials"
+        );
+        assert_eq!(start.elapsed(), 150 * MS);
+    }
+    assert_eq!(pool.status().closed.by(CloseReason::Reset), 2);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_tells_those_in_line_and_says_who_holds_what() {
     let shards = Shards::default();
     let pool = pool(&shards, 1, 2);
@@ -681,6 +958,11 @@ async fn draining_tells_those_in_line_and_says_who_holds_what() {
     assert_eq!(
         (pool.leases_of("a").len(), pool.leases_of("b").len()),
         (1, 0)
+    );
+    let leases = pool.leases();
+    assert_eq!(
+        (leases.len(), leases[0].0.as_str(), leases[0].1.label),
+        (1, "a", "report")
     );
     let drained = pool.drain(50 * MS).await;
     assert_eq!((drained.left, drained.leased[0].label), (1, "report"));
@@ -741,7 +1023,7 @@ async fn an_observer_is_told_of_keys_only_by_the_names_that_it_may_know() {
             format!("opened {a}"),
             format!("closed {a}: evicted"),
             format!("opened {b}"),
-            "leaked db: slow".to_owned(),
+            format!("leaked {b}: slow"),
         ];
         assert_eq!(*log.0.lock().unwrap(), expected);
         drop(held);

@@ -9,12 +9,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{Act, Backend, MS, SEC, Things, settle};
+use common::{Act, Backend, MS, Oops, SEC, Thing, Things, settle};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit, set_default_local_recorder,
 };
-use pool_core::{Builder, Pool, SharedManager, SharedPool, observe::MetricNames};
+use pool_core::{
+    Builder, KeyedManager, KeyedPool, Manager, Pool, SharedManager, SharedPool, Usage,
+    observe::MetricNames,
+};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
@@ -340,6 +343,81 @@ async fn a_recorder_that_panics_does_the_pool_no_harm() {
         sleep(SEC).await;
     }
     common::end(pool).await;
+}
+
+/// The same things for every key.
+struct Shards(Things);
+
+impl KeyedManager<String> for Shards {
+    type Resource = Thing;
+    type Error = Oops;
+
+    async fn create(&self, _: &String) -> Result<Thing, Oops> {
+        self.0.create().await
+    }
+
+    async fn check(&self, thing: &mut Thing, usage: &Usage) -> Result<(), Oops> {
+        self.0.check(thing, usage).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keyed_pool_is_published_as_one_pool_and_at_the_end_nothing_is_left() {
+    for names in [MetricNames::Database, MetricNames::Own] {
+        let told = Told::default();
+        let _on = set_default_local_recorder(&told);
+        let own = names == MetricNames::Own;
+        let pool = KeyedPool::builder(Shards(Things(Backend::new())))
+            .name("db")
+            .max_size(2)
+            .max_total(3)
+            .metric_names(names)
+            .build()
+            .unwrap();
+        let held = [pool.get("a").await.unwrap(), pool.get("b").await.unwrap()];
+        drop(pool.get("c").await.unwrap());
+        sleep(2 * SEC).await;
+
+        let (prefix, name) = if own {
+            ("pool", "pool.name=db".to_owned())
+        } else {
+            let prefix = "db.client.connection";
+            (prefix, format!("{prefix}.pool.name=db"))
+        };
+        let gauge = |what: &str, labels: &str| told.gauge(&format!("{prefix}.{what}"), labels);
+        let count = |state: &str| gauge("count", &format!("{name},{prefix}.state={state}"));
+        assert_eq!((count("idle"), count("used")), (Some(1.0), Some(2.0)));
+        assert_eq!(
+            ["max", "idle.max", "idle.min", "pending_requests"].map(|what| gauge(what, &name)),
+            [Some(3.0), Some(3.0), Some(0.0), Some(0.0)]
+        );
+        assert_eq!(told.counter("pool.gets", "pool.name=db"), Some(3));
+        let create = told.values(&format!("{prefix}.create_time"), &name);
+        assert_eq!(create.len(), 3);
+
+        // Another key needs the place; a pool that is used tells of it once a second, one at rest hardly ever.
+        drop(pool.get("d").await.unwrap());
+        drop(pool.get("d").await.unwrap());
+        sleep(2 * SEC).await;
+        let closed = |reason| told.counter("pool.closed", &format!("pool.name=db,reason={reason}"));
+        assert_eq!(closed("evicted"), Some(1));
+        drop(held);
+        sleep(60 * SEC).await;
+        let before = told.times("pool.gets");
+        sleep(300 * SEC).await;
+        assert!(told.times("pool.gets") - before <= 11);
+
+        let last = pool.get("a").await.unwrap();
+        drop(pool);
+        settle().await;
+        assert_eq!((count("idle"), count("used")), (Some(0.0), Some(1.0)));
+        drop(last);
+        settle().await;
+        assert_eq!((count("idle"), count("used")), (Some(0.0), Some(0.0)));
+        assert_eq!(gauge("max", &name), Some(0.0));
+        assert_eq!(told.counter("pool.gets", "pool.name=db"), Some(6));
+        assert_eq!(closed("pool_closed"), Some(3));
+    }
 }
 
 /// Connections that four at a time may have.

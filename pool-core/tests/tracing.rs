@@ -10,8 +10,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{Act, Backend, MS, SEC, Things, hush, settle};
-use pool_core::{Builder, Config, Gauge, Manager, Pool, SharedManager, SharedPool, Usage};
+use common::{Act, Backend, MS, Oops, SEC, Thing, Things, hush, settle};
+use pool_core::{
+    Builder, Config, Gauge, KeyedManager, KeyedPool, Manager, Pool, SharedManager, SharedPool,
+    Usage,
+};
 use tokio::time::sleep;
 use tracing::{
     Event, Instrument, Level, Subscriber,
@@ -296,6 +299,86 @@ async fn an_open_that_the_end_of_the_pool_stops_says_so() {
     settle().await;
     let span = log.only_span("pool.connect");
     assert_eq!((&*span.fields["outcome"], span.closed), ("abandoned", true));
+}
+
+/// The same things for every key, of which one hangs.
+struct Shards(Things);
+
+impl KeyedManager<String> for Shards {
+    type Resource = Thing;
+    type Error = Oops;
+
+    async fn create(&self, key: &String) -> Result<Thing, Oops> {
+        if key == "hangs" {
+            std::future::pending::<()>().await;
+        }
+        self.0.create().await
+    }
+
+    async fn check(&self, thing: &mut Thing, usage: &Usage) -> Result<(), Oops> {
+        self.0.check(thing, usage).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keyed_pool_says_whose_a_get_an_open_and_a_leak_is_if_keys_have_names() {
+    for named in [true, false] {
+        let (log, _on) = Log::start(LevelFilter::DEBUG);
+        let config = Config::new().max_size(1).leak_after(Some(SEC));
+        let mut builder = KeyedPool::builder(Shards(Things(Backend::new())))
+            .name("db")
+            .config(config)
+            .max_total(2);
+        if named {
+            builder = builder.key_name(|key: &String| key.to_uppercase());
+        }
+        let pool = builder.build().unwrap();
+        let with = |mut of: BTreeMap<String, String>, key: &str| {
+            if named {
+                of.insert("pool.key".to_owned(), key.to_owned());
+            }
+            of
+        };
+        let held = pool.get("a").await.unwrap();
+        let opened = log.only_span("pool.connect");
+        assert_eq!((opened.level, opened.parent), (Level::DEBUG, None));
+        let expected = fields([("pool.name", "db"), ("took_ms", "0.0"), ("outcome", "ok")]);
+        assert_eq!(opened.fields, with(expected, "A"));
+        log.clear();
+        drop(pool.try_get("a").unwrap_err());
+        assert!(log.spans().is_empty(), "{log:?}");
+
+        let waiter = async {
+            pool.get("a")
+                .label("login")
+                .timeout(30 * MS)
+                .await
+                .map(drop)
+        };
+        waiter.instrument(info_span!("request")).await.unwrap_err();
+        let get = log.only_span("pool.get");
+        assert_eq!(get.parent.as_deref(), Some("request"));
+        let expected = fields([
+            ("pool.name", "db"),
+            ("label", "login"),
+            ("wait_ms", "30.0"),
+            ("outcome", "timeout"),
+            ("phase", "wait"),
+        ]);
+        assert_eq!(get.fields, with(expected, "A"));
+        log.clear();
+        drop(pool.get("hangs").timeout(MS).await.unwrap_err());
+        sleep(2 * SEC).await;
+        let leaks = log.events();
+        assert_eq!((leaks.len(), leaks[0].level), (1, Level::WARN));
+        assert_eq!(leaks[0].fields.contains_key("pool.key"), named);
+        drop(held);
+        pool.close();
+        settle().await;
+        let hung = log.only_span("pool.connect");
+        let expected = fields([("pool.name", "db"), ("outcome", "abandoned")]);
+        assert_eq!(hung.fields, with(expected, "HANGS"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -150,6 +150,14 @@ pub(crate) enum Mutation {
     KeyIsUsedAfterItWent,
     /// A waiter that goes away lays down what was handed to it, though others of its key wait.
     KeyCancelServesNobody,
+    /// A prober takes a place from others, although nobody waits for what it opens.
+    KeyProberEvicts,
+    /// A key whose connects hang takes the places of others for more of them, and keeps those.
+    KeyHangingTakesAll,
+    /// What was begun before a reset, and opened after it, is handed out.
+    KeyOpenIsStampedLate,
+    /// Whoever is pushed out of a full line is not woken.
+    KeyPushedOutSleepsOn,
 }
 
 #[cfg(all(test, any(pool_loom, pool_shuttle)))]

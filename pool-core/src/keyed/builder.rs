@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{KeyLimits, KeyedManager, KeyedPool, inner::Inner};
+#[cfg(feature = "metrics")]
+use crate::observe::MetricNames;
 use crate::{
     config::{Config, ConfigError, Env},
     observe::Observer,
@@ -10,8 +12,18 @@ use crate::{
 
 /// Begins a [`KeyedPool`].
 ///
-/// The settings of [`Config`] are those of each key; the bounds in total are set here. `min_idle`, `shed_target` and `slow_get` do not
-/// go with keys: `min_idle` must be 0, `shed_target` off, and `slow_get` says nothing.
+/// The settings of [`Config`] are those of each key; the bounds in total are set here. Some mean something else than in a
+/// [`Pool`](crate::Pool), or nothing:
+///
+/// | setting | in a keyed pool |
+/// |---|---|
+/// | [`max_lifetime`](Config::max_lifetime) | one that is over is closed when it is next idle or given back, and another is opened when somebody asks: its replacement is *not* opened first, so that get waits for an open. While nothing can be opened for its key it is kept |
+/// | [`idle_order`](Config::idle_order), [`check_timeout`](Config::check_timeout), [`reset_timeout`](Config::reset_timeout), [`close_timeout`](Config::close_timeout), [`reclaim_after`](Config::reclaim_after), [`leak_after`](Config::leak_after), [`keepalive`](Config::keepalive), [`check_after`](Config::check_after) | as in a pool, for all keys alike |
+/// | [`max_opening`](Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for connects that hang |
+/// | [`max_waiters`](Config::max_waiters) | of one key |
+/// | [`min_idle`](Config::min_idle) | must be 0: keys come into use by being asked for |
+/// | [`shed_target`](Config::shed_target) | must be off |
+/// | [`slow_get`](Config::slow_get) | does nothing |
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,
     name: String,
@@ -20,6 +32,8 @@ pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     max_total_waiters: Option<usize>,
     says: Says<K>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metric_names: MetricNames,
 }
 
 /// What the user says of keys. Called with nothing locked.
@@ -44,17 +58,19 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
                 name: None,
             },
             observer: None,
+            #[cfg(feature = "metrics")]
+            metric_names: MetricNames::default(),
         }
     }
 
-    /// Names the pool, for messages. Default: `keyed pool`.
+    /// Names the pool, for messages and metrics. Default: `keyed pool`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Names the keys, for messages and the observer, who are told `pool/key`. It is asked when something is to be said of a key.
+    /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
     ///
     /// Default: none, so that no key is shown anywhere: it may be a secret, or a customer.
     #[must_use]
@@ -103,7 +119,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// How many may wait, all keys together; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded).
+    /// How many may wait, all keys together; of one more, either it or the last of the key that has most in line fails with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded): see [`KeyedPool`](KeyedPool#who-may-wait).
     ///
     /// Default: 16 for each of `max_total`, at least 64.
     #[must_use]
@@ -127,7 +144,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     }
 
     /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
-    /// [`KeyedPool::reload_limits`], with nothing locked.
+    /// [`KeyedPool::reload_limits`], with nothing locked. What [`KeyLimits::validate`] refuses fails the gets of its key.
     #[must_use]
     pub fn limits_of(mut self, limits: impl Fn(&K) -> KeyLimits + Send + Sync + 'static) -> Self {
         self.says.limits = Some(Box::new(limits));
@@ -138,6 +155,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Publishes the pool under these names, all keys together (feature `metrics`). Default: [`MetricNames::Database`].
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metric_names(mut self, names: MetricNames) -> Self {
+        self.metric_names = names;
         self
     }
 
@@ -173,6 +198,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
             self.says,
             self.observer,
         );
+        #[cfg(feature = "metrics")]
+        let inner = inner.published_as(self.metric_names);
         Ok(KeyedPool::from_inner(inner))
     }
 }

@@ -18,6 +18,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+#[cfg(feature = "tracing")]
+use super::trace::GetTrace;
 use super::{
     KeyedLease, KeyedManager, KeyedPool,
     inner::{Inner, Slot},
@@ -40,6 +42,8 @@ pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized>
     label: &'static str,
     limit: Limit,
     state: State,
+    #[cfg(feature = "tracing")]
+    trace: GetTrace,
 }
 
 #[derive(Clone, Copy)]
@@ -81,6 +85,8 @@ impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K
             label: "",
             limit: Limit::Key,
             state: State::New,
+            #[cfg(feature = "tracing")]
+            trace: GetTrace::new(),
         }
     }
 
@@ -140,11 +146,16 @@ where
             let asked = match found {
                 Some(place) => Asked::Known(place),
                 None => {
-                    let (key, terms) = made.get_or_insert_with(|| {
+                    if made.is_none() {
                         let key = Arc::new(self.key.to_owned());
-                        let terms = inner.terms_of(&key);
-                        (key, terms)
-                    });
+                        match inner.terms_of(&key) {
+                            Ok(terms) => made = Some((key, terms)),
+                            Err(error) => {
+                                return Poll::Ready(Err(inner.unusable(self.key, &error)));
+                            }
+                        }
+                    }
+                    let Some((key, terms)) = &made else { continue };
                     Asked::New {
                         hash,
                         youngest,
@@ -212,6 +223,8 @@ where
         };
         let short = deadline - since <= ARM_AFTER + 3 * TICK;
         self.limit = Limit::Until(deadline);
+        #[cfg(feature = "tracing")]
+        self.trace.begin(inner, self.label, || self.key.to_owned());
         self.state = State::Waiting(Waiting {
             ticket,
             timed,
@@ -353,6 +366,9 @@ where
                     let holder = this.holder(now);
                     if let Some(slot) = inner.take_fit(this.key, hash, now, holder) {
                         this.state = State::Done;
+                        // It may have waited before, and been handed a broken one.
+                        #[cfg(feature = "tracing")]
+                        this.trace.got(inner);
                         return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
                     }
                     this.start(hash, now, context)
@@ -364,11 +380,15 @@ where
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
                     this.state = State::Done;
+                    #[cfg(feature = "tracing")]
+                    this.trace.failed(inner, &error);
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(mut slot)) => {
                     if inner.is_fit(&mut slot) {
                         this.state = State::Done;
+                        #[cfg(feature = "tracing")]
+                        this.trace.got(inner);
                         return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
                     }
                     // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
@@ -388,6 +408,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> Drop for GetKeyed<
             let inner = self.pool.inner();
             let now = inner.clock.now();
             inner.perform(Kernel::cancel(&inner.kernel, waiting.ticket, now));
+            #[cfg(feature = "tracing")]
+            self.trace.cancelled(inner);
         }
     }
 }

@@ -31,14 +31,16 @@ use super::{
     task,
     work::Work,
 };
+#[cfg(feature = "metrics")]
+use crate::observe::Desk;
 use crate::{
-    config::{Config, IdleOrder},
+    config::{Config, ConfigError, IdleOrder},
     engine::{self, Backoff, Holder, Refusal},
     moment::Moment,
     observe::{CloseReason, LeaseInfo, Observer, Status, Timings},
     pool::{
-        ARM_AFTER, Clock, Error, Failure, Kind, TICK, TICK_NANOS, Usage, caught, counted,
-        lease_info, rounds,
+        ARM_AFTER, Clock, Error, Failure, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
+        counted, lease_info, rounds,
     },
 };
 
@@ -58,8 +60,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     pub(super) config: Config,
     pub(super) name: Arc<str>,
     pub(super) clock: Clock,
-    /// Tells opens that are under way that the pool was closed.
-    pub(super) closing: Notify,
+    /// Tells opens that are under way to look whether they are still wanted.
+    pub(super) calls: Notify,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
     says: Says<K>,
@@ -67,6 +69,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     terms: Arc<Terms>,
     hasher: RandomState,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    pub(super) publisher: Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -99,11 +103,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             config,
             name: name.into(),
             clock: Clock::new(),
-            closing: Notify::new(),
+            calls: Notify::new(),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: RandomState::new(),
             observer,
+            #[cfg(feature = "metrics")]
+            publisher: Desk::default(),
             runtime: Mutex::new(None),
         }
     }
@@ -114,17 +120,28 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// What holds for this key. Runs user code.
-    pub(super) fn terms_of(&self, key: &K) -> Arc<Terms> {
+    pub(super) fn terms_of(&self, key: &K) -> Result<Arc<Terms>, ConfigError> {
         let limits = match &self.says.limits {
             Some(limits) => limits(key),
-            None => return Arc::clone(&self.terms),
+            None => return Ok(Arc::clone(&self.terms)),
         };
+        limits.validate()?;
         let terms = Terms::new(&self.config, limits);
-        if terms == *self.terms {
+        Ok(if terms == *self.terms {
             Arc::clone(&self.terms)
         } else {
             Arc::new(terms)
-        }
+        })
+    }
+
+    /// The error for a get of a key whose limits cannot be used.
+    pub(super) fn unusable<Q>(&self, key: &Q, error: &ConfigError) -> Error<M::Error>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let failure = OpenError::Panicked(format!("`limits_of` said what it may not: {error}"));
+        self.error(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
     }
 
     /// Where this key is, if it is there. Compares with nothing locked.
@@ -270,9 +287,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             checks,
             closes,
             gone,
+            called_off,
         } = work;
         wakers.wake();
         drop(gone);
+        if called_off {
+            self.calls.notify_waiters();
+        }
         if opens.is_empty() && checks.is_empty() && closes.is_empty() {
             return;
         }
@@ -333,7 +354,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     pub(super) fn close(self: &Arc<Self>) {
         let work = self.kernel.close();
-        self.closing.notify_waiters();
+        self.calls.notify_waiters();
         self.perform(work);
     }
 
@@ -392,23 +413,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     /// A key that is not there.
     fn empty(&self, key: &K) -> Snapshot<Failure<M::Error>> {
         Snapshot {
-            max_size: self.terms_of(key).max_size,
+            // What cannot be used allows none.
+            max_size: self.terms_of(key).map_or(0, |terms| terms.max_size),
             counts: [0; SeatState::COUNT],
             waiting: 0,
             closed: self.kernel.is_closed(),
             counters: super::counts::Counts::default(),
             last_error: None,
-        }
-    }
-
-    pub(super) fn timings(&self) -> Timings {
-        let of = self.kernel.histograms();
-        Timings {
-            wait: of.wait,
-            used: of.used,
-            create: of.create,
-            check: of.check,
-            reset: of.reset,
         }
     }
 
@@ -422,26 +433,38 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// A lease has lasted too long.
-    pub(super) fn leaked(&self, lease: &LeaseInfo) {
-        self.tell_as(&self.name, |observer, pool| observer.leaked(pool, lease));
+    pub(super) fn leaked(&self, key: &K, lease: &LeaseInfo) {
+        #[cfg(feature = "tracing")]
+        super::trace::leaked(self, key, lease);
+        self.tell(key, |observer, pool| observer.leaked(pool, lease));
     }
 
-    pub(super) fn leases(&self, of: Option<Place>) -> Vec<LeaseInfo> {
+    pub(super) fn leases(&self, of: Option<Place>) -> Vec<(Arc<K>, LeaseInfo)> {
         let now = self.clock.now();
-        let holders = self.kernel.holders(of);
+        let holders = self.kernel.holders(of).into_iter();
         holders
-            .into_iter()
-            .map(|holder| lease_info(holder, now))
+            .map(|(key, holder)| (key, lease_info(holder, now)))
             .collect()
     }
 
     /// What a key is called: the name of the pool and that of the key, if it has one.
     fn name_of(&self, key: &K) -> Arc<str> {
-        let named = self.says.name.as_ref().map(|name| caught(|| name(key)));
-        match named {
-            Some(Ok(of_key)) => format!("{}/{of_key}", self.name).into(),
-            Some(Err(_)) | None => Arc::clone(&self.name),
+        match self.key_name(key) {
+            Some(of_key) => format!("{}/{of_key}", self.name).into(),
+            None => Arc::clone(&self.name),
         }
+    }
+
+    /// The name of the key alone, if it has one. Runs user code.
+    pub(super) fn key_name(&self, key: &K) -> Option<String> {
+        let name = self.says.name.as_ref()?;
+        caught(|| name(key)).ok()
+    }
+
+    /// May keys have names?
+    #[cfg(feature = "tracing")]
+    pub(super) const fn names_keys(&self) -> bool {
+        self.says.name.is_some()
     }
 
     /// Tells the observer of something of this key, if there is one.
@@ -455,6 +478,19 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     fn tell_as(&self, name: &str, event: impl FnOnce(&dyn Observer, &str)) {
         if let Some(observer) = &self.observer {
             drop(caught(|| event(&**observer, name)));
+        }
+    }
+}
+
+impl<K, M: KeyedManager<K>> Inner<K, M> {
+    pub(super) fn timings(&self) -> Timings {
+        let of = self.kernel.histograms();
+        Timings {
+            wait: of.wait,
+            used: of.used,
+            create: of.create,
+            check: of.check,
+            reset: of.reset,
         }
     }
 }

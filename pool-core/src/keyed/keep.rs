@@ -15,7 +15,7 @@ use super::{
     counts::Counts,
     kernel::{Kernel, Limits},
     limits::Terms,
-    seats::{SeatState, Slot},
+    seats::{Seat, SeatState, Slot},
     state::{LATE, REMEMBERED, State},
     table::{NIL, Place},
     work::Work,
@@ -32,13 +32,16 @@ use crate::{
 #[must_use]
 pub(super) struct Tick<K, T, E: Clone> {
     pub(super) work: Work<K, T, E>,
-    /// Leases that have lasted for too long, each told once.
-    pub(super) leaks: Vec<Holder>,
+    /// Leases that have lasted for too long, each told once, and of which key they are.
+    pub(super) leaks: Vec<Held<K>>,
     /// When to come by again.
     pub(super) next: Moment,
     /// Leases and returns so far: has anything happened since the last round?
     pub(super) activity: u64,
 }
+
+/// Who holds one, and of which key.
+pub(super) type Held<K> = (StdArc<K>, Holder);
 
 /// All counts of a key, or of all keys, as they were at one moment.
 #[derive(Clone, Debug)]
@@ -209,6 +212,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
+    /// Is the open on this seat to go on? Not when the pool was closed, or when its place is owed to another key.
+    pub(super) fn is_wanted(&self, seat: &Seat<K, T, E>) -> bool {
+        let state = self.lock();
+        !state.closed && state.seats.state(seat.index()) == SeatState::Opening
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }
@@ -290,14 +299,16 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 
     /// Who holds one, of one key or of all.
-    pub(super) fn holders(&self, of: Option<Place>) -> Vec<Holder> {
+    pub(super) fn holders(&self, of: Option<Place>) -> Vec<Held<K>> {
         let state = self.lock();
         if of.is_some_and(|place| !state.table.is_there(place)) {
             return Vec::new();
         }
         let meant = |key: u32| of.is_none_or(|place| place.index == key);
         let holders = state.seats.holders().filter(|(key, _)| meant(*key));
-        holders.map(|(_, holder)| holder).collect()
+        holders
+            .map(|(key, holder)| (StdArc::clone(&state.table.cold(key).key), holder))
+            .collect()
     }
 }
 
@@ -377,6 +388,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             self.opens.pop_front();
             if let Some(key) = self.seats.is_late(index, open) {
                 *self.table.at_mut(key).late() += 1;
+                if !self.seats.begun(index).spare {
+                    self.may_owe(index, open);
+                }
                 self.meet(kernel, key, now, work);
             }
         }
@@ -419,14 +433,16 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    fn leaks(&mut self, limits: &Limits, now: Moment) -> Vec<Holder> {
+    fn leaks(&mut self, limits: &Limits, now: Moment) -> Vec<Held<K>> {
         let Some(after) = limits.leak_after.filter(|_| now >= self.leaks_next) else {
             return Vec::new();
         };
         self.leaks_next = now + (after / 4).clamp(limits.tick, limits.rounds);
         // Nothing is that old in a pool that is younger.
         let before = now.earlier(nanos_of(after));
-        before.map_or_else(Vec::new, |before| self.seats.report_before(before))
+        let leaks = before.map_or_else(Vec::new, |before| self.seats.report_before(before));
+        let of = |(key, holder)| (StdArc::clone(&self.table.cold(key).key), holder);
+        leaks.into_iter().map(of).collect()
     }
 
     fn next_round(&self, now: Moment, limits: &Limits) -> Moment {
@@ -466,8 +482,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.look_again(index, work);
         if self.seats.looked_at(index) <= self.now {
             // The entry in the list is stale by that.
-            self.seats.look_at(index, later);
-            self.due.push(Reverse((later, index)));
+            self.look_at(index, later);
         }
     }
 

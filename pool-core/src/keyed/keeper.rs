@@ -41,6 +41,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
                 return Poll::Ready(());
             };
             if inner.kernel.is_closed() {
+                #[cfg(feature = "metrics")]
+                inner.publish();
                 return Poll::Ready(());
             }
             let next = self.round(&inner, context);
@@ -63,18 +65,21 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
         let now = inner.clock.now();
         inner.clock.advance(now);
         let tick = Kernel::tick(&inner.kernel, now, context.waker().clone());
-        for holder in tick.leaks {
-            inner.leaked(&lease_info(holder, now));
+        for (key, holder) in tick.leaks {
+            inner.leaked(&key, &lease_info(holder, now));
         }
         inner.perform(tick.work);
+        let next = tick.next;
+        #[cfg(feature = "metrics")]
+        let next = next.min(inner.publish_if_due(now));
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             inner.clock.stop();
-            return tick.next;
+            return next;
         }
         self.activity = tick.activity;
         inner.clock.start(now);
-        tick.next.min(now + TICK)
+        next.min(now + TICK)
     }
 }
 

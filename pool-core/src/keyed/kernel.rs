@@ -401,8 +401,16 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());
+        // It may have been called off: it came in time.
+        state.set(seat.index(), SeatState::Opening);
         state.succeeded(key, &this.limits, &mut work);
         state.histograms.create.record(opened.took);
+        // That of when it was begun: what a reset is about may be in it already.
+        let generation = if mutation::on(Mutation::KeyOpenIsStampedLate) {
+            state.generation
+        } else {
+            state.seats.begun(seat.index()).generation
+        };
         let slot = Box::new(Slot {
             item: opened.item,
             opened_at: now,
@@ -411,7 +419,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             used_at: now,
             idle_since: now,
             uses: 0,
-            generation: state.generation,
+            generation,
             tainted: false,
             served: false,
             seat,

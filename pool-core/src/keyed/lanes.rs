@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::table::NIL;
+use super::{order::Order, table::NIL};
 use crate::{
     engine::queue::{WaitQueue, WaiterId},
     moment::Moment,
@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Ticket {
     pub(super) key: u32,
     lane: u32,
+    /// Which one it is in the order of its line.
+    nth: u32,
     id: WaiterId,
 }
 
@@ -33,11 +35,16 @@ pub(super) struct Lanes<G, R> {
     free: Vec<u32>,
     /// In line in all, those who are parked included.
     len: usize,
+    /// No line is longer than that.
+    longest: usize,
 }
 
 #[derive(Debug)]
 struct Lane<G, R> {
+    /// Whose line it is.
+    key: u32,
     queue: WaitQueue<G, R>,
+    order: Order,
     /// Futures that hold a ticket of this line.
     tickets: usize,
 }
@@ -48,6 +55,7 @@ impl<G, R> Lanes<G, R> {
             lanes: Vec::new(),
             free: Vec::new(),
             len: 0,
+            longest: 0,
         }
     }
 
@@ -77,7 +85,9 @@ impl<G, R> Lanes<G, R> {
         if *lane == NIL {
             *lane = self.free.pop().unwrap_or_else(|| {
                 self.lanes.push(Lane {
+                    key,
                     queue: WaitQueue::new(),
+                    order: Order::new(),
                     tickets: 0,
                 });
                 (self.lanes.len() - 1) as u32
@@ -85,10 +95,13 @@ impl<G, R> Lanes<G, R> {
         }
         let lane = *lane;
         let of = &mut self.lanes[lane as usize];
+        of.key = key;
         of.tickets += 1;
         self.len += 1;
         let id = of.queue.push(waker, now);
-        Ticket { key, lane, id }
+        let nth = of.order.push(id.place());
+        self.longest = self.longest.max(of.queue.len());
+        Ticket { key, lane, nth, id }
     }
 
     /// Hands `grant` to the first; gives it back when there is none.
@@ -110,9 +123,43 @@ impl<G, R> Lanes<G, R> {
         of.queue.refuse_all(why)
     }
 
+    /// Makes room in full lines for one who would join `lane`: tells the last one of the longest line no, if that line is longer than
+    /// `lane` would be. Whose line that is, and who to wake; `None`: there is no room.
+    ///
+    /// Looks at every line, unless none can be longer.
+    pub(super) fn push_out(
+        &mut self,
+        lane: u32,
+        why: impl Fn() -> R,
+    ) -> Option<(u32, Option<Waker>)> {
+        let ours = self.len_of(lane) + 1;
+        if self.longest <= ours {
+            return None;
+        }
+        let longest = self.lanes.iter_mut().max_by_key(|of| of.queue.len())?;
+        self.longest = longest.queue.len();
+        if self.longest <= ours {
+            return None;
+        }
+        let before = self.longest;
+        // Who has an answer already is not in line any more.
+        let (nth, waker) = longest.order.last_first().find_map(|(nth, place)| {
+            let waker = longest.queue.refuse_at(place, why());
+            (longest.queue.len() < before).then_some((nth, waker))
+        })?;
+        longest.order.unlink(nth);
+        self.len -= 1;
+        Some((longest.key, waker))
+    }
+
     /// Has this waiter an answer? After `Ready` its ticket is spent; see [`leave`](Self::leave).
     pub(super) fn answer(&mut self, ticket: &Ticket) -> Poll<Result<G, R>> {
-        self.lanes[ticket.lane as usize].queue.answer(&ticket.id)
+        let of = &mut self.lanes[ticket.lane as usize];
+        let answer = of.queue.answer(&ticket.id);
+        if answer.is_ready() {
+            of.order.remove(ticket.nth);
+        }
+        answer
     }
 
     /// Who to wake for this waiter.
@@ -148,6 +195,7 @@ impl<G, R> Lanes<G, R> {
     pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<G, R>> {
         let of = &mut self.lanes[ticket.lane as usize];
         let answer = of.queue.cancel(ticket.id);
+        of.order.remove(ticket.nth);
         self.len -= usize::from(answer.is_none());
         answer
     }
@@ -166,12 +214,10 @@ impl<G, R> Lanes<G, R> {
 
     /// Takes back one grant of this line that nobody fetched for `grace`.
     pub(super) fn reclaim(&mut self, lane: u32, now: Moment, grace: Duration) -> Option<G> {
-        let grant = self
-            .lanes
-            .get_mut(lane as usize)?
-            .queue
-            .reclaim(now, grace)?;
+        let of = self.lanes.get_mut(lane as usize)?;
+        let grant = of.queue.reclaim(now, grace)?;
         self.len += 1;
+        self.longest = self.longest.max(of.queue.len());
         Some(grant)
     }
 

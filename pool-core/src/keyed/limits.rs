@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{config::Config, moment::nanos_of};
+use crate::{
+    config::{Config, ConfigError},
+    moment::nanos_of,
+};
 
 /// What holds for one key in place of the settings of the pool. What is not set is as in [`Config`].
+///
+/// A time that [`Config`] would refuse is refused here as well: see [`validate`](Self::validate). Gets of such a key fail.
 ///
 /// ```
 /// use pool_core::KeyLimits;
@@ -61,26 +66,51 @@ impl KeyLimits {
         self
     }
 
-    /// How long one open may take for this key. See [`Config::create_timeout`].
+    /// How long one open may take for this key. Not zero. See [`Config::create_timeout`].
     #[must_use]
     pub const fn create_timeout(mut self, value: Duration) -> Self {
         self.create_timeout = Some(value);
         self
     }
 
-    /// How long an idle one of this key is kept, `None` for ever. See [`Config::idle_timeout`].
+    /// How long an idle one of this key is kept, `None` for ever. Not zero. See [`Config::idle_timeout`].
     #[must_use]
     pub const fn idle_timeout(mut self, value: Option<Duration>) -> Self {
         self.idle_timeout = Some(value);
         self
     }
 
-    /// How old one of this key may become, `None` for any age. Holds for what is opened from then on. See
-    /// [`Config::max_lifetime`].
+    /// How old one of this key may become, `None` for any age. Not zero. Holds for what is opened from then on. See
+    /// [`Config::max_lifetime`]; none is replaced before it goes.
     #[must_use]
     pub const fn max_lifetime(mut self, value: Option<Duration>) -> Self {
         self.max_lifetime = Some(value);
         self
+    }
+
+    /// Can these be used?
+    ///
+    /// # Errors
+    /// A time is zero that must not be.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pool_core::KeyLimits;
+    ///
+    /// let error = KeyLimits::new().create_timeout(Duration::ZERO).validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "create_timeout is 0s, but must be longer than zero");
+    /// ```
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let durations = [
+            ("create_timeout", self.create_timeout),
+            ("idle_timeout", self.idle_timeout.flatten()),
+            ("max_lifetime", self.max_lifetime.flatten()),
+        ];
+        let is_zero = |(_, duration): &(_, Option<Duration>)| *duration == Some(Duration::ZERO);
+        match durations.into_iter().find(is_zero) {
+            Some((name, _)) => Err(ConfigError::new(name, "0s", "longer than zero")),
+            None => Ok(()),
+        }
     }
 }
 

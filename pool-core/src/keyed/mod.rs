@@ -1,6 +1,7 @@
 //! Pools by key, under one bound in total.
 
 mod builder;
+mod claims;
 mod counts;
 mod get;
 mod inner;
@@ -11,16 +12,24 @@ mod lanes;
 mod lease;
 mod limits;
 mod manager;
+mod order;
+#[cfg(feature = "metrics")]
+mod publish;
 mod seats;
 mod state;
 mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tracing")]
+mod trace;
 mod turns;
 mod work;
 
-use std::{borrow::Borrow, fmt, hash::Hash, panic::Location, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow, fmt, future::Future, hash::Hash, panic::Location, pin::Pin, sync::Arc,
+    task::Poll, time::Duration,
+};
 
 pub use builder::KeyedBuilder;
 pub use get::GetKeyed;
@@ -95,6 +104,21 @@ use crate::{
 ///
 /// Whoever has a turn serves at least one of its waiters before the place goes on.
 ///
+/// # Keys that hang or fail
+/// A connect that takes longer than a second is not counted on: another is begun, up to `max_opening` of one key, but only in a place
+/// that nobody else wants. And when everything is busy, such connects owe their places as what comes back does: to a key that has at
+/// least two fewer, the youngest first. A key keeps the oldest, so that one that is only slow gets there. So a key whose connects hang
+/// has one place while others wait.
+///
+/// While nothing can be opened for a key, and for 30 s after somebody asked for it, one connect at a time finds out whether it is back.
+/// Of those for which nobody waits there are never more than an eighth of `max_total`, or one, and they too get places that nobody else
+/// wants; in a pool that is full, one a second has a turn as if somebody waited for it.
+///
+/// # Who may wait
+/// The line of each key is bounded, and so are all lines together ([`max_total_waiters`](KeyedBuilder::max_total_waiters)). When
+/// they are full, a newcomer whose key has less in line than another pushes out the last one of the longest line, who fails with
+/// [`Error::is_overloaded`]; else it fails itself. So a key that floods the pool locks nobody out but itself.
+///
 /// # Keys
 /// A key comes into use by a get, and goes when nothing is open for it and nobody waits; then nothing is left of it. One for which
 /// nothing can be opened is remembered for 30 s after it was last asked for (4096 of them at most), so that its gets fail fast. There
@@ -136,14 +160,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// The future can be told more before it is awaited: `pool.get("acme").timeout(limit).label("login").await`.
     ///
     /// # Errors
-    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key or all lines together are
-    /// full, or the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
-    /// one failed; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
+    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key is full, when all lines
+    /// together are (see [below](Self#who-may-wait)), or when the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
+    /// one failed, and when [`limits_of`](KeyedBuilder::limits_of) said what cannot be used; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
     /// [`Error::status`] is that of the key.
     ///
     /// # Cancel safety
     /// Dropping the future gives up its place in line. What was handed to it goes to the next; what is being opened on its
-    /// account goes on, for whoever comes.
+    /// account goes on, for whoever comes, unless another key needs its place.
     ///
     /// # Panics
     /// When it waits on a tokio runtime that was built without a timer; and when the `Hash`, `Eq` or `Clone` of the key does.
@@ -155,6 +179,50 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         GetKeyed::new(self, key, Location::caller())
+    }
+
+    /// Gets `count` of `key` at once, and gives them all back: pays for the connects before the first user comes, and finds out whether it
+    /// can connect at all.
+    ///
+    /// They stay for as long as anything idle does: for `idle_timeout`, and until another key needs the place.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`Error::is_timeout`] also when the key may not have so many.
+    ///
+    /// # Cancel safety
+    /// What is being opened goes on.
+    #[track_caller]
+    pub fn warm_up<'a, Q>(
+        &'a self,
+        key: &'a Q,
+        count: u32,
+    ) -> impl Future<Output = Result<(), Error<M::Error>>> + 'a
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let place = Location::caller();
+        let gets = (0..count).map(|_| GetKeyed::new(self, key, place).label("warm-up"));
+        let (mut gets, mut leases): (Vec<_>, _) = (gets.collect(), Vec::new());
+        std::future::poll_fn(move |context| {
+            let mut next = 0;
+            while let Some(get) = gets.get_mut(next) {
+                match Pin::new(get).poll(context) {
+                    Poll::Ready(Ok(lease)) => {
+                        leases.push(lease);
+                        drop(gets.swap_remove(next));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => next += 1,
+                }
+            }
+            if gets.is_empty() {
+                leases.clear();
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
     }
 
     /// Gets a resource of `key` that is idle now and known to be good, if nobody waits for it.
@@ -232,8 +300,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().timings()
     }
 
-    /// Who holds one now, of any key.
-    pub fn leases(&self) -> Vec<LeaseInfo> {
+    /// Who holds one now, and of which key.
+    pub fn leases(&self) -> Vec<(Arc<K>, LeaseInfo)> {
         self.inner().leases(None)
     }
 
@@ -245,10 +313,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     {
         let inner = self.inner();
         let place = inner.find(key).0;
-        place.map_or_else(Vec::new, |place| inner.leases(Some(place)))
+        let leases = place.map_or_else(Vec::new, |place| inner.leases(Some(place)));
+        leases.into_iter().map(|(_, lease)| lease).collect()
     }
 
-    /// The name that the pool was given, for messages.
+    /// The name that the pool was given, for messages and metrics.
     pub fn name(&self) -> &str {
         &self.inner().name
     }
@@ -274,19 +343,30 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
 
     /// Asks [`limits_of`](KeyedBuilder::limits_of) again for every key that is in use: a tenant has another plan. What is too much
     /// goes: idle ones now, leased ones when they come back.
-    pub fn reload_limits(&self) {
+    ///
+    /// # Errors
+    /// Limits that cannot be used ([`KeyLimits::validate`]), the first of them if there are several: a key for which they were said
+    /// goes on with those that it had. All others have the new ones.
+    pub fn reload_limits(&self) -> Result<(), ConfigError> {
         let inner = self.inner();
-        let mut from = 0;
+        let (mut from, mut outcome) = (0, Ok(()));
         while let Some((next, part)) = inner.kernel.keys(from) {
             from = next;
             for (place, key) in part {
-                let (terms, now) = (inner.terms_of(&key), inner.clock.now());
-                inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
+                match inner.terms_of(&key) {
+                    Ok(terms) => {
+                        let now = inner.clock.now();
+                        inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
+                    }
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
             }
         }
+        outcome
     }
 
-    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back.
+    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back, and what is being opened
+    /// when it is open.
     pub fn reset_all(&self) {
         let inner = self.inner();
         inner.perform(Kernel::reset(&inner.kernel, None, inner.clock.now()));
@@ -333,7 +413,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().kernel.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
+    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; of which
+    /// key, [`leases`](Self::leases) says.
     ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
@@ -349,7 +430,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         drop(tokio::time::timeout(deadline, empty).await);
         let status = self.status();
         Drained {
-            leased: self.leases(),
+            leased: self.leases().into_iter().map(|(_, lease)| lease).collect(),
             left: status.open + status.opening + status.closing,
         }
     }

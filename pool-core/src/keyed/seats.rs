@@ -143,6 +143,18 @@ struct Note {
     looked_at: Moment,
     /// Which open this is.
     open: u64,
+    begun: Begun,
+}
+
+/// How an open began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    /// What is opened knows of no later reset.
+    pub(super) generation: u32,
+    /// It was not owed a place: it got one that nobody else wanted.
+    pub(super) spare: bool,
+    /// Nobody waited for it.
+    pub(super) probe: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +227,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     }
 
     /// Takes a free seat for something that is being opened for `key`.
-    pub(super) fn occupy(&mut self, key: u32, open: u64) -> u32 {
+    pub(super) fn occupy(&mut self, key: u32, open: u64, begun: Begun) -> u32 {
         let row = Row {
             slot: None,
             ready_until: Moment::NEVER,
@@ -231,6 +243,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         let note = Note {
             looked_at: Moment::NEVER,
             open,
+            begun,
         };
         self.counts[SeatState::Opening as usize] += 1;
         match self.free.pop() {
@@ -279,16 +292,37 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         was
     }
 
-    /// Is this open still under way? Then it counts as late from now on; `None` if it was that already.
-    pub(super) fn is_late(&mut self, index: u32, open: u64) -> Option<u32> {
-        let row = &mut self.rows[index as usize];
-        let pending = row.state == SeatState::Opening && self.notes[index as usize].open == open;
-        (pending && !mem::replace(&mut row.late, true)).then_some(row.key)
+    /// Is this open still under way, and not called off?
+    pub(super) fn is_opening(&self, index: u32, open: u64) -> bool {
+        let state = self.rows[index as usize].state;
+        state == SeatState::Opening && self.notes[index as usize].open == open
     }
 
-    /// Takes the mark away. Was it late?
-    pub(super) fn not_late(&mut self, index: u32) -> bool {
-        mem::replace(&mut self.rows[index as usize].late, false)
+    /// If this open is still under way it counts as late from now on; `None` if it was that already.
+    pub(super) fn is_late(&mut self, index: u32, open: u64) -> Option<u32> {
+        if !self.is_opening(index, open) {
+            return None;
+        }
+        let row = &mut self.rows[index as usize];
+        (!mem::replace(&mut row.late, true)).then_some(row.key)
+    }
+
+    /// Does the open on this seat take so long that nobody counts on it?
+    pub(super) fn was_late(&self, index: u32) -> bool {
+        self.rows[index as usize].late
+    }
+
+    /// How the open on this seat began.
+    pub(super) fn begun(&self, index: u32) -> Begun {
+        self.notes[index as usize].begun
+    }
+
+    /// The open on this seat has ended. Was it late, and was it a probe?
+    pub(super) fn end_open(&mut self, index: u32) -> (bool, bool) {
+        let probe = &mut self.notes[index as usize].begun.probe;
+        let probe = mem::replace(probe, false);
+        let late = mem::replace(&mut self.rows[index as usize].late, false);
+        (late, probe)
     }
 
     #[inline]
@@ -304,7 +338,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// Everybody who holds one now.
+    /// Everybody who holds one now, by the number of its key.
     pub(super) fn holders(&self) -> impl Iterator<Item = (u32, Holder)> {
         let leased = self
             .rows
@@ -314,13 +348,13 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     }
 
     /// Those who have held one since `before`, each once.
-    pub(super) fn report_before(&mut self, before: Moment) -> Vec<Holder> {
+    pub(super) fn report_before(&mut self, before: Moment) -> Vec<(u32, Holder)> {
         let rows = self.rows.iter_mut();
         rows.filter(|row| row.state == SeatState::Leased && !row.reported)
             .filter_map(|row| {
                 let holder = row.holder.filter(|holder| holder.since <= before)?;
                 row.reported = true;
-                Some(holder)
+                Some((row.key, holder))
             })
             .collect()
     }
@@ -401,6 +435,12 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             index = self.ages[index as usize].next;
         }
         (index != NIL).then_some(index)
+    }
+
+    /// When the keeper looks at each seat.
+    pub(super) fn all_looked_at(&self) -> impl Iterator<Item = (Moment, u32)> {
+        let all = self.notes.iter().zip(0..);
+        all.map(|(note, index)| (note.looked_at, index))
     }
 
     /// When the keeper looks at it next.

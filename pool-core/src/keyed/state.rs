@@ -1,12 +1,14 @@
 //! What the lock of a keyed pool guards, and how a place finds the key whose turn it is.
 //!
-//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::want`]). Whatever
+//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::claim`]). Whatever
 //! changes one of the two sides ends in [`State::meet`] for that key, which
 //!
 //! 1. serves its line from what it has idle;
 //! 2. writes down anew what it wants ([`State::refresh`]), for its turn;
 //! 3. gives out places while there are any, each to the key whose turn it is; where there are none, idle ones of other keys are
 //!    closed, the oldest first, one for each place that is wanted and not being freed ([`State::assign`]).
+//!
+//! By what right a key claims a place, and from whom it may take one, is in `claims.rs`.
 //!
 //! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]).
 
@@ -22,9 +24,9 @@ use super::{
     counts::Counts,
     kernel::{Kernel, Limits, Queued},
     lanes::Lanes,
-    seats::{Seat, SeatState, Seats, Slot},
+    seats::{Begun, Seat, SeatState, Seats, Slot},
     table::{NIL, Place, Table},
-    turns::Turns,
+    turns::{Claim, Turns},
     work::Work,
 };
 use crate::{
@@ -53,11 +55,18 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) now: Moment,
     /// The tick at which a wait was timed last.
     timed_at: Moment,
-    /// When the keeper looks at which seat: never later than something is due there.
+    /// When the keeper looks at which seat: never later than something is due there. Some entries are stale, but not more than half.
     pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Opens in the order in which they began: seat, which open that is, and when.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
     next_open: u64,
+    /// Opens that got a place that nobody wanted, or that take too long: they may owe it to others. Some have ended.
+    pub(super) slow: Vec<(u32, u64)>,
+    /// Opens for which nobody waited when they began.
+    pub(super) probing: u32,
+    /// The key whose prober has a turn as if somebody waited for it, and when the next may have one.
+    pub(super) favoured: u32,
+    pub(super) favours_next: Moment,
     /// Keys whose lines the keeper looks after.
     pub(super) ticking: Vec<Place>,
     /// Keys that cannot be opened, and when the next of them is due.
@@ -89,6 +98,10 @@ impl<K, T, E: Clone> State<K, T, E> {
             due: BinaryHeap::new(),
             opens: VecDeque::new(),
             next_open: 0,
+            slow: Vec::new(),
+            probing: 0,
+            favoured: NIL,
+            favours_next: Moment::from_nanos(0),
             ticking: Vec::new(),
             failing: Vec::new(),
             failing_next: Moment::NEVER,
@@ -145,12 +158,14 @@ impl<K, T, E: Clone> State<K, T, E> {
             self.count(key, |counters| counters.failed_fast += 1);
             return Err(Refusal::Connect(error));
         }
-        let row = self.table.at_mut(key);
+        let mut work = Work::default();
+        let row = self.table.at(key);
         let full = self.lanes.len_of(row.lane) >= row.terms().max_waiters;
-        if full || row.terms().max_size == 0 || self.lanes.len() >= kernel.limits.max_waiters {
+        if full || row.terms().max_size == 0 || !self.make_room_in_line(kernel, key, &mut work) {
             self.count(key, |counters| counters.overloaded += 1);
             return Err(Refusal::Overloaded);
         }
+        let row = self.table.at_mut(key);
         // One wait a tick is timed exactly.
         let timed = now != self.timed_at;
         self.timed_at = now;
@@ -158,7 +173,6 @@ impl<K, T, E: Clone> State<K, T, E> {
         let ticket = self.lanes.push(key, &mut row.lane, waker, since);
         let acquire_timeout = row.terms().acquire_timeout;
         self.comes_by(key);
-        let mut work = Work::default();
         self.meet(kernel, key, since, &mut work);
         self.call_keeper(since + kernel.limits.tick, &mut work);
         Ok(Queued {
@@ -167,6 +181,30 @@ impl<K, T, E: Clone> State<K, T, E> {
             acquire_timeout,
             work,
         })
+    }
+
+    /// Is there room in line for one more of `key`? If all lines together are full, the last one of the longest may have to go.
+    ///
+    /// That one may have been told of room: who joins in its stead looks for itself.
+    fn make_room_in_line(
+        &mut self,
+        kernel: &Kernel<K, T, E>,
+        key: u32,
+        work: &mut Work<K, T, E>,
+    ) -> bool {
+        if self.lanes.len() < kernel.limits.max_waiters {
+            return true;
+        }
+        let lane = self.table.at(key).lane;
+        let Some((other, waker)) = self.lanes.push_out(lane, || Refusal::Overloaded) else {
+            return false;
+        };
+        if !mutation::on(Mutation::KeyPushedOutSleepsOn) {
+            work.wakers.push(waker);
+        }
+        self.count(other, |counters| counters.overloaded += 1);
+        self.refresh(other);
+        true
     }
 
     /// A waiter fetched what was handed to it.
@@ -254,9 +292,20 @@ impl<K, T, E: Clone> State<K, T, E> {
         if due == Moment::NEVER && looked_at == Moment::NEVER {
             self.seats.look_at(index, NEED_NOT);
         } else if due < looked_at {
-            self.seats.look_at(index, due);
-            self.due.push(Reverse((due, index)));
+            self.look_at(index, due);
             self.call_keeper(due, work);
+        }
+    }
+
+    /// The keeper looks at this one at `due`, and not at the time before.
+    pub(super) fn look_at(&mut self, index: u32, due: Moment) {
+        self.seats.look_at(index, due);
+        self.due.push(Reverse((due, index)));
+        // What was evicted leaves its entry behind, for minutes: many that come and go would fill the memory with those.
+        if self.due.len() > 2 * self.seats.len() as usize + FEW {
+            let all = self.seats.all_looked_at();
+            let due = all.filter(|(at, _)| *at < NEED_NOT);
+            self.due = due.map(Reverse).collect();
         }
     }
 
@@ -317,86 +366,35 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.assign(kernel, now, work);
     }
 
-    /// Gives places to the keys whose turn it is, and makes room for what is still wanted.
-    pub(super) fn assign(
-        &mut self,
-        kernel: &Arc<Kernel<K, T, E>>,
-        now: Moment,
-        work: &mut Work<K, T, E>,
-    ) {
-        while let Some(key) = self.turns.next() {
-            if self.has_room() {
-                self.open(kernel, key, now, work);
-                self.refresh(key);
-                self.turns.pass(key);
-            } else if self.turns.wanted() > self.seats.count(SeatState::Closing) as usize
-                && let Some(index) = self.seats.oldest()
-            {
-                let other = self.seats.key(index);
-                let Some(slot) = self.pick_up(other, index) else {
-                    return;
-                };
-                self.retire(slot, CloseReason::Evicted, work);
-                self.refresh(other);
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Is there room for one more, in all?
-    fn has_room(&self) -> bool {
-        let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
-            SeatState::Opening
-        } else if mutation::on(Mutation::KeyEvictedFreesTooEarly) {
-            SeatState::Closing
-        } else {
-            SeatState::Free
-        };
-        self.seats.taken() - self.seats.count(uncounted) < self.max_total
-    }
-
     /// Takes a seat for `key` to open something on.
-    fn open(
+    pub(super) fn open(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
         key: u32,
+        claim: Claim,
         now: Moment,
         work: &mut Work<K, T, E>,
     ) {
         let open = self.next_open;
         self.next_open += 1;
-        let index = self.seats.occupy(key, open);
+        let probe = claim == Claim::Probe || self.favoured == key;
+        let begun = Begun {
+            generation: self.generation,
+            spare: !claim.is_firm(),
+            probe,
+        };
+        let index = self.seats.occupy(key, open, begun);
         self.opens.push_back((index, open, now));
+        self.probing += u32::from(probe);
+        if begun.spare {
+            self.may_owe(index, open);
+        }
         let row = self.table.at_mut(key);
         row.enter(SeatState::Opening);
         let terms = row.terms().clone();
         let seat = Seat::new(Arc::clone(kernel), self.table.cold(key).key.clone(), index);
         work.opens.push((seat, terms));
         self.call_keeper(now + LATE, work);
-    }
-
-    /// Does a key that gives this one back, and has somebody in line for it, owe the place to another?
-    ///
-    /// To one that has none at all, if the places that are being freed are not enough for those; else, one at a time, to one that
-    /// has at least two fewer, which makes both more equal and so ends.
-    fn yields(&mut self, key: u32) -> bool {
-        if mutation::on(Mutation::KeyNeverYields) {
-            return false;
-        }
-        let closing = self.seats.count(SeatState::Closing) as usize;
-        let starved = self.turns.starved();
-        if starved > 0 || closing > 0 {
-            return starved > closing;
-        }
-        let Some(other) = self.turns.other_than(key) else {
-            return false;
-        };
-        let yields = self.table.at(key).held() >= self.table.at(other).held() + 2;
-        if yields {
-            self.turns.prefer(other);
-        }
-        yields
     }
 
     /// May this one not be used again?
@@ -443,29 +441,11 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Writes down what a key wants.
     pub(super) fn refresh(&mut self, key: u32) {
-        let (want, starved) = self.want(key);
-        self.turns.set(key, want, starved);
-    }
-
-    /// How many places a key wants, and whether it waits and has none.
-    pub(super) fn want(&self, key: u32) -> (u32, bool) {
-        let Some(row) = self.table.get(key).filter(|_| !self.closed) else {
-            return (0, false);
-        };
-        let waiting = self.lanes.waiting(row.lane);
-        let comes = row.count(SeatState::Idle) + row.coming();
-        let mut missing = waiting.saturating_sub(comes as usize);
-        let cold = self.table.cold(key);
-        if missing == 0 && cold.gate.is_failing() && self.is_remembered(key) {
-            // The prober, so that the pool knows when the backend of this key is back.
-            missing = 1;
+        let (want, claim) = self.claim(key);
+        self.turns.set(key, want, claim);
+        if want == 0 && self.favoured == key {
+            self.favoured = NIL;
         }
-        let room = row.terms().max_size.saturating_sub(row.taken());
-        let opening = row.count(SeatState::Opening);
-        let may_open = cold.gate.may_open(row.terms().max_opening, self.now);
-        let want = room.min(may_open.saturating_sub(opening));
-        let want = want.min(u32::try_from(missing).unwrap_or(u32::MAX));
-        (want, waiting > 0 && row.held() == 0)
     }
 
     /// Has somebody asked for it lately?
@@ -523,11 +503,11 @@ impl<K, T, E: Clone> State<K, T, E> {
     /// Frees a seat, and gives the state that it was in.
     pub(super) fn vacate(&mut self, index: u32, work: &mut Work<K, T, E>) -> SeatState {
         let key = self.seats.key(index);
-        let late = self.seats.not_late(index);
         let was = self.seats.vacate(index);
-        let row = self.table.at_mut(key);
-        row.leave(was);
-        *row.late() -= u32::from(late);
+        self.table.at_mut(key).leave(was);
+        if was == SeatState::Opening {
+            self.open_ended(index);
+        }
         if self.closed && self.seats.taken() == 0 {
             work.wakers.many().append(&mut self.watchers);
         }
@@ -537,7 +517,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// There may be room, and here may be no runtime to open anything on: whoever is told does it when it is polled.
     pub(super) fn tell_of_room(&mut self, work: &mut Work<K, T, E>) {
-        let Some(next) = self.turns.next() else {
+        let Some((next, _)) = self.turns.next() else {
             return;
         };
         let keeper = self.bell.ring();
@@ -568,7 +548,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         if in_line || row.taken() > 0 || (kept && !self.closed) {
             return;
         }
-        self.turns.set(key, 0, false);
+        self.turns.set(key, 0, Claim::Probe);
+        if self.favoured == key {
+            self.favoured = NIL;
+        }
         work.gone.keys.extend(self.table.remove(key));
     }
 
@@ -605,13 +588,12 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
-        let late = self.seats.state(index) == SeatState::Opening && self.seats.not_late(index);
         let was = self.seats.set(index, state);
         let row = self.table.at_mut(self.seats.key(index));
         row.leave(was);
         row.enter(state);
-        if late {
-            *row.late() -= 1;
+        if was == SeatState::Opening {
+            self.open_ended(index);
         }
     }
 
@@ -676,8 +658,14 @@ impl<K, T, E: Clone> State<K, T, E> {
 /// When the keeper looks at what never falls due: it has been seen to.
 const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
 
+/// So few entries of the keeper's list are not worth sorting out.
+const FEW: usize = 16;
+
 /// An open that takes longer than this is not counted on: another one is begun, if there is room.
 pub(super) const LATE: Duration = Duration::from_secs(1);
+
+/// In a pool that is full, so often a prober has a turn.
+pub(super) const FAVOUR_EVERY: Duration = Duration::from_secs(1);
 
 /// A key for which nothing can be opened is kept in mind, and tried now and then, for so long after somebody asked for it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);

@@ -331,6 +331,11 @@ impl Row {
         &mut self.counts[SeatState::Free as usize]
     }
 
+    /// How many of those there are.
+    pub(super) const fn late_opens(&self) -> u32 {
+        self.counts[SeatState::Free as usize]
+    }
+
     /// Seats of this key that are not on their way out.
     #[inline]
     pub(super) fn held(&self) -> u32 {
@@ -350,7 +355,7 @@ impl Row {
 
     /// What is on its way to somebody.
     pub(super) fn coming(&self) -> u32 {
-        let opening = self.count(SeatState::Opening) - self.counts[SeatState::Free as usize];
+        let opening = self.count(SeatState::Opening) - self.late_opens();
         opening + self.count(SeatState::Checking) + self.count(SeatState::Resetting)
     }
 }

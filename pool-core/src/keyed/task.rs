@@ -3,8 +3,10 @@
 //! Each task owns what it works on. However it ends (an error, a panic, a timeout, a runtime that goes away), the slot or the
 //! seat is handed on or dropped, and a dropped one frees its place.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+#[cfg(feature = "tracing")]
+use super::trace::OpenTrace;
 use super::{
     KeyedManager,
     inner::{Inner, Seat, Slot, usage_of},
@@ -23,16 +25,28 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
     seat: Seat<K, M>,
     terms: Arc<Terms>,
 ) {
-    let closing = inner.closing.notified();
-    if inner.kernel.is_closed() {
-        return;
-    }
     let key = Arc::clone(seat.key());
     let (started, limit) = (inner.clock.now(), terms.create_timeout);
     let create = Caught::new(async { inner.manager.create(&key).await });
-    // `None`: nobody wants it any more, and what was half open is dropped.
-    let Some(outcome) = unless(closing, tokio::time::timeout(limit, create)).await else {
-        return;
+    #[cfg(feature = "tracing")]
+    let (trace, create) = OpenTrace::around(&inner, &key, create);
+    let outcome = {
+        let mut open = pin!(tokio::time::timeout(limit, create));
+        loop {
+            // Before it looks: so it is called if it is not wanted after that.
+            let called = inner.calls.notified();
+            if !inner.kernel.is_wanted(&seat) {
+                break None;
+            }
+            if let Some(outcome) = unless(called, open.as_mut()).await {
+                break Some(outcome);
+            }
+        }
+    };
+    let Some(outcome) = outcome else {
+        // What was half open is dropped: now its place is free.
+        let now = inner.clock.now();
+        return inner.perform(Kernel::closed(&inner.kernel, seat, now));
     };
     let now = inner.clock.now();
     let took = now - started;
@@ -45,6 +59,8 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
                 expires_at,
                 took,
             };
+            #[cfg(feature = "tracing")]
+            trace.opened(took);
             inner.perform(Kernel::opened(&inner.kernel, seat, opened, now));
             return inner.tell(&key, |observer, pool| observer.opened(pool, took));
         }
@@ -52,6 +68,8 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
         Ok(Err(panic)) => OpenError::Panicked(panic),
         Err(_) => OpenError::TimedOut(limit),
     };
+    #[cfg(feature = "tracing")]
+    trace.failed(took, &error);
     let error = Arc::new(error);
     let (kept, jitter) = (Arc::clone(&error), fastrand::f64());
     inner.perform(Kernel::open_failed(&inner.kernel, seat, kept, now, jitter));

@@ -1,22 +1,24 @@
 //! Whose turn it is: the keys that want a place which the bound in total does not give them.
 //!
-//! Plain data, every operation O(1). A key is in one of two rings, or in none:
+//! Plain data, every operation O(1). A key is in one of four rings, or in none:
 //!
 //! | ring | who is in it | what it may claim |
 //! |---|---|---|
 //! | starved | somebody waits, and the key has no place at all | the next place, whoever has it |
 //! | wanting | the key has places and wants more of them | a free place; or one of a key that has two more than it |
+//! | spare | somebody waits, and an open of the key takes too long | a free place that nobody else wants |
+//! | probing | nobody waits, and nothing can be opened for the key | the same, after those |
 //!
-//! A ring is served from the front, and who was served goes to its back.
+//! The rings are served in this order, each from its front, and who was served goes to its back.
 
 /// The rings.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// By the number of the key.
     nodes: Vec<Node>,
-    starved: Ring,
-    wanting: Ring,
-    /// Places that are wanted, in all.
+    /// By [`Claim`].
+    rings: [Ring; 4],
+    /// Places that are wanted by those who may take them from others.
     wanted: usize,
     /// The one of the wanting ring that is compared next with a key that gives a place back.
     look: u32,
@@ -27,17 +29,29 @@ struct Node {
     prev: u32,
     next: u32,
     want: u32,
-    of: Of,
+    /// The ring that it is in.
+    of: Option<Claim>,
 }
 
+/// By what right a key wants places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
-    Neither,
+pub(super) enum Claim {
     Starved,
     Wanting,
+    Spare,
+    Probe,
 }
 
-#[derive(Debug)]
+impl Claim {
+    const ALL: [Self; 4] = [Self::Starved, Self::Wanting, Self::Spare, Self::Probe];
+
+    /// May it take from others what it wants?
+    pub(super) const fn is_firm(self) -> bool {
+        matches!(self, Self::Starved | Self::Wanting)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Ring {
     first: u32,
     last: u32,
@@ -50,94 +64,90 @@ impl Turns {
     pub(super) const fn new() -> Self {
         Self {
             nodes: Vec::new(),
-            starved: Ring::new(),
-            wanting: Ring::new(),
+            rings: [Ring::new(); 4],
             wanted: 0,
             look: NIL,
         }
     }
 
-    /// Places that are wanted, in all.
+    /// Places that are wanted by those who may take them from others.
     #[inline]
     pub(super) const fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// How many places this key wants, as it is written down.
+    /// How many places this key wants and by what right, as it is written down.
     #[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
-    pub(super) fn want_of(&self, key: u32) -> u32 {
-        self.nodes.get(key as usize).map_or(0, |node| node.want)
+    pub(super) fn want_of(&self, key: u32) -> Option<(u32, Claim)> {
+        let node = self.nodes.get(key as usize)?;
+        node.of.map(|claim| (node.want, claim))
     }
 
     /// Keys that have no place and wait for one.
     #[inline]
     pub(super) const fn starved(&self) -> usize {
-        self.starved.len
+        self.rings[Claim::Starved as usize].len
     }
 
-    /// Whose turn it is.
-    pub(super) const fn next(&self) -> Option<u32> {
-        let first = match self.starved.first {
-            NIL => self.wanting.first,
-            first => first,
-        };
-        if first == NIL { None } else { Some(first) }
+    /// Whose turn it is, and by what right.
+    pub(super) fn next(&self) -> Option<(u32, Claim)> {
+        let first = |claim| Some((self.first(claim)?, claim));
+        Claim::ALL.into_iter().find_map(first)
     }
 
-    /// From now on this key wants so many places. It keeps its turn while it stays in the same ring.
-    pub(super) fn set(&mut self, key: u32, want: u32, starved: bool) {
+    /// The first one of a ring.
+    pub(super) fn first(&self, of: Claim) -> Option<u32> {
+        Some(self.rings[of as usize].first).filter(|first| *first != NIL)
+    }
+
+    /// From now on this key wants so many places, by this right. It keeps its turn while it stays in the same ring.
+    pub(super) fn set(&mut self, key: u32, want: u32, claim: Claim) {
         if self.nodes.len() <= key as usize {
             if want == 0 {
                 return;
             }
             self.nodes.resize(key as usize + 1, Node::new());
         }
+        let of = (want > 0).then_some(claim);
         let node = &mut self.nodes[key as usize];
-        self.wanted = self.wanted - node.want as usize + want as usize;
+        self.wanted -= node.firmly() as usize;
+        let was = node.of;
         node.want = want;
-        let of = match (want, starved) {
-            (0, _) => Of::Neither,
-            (_, true) => Of::Starved,
-            (_, false) => Of::Wanting,
-        };
-        if node.of != of {
+        if was != of {
             self.unlink(key);
             self.link(key, of);
         }
+        self.wanted += self.nodes[key as usize].firmly() as usize;
     }
 
     /// This key was served: it goes to the back of its ring.
     pub(super) fn pass(&mut self, key: u32) {
-        let of = self
-            .nodes
-            .get(key as usize)
-            .map_or(Of::Neither, |node| node.of);
+        let of = self.nodes.get(key as usize).and_then(|node| node.of);
         self.unlink(key);
         self.link(key, of);
     }
 
     /// This key of the wanting ring comes next in it.
     pub(super) fn prefer(&mut self, key: u32) {
-        if self.nodes[key as usize].of != Of::Wanting || self.wanting.first == key {
+        const WANTING: usize = Claim::Wanting as usize;
+        let first = self.rings[WANTING].first;
+        if self.nodes[key as usize].of != Some(Claim::Wanting) || first == key {
             return;
         }
+        // It was not the first, so there is another.
         self.unlink(key);
-        let first = self.wanting.first;
         let node = &mut self.nodes[key as usize];
-        (node.of, node.prev, node.next) = (Of::Wanting, NIL, first);
-        match self.nodes.get_mut(first as usize) {
-            Some(first) => first.prev = key,
-            None => self.wanting.last = key,
-        }
-        self.wanting.first = key;
-        self.wanting.len += 1;
+        (node.of, node.prev, node.next) = (Some(Claim::Wanting), NIL, first);
+        self.nodes[first as usize].prev = key;
+        self.rings[WANTING].first = key;
+        self.rings[WANTING].len += 1;
     }
 
     /// Another key that wants more than it has, each time the next one, to be compared with `key`.
     pub(super) fn other_than(&mut self, key: u32) -> Option<u32> {
         for _ in 0..2 {
             let look = match self.look {
-                NIL => self.wanting.first,
+                NIL => self.rings[Claim::Wanting as usize].first,
                 look => look,
             };
             let node = self.nodes.get(look as usize)?;
@@ -154,10 +164,9 @@ impl Turns {
         *self = Self::new();
     }
 
-    fn link(&mut self, key: u32, of: Of) {
-        let Some(ring) = Self::ring(&mut self.starved, &mut self.wanting, of) else {
-            return;
-        };
+    fn link(&mut self, key: u32, of: Option<Claim>) {
+        let Some(claim) = of else { return };
+        let ring = &mut self.rings[claim as usize];
         let last = ring.last;
         ring.last = key;
         ring.len += 1;
@@ -175,13 +184,12 @@ impl Turns {
             return;
         };
         let Node { prev, next, of, .. } = *node;
-        (node.of, node.prev, node.next) = (Of::Neither, NIL, NIL);
+        (node.of, node.prev, node.next) = (None, NIL, NIL);
         if self.look == key {
             self.look = next;
         }
-        let Some(ring) = Self::ring(&mut self.starved, &mut self.wanting, of) else {
-            return;
-        };
+        let Some(claim) = of else { return };
+        let ring = &mut self.rings[claim as usize];
         ring.len -= 1;
         if ring.first == key {
             ring.first = next;
@@ -194,18 +202,6 @@ impl Turns {
         }
         if let Some(next) = self.nodes.get_mut(next as usize) {
             next.prev = prev;
-        }
-    }
-
-    const fn ring<'a>(
-        starved: &'a mut Ring,
-        wanting: &'a mut Ring,
-        of: Of,
-    ) -> Option<&'a mut Ring> {
-        match of {
-            Of::Neither => None,
-            Of::Starved => Some(starved),
-            Of::Wanting => Some(wanting),
         }
     }
 }
@@ -226,7 +222,15 @@ impl Node {
             prev: NIL,
             next: NIL,
             want: 0,
-            of: Of::Neither,
+            of: None,
+        }
+    }
+
+    /// Places that it wants and may take from others.
+    fn firmly(&self) -> u32 {
+        match self.of {
+            Some(claim) if claim.is_firm() => self.want,
+            _ => 0,
         }
     }
 }
@@ -238,10 +242,10 @@ mod tests {
     /// Serves whoever is next until nobody wants anything.
     fn served(turns: &mut Turns, mut wants: Vec<u32>) -> Vec<u32> {
         let mut order = Vec::new();
-        while let Some(key) = turns.next() {
+        while let Some((key, _)) = turns.next() {
             order.push(key);
             wants[key as usize] -= 1;
-            turns.set(key, wants[key as usize], false);
+            turns.set(key, wants[key as usize], Claim::Wanting);
             turns.pass(key);
         }
         order
@@ -250,10 +254,10 @@ mod tests {
     #[test]
     fn the_starved_come_first_and_then_all_in_turn() {
         let mut turns = Turns::new();
-        turns.set(0, 3, false);
-        turns.set(1, 2, true);
-        turns.set(2, 1, false);
-        turns.set(3, 2, true);
+        turns.set(0, 3, Claim::Wanting);
+        turns.set(1, 2, Claim::Starved);
+        turns.set(2, 1, Claim::Wanting);
+        turns.set(3, 2, Claim::Starved);
         assert_eq!((turns.wanted(), turns.starved()), (8, 2));
         assert_eq!(
             served(&mut turns, vec![3, 2, 1, 2]),
@@ -263,13 +267,28 @@ mod tests {
     }
 
     #[test]
+    fn what_may_take_nothing_from_others_comes_last_and_is_not_counted() {
+        let mut turns = Turns::new();
+        turns.set(0, 1, Claim::Probe);
+        turns.set(1, 2, Claim::Spare);
+        turns.set(2, 3, Claim::Wanting);
+        assert_eq!((turns.wanted(), turns.first(Claim::Probe)), (3, Some(0)));
+        assert_eq!(turns.next(), Some((2, Claim::Wanting)));
+        turns.set(2, 3, Claim::Spare);
+        assert_eq!((turns.wanted(), turns.next()), (0, Some((1, Claim::Spare))));
+        turns.set(0, 1, Claim::Starved);
+        assert_eq!((turns.wanted(), turns.starved()), (1, 1));
+        assert_eq!(turns.next(), Some((0, Claim::Starved)));
+    }
+
+    #[test]
     fn a_key_that_wants_nothing_any_more_leaves_and_the_others_keep_their_turns() {
         let mut turns = Turns::new();
         for key in 0..4 {
-            turns.set(key, 1, false);
+            turns.set(key, 1, Claim::Wanting);
         }
-        turns.set(1, 0, false);
-        turns.set(2, 5, false);
+        turns.set(1, 0, Claim::Wanting);
+        turns.set(2, 5, Claim::Wanting);
         turns.prefer(3);
         assert_eq!(turns.wanted(), 7);
         assert_eq!(served(&mut turns, vec![1, 0, 5, 1]), [3, 0, 2, 2, 2, 2, 2]);
@@ -278,13 +297,13 @@ mod tests {
     #[test]
     fn every_other_key_is_compared_in_turn() {
         let mut turns = Turns::new();
-        turns.set(7, 1, false);
+        turns.set(7, 1, Claim::Wanting);
         assert_eq!(turns.other_than(7), None);
-        turns.set(8, 1, false);
-        turns.set(9, 1, false);
+        turns.set(8, 1, Claim::Wanting);
+        turns.set(9, 1, Claim::Wanting);
         let seen: Vec<_> = (0..4).map(|_| turns.other_than(8)).collect();
         assert_eq!(seen, [Some(7), Some(9), Some(7), Some(9)]);
-        turns.set(9, 0, false);
+        turns.set(9, 0, Claim::Wanting);
         assert_eq!(turns.other_than(8), Some(7));
     }
 }

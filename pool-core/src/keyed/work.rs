@@ -18,6 +18,8 @@ pub(super) struct Work<K, T, E: Clone> {
     pub(super) checks: Vec<Box<Slot<K, T, E>>>,
     pub(super) closes: Vec<(Box<Slot<K, T, E>>, CloseReason)>,
     pub(super) gone: Gone<K, E>,
+    /// An open that is under way is not wanted any more: all of them are to look whether it is they.
+    pub(super) called_off: bool,
 }
 
 /// What is only to be dropped: keys that went away, and errors that were replaced. Both may run user code.
@@ -45,6 +47,7 @@ impl<K, T, E: Clone> Default for Work<K, T, E> {
                 keys: Vec::new(),
                 errors: Vec::new(),
             },
+            called_off: false,
         }
     }
 }

@@ -23,6 +23,9 @@
 //! `overloaded`, `shed`, `closed`, `connect` or `cancelled` (its future was dropped); that of an open is `ok`, `failed`,
 //! `timeout`, `panicked` or `abandoned` (the pool was closed meanwhile). With spans off, `wait_ms` is known within 10 ms.
 //!
+//! A [`KeyedPool`](crate::KeyedPool) has both spans and `not given back`, with the field `pool.key` if
+//! [`key_name`](crate::KeyedBuilder::key_name) says what that is. An open is also `abandoned` when another key needs its place.
+//!
 //! No setting, manager or resource is ever shown. What is shown is the text of a manager's errors and panics, so that must hold
 //! no secret: see [`Manager::Error`](crate::Manager::Error).
 //!
@@ -57,9 +60,14 @@
 //!
 //! Give each pool a name of its own: the gauges of two pools of one name overwrite each other.
 //!
+//! A [`KeyedPool`](crate::KeyedPool) is published as one pool, all its keys together: its `max` is the bound in total. Keys come and go,
+//! and a series for each would stay; [`KeyedPool::statuses`](crate::KeyedPool::statuses) has the counts by key.
+//!
 #![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
 #![cfg_attr(not(feature = "metrics"), doc = "[names]: crate::Builder")]
 
+#[cfg(feature = "metrics")]
+mod desk;
 mod histogram;
 #[cfg(feature = "metrics")]
 mod metric_names;
@@ -69,11 +77,15 @@ mod publisher;
 mod reason;
 mod status;
 
+#[cfg(feature = "metrics")]
+pub(crate) use desk::Desk;
 pub use histogram::Histogram;
 #[cfg(feature = "metrics")]
 pub use metric_names::MetricNames;
 pub use observer::Observer;
 #[cfg(feature = "metrics")]
-pub(crate) use publisher::{INTERVAL, Publisher, Shares, Snapshot};
+use publisher::Publisher;
+#[cfg(feature = "metrics")]
+pub(crate) use publisher::{INTERVAL, Shares, Snapshot};
 pub use reason::{CloseReason, Phase};
 pub use status::{Closes, LeaseInfo, Status, Timings};

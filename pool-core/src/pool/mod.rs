@@ -10,7 +10,7 @@ mod keeper;
 mod lease;
 mod manager;
 #[cfg(feature = "metrics")]
-pub(crate) mod publish;
+mod publish;
 mod shared;
 mod task;
 #[cfg(all(test, pool_shuttle))]

@@ -2,8 +2,6 @@
 
 use std::{fmt, num::NonZero, sync::Arc, time::Duration};
 
-#[cfg(feature = "metrics")]
-use super::publish;
 #[cfg(feature = "tracing")]
 use super::trace;
 use super::{
@@ -55,7 +53,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(super) streak: trace::Streak,
     observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
-    pub(super) publisher: publish::Desk,
+    pub(super) publisher: crate::observe::Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -105,7 +103,7 @@ impl<M: Manager> Shared<M> {
             streak: trace::Streak::default(),
             observer,
             #[cfg(feature = "metrics")]
-            publisher: publish::Desk::default(),
+            publisher: crate::observe::Desk::default(),
             runtime: Mutex::new(None),
         }
     }

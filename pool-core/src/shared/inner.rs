@@ -32,10 +32,10 @@ use crate::{
     pool::{Caught, Error, Failure, Kind, OpenError, caught},
 };
 
+#[cfg(feature = "metrics")]
+use crate::observe::{Desk, MetricNames};
 #[cfg(feature = "tracing")]
 use crate::pool::trace::{OpenTrace, Streak, Traced};
-#[cfg(feature = "metrics")]
-use crate::{observe::MetricNames, pool::publish::Desk};
 
 /// A connection with what tells those who share it that it died.
 #[derive(Debug)]

@@ -162,6 +162,8 @@ impl Bed {
             checks,
             closes,
             gone,
+            // Whoever opens something looks before it ends.
+            called_off: _,
         } = work;
         wakers.wake();
         drop(gone);

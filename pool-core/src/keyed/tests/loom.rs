@@ -2,15 +2,19 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Waker},
+    sync::Arc as StdArc,
+    task::{Context, Poll, Waker},
 };
 
 use loom::thread;
 
-use super::bed::{Bed, TestSlot};
-use crate::engine::{
-    mutation::{self, Mutation},
-    tests::{block_on, model, models},
+use super::bed::{Answer, Bed, TestSeat, TestSlot, Wait};
+use crate::{
+    engine::{
+        mutation::{self, Mutation},
+        tests::{block_on, model, models},
+    },
+    keyed::kernel::Kernel,
 };
 
 /// Waits for one of `key`, to the end.
@@ -27,6 +31,53 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> 
 /// Gets one of `key` and gives it back.
 fn touch(bed: &Bed, key: char) {
     bed.put(get(bed, key));
+}
+
+fn poll(wait: &mut Wait) -> Poll<Answer> {
+    wait.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// So many milliseconds pass, and the keeper comes by.
+fn pass(bed: &Bed, ms: u32) {
+    bed.ledger.lock().expect("not poisoned").now_ms += ms;
+    let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
+    bed.perform(tick.work);
+}
+
+/// It was handed one, and gives it back.
+fn put(bed: &Bed, wait: &mut Wait) {
+    let Poll::Ready(Ok(slot)) = poll(wait) else {
+        panic!("{} was not served", wait.key)
+    };
+    bed.put(slot);
+}
+
+/// The one that is to be opened cannot be.
+fn fail(bed: &Bed) {
+    let [seat] = opens(bed).try_into().expect("one is being opened");
+    let now = bed.now();
+    bed.perform(Kernel::open_failed(&bed.kernel, seat, "down", now, 0.0));
+}
+
+/// The one that is to be opened is open.
+fn open(bed: &Bed) {
+    let [seat] = opens(bed).try_into().expect("one is being opened");
+    bed.open_on(seat);
+}
+
+/// Those that are to be closed are.
+fn close(bed: &Bed) {
+    let later = bed.later.as_ref().expect("it closes later");
+    let closes = std::mem::take(&mut later.lock().expect("not poisoned").closes);
+    for (slot, _) in closes {
+        bed.close_slot(*slot);
+    }
+}
+
+/// What is to be opened.
+fn opens(bed: &Bed) -> Vec<TestSeat> {
+    let later = bed.later.as_ref().expect("it opens later");
+    std::mem::take(&mut later.lock().expect("not poisoned").opens)
 }
 
 const BOUND: Option<usize> = Some(3);
@@ -134,6 +185,119 @@ models! {
         other.join().unwrap();
         bed.finish();
     }, caught by mutant_room_for_a_failed_open = KeyOpeningIsNotCounted;
+
+    /// An open that is called off for a key that has nothing comes in time or does not: that key is served, and so is its own.
+    calling_an_open_off_against_its_end(BOUND) {
+        let mut bed = Bed::new(2, 2);
+        bed.later = Some(StdArc::default());
+        let mut hung = bed.wait('a');
+        assert!(poll(&mut hung).is_pending());
+        // The first takes too long, and another is begun into the place that is left.
+        pass(&bed, 1_000);
+        let [first, second] = opens(&bed).try_into().expect("one more was begun");
+        bed.later = None;
+        let ends = spawn(&bed, |bed| {
+            if bed.kernel.is_wanted(&second) {
+                bed.open_on(second);
+            } else {
+                bed.perform(Kernel::closed(&bed.kernel, second, bed.now()));
+            }
+        });
+        let mut other = bed.wait('b');
+        assert!(poll(&mut other).is_pending());
+        ends.join().unwrap();
+        if bed.kernel.is_wanted(&first) {
+            put(&bed, &mut other);
+            bed.open_on(first);
+        } else {
+            bed.perform(Kernel::closed(&bed.kernel, first, bed.now()));
+            put(&bed, &mut other);
+        }
+        put(&bed, &mut hung);
+        drop((hung, other));
+        bed.finish();
+    }, caught by mutant_what_hangs_keeps_its_places = KeyHangingTakesAll;
+
+    /// What comes back is not closed for a prober that nobody waits for, unless it has a turn.
+    a_prober_against_a_return(BOUND) {
+        let mut bed = Bed::new(1, 1);
+        bed.later = Some(StdArc::default());
+        let mut failing = bed.wait('a');
+        assert!(poll(&mut failing).is_pending());
+        for _ in 0..3 {
+            fail(&bed);
+        }
+        assert!(poll(&mut failing).is_ready());
+        drop(failing);
+        // The prober has a place that nobody wants, until somebody does.
+        let [probe] = opens(&bed).try_into().expect("there is room for it");
+        let mut other = bed.wait('b');
+        assert!(poll(&mut other).is_pending());
+        bed.perform(Kernel::closed(&bed.kernel, probe, bed.now()));
+        open(&bed);
+        put(&bed, &mut other);
+        // This turn it has.
+        pass(&bed, 1);
+        close(&bed);
+        let mut other = bed.wait('b');
+        assert!(poll(&mut other).is_pending());
+        fail(&bed);
+        open(&bed);
+        let Poll::Ready(Ok(held)) = poll(&mut other) else {
+            panic!("it is its turn")
+        };
+        let comes = spawn(&bed, |bed| pass(bed, 1));
+        bed.put(held);
+        comes.join().unwrap();
+        pass(&bed, 1);
+        close(&bed);
+        assert_eq!(bed.alive('b'), 1, "it was closed for a prober");
+        drop(other);
+        bed.later = None;
+        bed.finish();
+    }, caught by mutant_a_prober_evicts = KeyProberEvicts;
+
+    /// What was begun before a reset is not handed out after it.
+    a_reset_against_an_open(EXHAUSTIVE) {
+        let mut bed = Bed::new(1, 1);
+        bed.later = Some(StdArc::default());
+        let mut wait = bed.wait('a');
+        assert!(poll(&mut wait).is_pending());
+        let [seat] = opens(&bed).try_into().expect("one was begun");
+        bed.later = None;
+        let place = bed.kernel.keys(0).map(|(_, keys)| keys[0].0);
+        bed.perform(Kernel::reset(&bed.kernel, place, bed.now()));
+        let opens = spawn(&bed, move |bed| bed.open_on(seat));
+        let slot = block_on(poll_fn(|context| wait.poll(context))).expect("nothing is refused");
+        opens.join().unwrap();
+        assert_eq!(bed.opened('a'), 2, "it was begun before the reset");
+        bed.put(slot);
+        drop(wait);
+        bed.finish();
+    }, caught by mutant_an_open_is_stamped_late = KeyOpenIsStampedLate;
+
+    /// Whoever is pushed out of a full line, for a key that has nothing in it, is told so, whatever he does at that moment.
+    a_full_line_makes_room_for_another_key(BOUND) {
+        let bed = Bed::new(1, 1);
+        let held = get(&bed, 'a');
+        let mut line: Vec<_> = "aaaabb".chars().map(|key| bed.wait(key)).collect();
+        for wait in &mut line {
+            assert!(poll(wait).is_pending());
+        }
+        let mut last = line.remove(3);
+        let mut more = [bed.wait('c'), bed.wait('c')];
+        assert!(poll(&mut more[0]).is_pending() && poll(&mut more[1]).is_pending());
+        let told = spawn(&bed, move |_| {
+            let answer = block_on(poll_fn(|context| last.poll(context)));
+            assert!(answer.is_err(), "it was the last of the longest");
+        });
+        let mut newcomer = bed.wait('d');
+        assert!(poll(&mut newcomer).is_pending(), "there is room for it");
+        told.join().unwrap();
+        drop((line, more, newcomer));
+        bed.put(held);
+        bed.finish();
+    }, caught by mutant_who_is_pushed_out_sleeps_on = KeyPushedOutSleepsOn;
 }
 
 #[test]

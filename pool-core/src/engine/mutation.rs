@@ -108,6 +108,8 @@ pub(crate) enum Mutation {
     FlightRetryTellsNobody,
     /// One who was told to start a computation goes away, and nobody else is told.
     FlightLeadIsLost,
+    /// One who was told to start a computation cannot, and nobody else is told.
+    FlightDeclinedLeadIsLost,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
     /// A waiter that goes away keeps the share that was handed to it.

@@ -6,7 +6,7 @@
 //! | phase | what it means | who moves it on |
 //! |---|---|---|
 //! | led | one of those who wait is to start the computation | that one, by `poll`; `leave` and `reclaim` pass the lead on |
-//! | running | the computation runs | `complete`; `gone`; `leave` of the last |
+//! | running | the computation runs, or is about to | `complete`; `gone`; `leave` of the last; `decline` of the one who was to start it |
 //! | stopping | nobody waited any more, and it was told to stop | `gone`, `complete` |
 //! | ended | there is an outcome, the key is free again | the last who fetches it frees the place |
 //!
@@ -114,7 +114,7 @@ impl Ticket {
 /// What came of asking for a key.
 #[derive(Debug)]
 pub(super) enum Join {
-    /// Nothing is under way: the caller starts it.
+    /// Nothing is under way: the caller starts it, or [declines](Board::decline).
     Lead(Ticket),
     Wait(Ticket),
     Overloaded(usize),
@@ -124,7 +124,7 @@ pub(super) enum Join {
 /// What a waiter is told.
 #[derive(Debug)]
 pub(super) enum Told<V, E> {
-    /// It is the leader now, and starts the computation.
+    /// It is the leader now, and starts the computation, or [declines](Board::decline).
     Lead,
     End(Arc<End<V, E>>),
 }
@@ -288,6 +288,20 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
 
     /// A waiter goes away. The last one stops the computation.
     pub(super) fn leave(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+        self.part(ticket, false, now)
+    }
+
+    /// A waiter that was told to lead cannot start anything, and goes away: the next in line leads. Nobody else would end the flight,
+    /// since nothing runs that could.
+    pub(super) fn decline(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+        self.part(
+            ticket,
+            !mutation::on(Mutation::FlightDeclinedLeadIsLost),
+            now,
+        )
+    }
+
+    fn part(&self, ticket: Ticket, declines: bool, now: Moment) -> Work<K, V, E, A> {
         let mut work = Work::new();
         let mut state = self.lock();
         let index = ticket.flight.index;
@@ -302,6 +316,10 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             Some(Ok(Lead)) if mutation::on(Mutation::FlightLeadIsLost) => {}
             Some(Ok(Lead)) => state.pass_lead(index, now, &mut work),
             Some(Err(end)) => work.dropped.1 = Some(end),
+            None if declines => {
+                state.counters.started -= 1;
+                state.pass_lead(index, now, &mut work);
+            }
             None => {}
         }
         state.spend(flight, parent, &mut work);

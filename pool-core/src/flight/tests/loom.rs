@@ -236,4 +236,16 @@ models! {
         bed.leave(ticket);
         bed.finish();
     }, caught by mutant_a_lead_is_lost = FlightLeadIsLost;
+
+    /// One who is told to start the computation and cannot passes that on, to whoever comes meanwhile; else the key is free.
+    a_lead_that_is_declined(BOUND) {
+        let bed = Bed::new(false);
+        let (mut ticket, _stop) = bed.lead();
+        Bed::perform(bed.0.gone(ticket.flight(), NOW));
+        let newcomer = spawn(&bed, |bed| bed.run(Ok(2)));
+        assert!(matches!(bed.0.poll(&mut ticket, Waker::noop(), NOW), Poll::Ready(Told::Lead)));
+        Bed::perform(bed.0.decline(ticket, NOW));
+        assert_eq!(newcomer.join().unwrap(), Ok(2));
+        bed.finish();
+    }, caught by mutant_a_declined_lead_is_lost = FlightDeclinedLeadIsLost;
 }

@@ -110,6 +110,8 @@ pub(crate) enum Mutation {
     FlightLeadIsLost,
     /// One who was told to start a computation cannot, and nobody else is told.
     FlightDeclinedLeadIsLost,
+    /// Who says late how its computation is stopped stops the one that was started since.
+    FlightLateStartStopsAnother,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
     /// A waiter that goes away keeps the share that was handed to it.

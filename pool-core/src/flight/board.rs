@@ -56,6 +56,8 @@ struct Place<K, V, E, A> {
     /// `None` once it has ended: the key is free again.
     key: Option<Arc<K>>,
     phase: Phase<A>,
+    /// Which of its computations this is: there are several where one failed, or was lost, and the next in line tries.
+    attempt: u32,
     /// Who started it, if that one still waits.
     leader: Option<WaiterPlace>,
     line: WaitQueue<Lead, Arc<End<V, E>>>,
@@ -100,6 +102,8 @@ pub(super) struct FlightId {
 #[derive(Debug)]
 pub(super) struct Ticket {
     flight: FlightId,
+    /// Of the one who leads: which computation it starts.
+    attempt: u32,
     id: WaiterId,
     /// The computation that makes this call.
     parent: Option<FlightId>,
@@ -235,10 +239,15 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             index,
             serial: place.serial,
         };
+        let ticket = Ticket {
+            flight,
+            attempt: place.attempt,
+            id,
+            parent,
+        };
         if let Some(parent) = parent {
             state.waits_for(parent, |flights| flights.push(flight));
         }
-        let ticket = Ticket { flight, id, parent };
         if leads {
             Join::Lead(ticket)
         } else {
@@ -247,13 +256,18 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
     }
 
     /// The leader has started the computation, and `stop` stops it. `Some` comes back when it is to be stopped at once.
-    pub(super) fn started(&self, flight: FlightId, stop: A) -> Option<A> {
+    pub(super) fn started(&self, leader: &Ticket, stop: A) -> Option<A> {
         let mut state = self.lock();
-        match state.at(flight).map(|place| &mut place.phase) {
-            Some(Phase::Running(handle)) => handle.replace(stop),
-            Some(Phase::Stopping) => Some(stop),
-            // It has ended already, or another leads.
-            _ => None,
+        let place = state.at(leader.flight)?;
+        if place.attempt != leader.attempt && !mutation::on(Mutation::FlightLateStartStopsAnother) {
+            // It has ended already, and another was started.
+            return None;
+        }
+        match &mut place.phase {
+            Phase::Running(handle) => handle.replace(stop),
+            Phase::Stopping => Some(stop),
+            // It has ended already.
+            Phase::Led { .. } | Phase::Ended => None,
         }
     }
 
@@ -311,7 +325,9 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         }
         let line = &mut place.line;
         work.dropped.2 = line.waker(&ticket.id).take();
-        let Ticket { flight, id, parent } = ticket;
+        let Ticket {
+            flight, id, parent, ..
+        } = ticket;
         match line.cancel(id) {
             Some(Ok(Lead)) if mutation::on(Mutation::FlightLeadIsLost) => {}
             Some(Ok(Lead)) => state.pass_lead(index, now, &mut work),
@@ -435,6 +451,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             serial,
             key: Some(Arc::clone(&key)),
             phase: Phase::Running(None),
+            attempt: 0,
             leader: None,
             line: WaitQueue::new(),
             tickets: 0,
@@ -478,6 +495,9 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
                 ticket.id = place.line.push(Waker::noop().clone(), now);
                 place.leader = Some(ticket.id.place());
                 place.phase = Phase::Running(None);
+                // Another with the same number was started 2^32 attempts ago.
+                place.attempt = place.attempt.wrapping_add(1);
+                ticket.attempt = place.attempt;
                 self.counters.started += 1;
                 Poll::Ready(Told::Lead)
             }

@@ -89,10 +89,13 @@ where
         let Some(compute) = self.compute.take() else {
             return Err(FlightError::new(Kind::NoRuntime));
         };
-        let flight = waiting.ticket.flight();
+        let leader = &waiting.ticket;
         match caught(compute) {
-            Ok(future) => self.inner.start(flight, future, &runtime),
-            Err(panic) => self.inner.land(flight, End::Panicked(panic.into())),
+            Ok(future) => self.inner.start(leader, future, &runtime),
+            Err(panic) => {
+                let end = End::Panicked(panic.into());
+                self.inner.land(leader.flight(), end);
+            }
         }
         Ok(())
     }

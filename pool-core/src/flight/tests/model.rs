@@ -225,7 +225,7 @@ impl Run {
             Join::Reentrant => return assert!(reentrant && !full),
             Join::Lead(ticket) => {
                 assert!(known.is_none());
-                assert_eq!(self.board.started(ticket.flight(), key), None);
+                assert_eq!(self.board.started(&ticket, key), None);
                 let flight = ticket.flight();
                 let (phase, leader) = (Phase::Running, Some(model.next));
                 model.keys.insert(
@@ -289,7 +289,7 @@ impl Run {
                     assert_eq!(work.stop, None);
                     return;
                 }
-                assert_eq!(self.board.started(flight, key), None);
+                assert_eq!(self.board.started(&self.tickets[index], key), None);
                 let order = model.next;
                 model.next += 1;
                 (model.waiters[index].place, model.waiters[index].order) = (Place::Waits, order);

@@ -96,6 +96,10 @@ pub(crate) enum Mutation {
     PermitLastLeavesInboxOpen,
     /// Whoever is pushed out of a full line is not woken.
     PermitPushedOutSleepsOn,
+    /// A keeper of a limiter goes with its runtime, and those who wait are not told.
+    PermitKeeperLeavesInSilence,
+    /// Of several keepers of a limiter only the first counts the time.
+    PermitFirstKeeperIsTrusted,
     /// The bell of a place is cleared after it was polled, and not before.
     BellIsClearedAfterThePoll,
     /// A completion tells those who wait before it frees the key, and nobody afterwards.

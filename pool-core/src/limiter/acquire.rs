@@ -96,13 +96,9 @@ impl Acquire {
             {
                 Take::Ready => return Poll::Ready(Ok(())),
                 Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),
-                Take::Queued { ticket, keeperless } => {
-                    if keeperless {
-                        handle.inner.start_keeper();
-                    }
-                    ticket
-                }
+                Take::Queued(ticket) => ticket,
             };
+        handle.inner.ensure_keeper();
         // From here on the ticket is given back however this ends.
         let waiting = self.waiting.insert(Waiting {
             ticket,
@@ -127,7 +123,11 @@ impl Acquire {
             return Poll::Pending;
         };
         match handle.permits.poll(&waiting.ticket, context.waker()) {
-            Poll::Pending => self.watch_deadline(context),
+            Poll::Pending => {
+                // It may be on another runtime than before.
+                handle.inner.ensure_keeper();
+                self.watch_deadline(context)
+            }
             Poll::Ready(answer) => {
                 self.waiting = None;
                 Poll::Ready(answer.map_err(Kind::from))

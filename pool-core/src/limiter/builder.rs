@@ -1,6 +1,10 @@
 //! Making a limiter.
 
-use std::{hash::RandomState, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Inner, Limiter, permits::Permits};
 use crate::config::ConfigError;
@@ -86,12 +90,14 @@ impl LimiterBuilder {
     pub(super) fn finish(self) -> Limiter {
         let waiters = || (16 * self.limit as usize).max(64);
         let max_waiters = self.max_waiters.unwrap_or_else(waiters);
+        let hasher = RandomState::new();
         let inner = Inner {
+            serial: hasher.hash_one(()),
             permits: Permits::new(self.limit, max_waiters),
             name: self.name.into(),
             timeout: self.timeout,
             reclaim_after: self.reclaim_after,
-            hasher: RandomState::new(),
+            hasher,
         };
         Limiter::from_inner(Arc::new(inner))
     }

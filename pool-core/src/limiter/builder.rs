@@ -10,6 +10,23 @@ use super::{Inner, Limiter, permits::Permits};
 use crate::config::ConfigError;
 
 /// Begins a [`Limiter`].
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::Limiter;
+///
+/// // A partner allows ten calls at once. Fifty may wait for that, for two seconds; the others are told at once.
+/// let partner = Limiter::builder(10)
+///     .name("partner")
+///     .max_waiters(50)
+///     .acquire_timeout(Some(Duration::from_secs(2)))
+///     .build()?;
+/// assert_eq!((partner.name(), partner.status().available), ("partner", 10));
+///
+/// let error = Limiter::builder(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "limit is 0, but must be at least 1");
+/// # Ok::<(), pool_core::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LimiterBuilder {

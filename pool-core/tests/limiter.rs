@@ -573,7 +573,7 @@ fn when_its_keeper_s_runtime_ends_who_waits_elsewhere_is_told_and_has_another() 
     let held = limiter.try_acquire().unwrap();
     let (first, second) = (runtime(), runtime());
     let handle = first.handle().clone();
-    let unpolled = first.block_on(async { wait(limiter.acquire()) });
+    let [unpolled] = first.block_on(async { [wait(limiter.acquire())] });
     let mut acquire = limiter.acquire();
     let mut joins = true;
     let next = second.spawn(std::future::poll_fn(move |context| {
@@ -603,7 +603,7 @@ fn a_runtime_that_is_not_driven_holds_up_neither_grants_nor_deadlines_on_another
         let limiter = Limiter::new(1);
         let held = limiter.try_acquire().unwrap();
         let (idle, driven) = (runtime(), runtime());
-        let unpolled = idle.block_on(async { wait(limiter.acquire()) });
+        let [unpolled] = idle.block_on(async { [wait(limiter.acquire())] });
         let next = driven.spawn(limiter.acquire());
         let late = driven.spawn(limiter.acquire().timeout(30 * MS));
         driven.block_on(tokio::task::yield_now());

@@ -23,11 +23,14 @@ use std::{
     time::Duration,
 };
 
-use super::FlightStatus;
+use super::{
+    FlightStatus,
+    ticket::{FlightId, Join, Ticket, Told},
+};
 use crate::{
     engine::{
         mutation::{self, Mutation},
-        queue::{WaitQueue, WaiterId, WaiterPlace},
+        queue::{WaitQueue, WaiterPlace},
     },
     moment::Moment,
     sync::{Mutex, MutexGuard},
@@ -89,48 +92,6 @@ pub(super) enum End<V, E> {
     Value(V),
     Failed(Arc<E>),
     Panicked(Arc<str>),
-}
-
-/// Names a flight, also after it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FlightId {
-    index: u32,
-    serial: u64,
-}
-
-/// Names one who waits, for as long as its future lives.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    flight: FlightId,
-    /// Of the one who leads: which computation it starts.
-    attempt: u32,
-    id: WaiterId,
-    /// The computation that makes this call.
-    parent: Option<FlightId>,
-}
-
-impl Ticket {
-    pub(super) const fn flight(&self) -> FlightId {
-        self.flight
-    }
-}
-
-/// What came of asking for a key.
-#[derive(Debug)]
-pub(super) enum Join {
-    /// Nothing is under way: the caller starts it, or [declines](Board::decline).
-    Lead(Ticket),
-    Wait(Ticket),
-    Overloaded(usize),
-    Reentrant,
-}
-
-/// What a waiter is told.
-#[derive(Debug)]
-pub(super) enum Told<V, E> {
-    /// It is the leader now, and starts the computation, or [declines](Board::decline).
-    Lead,
-    End(Arc<End<V, E>>),
 }
 
 /// What is left to do after the lock was released.

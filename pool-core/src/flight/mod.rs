@@ -7,6 +7,7 @@ mod status;
 mod task;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 

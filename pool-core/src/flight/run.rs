@@ -14,8 +14,9 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     FlightError, Inner,
-    board::{End, Join, Ticket, Told},
+    board::End,
     error::Kind,
+    ticket::{Join, Ticket, Told},
 };
 use crate::{
     pool::caught,

@@ -14,7 +14,8 @@ use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
 use super::{
     Inner,
-    board::{Board, End, FlightId, Ticket, Work},
+    board::{Board, End, Work},
+    ticket::{FlightId, Ticket},
 };
 use crate::{moment::Moment, pool::Caught};
 

@@ -16,7 +16,10 @@ use crate::{
         mutation::{self, Mutation},
         tests::{block_on, model, models},
     },
-    flight::board::{Board, End, FlightId, Join, Ticket, Told, Work},
+    flight::{
+        board::{Board, End, Work},
+        ticket::{FlightId, Join, Ticket, Told},
+    },
     moment::Moment,
 };
 

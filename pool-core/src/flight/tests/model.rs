@@ -11,7 +11,10 @@ use std::{
 use proptest::prelude::*;
 
 use crate::{
-    flight::board::{Board, End, FlightId, Join, Ticket, Told},
+    flight::{
+        board::{Board, End},
+        ticket::{FlightId, Join, Ticket, Told},
+    },
     moment::Moment,
 };
 

@@ -28,11 +28,15 @@
 //! end; a future that is dropped, a manager that fails, panics or hangs, a runtime that ends: none of them costs capacity.
 //!
 //! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
+//! What stands [beside the pool](_beside) is for the rest: limits, fan-outs, flights, connections that many share, pools by key; that page
+//! says which to take when.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod _guide {}
+#[doc = include_str!("../docs/beside.md")]
+pub mod _beside {}
 #[cfg(any(feature = "deadpool", feature = "bb8"))]
 pub mod adapt;
 mod config;

@@ -449,6 +449,70 @@ fn a_call_that_outlives_its_runtime_waits_on_on_the_next() {
     assert!(is_clean(&flight));
 }
 
+/// It has led, its runtime ended, and it is told to lead again on another. It cannot: what it would compute is spent.
+#[test]
+fn a_call_that_has_led_and_outlives_its_runtime_leaves_the_lead_to_the_next() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    for others in 0..3 {
+        let flight: Flight<u32, u32> = Flight::new();
+        let count = Count::default();
+        let (first, second) = (runtime(), runtime());
+        let mut led = Box::pin(flight.run(1, slow(&count, 100_000, Ok(1))));
+        first.block_on(async {
+            assert!(led.as_mut().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        });
+        let waiting: Vec<_> = (0..others)
+            .map(|_| second.spawn(flight.run(1, slow(&count, 1, Ok(2)))))
+            .collect();
+        second.block_on(tokio::task::yield_now());
+        drop(first);
+        second.block_on(async {
+            let start = Instant::now();
+            assert!(led.await.unwrap_err().is_no_runtime());
+            for answer in join_all(waiting).await {
+                assert_eq!(answer.unwrap().unwrap(), 2);
+            }
+            assert_eq!(start.elapsed(), others.min(1) * MS);
+            assert!(is_clean(&flight));
+            let again = flight.run(1, || async { Ok(3) });
+            assert_eq!(again.await.unwrap(), 3, "the key is free");
+        });
+        let computed = 1 + others.min(1) as usize;
+        assert_eq!(count.counts(), (computed, 0));
+        assert_eq!(flight.status().started, computed as u64 + 1);
+    }
+}
+
+#[test]
+fn a_call_that_is_to_lead_where_there_is_no_runtime_leaves_it_to_the_next() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let flight: Flight<u32, u32> = Flight::new();
+    let (first, second) = (runtime(), runtime());
+    let forever = || async {
+        std::future::pending::<()>().await;
+        Ok(1)
+    };
+    let computing = first.spawn(flight.run(1, forever));
+    first.block_on(tokio::task::yield_now());
+    let mut away = Box::pin(flight.run(1, || async { Ok(2) }));
+    second.block_on(async { assert!(away.as_mut().now_or_never().is_none()) });
+    let waiting = second.spawn(flight.run(1, || async { Ok(3) }));
+    second.block_on(tokio::task::yield_now());
+    drop(first);
+    let error = away.now_or_never().unwrap().unwrap_err();
+    assert!(error.is_no_runtime());
+    assert_eq!(second.block_on(waiting).unwrap().unwrap(), 3);
+    assert!(second.block_on(computing).is_err());
+    assert!(is_clean(&flight));
+}
+
 /// Looks at the flight whenever it is woken or dropped: it would hang if that happened under the lock.
 struct Nosy(Flight<u32, Arc<Curious>>, Arc<AtomicU32>);
 

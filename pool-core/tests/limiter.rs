@@ -560,3 +560,72 @@ fn a_wait_that_outlives_its_runtime_goes_on_on_the_next() {
         (0, 1)
     );
 }
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
+/// The keeper is on the first runtime alone: whoever waits on the second was polled on the first so far.
+#[test]
+fn when_its_keeper_s_runtime_ends_who_waits_elsewhere_is_told_and_has_another() {
+    let limiter = Limiter::new(1);
+    let held = limiter.try_acquire().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let handle = first.handle().clone();
+    let [unpolled] = first.block_on(async { [wait(limiter.acquire())] });
+    let mut acquire = limiter.acquire();
+    let mut joins = true;
+    let next = second.spawn(std::future::poll_fn(move |context| {
+        let _entered = std::mem::take(&mut joins).then(|| handle.enter());
+        Pin::new(&mut acquire).poll(context)
+    }));
+    second.block_on(tokio::task::yield_now());
+    assert_eq!(limiter.status().waiting, 2);
+    drop(first);
+    second.block_on(async {
+        // It is polled if it was woken, and not else.
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        drop(held);
+        let served = timeout(Duration::from_secs(1), next);
+        drop(served.await.expect("taken back").unwrap().unwrap());
+        assert!(start.elapsed() <= 80 * MS, "{:?}", start.elapsed());
+    });
+    drop(unpolled);
+    assert_eq!(limiter.status().available, 1);
+}
+
+/// A runtime that is there, and that nobody drives any more: its tasks are not polled, and its timers do not fire.
+#[test]
+fn a_runtime_that_is_not_driven_holds_up_neither_grants_nor_deadlines_on_another() {
+    for ticks in [false, true] {
+        let limiter = Limiter::new(1);
+        let held = limiter.try_acquire().unwrap();
+        let (idle, driven) = (runtime(), runtime());
+        let [unpolled] = idle.block_on(async { [wait(limiter.acquire())] });
+        let next = driven.spawn(limiter.acquire());
+        let late = driven.spawn(limiter.acquire().timeout(30 * MS));
+        driven.block_on(tokio::task::yield_now());
+        if ticks {
+            // Its keeper sleeps between two ticks when it is left.
+            idle.block_on(async {
+                drop(held);
+                sleep(15 * MS).await;
+            });
+        } else {
+            drop(held);
+        }
+        driven.block_on(async {
+            let start = Instant::now();
+            assert!(late.await.unwrap().unwrap_err().is_timeout());
+            assert_eq!(start.elapsed(), 30 * MS);
+            let served = timeout(Duration::from_secs(1), next);
+            drop(served.await.expect("taken back").unwrap().unwrap());
+            assert!(start.elapsed() <= 80 * MS, "{:?}", start.elapsed());
+        });
+        assert_eq!(limiter.status().reclaimed, 1);
+        drop(unpolled);
+        assert_eq!(limiter.status().available, 1);
+    }
+}

@@ -96,6 +96,10 @@ pub(crate) enum Mutation {
     PermitLastLeavesInboxOpen,
     /// Whoever is pushed out of a full line is not woken.
     PermitPushedOutSleepsOn,
+    /// A keeper of a limiter goes with its runtime, and those who wait are not told.
+    PermitKeeperLeavesInSilence,
+    /// Of several keepers of a limiter only the first counts the time.
+    PermitFirstKeeperIsTrusted,
     /// The bell of a place is cleared after it was polled, and not before.
     BellIsClearedAfterThePoll,
     /// A completion tells those who wait before it frees the key, and nobody afterwards.
@@ -108,6 +112,10 @@ pub(crate) enum Mutation {
     FlightRetryTellsNobody,
     /// One who was told to start a computation goes away, and nobody else is told.
     FlightLeadIsLost,
+    /// One who was told to start a computation cannot, and nobody else is told.
+    FlightDeclinedLeadIsLost,
+    /// Who says late how its computation is stopped stops the one that was started since.
+    FlightLateStartStopsAnother,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
     /// A waiter that goes away keeps the share that was handed to it.

@@ -87,11 +87,63 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     ///
     /// An outcome that waits for an earlier one counts as running, so that there are never more than
     /// [`limit`](super::FanOut::limit) of both: one slow item at the head holds up the others.
+    ///
+    /// ```
+    /// use std::{io, time::Duration};
+    /// use futures_util::{TryStreamExt, pin_mut};
+    /// use pool_core::fan_out;
+    ///
+    /// /// A part of a large object in a store.
+    /// async fn part(number: u64) -> io::Result<String> {
+    ///     tokio::time::sleep(Duration::from_millis(6 - 2 * number)).await;
+    ///     Ok(format!("part {number}, "))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A download: four parts are on their way at a time, and are sent on as they belong.
+    /// let parts = fan_out(0..3).limit(4).map(part).ordered();
+    /// pin_mut!(parts);
+    /// let mut sent = String::new();
+    /// while let Some(part) = parts.try_next().await? {
+    ///     sent += &part;
+    /// }
+    /// assert_eq!(sent, "part 0, part 1, part 2, ");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ordered(self) -> Ordered<'a, S, X> {
         Ordered::new(self)
     }
 
     /// A stream of outcomes as they come, each with the number of its item.
+    ///
+    /// ```
+    /// use std::{io, time::Duration};
+    /// use futures_util::{StreamExt, pin_mut};
+    /// use pool_core::fan_out;
+    ///
+    /// /// What a shop asks for this; one of them is slow today.
+    /// async fn offer(shop: u64) -> io::Result<u64> {
+    ///     tokio::time::sleep(Duration::from_millis(if shop == 0 { 1_000 } else { shop })).await;
+    ///     Ok(100 + shop)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// // The first two offers are enough: what is still asked for then is dropped.
+    /// let offers = fan_out(0..4).map(offer).unordered();
+    /// pin_mut!(offers);
+    /// let mut first = Vec::new();
+    /// while let Some((shop, Ok(price))) = offers.next().await {
+    ///     first.push((shop, price));
+    ///     if first.len() == 2 {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(first, [(1, 101), (2, 102)]);
+    /// # }
+    /// ```
     pub fn unordered(self) -> Unordered<'a, S, X> {
         Unordered::new(self)
     }

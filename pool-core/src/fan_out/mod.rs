@@ -181,8 +181,12 @@ impl<'a, S: Stream> FanOut<'a, S> {
     /// An item is started when there is a lease for it, and only one at a time asks for one: a fan-out over a million items puts
     /// one request in the pool's line, and no item ever holds a lease while it waits for another.
     ///
+    /// An item may be dropped before its end: at its time limit, by the first error of another, or with the whole. Its lease is
+    /// then given back wherever it was. So what leaves the resource unfit when it stops half-way belongs in
+    /// [`Lease::run`](crate::Lease::run), here as anywhere: that taints the lease, and nobody gets it as it is.
+    ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, fan_out};
+    /// # use pool_core::{Lease, Manager, Pool, Usage, fan_out};
     /// # struct Shards;
     /// # impl Manager for Shards {
     /// #     type Resource = Vec<u32>;
@@ -197,7 +201,8 @@ impl<'a, S: Stream> FanOut<'a, S> {
     /// let written = fan_out(0..1_000)
     ///     .on(&pool)
     ///     .map(|row, mut connection| async move {
-    ///         connection.push(row);
+    ///         // A statement that is dropped half-way leaves an answer on the wire: its connection is not handed on.
+    ///         Lease::run(&mut connection, async |connection| connection.push(row)).await;
     ///         Ok::<_, std::io::Error>(row)
     ///     })
     ///     .await?;

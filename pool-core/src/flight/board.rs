@@ -6,7 +6,7 @@
 //! | phase | what it means | who moves it on |
 //! |---|---|---|
 //! | led | one of those who wait is to start the computation | that one, by `poll`; `leave` and `reclaim` pass the lead on |
-//! | running | the computation runs | `complete`; `gone`; `leave` of the last |
+//! | running | the computation runs, or is about to | `complete`; `gone`; `leave` of the last; `decline` of the one who was to start it |
 //! | stopping | nobody waited any more, and it was told to stop | `gone`, `complete` |
 //! | ended | there is an outcome, the key is free again | the last who fetches it frees the place |
 //!
@@ -23,11 +23,14 @@ use std::{
     time::Duration,
 };
 
-use super::FlightStatus;
+use super::{
+    FlightStatus,
+    ticket::{FlightId, Join, Ticket, Told},
+};
 use crate::{
     engine::{
         mutation::{self, Mutation},
-        queue::{WaitQueue, WaiterId, WaiterPlace},
+        queue::{WaitQueue, WaiterPlace},
     },
     moment::Moment,
     sync::{Mutex, MutexGuard},
@@ -56,6 +59,8 @@ struct Place<K, V, E, A> {
     /// `None` once it has ended: the key is free again.
     key: Option<Arc<K>>,
     phase: Phase<A>,
+    /// Which of its computations this is: there are several where one failed, or was lost, and the next in line tries.
+    attempt: u32,
     /// Who started it, if that one still waits.
     leader: Option<WaiterPlace>,
     line: WaitQueue<Lead, Arc<End<V, E>>>,
@@ -87,46 +92,6 @@ pub(super) enum End<V, E> {
     Value(V),
     Failed(Arc<E>),
     Panicked(Arc<str>),
-}
-
-/// Names a flight, also after it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FlightId {
-    index: u32,
-    serial: u64,
-}
-
-/// Names one who waits, for as long as its future lives.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    flight: FlightId,
-    id: WaiterId,
-    /// The computation that makes this call.
-    parent: Option<FlightId>,
-}
-
-impl Ticket {
-    pub(super) const fn flight(&self) -> FlightId {
-        self.flight
-    }
-}
-
-/// What came of asking for a key.
-#[derive(Debug)]
-pub(super) enum Join {
-    /// Nothing is under way: the caller starts it.
-    Lead(Ticket),
-    Wait(Ticket),
-    Overloaded(usize),
-    Reentrant,
-}
-
-/// What a waiter is told.
-#[derive(Debug)]
-pub(super) enum Told<V, E> {
-    /// It is the leader now, and starts the computation.
-    Lead,
-    End(Arc<End<V, E>>),
 }
 
 /// What is left to do after the lock was released.
@@ -235,10 +200,15 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             index,
             serial: place.serial,
         };
+        let ticket = Ticket {
+            flight,
+            attempt: place.attempt,
+            id,
+            parent,
+        };
         if let Some(parent) = parent {
             state.waits_for(parent, |flights| flights.push(flight));
         }
-        let ticket = Ticket { flight, id, parent };
         if leads {
             Join::Lead(ticket)
         } else {
@@ -247,13 +217,18 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
     }
 
     /// The leader has started the computation, and `stop` stops it. `Some` comes back when it is to be stopped at once.
-    pub(super) fn started(&self, flight: FlightId, stop: A) -> Option<A> {
+    pub(super) fn started(&self, leader: &Ticket, stop: A) -> Option<A> {
         let mut state = self.lock();
-        match state.at(flight).map(|place| &mut place.phase) {
-            Some(Phase::Running(handle)) => handle.replace(stop),
-            Some(Phase::Stopping) => Some(stop),
-            // It has ended already, or another leads.
-            _ => None,
+        let place = state.at(leader.flight)?;
+        if place.attempt != leader.attempt && !mutation::on(Mutation::FlightLateStartStopsAnother) {
+            // It has ended already, and another was started.
+            return None;
+        }
+        match &mut place.phase {
+            Phase::Running(handle) => handle.replace(stop),
+            Phase::Stopping => Some(stop),
+            // It has ended already.
+            Phase::Led { .. } | Phase::Ended => None,
         }
     }
 
@@ -288,6 +263,20 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
 
     /// A waiter goes away. The last one stops the computation.
     pub(super) fn leave(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+        self.part(ticket, false, now)
+    }
+
+    /// A waiter that was told to lead cannot start anything, and goes away: the next in line leads. Nobody else would end the flight,
+    /// since nothing runs that could.
+    pub(super) fn decline(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+        self.part(
+            ticket,
+            !mutation::on(Mutation::FlightDeclinedLeadIsLost),
+            now,
+        )
+    }
+
+    fn part(&self, ticket: Ticket, declines: bool, now: Moment) -> Work<K, V, E, A> {
         let mut work = Work::new();
         let mut state = self.lock();
         let index = ticket.flight.index;
@@ -297,11 +286,17 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         }
         let line = &mut place.line;
         work.dropped.2 = line.waker(&ticket.id).take();
-        let Ticket { flight, id, parent } = ticket;
+        let Ticket {
+            flight, id, parent, ..
+        } = ticket;
         match line.cancel(id) {
             Some(Ok(Lead)) if mutation::on(Mutation::FlightLeadIsLost) => {}
             Some(Ok(Lead)) => state.pass_lead(index, now, &mut work),
             Some(Err(end)) => work.dropped.1 = Some(end),
+            None if declines => {
+                state.counters.started -= 1;
+                state.pass_lead(index, now, &mut work);
+            }
             None => {}
         }
         state.spend(flight, parent, &mut work);
@@ -417,6 +412,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             serial,
             key: Some(Arc::clone(&key)),
             phase: Phase::Running(None),
+            attempt: 0,
             leader: None,
             line: WaitQueue::new(),
             tickets: 0,
@@ -460,6 +456,9 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
                 ticket.id = place.line.push(Waker::noop().clone(), now);
                 place.leader = Some(ticket.id.place());
                 place.phase = Phase::Running(None);
+                // Another with the same number was started 2^32 attempts ago.
+                place.attempt = place.attempt.wrapping_add(1);
+                ticket.attempt = place.attempt;
                 self.counters.started += 1;
                 Poll::Ready(Told::Lead)
             }

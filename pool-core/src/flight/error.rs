@@ -5,6 +5,31 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use super::board::End;
 
 /// Why a call of [`Flight::run`](super::Flight::run) has no value. `E` is the error of the computation, shared by all who waited.
+///
+/// ```
+/// use std::{io, time::Duration};
+/// use pool_core::{Flight, FlightError};
+///
+/// /// The answer to a request whose page was not made.
+/// fn status_code(error: &FlightError<io::Error>) -> u16 {
+///     match error.error() {
+///         Some(error) if error.kind() == io::ErrorKind::NotFound => 404,
+///         Some(_) => 502, // what the page is made of failed
+///         None if error.is_timeout() || error.is_overloaded() => 503,
+///         None => 500, // a panic, or a computation that asked for itself
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let pages: Flight<u32, String, io::Error> = Flight::new().timeout(Duration::from_millis(10));
+/// let missing = || async { Err(io::ErrorKind::NotFound.into()) };
+/// let error = pages.run(7, missing).await.unwrap_err();
+/// assert_eq!(status_code(&error), 404);
+/// let slow = || async { std::future::pending().await };
+/// assert_eq!(status_code(&pages.run(8, slow).await.unwrap_err()), 503);
+/// # }
+/// ```
 pub struct FlightError<E> {
     kind: Kind<E>,
 }

@@ -7,6 +7,7 @@ mod status;
 mod task;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 
@@ -97,6 +98,28 @@ where
     }
 
     /// A new flight in which an error goes to the one whose computation it was, and the next in line tries its own.
+    ///
+    /// For errors that another may be spared: each caller has a replica, a route, a connection of its own. Where all would fail alike
+    /// they would do so one after the other: then leave it as it is, and all get the first error.
+    ///
+    /// ```
+    /// use pool_core::Flight;
+    ///
+    /// async fn read(replica: u32) -> Result<&'static str, String> {
+    ///     if replica == 1 { Err("replica 1 is down".to_owned()) } else { Ok("the text") }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let documents: Flight<u32, &str, String> = Flight::new().retry_errors();
+    /// let (one, other) = tokio::join!(
+    ///     documents.run(7, || read(1)),
+    ///     documents.run(7, || read(2)),
+    /// );
+    /// assert_eq!(one.unwrap_err().error().unwrap(), "replica 1 is down");
+    /// assert_eq!(other.unwrap(), "the text", "that error was the other one's");
+    /// # }
+    /// ```
     #[must_use]
     pub fn retry_errors(self) -> Self {
         Self::with(Settings {

@@ -14,8 +14,9 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     FlightError, Inner,
-    board::{End, Join, Ticket, Told},
+    board::End,
     error::Kind,
+    ticket::{Join, Ticket, Told},
 };
 use crate::{
     pool::caught,
@@ -85,14 +86,17 @@ where
         let (Some(waiting), Ok(runtime)) = (&self.waiting, Handle::try_current()) else {
             return Err(FlightError::new(Kind::NoRuntime));
         };
-        // It has led before, and the runtime that computed for it ended: the next in line leads.
+        // It has led before, and the runtime that computed for it ended.
         let Some(compute) = self.compute.take() else {
             return Err(FlightError::new(Kind::NoRuntime));
         };
-        let flight = waiting.ticket.flight();
+        let leader = &waiting.ticket;
         match caught(compute) {
-            Ok(future) => self.inner.start(flight, future, &runtime),
-            Err(panic) => self.inner.land(flight, End::Panicked(panic.into())),
+            Ok(future) => self.inner.start(leader, future, &runtime),
+            Err(panic) => {
+                let end = End::Panicked(panic.into());
+                self.inner.land(leader.flight(), end);
+            }
         }
         Ok(())
     }
@@ -101,6 +105,15 @@ where
         if let Some(Waiting { ticket, .. }) = mem::take(&mut self.waiting) {
             let flight = ticket.flight();
             let work = self.inner.board().leave(ticket, self.inner.now());
+            self.inner.perform(flight, work);
+        }
+    }
+
+    /// It was to lead, and started nothing: the next in line leads.
+    fn decline(&mut self) {
+        if let Some(Waiting { ticket, .. }) = mem::take(&mut self.waiting) {
+            let flight = ticket.flight();
+            let work = self.inner.board().decline(ticket, self.inner.now());
             self.inner.perform(flight, work);
         }
     }
@@ -138,7 +151,7 @@ where
             let timer = None;
             this.waiting = Some(Waiting { ticket, timer });
             if leads && let Err(error) = this.lead() {
-                this.leave();
+                this.decline();
                 return Poll::Ready(Err(error));
             }
         }
@@ -156,7 +169,7 @@ where
                 }
                 Poll::Ready(Told::Lead) => {
                     if let Err(error) = this.lead() {
-                        this.leave();
+                        this.decline();
                         return Poll::Ready(Err(error));
                     }
                 }

@@ -14,7 +14,8 @@ use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
 use super::{
     Inner,
-    board::{Board, End, FlightId, Work},
+    board::{Board, End, Work},
+    ticket::{FlightId, Ticket},
 };
 use crate::{moment::Moment, pool::Caught};
 
@@ -66,23 +67,23 @@ where
         }
     }
 
-    /// Runs the computation of `flight` on a task of this runtime.
+    /// Runs the computation that `leader` is to start on a task of this runtime.
     pub(super) fn start(
         self: &Arc<Self>,
-        flight: FlightId,
+        leader: &Ticket,
         compute: impl Future<Output = Result<V, E>> + Send + 'static,
         runtime: &Handle,
     ) {
         let computation = Computation {
             flying: Flying {
                 inner: Arc::clone(self),
-                flight,
+                flight: leader.flight(),
                 landed: false,
             },
             compute: Caught::new(compute),
         };
         let stop = runtime.spawn(computation).abort_handle();
-        if let Some(stop) = self.board.started(flight, stop) {
+        if let Some(stop) = self.board.started(leader, stop) {
             stop.abort();
         }
     }

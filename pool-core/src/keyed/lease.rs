@@ -16,6 +16,40 @@ use crate::{moment::Moment, pool::Usage};
 ///
 /// It borrows nothing, so it can move to another task and outlive every handle of the pool. What it does beside giving access is
 /// called as `KeyedLease::taint(&mut lease)`, so that no method of the resource is hidden.
+///
+/// ```
+/// # use pool_core::{KeyedManager, Usage};
+/// use std::{io, time::Duration};
+/// use pool_core::{KeyedLease, KeyedPool, observe::CloseReason};
+///
+/// # struct Tenants;
+/// # impl KeyedManager<String> for Tenants {
+/// #     type Resource = Connection;
+/// #     type Error = io::Error;
+/// #     async fn create(&self, _: &String) -> io::Result<Connection> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> io::Result<()> { Ok(()) }
+/// # }
+/// struct Connection;
+///
+/// impl Connection {
+///     async fn query(&mut self, _sql: &str) -> u32 { std::future::pending().await }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = KeyedPool::builder(Tenants).build()?;
+/// let mut lease = pool.get("acme").label("report").await?;
+/// assert_eq!(KeyedLease::key(&lease), "acme");
+///
+/// // The request has an end, and the answer of the server is still on its way then: nobody else of this tenant shall read it.
+/// let report = KeyedLease::run(&mut lease, async |connection| connection.query("SELECT ..").await);
+/// let report = tokio::time::timeout(Duration::from_millis(5), report).await;
+/// assert!(report.is_err() && KeyedLease::is_tainted(&lease));
+/// drop(lease);
+/// assert_eq!(pool.status().closed.by(CloseReason::Tainted), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct KeyedLease<K: Send + Sync + 'static, M: KeyedManager<K>> {
     /// `None` only while it is being dropped or taken apart.
     slot: Option<Box<Slot<K, M>>>,

@@ -10,6 +10,56 @@ use crate::pool::Usage;
 /// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool's, bounded by a
 /// timeout of the pool's: a caller that gives up wastes nothing, and one that hangs stops nobody. An error, a panic or a timeout in
 /// any of them closes the resource and frees its place.
+///
+/// ```
+/// use std::io;
+/// use pool_core::{KeyedManager, KeyedPool, Usage};
+///
+/// /// A database for each shard: where it is, and who we are there.
+/// struct Shards {
+///     hosts: Vec<&'static str>,
+/// }
+///
+/// struct Connection {
+///     host: &'static str,
+///     in_transaction: bool,
+/// }
+///
+/// impl KeyedManager<usize> for Shards {
+///     type Resource = Connection;
+///     type Error = io::Error;
+///
+///     async fn create(&self, shard: &usize) -> io::Result<Connection> {
+///         // A shard that is not there fails its own gets, and nobody else's.
+///         let host = self.hosts.get(*shard).ok_or(io::ErrorKind::NotFound)?;
+///         Ok(Connection { host, in_transaction: false })
+///     }
+///
+///     async fn check(&self, _: &mut Connection, _: &Usage) -> io::Result<()> {
+///         Ok(()) // a ping, once it has been idle for a while
+///     }
+///
+///     fn needs_reset(&self, connection: &mut Connection, usage: &Usage) -> bool {
+///         connection.in_transaction || usage.tainted
+///     }
+///
+///     async fn reset(&self, connection: &mut Connection, _: &Usage) -> io::Result<()> {
+///         connection.in_transaction = false; // ROLLBACK
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shards = KeyedPool::builder(Shards { hosts: vec!["db-0", "db-1"] }).max_size(8).build()?;
+/// let mut connection = shards.get(&1).await?;
+/// assert_eq!(connection.host, "db-1");
+/// connection.in_transaction = true; // and its user goes away
+/// drop(connection);
+/// assert!(!shards.get(&1).await?.in_transaction);
+/// # Ok(())
+/// # }
+/// ```
 pub trait KeyedManager<K>: Send + Sync + 'static {
     /// What is pooled.
     type Resource: Send + 'static;

@@ -23,6 +23,31 @@ use crate::timer::{NoRuntime, Timer};
 /// The future of [`Limiter::acquire`](super::Limiter::acquire). Until it is first polled it can be told more.
 ///
 /// It borrows nothing.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::{LimitError, Limiter};
+///
+/// /// An export of so many megabytes, of a tenant who has other things to do too.
+/// async fn export(memory: &Limiter, tenant: &str, megabytes: u32) -> Result<u32, LimitError> {
+///     let wait = Duration::from_secs(5);
+///     let permit = memory.acquire_many(megabytes).key(tenant).timeout(wait).await?;
+///     Ok(permit.count())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LimitError> {
+/// let memory = Limiter::new(512);
+/// assert_eq!(export(&memory, "acme", 200).await?, 200);
+/// let error = export(&memory, "acme", 600).await.unwrap_err();
+/// assert!(error.is_too_large(), "told at once, and not in five seconds");
+/// // One look: it takes what is there, or fails.
+/// let all = memory.try_acquire_many(512);
+/// let error = memory.acquire().timeout(Duration::ZERO).await.unwrap_err();
+/// assert!(all.is_some() && error.is_timeout());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "an acquire does nothing until it is awaited"]
 pub struct Acquire {
     /// `None` once it has ended: the permit took it.
@@ -96,13 +121,9 @@ impl Acquire {
             {
                 Take::Ready => return Poll::Ready(Ok(())),
                 Take::Refused(refusal) => return Poll::Ready(Err(refusal.into())),
-                Take::Queued { ticket, keeperless } => {
-                    if keeperless {
-                        handle.inner.start_keeper();
-                    }
-                    ticket
-                }
+                Take::Queued(ticket) => ticket,
             };
+        handle.inner.ensure_keeper();
         // From here on the ticket is given back however this ends.
         let waiting = self.waiting.insert(Waiting {
             ticket,
@@ -127,7 +148,11 @@ impl Acquire {
             return Poll::Pending;
         };
         match handle.permits.poll(&waiting.ticket, context.waker()) {
-            Poll::Pending => self.watch_deadline(context),
+            Poll::Pending => {
+                // It may be on another runtime than before.
+                handle.inner.ensure_keeper();
+                self.watch_deadline(context)
+            }
             Poll::Ready(answer) => {
                 self.waiting = None;
                 Poll::Ready(answer.map_err(Kind::from))

@@ -1,11 +1,32 @@
 //! Making a limiter.
 
-use std::{hash::RandomState, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Inner, Limiter, permits::Permits};
 use crate::config::ConfigError;
 
 /// Begins a [`Limiter`].
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::Limiter;
+///
+/// // A partner allows ten calls at once. Fifty may wait for that, for two seconds; the others are told at once.
+/// let partner = Limiter::builder(10)
+///     .name("partner")
+///     .max_waiters(50)
+///     .acquire_timeout(Some(Duration::from_secs(2)))
+///     .build()?;
+/// assert_eq!((partner.name(), partner.status().available), ("partner", 10));
+///
+/// let error = Limiter::builder(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "limit is 0, but must be at least 1");
+/// # Ok::<(), pool_core::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LimiterBuilder {
@@ -86,12 +107,14 @@ impl LimiterBuilder {
     pub(super) fn finish(self) -> Limiter {
         let waiters = || (16 * self.limit as usize).max(64);
         let max_waiters = self.max_waiters.unwrap_or_else(waiters);
+        let hasher = RandomState::new();
         let inner = Inner {
+            serial: hasher.hash_one(()),
             permits: Permits::new(self.limit, max_waiters),
             name: self.name.into(),
             timeout: self.timeout,
             reclaim_after: self.reclaim_after,
-            hasher: RandomState::new(),
+            hasher,
         };
         Limiter::from_inner(Arc::new(inner))
     }

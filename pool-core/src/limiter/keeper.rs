@@ -12,11 +12,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Inner;
 
-/// Keeps the time for a limiter until that is gone. Holds it weakly: a limiter does not live for its keeper.
-pub(super) fn keep(inner: &Arc<Inner>, after: Duration) -> impl Future<Output = ()> + Send + use<> {
+/// Keeps the time for a limiter until that is gone, on the runtime that has the number `home`. Holds it weakly: a limiter does not
+/// live for its keeper.
+pub(super) fn keep(
+    inner: &Arc<Inner>,
+    home: u64,
+    after: Duration,
+) -> impl Future<Output = ()> + Send + use<> {
     // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
     let mut keeper = Keeper {
         inner: Arc::downgrade(inner),
+        home,
         after,
         sleep: None,
     };
@@ -25,6 +31,7 @@ pub(super) fn keep(inner: &Arc<Inner>, after: Duration) -> impl Future<Output = 
 
 struct Keeper {
     inner: Weak<Inner>,
+    home: u64,
     after: Duration,
     /// Until the next tick; none while there is nothing to wait for.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -44,7 +51,8 @@ impl Keeper {
             let Some(inner) = self.inner.upgrade() else {
                 return Poll::Ready(());
             };
-            if !inner.permits.tick(passed, self.after, context.waker()) {
+            let (permits, keeper) = (&inner.permits, context.waker());
+            if !permits.tick(self.home, passed, self.after, keeper) {
                 self.sleep = None;
                 return Poll::Pending;
             }
@@ -63,7 +71,7 @@ impl Drop for Keeper {
         if let Some(inner) = self.inner.upgrade() {
             // A runtime without a timer: another keeper would fare no better.
             let again = !std::thread::panicking();
-            inner.permits.keeper_left(again);
+            inner.permits.keeper_left(self.home, again);
         }
     }
 }

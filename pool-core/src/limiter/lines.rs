@@ -243,6 +243,13 @@ impl Lines {
         wakers
     }
 
+    /// The wakers of all who would fetch a grant, to make them poll again.
+    pub(super) fn all_wakers(&mut self) -> Vec<Waker> {
+        self.rows()
+            .flat_map(|line| line.queue.all_wakers())
+            .collect()
+    }
+
     /// Has this waiter an answer? After `Ready` its ticket is spent.
     #[inline]
     pub(super) fn poll(&mut self, ticket: &Ticket) -> Poll<Result<u32, Refusal>> {

@@ -4,6 +4,7 @@ mod acquire;
 mod builder;
 mod error;
 mod keeper;
+mod keepers;
 mod lines;
 mod permit;
 mod permits;
@@ -12,6 +13,7 @@ mod status;
 mod tests;
 
 use std::{
+    cell::Cell,
     fmt,
     hash::{BuildHasher, RandomState},
     ops::Deref,
@@ -60,9 +62,9 @@ pub use status::LimiterStatus;
 /// # A grant that nobody fetches
 /// Permits are handed straight to the first in line. When its future is not polled (it lost a `select!` that still holds it, or
 /// sits in a stream that is paused) they go to the next after [`reclaim_after`](LimiterBuilder::reclaim_after), and the unpolled
-/// one keeps its place. It takes a clock to see that: a wait that begins on a tokio runtime starts one small task for the
-/// limiter, which sleeps but for a tick every 10 ms while an answer is on its way. Where no wait ever began on a runtime, permits
-/// stay granted until their future is polled or dropped.
+/// one keeps its place. It takes a clock to see that: a wait on a tokio runtime starts one small task for the limiter there, which
+/// sleeps but for a tick every 10 ms while an answer is on its way. So it is seen as long as one of the runtimes is driven on which
+/// somebody waits. Where no wait ever began on a runtime, permits stay granted until their future is polled or dropped.
 ///
 /// # Limits
 /// It bounds how many are in at once, not how many come in a second. A turn is one request, whatever its weight.
@@ -76,8 +78,10 @@ struct Handle {
     inner: Arc<Inner>,
 }
 
-/// What the handles, futures and permits of one limiter share. The keeper holds it weakly.
+/// What the handles, futures and permits of one limiter share. The keepers hold it weakly.
 struct Inner {
+    /// At random: which limiter it is.
+    serial: u64,
     permits: Permits,
     name: Arc<str>,
     timeout: Option<Duration>,
@@ -187,19 +191,38 @@ impl Inner {
         self.hasher.hash_one(key)
     }
 
-    /// Makes sure that somebody takes back what nobody fetches, if there is a runtime for it.
-    #[cold]
-    fn start_keeper(self: &Arc<Self>) {
-        let Some(after) = self.reclaim_after else {
+    /// Makes sure that somebody takes back what nobody fetches: on this runtime, if there is one, since no other may be polled.
+    fn ensure_keeper(self: &Arc<Self>) {
+        let (Some(after), Ok(runtime)) = (self.reclaim_after, runtime::Handle::try_current())
+        else {
             return;
         };
-        if let Ok(runtime) = runtime::Handle::try_current()
-            && self.permits.claim_keeper()
-        {
-            drop(runtime.spawn(keeper::keep(self, after)));
+        let kept = (self.serial, runtime.id());
+        let slot = self.serial as usize % SLOTS;
+        KEPT.with(|slots| {
+            if slots[slot].replace(Some(kept)) != Some(kept) {
+                self.start_keeper(after, &runtime);
+            }
+        });
+    }
+
+    #[cold]
+    fn start_keeper(self: &Arc<Self>, after: Duration, runtime: &runtime::Handle) {
+        let home = self.hash(runtime.id());
+        if self.permits.claim_keeper(home) {
+            drop(runtime.spawn(keeper::keep(self, home, after)));
         }
     }
 }
+
+thread_local! {
+    /// Which limiters have a keeper on which runtime, as far as this thread has seen: who waits need not ask under the lock. A runtime
+    /// that has ended is never seen again.
+    static KEPT: [Cell<Option<(u64, runtime::Id)>>; SLOTS] = const { [const { Cell::new(None) }; SLOTS] };
+}
+
+/// So many limiters that a thread waits for in turn do not push one another out, as a rule.
+const SLOTS: usize = 16;
 
 impl Deref for Handle {
     type Target = Inner;
@@ -218,8 +241,8 @@ impl Clone for Limiter {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Nobody else will: its keeper waits to be called.
-        self.permits.dismiss_keeper();
+        // Nobody else will: its keepers wait to be called.
+        self.permits.dismiss_keepers();
     }
 }
 

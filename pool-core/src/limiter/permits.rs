@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     LimiterStatus,
+    keepers::Keepers,
     lines::{Inbox, Lines, Ticket},
 };
 use crate::{
@@ -53,37 +54,14 @@ struct State {
     /// The inbox is open: waiters may have joined there.
     is_open: bool,
     lines: Lines,
-    /// Time as the keeper counts it, in ticks that it slept through: never ahead of the clock.
+    /// Time as the keepers count it, in ticks that they slept through: never ahead of the clock.
     now: Moment,
-    keeper: Keeper,
+    keepers: Keepers,
     waited: u64,
     timeouts: u64,
     overloaded: u64,
     cancelled: u64,
     reclaimed: u64,
-}
-
-#[derive(Debug)]
-enum Keeper {
-    Absent,
-    Ticking,
-    /// Waits for a grant to be made.
-    Parked(Waker),
-    /// There shall be none.
-    Never,
-}
-
-impl Keeper {
-    /// Wakes it, if it waits for that.
-    fn call(&mut self) -> Option<Waker> {
-        if !matches!(self, Self::Parked(_)) {
-            return None;
-        }
-        match mem::replace(self, Self::Ticking) {
-            Self::Parked(keeper) => Some(keeper),
-            Self::Absent | Self::Ticking | Self::Never => None,
-        }
-    }
 }
 
 /// Why an acquire ends without permits, other than by its own deadline.
@@ -99,11 +77,8 @@ pub(super) enum Refusal {
 pub(super) enum Take {
     Ready,
     Refused(Refusal),
-    /// In line. `keeperless`: nobody keeps the time.
-    Queued {
-        ticket: Ticket,
-        keeperless: bool,
-    },
+    /// In line.
+    Queued(Ticket),
 }
 
 /// The lowest bit of the word: all goes through the mutex.
@@ -120,7 +95,7 @@ impl Permits {
             is_open: false,
             lines: Lines::new(),
             now: Moment::from_nanos(0),
-            keeper: Keeper::Absent,
+            keepers: Keepers::new(),
             waited: 0,
             timeouts: 0,
             overloaded: 0,
@@ -173,10 +148,7 @@ impl Permits {
             && key.is_none()
             && let Some(ticket) = Ticket::by(&mut self.inbox.0.lock(), &mut waker)
         {
-            return Take::Queued {
-                ticket,
-                keeperless: false,
-            };
+            return Take::Queued(ticket);
         }
         let early = mutation::on(Mutation::PermitCloseIsSeenTooEarly);
         let seen = early.then(|| self.lock().state.closed);
@@ -199,17 +171,14 @@ impl Permits {
                 Some(waker) => pushed_out = waker,
             }
         }
-        let take = Take::Queued {
-            ticket: state.lines.push(key, count, waker.take(), state.now),
-            keeperless: matches!(state.keeper, Keeper::Absent),
-        };
+        let ticket = state.lines.push(key, count, waker.take(), state.now);
         drop(locked);
         if let Some(waker) = pushed_out
             && !mutation::on(Mutation::PermitPushedOutSleepsOn)
         {
             waker.wake();
         }
-        take
+        Take::Queued(ticket)
     }
 
     /// Has a waiter its answer? After `Ready` its ticket is spent.
@@ -390,25 +359,28 @@ impl Permits {
         }
     }
 
-    /// May the caller start a keeper?
-    pub(super) fn claim_keeper(&self) -> bool {
+    /// May the caller start a keeper on the runtime `home`?
+    pub(super) fn claim_keeper(&self, home: u64) -> bool {
         let mut state = self.state.lock();
-        let absent = matches!(state.keeper, Keeper::Absent);
-        if absent {
-            state.keeper = Keeper::Ticking;
-        }
-        absent
+        let now = state.now;
+        state.keepers.claim(home, now)
     }
 
-    /// The keeper slept for `passed`: takes back what nobody fetched for `after`. Shall it come again after another sleep? If not,
-    /// it is woken when there is a reason to.
-    pub(super) fn tick(&self, passed: Duration, after: Duration, keeper: &Waker) -> bool {
+    /// The keeper of `home` slept for `passed`: takes back what nobody fetched for `after`. Shall it come again after another sleep?
+    /// If not, it is woken when there is a reason to.
+    pub(super) fn tick(
+        &self,
+        home: u64,
+        passed: Duration,
+        after: Duration,
+        keeper: &Waker,
+    ) -> bool {
         // Cloned, and dropped if it is not needed, with nothing locked.
         let mut keeper = Some(keeper.clone());
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
         let state = &mut *locked.state;
-        state.now = state.now + passed;
+        state.now = state.keepers.come_by(home, passed, state.now);
         state.waited += state.lines.hear();
         let (grants, permits) = state.lines.reclaim(state.now, nanos_of(after));
         state.reclaimed += grants;
@@ -419,34 +391,36 @@ impl Permits {
             locked.serve(&mut wakers);
         }
         let again = locked.state.lines.is_answering();
-        let next = match keeper.take_if(|_| !again) {
-            Some(keeper) => Keeper::Parked(keeper),
-            None => Keeper::Ticking,
-        };
-        let last = mem::replace(&mut locked.state.keeper, next);
+        let parks = keeper.take_if(|_| !again);
+        let last = locked.state.keepers.settle(home, parks);
         drop(locked);
         drop(last);
         wakers.wake();
         again
     }
 
-    /// The keeper is gone, with its runtime. The next who waits may start another, if it shall be tried `again`.
-    pub(super) fn keeper_left(&self, again: bool) {
-        let left = if again { Keeper::Absent } else { Keeper::Never };
+    /// The keeper of `home` is gone, with its runtime. Who waits there next may start another, if it shall be tried `again`; and
+    /// all who wait are woken: those who are polled elsewhere from now on see to it that there is one.
+    pub(super) fn keeper_left(&self, home: u64, again: bool) {
         let mut locked = self.lock();
-        let old = mem::replace(&mut locked.state.keeper, left);
+        let old = locked.state.keepers.leave(home, again);
+        let silent = !again || mutation::on(Mutation::PermitKeeperLeavesInSilence);
+        let wakers = if silent {
+            Vec::new()
+        } else {
+            locked.state.lines.all_wakers()
+        };
         drop(locked);
         drop(old);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Sends the keeper away.
-    pub(super) fn dismiss_keeper(&self) {
+    /// Sends the keepers away.
+    pub(super) fn dismiss_keepers(&self) {
         let mut state = self.state.lock();
-        let old = mem::replace(&mut state.keeper, Keeper::Never);
+        let keepers = state.keepers.dismiss();
         drop(state);
-        if let Keeper::Parked(keeper) = old {
-            keeper.wake();
-        }
+        keepers.into_iter().for_each(Waker::wake);
     }
 
     /// With everybody in line who has joined so far.
@@ -503,11 +477,11 @@ impl Locked<'_> {
     }
 
     /// May newcomers join by the inbox? So many: those can only wait who ask for one and have no key, as long as nobody else is in
-    /// line, nothing is free or owed, and the keeper does not have to be started.
+    /// line, nothing is free or owed, and somebody keeps the time.
     fn opens(&self) -> Option<usize> {
         let state = &*self.state;
         let plain = state.lines.are_plain() && self.free == 0 && state.debt == 0;
-        if !plain || state.closed || state.limit == 0 || matches!(state.keeper, Keeper::Absent) {
+        if !plain || state.closed || state.limit == 0 || state.keepers.are_awaited() {
             return None;
         }
         self.permits.max_waiters.checked_sub(state.lines.len())
@@ -517,7 +491,7 @@ impl Locked<'_> {
     fn pass_on(&mut self, wakers: &mut Wakers) {
         let state = &mut *self.state;
         wakers.push(state.lines.grant_first(state.now));
-        wakers.push(state.keeper.call());
+        state.keepers.call(|keeper| wakers.push(Some(keeper)));
         if state.lines.is_empty() && !mutation::on(Mutation::PermitLastLeavesInboxOpen) {
             self.shut();
         }
@@ -564,7 +538,7 @@ impl Locked<'_> {
             served = true;
         }
         if served {
-            wakers.push(state.keeper.call());
+            state.keepers.call(|keeper| wakers.push(Some(keeper)));
         }
         served
     }

@@ -7,6 +7,56 @@ use super::link::LinkId;
 /// How the driver of a connection tells the pool what it can take. Clones speak for the same connection.
 ///
 /// It keeps neither the pool nor the connection alive; after either has gone, it does nothing.
+///
+/// ```
+/// use std::{io, sync::Mutex};
+/// use pool_core::{Gauge, Share, SharedManager, SharedPool};
+///
+/// /// What an HTTP/2 connection hears from its server.
+/// enum Frame { MaxStreams(u32), GoAway, Closed }
+///
+/// fn heard(gauge: &Gauge, frame: Frame) {
+///     match frame {
+///         Frame::MaxStreams(streams) => gauge.set_capacity(streams),
+///         Frame::GoAway => gauge.drain(), // those who are at it may finish
+///         Frame::Closed => gauge.dead(), // they are told
+///     }
+/// }
+///
+/// /// A ping is late: no more calls for it until it has answered.
+/// fn pinged(gauge: &Gauge, answered: bool) {
+///     if answered { gauge.trust() } else { gauge.suspect() }
+/// }
+///
+/// # #[derive(Default)]
+/// # struct Origin(Mutex<Vec<Gauge>>);
+/// # impl SharedManager for Origin {
+/// #     type Connection = ();
+/// #     type Error = io::Error;
+/// #     async fn connect(&self, gauge: Gauge) -> io::Result<()> {
+/// #         heard(&gauge, Frame::MaxStreams(100));
+/// #         self.0.lock().unwrap().push(gauge);
+/// #         Ok(())
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = SharedPool::builder(Origin::default()).max_size(2).build()?;
+/// let call = pool.get().await?;
+/// # let gauge = pool.manager().0.lock().unwrap()[0].clone();
+/// pinged(&gauge, false);
+/// assert_eq!((pool.status().suspect, pool.status().available), (1, 0));
+/// pinged(&gauge, true);
+/// assert_eq!(pool.status().available, 99);
+///
+/// heard(&gauge, Frame::GoAway);
+/// let next = pool.get().await?; // of another
+/// assert_eq!((pool.status().open, pool.status().draining), (1, 1));
+/// heard(&gauge, Frame::Closed);
+/// assert!(Share::is_dead(&call) && !Share::is_dead(&next));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gauge {
     pub(super) pool: Weak<dyn Listens>,

@@ -19,6 +19,54 @@ use crate::observe::CloseReason;
 ///
 /// It borrows nothing. What it does beside giving access is called as `Share::taint(&share)`, so that no method of the connection is
 /// hidden.
+///
+/// ```
+/// use std::{io, sync::Mutex, time::Duration};
+/// use pool_core::{ConnectionDied, Gauge, Share, SharedManager, SharedPool};
+///
+/// struct Connection;
+///
+/// impl Connection {
+///     async fn call(&self) -> io::Result<&'static str> { Ok("answer") }
+///     async fn next_event(&self) -> io::Result<&'static str> { std::future::pending().await }
+/// }
+///
+/// # #[derive(Default)]
+/// # struct Events(Mutex<Vec<Gauge>>);
+/// # impl SharedManager for Events {
+/// #     type Connection = Connection;
+/// #     type Error = io::Error;
+/// #     async fn connect(&self, gauge: Gauge) -> io::Result<Connection> {
+/// #         gauge.set_capacity(100);
+/// #         self.0.lock().unwrap().push(gauge);
+/// #         Ok(Connection)
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = SharedPool::builder(Events::default()).max_size(2).build()?;
+/// let share = pool.get().await?;
+/// match Share::run(&share, async |connection| connection.call().await).await {
+///     Ok(Ok(answer)) => assert_eq!(answer, "answer"),
+///     // It speaks nonsense: others shall not have it, and who has it may finish.
+///     Ok(Err(_)) => Share::taint(&share),
+///     // It died meanwhile. What is safe to ask again is asked on another.
+///     Err(ConnectionDied) => {}
+/// }
+///
+/// // Beside work of one's own: whatever comes first.
+/// # let gauge = pool.manager().0.lock().unwrap()[0].clone();
+/// # let cut = tokio::spawn(async move { gauge.dead() });
+/// let event = tokio::select! {
+///     event = share.next_event() => Some(event),
+///     () = Share::died(&share) => None,
+///     () = tokio::time::sleep(Duration::from_secs(30)) => None,
+/// };
+/// assert!(event.is_none() && Share::is_dead(&share), "the server was restarted");
+/// # cut.await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Share<M: SharedManager> {
     /// `None` only while it is being dropped.
     share: Option<places::Share>,

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use pool_core::{Pool, fan_out::fan_out};
+use pool_core::{Lease, Pool, fan_out::fan_out, observe::CloseReason};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -134,4 +134,34 @@ async fn on_a_pool_dropping_it_gives_every_lease_back() {
         assert_eq!((pool.status().leased, pool.status().waiting), (2, 1));
     }
     assert_eq!((pool.status().idle, pool.status().waiting), (2, 0));
+}
+
+/// As everywhere: what is dropped in the middle of `Lease::run` is not handed on. What is in the middle of nothing is.
+#[tokio::test(start_paused = true)]
+async fn on_a_pool_a_lease_that_an_item_works_on_when_it_is_dropped_is_not_handed_on() {
+    // By the time limit, and by the first error.
+    for limit in [20 * MS, 2000 * MS] {
+        let pool = Pool::builder(Things(Backend::new()))
+            .max_size(3)
+            .build()
+            .unwrap();
+        let failed = fan_out(["works", "waits", "fails"])
+            .each_within(limit)
+            .on(&pool)
+            .map(|item, mut thing| async move {
+                match item {
+                    "works" => Lease::run(&mut thing, async |_| sleep(1000 * MS).await).await,
+                    "waits" => sleep(1000 * MS).await,
+                    _ => sleep(30 * MS).await,
+                }
+                drop(thing);
+                Err::<(), _>(common::Oops("failed"))
+            })
+            .await;
+        assert_eq!(failed.unwrap_err().is_timeout(), limit < 30 * MS);
+        sleep(MS).await;
+        let status = pool.status();
+        assert_eq!(status.closed.by(CloseReason::Tainted), 1);
+        assert_eq!((status.idle, status.leased), (2, 0));
+    }
 }

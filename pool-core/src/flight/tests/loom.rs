@@ -16,7 +16,10 @@ use crate::{
         mutation::{self, Mutation},
         tests::{block_on, model, models},
     },
-    flight::board::{Board, End, FlightId, Join, Ticket, Told, Work},
+    flight::{
+        board::{Board, End, Work},
+        ticket::{FlightId, Join, Ticket, Told},
+    },
     moment::Moment,
 };
 
@@ -65,7 +68,7 @@ impl Bed {
             panic!("the key is free");
         };
         let stop = Stop::new();
-        assert!(self.0.started(ticket.flight(), stop.clone()).is_none());
+        assert!(self.0.started(&ticket, stop.clone()).is_none());
         (ticket, stop)
     }
 
@@ -120,7 +123,7 @@ impl Bed {
     }
 
     fn compute(&self, ticket: &Ticket, answer: Answer) {
-        assert!(self.0.started(ticket.flight(), Stop::new()).is_none());
+        assert!(self.0.started(ticket, Stop::new()).is_none());
         self.complete(ticket.flight(), answer);
     }
 
@@ -236,4 +239,37 @@ models! {
         bed.leave(ticket);
         bed.finish();
     }, caught by mutant_a_lead_is_lost = FlightLeadIsLost;
+
+    /// One who is told to start the computation and cannot passes that on, to whoever comes meanwhile; else the key is free.
+    a_lead_that_is_declined(BOUND) {
+        let bed = Bed::new(false);
+        let (mut ticket, _stop) = bed.lead();
+        Bed::perform(bed.0.gone(ticket.flight(), NOW));
+        let newcomer = spawn(&bed, |bed| bed.run(Ok(2)));
+        assert!(matches!(bed.0.poll(&mut ticket, Waker::noop(), NOW), Poll::Ready(Told::Lead)));
+        Bed::perform(bed.0.decline(ticket, NOW));
+        assert_eq!(newcomer.join().unwrap(), Ok(2));
+        bed.finish();
+    }, caught by mutant_a_declined_lead_is_lost = FlightDeclinedLeadIsLost;
+
+    /// A computation fails before whoever started it has said how it is stopped, and the next in line starts another: that runs on.
+    a_start_that_is_told_late(BOUND) {
+        let bed = Bed::new(true);
+        let Join::Lead(first) = bed.join(Waker::noop()) else { panic!("the key is free") };
+        let Join::Wait(mut next) = bed.join(Waker::noop()) else { panic!("it is under way") };
+        let flight = first.flight();
+        let next = spawn(&bed, move |bed| {
+            bed.complete(flight, Err("failed"));
+            let told = bed.0.poll(&mut next, Waker::noop(), NOW);
+            assert!(matches!(told, Poll::Ready(Told::Lead)));
+            assert!(bed.0.started(&next, Stop::new()).is_none());
+            next
+        });
+        assert!(bed.0.started(&first, Stop::new()).is_none(), "the next one's is stopped");
+        let next = next.join().unwrap();
+        bed.complete(flight, Ok(2));
+        bed.leave(first);
+        bed.leave(next);
+        bed.finish();
+    }, caught by mutant_a_late_start_stops_another = FlightLateStartStopsAnother;
 }

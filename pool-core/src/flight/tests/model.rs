@@ -11,7 +11,10 @@ use std::{
 use proptest::prelude::*;
 
 use crate::{
-    flight::board::{Board, End, FlightId, Join, Ticket, Told},
+    flight::{
+        board::{Board, End},
+        ticket::{FlightId, Join, Ticket, Told},
+    },
     moment::Moment,
 };
 
@@ -19,7 +22,8 @@ use crate::{
 enum Step {
     /// Asks for a key, on behalf of nobody or of the computation for another.
     Join(u8, Option<u8>),
-    Poll(usize),
+    /// Starts the computation if it is told to, or cannot.
+    Poll(usize, bool),
     Leave(usize),
     Complete(u8, bool),
     Gone(u8),
@@ -30,7 +34,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..3_u8, prop::option::weighted(0.3, 0..3_u8)).prop_map(|(key, by)| Step::Join(key, by)),
-        6 => (0..8_usize).prop_map(Step::Poll),
+        6 => (0..8_usize, prop::bool::weighted(0.8)).prop_map(|(index, can)| Step::Poll(index, can)),
         3 => (0..8_usize).prop_map(Step::Leave),
         3 => (0..3_u8, any::<bool>()).prop_map(|(key, good)| Step::Complete(key, good)),
         1 => (0..3_u8).prop_map(Step::Gone),
@@ -185,9 +189,9 @@ impl Run {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Join(key, by) => self.join(key, by),
-            Step::Poll(index) if index < self.tickets.len() => self.poll(index),
+            Step::Poll(index, can) if index < self.tickets.len() => self.poll(index, can),
             Step::Leave(index) if index < self.tickets.len() => self.leave(index),
-            Step::Poll(_) | Step::Leave(_) => {}
+            Step::Poll(..) | Step::Leave(_) => {}
             Step::Complete(key, good) => self.complete(key, good),
             Step::Gone(key) => self.gone(key),
             Step::Reclaim(ms) => self.reclaim(ms),
@@ -224,7 +228,7 @@ impl Run {
             Join::Reentrant => return assert!(reentrant && !full),
             Join::Lead(ticket) => {
                 assert!(known.is_none());
-                assert_eq!(self.board.started(ticket.flight(), key), None);
+                assert_eq!(self.board.started(&ticket, key), None);
                 let flight = ticket.flight();
                 let (phase, leader) = (Phase::Running, Some(model.next));
                 model.keys.insert(
@@ -256,7 +260,7 @@ impl Run {
         self.tickets.push(ticket);
     }
 
-    fn poll(&mut self, index: usize) {
+    fn poll(&mut self, index: usize, can: bool) {
         let now = self.now();
         let told = self
             .board
@@ -280,7 +284,15 @@ impl Run {
             Poll::Pending => assert_eq!(model.waiters[index].place, Place::Waits),
             Poll::Ready(Told::Lead) => {
                 assert!(matches!(model.waiters[index].place, Place::Leads(_)));
-                assert_eq!(self.board.started(flight, key), None);
+                if !can {
+                    let work = self.board.decline(self.tickets.remove(index), now);
+                    model.waiters.remove(index);
+                    model.pass_lead(key);
+                    model.tidy(key);
+                    assert_eq!(work.stop, None);
+                    return;
+                }
+                assert_eq!(self.board.started(&self.tickets[index], key), None);
                 let order = model.next;
                 model.next += 1;
                 (model.waiters[index].place, model.waiters[index].order) = (Place::Waits, order);

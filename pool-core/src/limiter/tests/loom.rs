@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -77,7 +77,7 @@ impl Bed {
                 self.enter(count);
                 None
             }
-            Take::Queued { ticket, .. } => Some(ticket),
+            Take::Queued(ticket) => Some(ticket),
             Take::Refused(refusal) => panic!("{refusal:?}"),
         }
     }
@@ -117,7 +117,7 @@ impl Bed {
                     Poll::Ready(Ok(()))
                 }
                 Take::Refused(refusal) => Poll::Ready(Err(refusal)),
-                Take::Queued { ticket: new, .. } => {
+                Take::Queued(new) => {
                     ticket = Some(new);
                     Poll::Pending
                 }
@@ -140,6 +140,8 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> 
     thread::spawn(move || run(&bed))
 }
 
+const HOME: u64 = 1;
+const GRACE: Duration = Duration::from_millis(50);
 const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
@@ -209,7 +211,7 @@ models! {
     /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
     returns_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
-        bed.permits.dismiss_keeper();
+        bed.permits.dismiss_keepers();
         bed.hold(1);
         let first = bed.ask(1).expect("it is out");
         let second = spawn(&bed, |bed| {
@@ -226,7 +228,7 @@ models! {
     /// Who joined by the inbox and goes away is handed nothing, or passes it on.
     returns_against_who_leaves_the_limiters_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
-        bed.permits.dismiss_keeper();
+        bed.permits.dismiss_keepers();
         bed.hold(1);
         let first = bed.ask(1).expect("it is out");
         let leaver = spawn(&bed, |bed| match bed.ask(1) {
@@ -243,7 +245,7 @@ models! {
     /// Closing tells those in the inbox too, and who leaves it is out.
     close_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
-        bed.permits.dismiss_keeper();
+        bed.permits.dismiss_keepers();
         bed.hold(1);
         let first = bed.ask(1).expect("it is out");
         let second = spawn(&bed, |bed| assert_eq!(bed.get(1), Err(Refusal::Closed)));
@@ -349,6 +351,7 @@ models! {
     /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
     an_unfetched_permit_is_taken_back(BOUND) {
         let bed = Bed::new(1);
+        bed.permits.claim_keeper(HOME);
         bed.hold(1);
         let unpolled = bed.ask(1).expect("it is out");
         let next = spawn(&bed, |bed| {
@@ -356,8 +359,7 @@ models! {
             bed.put(1);
         });
         bed.put(1);
-        let grace = Duration::from_millis(50);
-        bed.permits.tick(grace, grace, Waker::noop());
+        bed.permits.tick(HOME, GRACE, GRACE, Waker::noop());
         next.join().unwrap();
         if bed.look(&unpolled, 1).is_pending() {
             assert_eq!(bed.look(&unpolled, 1), Poll::Ready(Ok(())));
@@ -365,4 +367,51 @@ models! {
         bed.put(1);
         bed.finish(1);
     }, caught by mutant_permit_reclaim_keeps_grant = PermitReclaimKeepsGrant;
+
+    /// The keeper goes with its runtime. Who waits, and has moved to another, hears of it, and has one there.
+    a_keeper_that_goes_is_replaced_by_who_waits(BOUND) {
+        let bed = Bed::new(1);
+        bed.permits.claim_keeper(HOME);
+        bed.hold(1);
+        let unpolled = bed.ask(1).expect("it is out");
+        let home = Arc::new(AtomicU64::new(HOME));
+        let here = Arc::clone(&home);
+        let next = spawn(&bed, move |bed| {
+            let ticket = bed.ask(1).expect("it is out, or granted to one who does not fetch it");
+            let served = poll_fn(|context| {
+                let answer = bed.answer(&ticket, 1, context);
+                let home = here.load(SeqCst);
+                if answer.is_pending() && bed.permits.claim_keeper(home) {
+                    bed.permits.tick(home, GRACE, GRACE, Waker::noop());
+                }
+                answer
+            });
+            assert_eq!(block_on(served), Ok(()));
+            bed.put(1);
+        });
+        bed.put(1);
+        home.store(HOME + 1, SeqCst);
+        bed.permits.keeper_left(HOME, true);
+        next.join().unwrap();
+        bed.permits.cancel(unpolled);
+        bed.finish(1);
+    }, caught by mutant_permit_keeper_leaves_in_silence = PermitKeeperLeavesInSilence;
+
+    /// The first keeper's runtime is there and polls nothing: another counts the time alone.
+    a_keeper_that_is_not_polled_is_not_missed(BOUND) {
+        let bed = Bed::new(1);
+        bed.permits.claim_keeper(HOME);
+        bed.permits.claim_keeper(HOME + 1);
+        bed.hold(1);
+        let unpolled = bed.ask(1).expect("it is out");
+        let next = spawn(&bed, |bed| {
+            bed.get(1).expect("it is taken back from who does not fetch it");
+            bed.put(1);
+        });
+        bed.put(1);
+        bed.permits.tick(HOME + 1, GRACE, GRACE, Waker::noop());
+        next.join().unwrap();
+        bed.permits.cancel(unpolled);
+        bed.finish(1);
+    }, caught by mutant_permit_first_keeper_is_trusted = PermitFirstKeeperIsTrusted;
 }

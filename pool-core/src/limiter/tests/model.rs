@@ -23,7 +23,8 @@ enum Step {
     TimeOut(usize),
     Put(usize),
     Resize(u32),
-    Tick,
+    /// One of two keepers comes by, having slept for a tick.
+    Tick(usize),
     Close,
 }
 
@@ -37,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize).prop_map(Step::TimeOut),
         6 => (0..9_usize).prop_map(Step::Put),
         1 => (0..6_u32).prop_map(Step::Resize),
-        2 => Just(Step::Tick),
+        2 => (0..2_usize).prop_map(Step::Tick),
         1 => Just(Step::Close),
     ]
 }
@@ -68,6 +69,10 @@ struct Model {
     held: Vec<u32>,
     line: Vec<Waiter>,
     turns: Vec<Option<u64>>,
+    /// In ticks.
+    now: u32,
+    /// When each of the keepers came by last.
+    seen: [Option<u32>; 2],
 }
 
 const GRACE: u32 = 3;
@@ -149,7 +154,14 @@ impl Model {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, keeper: usize) {
+        // Its first time is when it is started.
+        let alone = *self.seen[keeper].get_or_insert(self.now) == self.now;
+        self.now += u32::from(alone);
+        self.seen[keeper] = Some(self.now);
+        if !alone {
+            return;
+        }
         for waiter in &mut self.line {
             if let Place::Granted(age) = &mut waiter.place {
                 *age += 1;
@@ -200,7 +212,7 @@ impl Run {
                         };
                         assert_eq!(refusal, expected);
                     }
-                    Take::Queued { ticket, .. } => {
+                    Take::Queued(ticket) => {
                         assert!(!model.admits(count) && !model.closed);
                         if model.is_full() {
                             model.push_out(key);
@@ -257,10 +269,11 @@ impl Run {
                 model.limit = limit;
                 model.serve();
             }
-            Step::Tick => {
-                let one = Duration::from_millis(1);
-                permits.tick(one, GRACE * one, Waker::noop());
-                model.tick();
+            Step::Tick(keeper) => {
+                let (one, home) = (Duration::from_millis(1), keeper as u64);
+                permits.claim_keeper(home);
+                permits.tick(home, one, GRACE * one, Waker::noop());
+                model.tick(keeper);
             }
             Step::Close => {
                 permits.close();

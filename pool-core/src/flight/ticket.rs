@@ -1,0 +1,48 @@
+//! Who waits for a flight, and what they are told.
+
+use std::sync::Arc;
+
+use super::board::End;
+use crate::engine::queue::WaiterId;
+
+/// Names a flight, also after it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlightId {
+    pub(super) index: u32,
+    pub(super) serial: u64,
+}
+
+/// Names one who waits, for as long as its future lives.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) flight: FlightId,
+    /// Of the one who leads: which computation it starts.
+    pub(super) attempt: u32,
+    pub(super) id: WaiterId,
+    /// The computation that makes this call.
+    pub(super) parent: Option<FlightId>,
+}
+
+impl Ticket {
+    pub(super) const fn flight(&self) -> FlightId {
+        self.flight
+    }
+}
+
+/// What came of asking for a key.
+#[derive(Debug)]
+pub(super) enum Join {
+    /// Nothing is under way: the caller starts it, or [declines](super::board::Board::decline).
+    Lead(Ticket),
+    Wait(Ticket),
+    Overloaded(usize),
+    Reentrant,
+}
+
+/// What a waiter is told.
+#[derive(Debug)]
+pub(super) enum Told<V, E> {
+    /// It is the leader now, and starts the computation, or [declines](super::board::Board::decline).
+    Lead,
+    End(Arc<End<V, E>>),
+}

@@ -1,0 +1,153 @@
+//! The keepers of a limiter, one for each runtime on which somebody has waited: which there are, and how they are called.
+//!
+//! | seat | its keeper | who moves it on |
+//! |---|---|---|
+//! | none | there is none | whoever waits on that runtime: `claim`, and then starts one |
+//! | ticking | sleeps until the next tick, or was called and comes by soon | the keeper: `settle`, `leave` |
+//! | parked | waits to be called | `call`, when a grant is made; `leave` |
+//! | failed | cannot live on that runtime: there is never another | nobody |
+//!
+//! One would do if every runtime were driven all the time. One that is not (`block_on` was left, and nothing is in it now) keeps its
+//! tasks and polls none, and those who wait elsewhere cannot see that. So each has a keeper where it is polled itself.
+
+use std::{mem, task::Waker, time::Duration};
+
+use crate::{
+    engine::mutation::{self, Mutation},
+    moment::Moment,
+};
+
+/// Under the lock of the limiter.
+#[derive(Debug)]
+pub(super) struct Keepers {
+    /// A few: as many as there are runtimes.
+    seats: Vec<Seat>,
+    /// So many wait to be called.
+    parked: usize,
+    /// There shall be none any more.
+    dismissed: bool,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// The runtime, by number.
+    home: u64,
+    /// The limiter's time when it came by last.
+    seen: Moment,
+    keeper: Keeper,
+}
+
+#[derive(Debug)]
+enum Keeper {
+    Ticking,
+    Parked(Waker),
+    Failed,
+}
+
+impl Keeper {
+    fn take(&mut self, next: Self) -> Option<Waker> {
+        match mem::replace(self, next) {
+            Self::Parked(keeper) => Some(keeper),
+            Self::Ticking | Self::Failed => None,
+        }
+    }
+}
+
+impl Keepers {
+    pub(super) const fn new() -> Self {
+        Self {
+            seats: Vec::new(),
+            parked: 0,
+            dismissed: false,
+        }
+    }
+
+    /// Has nobody started one yet?
+    pub(super) const fn are_awaited(&self) -> bool {
+        self.seats.is_empty() && !self.dismissed
+    }
+
+    /// May the caller start one on the runtime `home`?
+    pub(super) fn claim(&mut self, home: u64, now: Moment) -> bool {
+        if self.dismissed || self.seats.iter().any(|seat| seat.home == home) {
+            return false;
+        }
+        self.seats.push(Seat {
+            home,
+            seen: now,
+            keeper: Keeper::Ticking,
+        });
+        true
+    }
+
+    /// Gives those to `wake` who wait to be called.
+    #[inline]
+    pub(super) fn call(&mut self, wake: impl FnMut(Waker)) {
+        if self.parked > 0 {
+            self.parked = 0;
+            let seats = self.seats.iter_mut();
+            let parked = seats.filter(|seat| matches!(seat.keeper, Keeper::Parked(_)));
+            parked
+                .filter_map(|seat| seat.keeper.take(Keeper::Ticking))
+                .for_each(wake);
+        }
+    }
+
+    /// One comes by, having slept for `passed`: what time it is now.
+    ///
+    /// It moves the time on only if nobody else did while it slept. So two moves are as far apart as one is long, however many
+    /// there are, and the time is never ahead of the clock; and when one does not come by any more, the others go on.
+    pub(super) fn come_by(&mut self, home: u64, passed: Duration, now: Moment) -> Moment {
+        let first = self.seats.first().is_some_and(|seat| seat.home == home);
+        let Some(seat) = self.seat(home) else {
+            return now;
+        };
+        let moves =
+            seat.seen == now && (first || !mutation::on(Mutation::PermitFirstKeeperIsTrusted));
+        let now = if moves { now + passed } else { now };
+        seat.seen = now;
+        now
+    }
+
+    /// One that has come by waits to be called, if it gives its waker; else it ticks. What comes back is to be dropped with nothing
+    /// locked.
+    #[must_use]
+    pub(super) fn settle(&mut self, home: u64, waker: Option<Waker>) -> Option<Waker> {
+        let parks = waker.is_some();
+        let Some(seat) = self.seat(home) else {
+            return waker;
+        };
+        let old = seat
+            .keeper
+            .take(waker.map_or(Keeper::Ticking, Keeper::Parked));
+        self.parked += usize::from(parks);
+        self.parked -= usize::from(old.is_some());
+        old
+    }
+
+    /// One has gone; `again`: another may be started there. What comes back is to be dropped with nothing locked.
+    #[must_use]
+    pub(super) fn leave(&mut self, home: u64, again: bool) -> Option<Waker> {
+        let index = self.seats.iter().position(|seat| seat.home == home)?;
+        let old = self.seats[index].keeper.take(Keeper::Failed);
+        self.parked -= usize::from(old.is_some());
+        if again {
+            self.seats.remove(index);
+        }
+        old
+    }
+
+    /// Sends all away: who is to be woken.
+    #[must_use]
+    pub(super) fn dismiss(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        self.call(|keeper| wakers.push(keeper));
+        self.seats = Vec::new();
+        self.dismissed = true;
+        wakers
+    }
+
+    fn seat(&mut self, home: u64) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.home == home)
+    }
+}

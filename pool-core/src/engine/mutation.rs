@@ -18,6 +18,16 @@ pub(crate) enum Mutation {
     WaiterLooksTooEarly,
     /// A return wakes the first in line but hands it nothing, and newcomers take what they see.
     NewcomerBarges,
+    /// What is handed over goes to the second in line.
+    SecondIsServedFirst,
+    /// A waiter that another task polls keeps the waker of the first.
+    WakerIsKept,
+    /// The waker of a waiter is cloned under the lock.
+    WakerIsClonedLocked,
+    /// The waker that another has taken the place of goes under the lock.
+    WakerGoesLocked,
+    /// Who was handed something is woken under the lock.
+    WakesLocked,
     /// Closing wakes one waiter, not all.
     CloseWakesOne,
     /// A return does not see that the pool was closed meanwhile.
@@ -40,6 +50,12 @@ pub(crate) enum Mutation {
     TakeIsTwoSteps,
     /// A return lays down on the board although it was called to the lock meanwhile.
     LayIgnoresCall,
+    /// A call to the lock reads a word of the board and writes it in two steps.
+    CallIsTwoSteps,
+    /// A call to the lock is made in the first word of the board, and not in the others.
+    CallReachesOneWord,
+    /// A get looks at one word of the board, and not at the others.
+    TakeLooksAtOneWord,
     /// A waiter looks at the idle ones before it calls returns to the lock.
     CallIsLate,
     /// A close looks at the idle ones before it calls returns to the lock.

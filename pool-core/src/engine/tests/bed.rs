@@ -48,6 +48,8 @@ pub(super) struct Bed {
     pub(super) kernel: Arc<TestKernel>,
     pub(super) ledger: std::sync::Arc<Ledger>,
     max_size: u32,
+    /// Gets begin to look at this word of the board.
+    first_word: usize,
 }
 
 pub(super) const START: Moment = Moment::from_nanos(1_000_000_000);
@@ -87,6 +89,15 @@ impl Bed {
             kernel: Arc::new(Kernel::new(limits)),
             ledger: std::sync::Arc::default(),
             max_size,
+            first_word: 0,
+        }
+    }
+
+    /// The same, as a thread sees it whose gets begin at this word of the board.
+    pub(super) fn beginning_at(&self, first_word: usize) -> Self {
+        Self {
+            first_word,
+            ..self.clone()
         }
     }
 
@@ -170,7 +181,7 @@ impl Bed {
 
     /// Takes one past the lock, if there is one that can be handed out as it is.
     pub(super) fn take(&self) -> Option<TestSlot> {
-        match self.kernel.take(self.now(), 0) {
+        match self.kernel.take(self.now(), self.first_word) {
             Fast::Ready(slot) => Some(slot),
             Fast::Stale(slot) => {
                 self.perform(Kernel::put_unused(&self.kernel, slot, self.now()));

@@ -1,12 +1,12 @@
 //! Seeded bugs, to show that the models would see them.
 //!
-//! Each is one `if mutation::on(..)` in the kernel. Outside the models the condition is a constant `false` and nothing of it is
-//! compiled in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
+//! Each is one `if mutation::on(..)` in the kernel. Outside of tests the condition is a constant `false` and nothing of it is compiled
+//! in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
 
 /// One seeded bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(all(test, any(pool_loom, pool_shuttle))),
+    not(test),
     allow(dead_code, reason = "named in the kernel, switched on by models only")
 )]
 pub(crate) enum Mutation {
@@ -158,27 +158,27 @@ pub(crate) enum Mutation {
     KeyCancelServesNobody,
 }
 
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 thread_local! {
     // All of a model's threads run on one thread of the system.
     static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 
 /// Is this bug switched on?
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 pub(crate) fn on(mutation: Mutation) -> bool {
     ACTIVE.get() == Some(mutation)
 }
 
-/// Is this bug switched on? Never, outside the models.
-#[cfg(not(all(test, any(pool_loom, pool_shuttle))))]
+/// Is this bug switched on? Never, outside of tests.
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn on(_: Mutation) -> bool {
     false
 }
 
 /// Runs `model` with one bug switched on.
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 pub(crate) fn with(mutation: Mutation, model: impl FnOnce()) {
     struct Off;
     impl Drop for Off {

@@ -5,15 +5,18 @@
 )]
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use crate::{
     engine::{
-        Backoff, Fast, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Slot, Take,
-        Ticket, Work,
+        Backoff, Fast, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Seat, Slot,
+        Take, Ticket, Work,
     },
     moment::Moment,
     sync::Arc,
@@ -50,6 +53,19 @@ pub(super) struct Bed {
     max_size: u32,
     /// Gets begin to look at this word of the board.
     first_word: usize,
+    /// Where what is left to do is put, for a test that does it later; else it is done at once.
+    later: Option<std::sync::Arc<Mutex<Later>>>,
+}
+
+/// What there is to do: on tasks, in a pool.
+#[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    pub(super) opens: Vec<Seat<Item, &'static str>>,
+    pub(super) checks: Vec<TestSlot>,
+    pub(super) closes: Vec<TestSlot>,
+    /// How many have been closed, or are to be.
+    pub(super) closed: u64,
 }
 
 pub(super) const START: Moment = Moment::from_nanos(1_000_000_000);
@@ -90,7 +106,22 @@ impl Bed {
             ledger: std::sync::Arc::default(),
             max_size,
             first_word: 0,
+            later: None,
         }
+    }
+
+    /// The same, but that nothing is opened, checked or closed before the test does it.
+    #[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
+    pub(super) fn deferring(limits: Limits) -> Self {
+        Self {
+            later: Some(std::sync::Arc::default()),
+            ..Self::new(limits)
+        }
+    }
+
+    pub(super) fn later(&self) -> MutexGuard<'_, Later> {
+        let later = self.later.as_ref().expect("it defers");
+        later.lock().expect("no test panics with it")
     }
 
     /// The same, as a thread sees it whose gets begin at this word of the board.
@@ -136,7 +167,15 @@ impl Bed {
     /// Does at once what the pool does on its tasks.
     pub(super) fn perform(&self, work: Work<Item, &'static str>) {
         work.wakers.into_iter().for_each(std::task::Waker::wake);
-        drop(work.closes);
+        for (slot, _) in work.closes {
+            self.close_one(slot);
+        }
+        if self.later.is_some() {
+            let mut later = self.later();
+            later.checks.extend(work.checks);
+            later.opens.extend(work.opens);
+            return;
+        }
         for slot in work.checks {
             self.settle(self.kernel.put_clean(slot, self.now(), Duration::ZERO));
         }
@@ -167,8 +206,17 @@ impl Bed {
         match put {
             Put::Kept => {}
             Put::Wake(waker) => waker.wake(),
-            Put::Close(slot, _) => drop(slot),
+            Put::Close(slot, _) => self.close_one(slot),
             Put::Work(work) => self.perform(*work),
+        }
+    }
+
+    /// Its close has begun.
+    pub(super) fn close_one(&self, slot: TestSlot) {
+        if self.later.is_some() {
+            let mut later = self.later();
+            later.closed += 1;
+            later.closes.push(slot);
         }
     }
 
@@ -296,6 +344,17 @@ impl Wait {
         };
         self.id = None;
         Poll::Ready(answer)
+    }
+}
+
+impl Wait {
+    /// Its time is over.
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    pub(super) fn time_out(
+        &mut self,
+    ) -> Result<TestSlot, (Option<Refusal<&'static str>>, crate::observe::Phase)> {
+        let id = self.id.take().expect("it is in line");
+        self.bed.kernel.time_out(id, Duration::ZERO)
     }
 }
 

@@ -42,6 +42,12 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does somebody hold it?
+    #[cfg(all(test, pool_loom))]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.try_lock().is_err()
+    }
+
     /// As [`lock`](Self::lock), for a lock that several threads want all the time and nobody has for long. Who does not get it steps
     /// aside for a moment, so that who has it can have it a few times in a row, with all that it guards in the cache.
     ///

@@ -33,6 +33,33 @@ pub use self::deadpool::Deadpool;
 ///
 /// Other pools ask less of an error than [`Manager::Error`](crate::Manager::Error) does: it need not be an error in the sense of
 /// `std`, nor shareable. This one is both, shows the same text, and has the same source; the original is inside.
+///
+/// ```
+/// # #[cfg(feature = "bb8")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::io::{Error, ErrorKind};
+/// # use pool_core::{Pool, adapt::Bb8};
+/// # struct Redis;
+/// # impl bb8::ManageConnection for Redis {
+/// #     type Connection = ();
+/// #     type Error = Error;
+/// #     async fn connect(&self) -> Result<(), Error> { Err(ErrorKind::ConnectionRefused.into()) }
+/// #     async fn is_valid(&self, _: &mut ()) -> Result<(), Error> { Ok(()) }
+/// #     fn has_broken(&self, _: &mut ()) -> bool { false }
+/// # }
+/// let pool = Pool::builder(Bb8::new(Redis)).build()?;
+/// let error = pool.get().await.unwrap_err();
+/// let foreign = error.connect_error().ok_or("it did not try")?;
+/// // Of the type that the manager gave it.
+/// let own = foreign.downcast_ref::<Error>().ok_or("it is another's")?;
+/// assert_eq!(own.kind(), ErrorKind::ConnectionRefused);
+/// assert_eq!(foreign.to_string(), own.to_string());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "bb8"))]
+/// # fn main() {}
+/// ```
 pub struct ForeignError(BoxError);
 
 type BoxError = Box<dyn StdError + Send + Sync>;

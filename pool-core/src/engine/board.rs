@@ -95,6 +95,7 @@ impl<S> Board<S> {
         match self.take_from(first, &self.words.get(first)?.0) {
             Look::One(slot) => Some(slot),
             Look::Called => None,
+            Look::Empty if mutation::on(Mutation::TakeLooksAtOneWord) => None,
             Look::Empty => self.take_elsewhere(first),
         }
     }
@@ -156,12 +157,19 @@ impl<S> Board<S> {
     /// Calls gets and returns to the lock, or calls them no longer. Under the lock.
     pub(super) fn call(&self, on: bool) {
         for Word(word) in &self.words {
+            if mutation::on(Mutation::CallIsTwoSteps) && on {
+                word.store(word.load(Ordering::Acquire) | CALL, Ordering::Release);
+                continue;
+            }
             // Ordering: AcqRel, so that the chain of read-modify-writes goes on, and what was idle before can be taken after. Which
             // bits were set is in the order of this word alone, whatever the ordering.
             if on {
                 word.fetch_or(CALL, Ordering::AcqRel);
             } else {
                 word.fetch_and(!CALL, Ordering::AcqRel);
+            }
+            if mutation::on(Mutation::CallReachesOneWord) {
+                return;
             }
         }
     }

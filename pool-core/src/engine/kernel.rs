@@ -294,13 +294,22 @@ impl<T, E: Clone> Kernel<T, E> {
             match state.queue.answer(id) {
                 Poll::Pending => {
                     let held = state.queue.waker(id);
-                    if !held.as_ref().is_some_and(|held| held.will_wake(waker)) {
+                    let kept = mutation::on(Mutation::WakerIsKept) && held.is_some();
+                    if !kept && !held.as_ref().is_some_and(|held| held.will_wake(waker)) {
                         let Some(fresh) = fresh.take() else {
+                            if mutation::on(Mutation::WakerIsClonedLocked) {
+                                drop(waker.clone());
+                            }
                             drop(state);
                             fresh = Some(waker.clone());
                             continue;
                         };
-                        _spent = held.replace(fresh);
+                        let spent = held.replace(fresh);
+                        if mutation::on(Mutation::WakerGoesLocked) {
+                            drop(spent);
+                        } else {
+                            _spent = spent;
+                        }
                     }
                     let mut work = Work::default();
                     state.meet_demand(this, now, &mut work);

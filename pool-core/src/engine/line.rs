@@ -405,6 +405,9 @@ impl<G, R, A: Copy> Line<G, R, A> {
             self.put_apart(place);
             return waker;
         }
+        if mutation::on(Mutation::SecondIsServedFirst) && self.line.len() > self.told + 1 {
+            self.line.swap(self.told, self.told + 1);
+        }
         let waker = self.line.get_mut(self.told)?.tell(answer, granted_at);
         self.told += 1;
         if self.holes > 0 {

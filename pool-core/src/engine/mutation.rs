@@ -1,12 +1,12 @@
 //! Seeded bugs, to show that the models would see them.
 //!
-//! Each is one `if mutation::on(..)` in the kernel. Outside the models the condition is a constant `false` and nothing of it is
-//! compiled in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
+//! Each is one `if mutation::on(..)` in the kernel. Outside of tests the condition is a constant `false` and nothing of it is compiled
+//! in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
 
 /// One seeded bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(all(test, any(pool_loom, pool_shuttle))),
+    not(test),
     allow(dead_code, reason = "named in the kernel, switched on by models only")
 )]
 pub(crate) enum Mutation {
@@ -18,6 +18,16 @@ pub(crate) enum Mutation {
     WaiterLooksTooEarly,
     /// A return wakes the first in line but hands it nothing, and newcomers take what they see.
     NewcomerBarges,
+    /// What is handed over goes to the second in line.
+    SecondIsServedFirst,
+    /// A waiter that another task polls keeps the waker of the first.
+    WakerIsKept,
+    /// The waker of a waiter is cloned under the lock.
+    WakerIsClonedLocked,
+    /// The waker that another has taken the place of goes under the lock.
+    WakerGoesLocked,
+    /// Who was handed something is woken under the lock.
+    WakesLocked,
     /// Closing wakes one waiter, not all.
     CloseWakesOne,
     /// A return does not see that the pool was closed meanwhile.
@@ -40,6 +50,12 @@ pub(crate) enum Mutation {
     TakeIsTwoSteps,
     /// A return lays down on the board although it was called to the lock meanwhile.
     LayIgnoresCall,
+    /// A call to the lock reads a word of the board and writes it in two steps.
+    CallIsTwoSteps,
+    /// A call to the lock is made in the first word of the board, and not in the others.
+    CallReachesOneWord,
+    /// A get looks at one word of the board, and not at the others.
+    TakeLooksAtOneWord,
     /// A waiter looks at the idle ones before it calls returns to the lock.
     CallIsLate,
     /// A close looks at the idle ones before it calls returns to the lock.
@@ -168,27 +184,27 @@ pub(crate) enum Mutation {
     KeyPushedOutSleepsOn,
 }
 
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 thread_local! {
     // All of a model's threads run on one thread of the system.
     static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 
 /// Is this bug switched on?
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 pub(crate) fn on(mutation: Mutation) -> bool {
     ACTIVE.get() == Some(mutation)
 }
 
-/// Is this bug switched on? Never, outside the models.
-#[cfg(not(all(test, any(pool_loom, pool_shuttle))))]
+/// Is this bug switched on? Never, outside of tests.
+#[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn on(_: Mutation) -> bool {
     false
 }
 
 /// Runs `model` with one bug switched on.
-#[cfg(all(test, any(pool_loom, pool_shuttle)))]
+#[cfg(test)]
 pub(crate) fn with(mutation: Mutation, model: impl FnOnce()) {
     struct Off;
     impl Drop for Off {

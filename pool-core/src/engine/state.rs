@@ -304,6 +304,9 @@ impl<T, E: Clone> State<T, E> {
     fn hand_to_first(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
         match self.queue.grant(slot, now) {
             Ok(waker) => {
+                if mutation::on(Mutation::WakesLocked) {
+                    waker.iter().for_each(Waker::wake_by_ref);
+                }
                 let back = now.later(limits.keeping.reclaim_after_nanos);
                 let put = waker.map_or(Put::Kept, Put::Wake);
                 match self.bell.call(back) {

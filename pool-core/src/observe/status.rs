@@ -7,6 +7,36 @@ use super::{CloseReason, Histogram, Phase};
 /// All counts of a pool, taken together at one moment, so that they add up:
 /// `open = idle + leased + checking + resetting`, and `open + opening + closing` is at most `max_size` (but for a pool that was
 /// just made smaller).
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// let connection = pool.get().await?;
+/// let status = pool.status();
+/// // For a health check: is it up, and does anybody wait?
+/// let healthy = !status.is_closed && status.last_error.is_none() && status.waiting < 10;
+/// assert!(healthy, "{status:?}");
+/// assert_eq!((status.open, status.leased, status.idle), (1, 1, 0));
+/// // Counters only rise: what happened in between is the difference of two.
+/// drop(connection);
+/// assert_eq!(pool.status().gets - status.gets, 0);
+/// assert_eq!(pool.status().timeouts(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Status {
@@ -91,6 +121,31 @@ impl Status {
 }
 
 /// How many were closed, by reason.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage, Lease};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use pool_core::observe::CloseReason;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// Lease::taint(&mut pool.get().await?);
+/// let closed = pool.status().closed;
+/// assert_eq!((closed.by(CloseReason::Tainted), closed.total()), (1, 1));
+/// assert_eq!(format!("{closed:?}"), "{Tainted: 1}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Closes([u64; CloseReason::ALL.len()]);
 
@@ -125,6 +180,30 @@ impl fmt::Debug for Closes {
 ///
 /// Kept cheap: in every 10 ms one wait, and one lease of each resource, is timed exactly, and of the others those that last
 /// longer than 10 ms. A pool that is used less often than that has all of them. Opens, checks and resets are all timed.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// drop(pool.get().await?);
+/// let timings = pool.timings();
+/// println!("p99: wait {:?}, use {:?}", timings.wait.percentile(99.0), timings.used.percentile(99.0));
+/// assert_eq!((timings.create.count(), timings.used.count()), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Timings {
@@ -141,6 +220,34 @@ pub struct Timings {
 }
 
 /// Who holds one.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// let connection = pool.get().label("export").await?;
+/// let lease = pool.leases()[0];
+/// if lease.held_for > Duration::from_secs(30) {
+///     eprintln!("slow: {lease}"); // export, got at src/export.rs:7:23, held for 31.2s
+/// }
+/// assert_eq!(lease.label, "export");
+/// # drop(connection);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LeaseInfo {

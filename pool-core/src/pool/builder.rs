@@ -11,6 +11,37 @@ use crate::{
 };
 
 /// Begins a [`Pool`]. Every setting of [`Config`] has a method here.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(Db)
+///     .name("orders")
+///     .max_size(16)
+///     .min_idle(2)
+///     .acquire_timeout(Duration::from_secs(3))
+///     .shed_target(Some(Duration::from_millis(20)))
+///     .build()?;
+/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 16));
+/// // What cannot be is said before anything is opened.
+/// let error = Pool::builder(Db).max_size(4).min_idle(5).build().unwrap_err();
+/// assert_eq!(error.to_string(), "min_idle is 5, but must be at most max_size, which is 4");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Builder<M: Manager> {
     manager: M,
     name: String,
@@ -39,7 +70,31 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Takes all settings from `config`.
+    /// Takes all settings from `config`: one that a file was read into, or that several pools share.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage, Config};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shared = Config::new().acquire_timeout(Duration::from_secs(3));
+    /// let reads = Pool::builder(Db).name("reads").config(shared.clone()).max_size(32).build()?;
+    /// let writes = Pool::builder(Db).name("writes").config(shared).max_size(4).build()?;
+    /// assert_eq!((reads.status().max_size, writes.status().max_size), (32, 4));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -47,6 +102,28 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Overrides the settings so far by what the environment holds under `prefix`.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // `ORDERS_DB_MAX_SIZE=40` in the environment makes it larger, for this deployment.
+    /// let pool = Pool::builder(Db).max_size(16).env("ORDERS_DB")?.build()?;
+    /// assert_eq!(pool.status().max_size, 16, "nothing is set there");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
@@ -58,6 +135,40 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Tells `observer` what happens.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::{sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}}, time::Duration};
+    /// # use pool_core::observe::{Observer, Phase};
+    /// # type Alarms = AtomicU64;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # struct Pager(Arc<Alarms>);
+    /// # impl Observer for Pager {
+    /// #     fn timed_out(&self, _: &str, _: Phase, _: Duration) {
+    /// #         self.0.fetch_add(1, Relaxed);
+    /// #     }
+    /// # }
+    /// let alarms = Arc::new(Alarms::default());
+    /// let pool = Pool::builder(Db).max_size(1).observer(Pager(Arc::clone(&alarms))).build()?;
+    /// let held = pool.get().await?;
+    /// assert!(pool.get().timeout(Duration::from_millis(5)).await.is_err());
+    /// assert_eq!(alarms.load(Relaxed), 1);
+    /// # drop(held);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));

@@ -3,6 +3,31 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// Why an attempt to open a resource failed. Shared by all whom it concerns.
+///
+/// ```
+/// # use pool_core::{Manager, OpenError, Pool, Usage};
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = ();
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<(), Self::Error> { Err(std::io::ErrorKind::ConnectionRefused.into()) }
+/// #     async fn check(&self, _: &mut (), _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(Db).build()?;
+/// let error = pool.get().await.unwrap_err();
+/// // What to tell whoever is called in the night.
+/// let advice = match error.open_error() {
+///     Some(OpenError::Manager(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => "is it running?",
+///     Some(OpenError::Manager(_)) => "see what it says",
+///     Some(OpenError::TimedOut(_)) => "is there a firewall on the way?",
+///     _ => "that is a bug",
+/// };
+/// assert_eq!(advice, "is it running?");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError<E> {

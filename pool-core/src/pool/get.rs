@@ -28,6 +28,36 @@ use crate::{
 };
 
 /// The future of [`Pool::get`]. Until it is first polled it can be told more.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use std::time::Duration;
+/// # async fn client_gone() { std::future::pending().await }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// let get = pool.get().timeout(Duration::from_millis(200)).label("checkout");
+/// // It is a future like any other: whoever stops waiting gives up its place, and nothing is lost.
+/// let connection = tokio::select! {
+///     connection = get => connection?,
+///     () = client_gone() => return Ok(()),
+/// };
+/// assert_eq!(pool.leases()[0].label, "checkout");
+/// # drop(connection);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a get does nothing until it is awaited"]
 pub struct Get<'a, M: Manager> {
     pool: &'a Pool<M>,
@@ -75,18 +105,95 @@ impl<'a, M: Manager> Get<'a, M> {
     }
 
     /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Db).max_size(1).build()?;
+    /// let busy = pool.get().await?;
+    /// // A suggestion while somebody types: later than that nobody wants it.
+    /// let error = pool.get().timeout(Duration::from_millis(20)).await.unwrap_err();
+    /// assert!(error.is_timeout() && error.waited() >= Duration::from_millis(20));
+    /// # drop(busy);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Limit::Timeout(limit);
         self
     }
 
     /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # use tokio::time::Instant;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// // One deadline for the request, whatever it does first.
+    /// let deadline = Instant::now() + Duration::from_millis(500);
+    /// let mut connection = pool.get().deadline(deadline).await?;
+    /// let rows = tokio::time::timeout_at(deadline, connection.query("select * from orders")).await??;
+    /// assert_eq!(rows, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.limit = Limit::Deadline(deadline);
         self
     }
 
     /// Says who will hold it, for [`Pool::leases`] and the report of leaks.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Db).leak_after(Some(Duration::from_secs(60))).build()?;
+    /// let connection = pool.get().label("GET /orders").await?;
+    /// assert!(pool.leases()[0].to_string().starts_with("GET /orders, got at "));
+    /// # drop(connection);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn label(mut self, label: &'static str) -> Self {
         self.label = label;
         self

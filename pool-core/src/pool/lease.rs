@@ -62,6 +62,34 @@ impl<M: Manager> Lease<M> {
     }
 
     /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage, Lease};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// let mut connection = pool.get().await?;
+    /// connection.query("begin").await?;
+    /// Lease::taint(&mut connection); // were anything below to fail, the next user must not find this transaction
+    /// connection.query("update stock set n = n - 1").await?;
+    /// connection.query("commit").await?;
+    /// Lease::untaint(&mut connection);
+    /// drop(connection);
+    /// assert_eq!(pool.status().idle, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn taint(lease: &mut Self) {
         lease.slot_mut().tainted = true;
     }
@@ -89,6 +117,30 @@ impl<M: Manager> Lease<M> {
     }
 
     /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage, Lease};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// // To listen for changes takes a connection for as long as the service lives: not one of the pool's.
+    /// let mut listener = Lease::detach(pool.get().await?);
+    /// listener.query("listen orders_changed").await?;
+    /// assert_eq!((pool.status().open, pool.status().dropped), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn detach(mut lease: Self) -> M::Resource {
         let slot = lease.slot.take().expect(HELD);
         let Slot::<M> { item, seat, .. } = *slot;
@@ -97,11 +149,62 @@ impl<M: Manager> Lease<M> {
     }
 
     /// What the resource has been through.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage, Lease};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// let mut connection = pool.get().await?;
+    /// let usage = Lease::usage(&connection);
+    /// if usage.leases == 1 {
+    ///     connection.query("set application_name to 'orders'").await?; // the first who has it
+    /// }
+    /// assert!(usage.age() < Duration::from_secs(60) && !usage.tainted);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn usage(lease: &Self) -> Usage {
         usage_of(lease.slot(), lease.slot().item.home.clock.now())
     }
 
     /// Names the holder from now on, as [`Get::label`](super::Get::label).
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage, Lease};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// let mut connection = pool.get().label("import: reading").await?;
+    /// connection.query("select * from files").await?;
+    /// Lease::label(&mut connection, "import: writing");
+    /// assert_eq!(pool.leases()[0].label, "import: writing");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn label(lease: &mut Self, label: &'static str) {
         lease.slot().tag.relabel(label);
     }

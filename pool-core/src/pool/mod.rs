@@ -77,6 +77,35 @@ struct Owner<M: Manager> {
 }
 
 /// What [`Pool::drain`] left behind.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// let export = pool.get().label("nightly export").await?;
+/// let drained = pool.drain(Duration::from_millis(10)).await;
+/// assert!(!drained.is_complete());
+/// for lease in &drained.leased {
+///     eprintln!("still out: {lease}"); // nightly export, got at src/export.rs:7:23, held for 10ms
+/// }
+/// assert_eq!((drained.left, drained.leased[0].label), (1, "nightly export"));
+/// # drop(export);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Drained {
@@ -116,6 +145,34 @@ impl<M: Manager> Pool<M> {
     ///
     /// The future can be told more before it is awaited: `pool.get().timeout(limit).label("login").await`.
     ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// // In a handler: what may be waited for is what is left of the request's time.
+    /// let mut connection = match pool.get().timeout(Duration::from_millis(200)).label("login").await {
+    ///     Ok(connection) => connection,
+    ///     Err(error) if error.is_overloaded() || error.is_timeout() => return Ok(()), // 503, with Retry-After
+    ///     Err(error) => return Err(error.into()),
+    /// };
+    /// assert_eq!(connection.query("select 1").await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full or load is shed;
     /// [`Error::is_connect`] at once while nothing is open and the last attempts to open one failed; [`Error::is_closed`];
@@ -134,6 +191,35 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Gets a resource that is idle now and known to be good, if nobody waits for it.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// // Worth a connection that nobody else wants, and not worth waiting for one.
+    /// let refresh = async || match pool.try_get() {
+    ///     Ok(mut idle) => idle.query("refresh materialized view sales").await.map(|_| true),
+    ///     Err(error) if error.is_busy() => Ok(false),
+    ///     Err(error) => Err(std::io::Error::other(error)),
+    /// };
+    /// assert!(!refresh().await?, "nothing is open yet");
+    /// pool.warm_up().await?;
+    /// assert!(refresh().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
@@ -162,6 +248,32 @@ impl<M: Manager> Pool<M> {
     /// Opens `min_idle`, or one if that is 0, and waits until they are open: pays for the connects before the first user comes,
     /// and finds out whether it can connect at all.
     ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Db).name("orders").min_idle(2).build()?;
+    /// // Before the service says that it is ready.
+    /// if let Err(error) = pool.warm_up().await {
+    ///     eprintln!("not ready: {error}"); // and `error.connect_error()` is the manager's own
+    ///     std::process::exit(1);
+    /// }
+    /// assert!(pool.status().open >= 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`get`](Self::get).
     ///
@@ -189,17 +301,44 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// All counts, as they are at this moment.
+    /// All counts, as they are at this moment; [`Status`] has an example.
     pub fn status(&self) -> Status {
         self.shared().status()
     }
 
-    /// How long things took.
+    /// How long things took; [`Timings`] has an example.
     pub fn timings(&self) -> Timings {
         self.shared().timings()
     }
 
     /// Who holds one now.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// let invoice = pool.get().label("invoice").await?;
+    /// // On an admin page: who has it, since when, and from which line of the program.
+    /// for lease in pool.leases() {
+    ///     println!("{} since {:?}, got at {}", lease.label, lease.held_for, lease.place);
+    /// }
+    /// assert_eq!(pool.leases()[0].label, "invoice");
+    /// # drop(invoice);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn leases(&self) -> Vec<LeaseInfo> {
         self.shared().leases()
     }
@@ -217,6 +356,31 @@ impl<M: Manager> Pool<M> {
     /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
     /// back.
     ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Db).max_size(16).min_idle(2).build()?;
+    /// // The database has two more clients now: each has a third of what it can bear.
+    /// pool.resize(5)?;
+    /// assert_eq!(pool.status().max_size, 5);
+    /// let error = pool.resize(1).unwrap_err();
+    /// assert_eq!(error.to_string(), "min_idle is 2, but must be at most max_size, which is 1");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `max_size` is 0, or less than `min_idle`.
     pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
@@ -229,6 +393,34 @@ impl<M: Manager> Pool<M> {
 
     /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back. For when the
     /// backend moved, or the credentials changed.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use pool_core::observe::CloseReason;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// pool.warm_up().await?;
+    /// // The password was rotated. Those who are at work finish with the old one.
+    /// let working = pool.get().await?;
+    /// pool.reset_all();
+    /// drop(working); // closed, and not handed to the next
+    /// let closed = pool.status().closed.by(CloseReason::Reset);
+    /// assert_eq!((closed, pool.status().idle), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reset_all(&self) {
         let shared = self.shared();
         let work = Kernel::reset_all(&shared.kernel, shared.clock.now());
@@ -238,6 +430,32 @@ impl<M: Manager> Pool<M> {
     /// Closes those idle ones for which `keep` says no. Returns how many.
     ///
     /// `keep` runs with no lock held, and those it looks at are not handed out meanwhile; if it panics they are dropped.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// pool.warm_up().await?;
+    /// // Before a quiet night: those that have not been used for a while, or are old.
+    /// let minute = Duration::from_secs(60);
+    /// let closed = pool.retain(|_, usage| usage.idle() < minute && usage.age() < 60 * minute);
+    /// assert_eq!((closed, pool.status().idle), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, &Usage) -> bool) -> usize {
         let shared = self.shared();
         let mut closed = 0;
@@ -265,6 +483,32 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Connection;
+    /// # impl Connection {
+    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = Connection;
+    /// #     type Error = std::io::Error;
+    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+    /// # }
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+    /// pool.warm_up().await?;
+    /// // When the service is told to stop, and takes no new requests: those that are under way have ten seconds.
+    /// let drained = pool.drain(Duration::from_secs(10)).await;
+    /// assert!(drained.is_complete(), "{} are left", drained.left);
+    /// assert!(pool.get().await.unwrap_err().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.

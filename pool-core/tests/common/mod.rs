@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use pool_core::{Lease, Manager, Pool, Usage};
+use pool_core::{Lease, Manager, Pool, Status, Usage};
 use tokio::{
     sync::Semaphore,
     task::yield_now,
@@ -78,6 +78,13 @@ pub async fn get_all<M: Manager>(pool: &Pool<M>) -> Vec<Lease<M>> {
     assert_eq!((status.leased, status.waiting), (size, 0), "{status:?}");
     assert!(pool.try_get().is_err_and(|error| error.is_busy()));
     leases
+}
+
+/// Nobody moves, and the test holds so many: what the pool counts is what there is.
+pub fn adds_up(status: &Status, backend: &Backend, held: u32) {
+    assert_eq!(status.leased, held, "{status:?}");
+    assert_eq!(status.open + status.closing, backend.alive(), "{status:?}");
+    assert_eq!(status.opening, backend.opening.load(SeqCst), "{status:?}");
 }
 
 /// Closes the pool; everything that it ever opened must have been closed, once.

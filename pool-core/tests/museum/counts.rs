@@ -1,53 +1,71 @@
 //! How many there are, and may be.
 
-use std::sync::atomic::Ordering::SeqCst;
-
-use pool_core::{Status, observe::CloseReason};
-use tokio::time::sleep;
-
-use crate::{
-    common::{Act, Backend, MS, SEC, end, get_all, settle},
-    pool, two_threads,
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-fn adds_up(status: &Status) {
-    let parts = status.idle + status.leased + status.checking + status.resetting;
-    assert_eq!(status.open, parts, "{status:?}");
-    assert!(
-        status.open + status.opening + status.closing <= status.max_size,
-        "{status:?}"
-    );
-}
+use pool_core::observe::CloseReason;
+use tokio::{sync::Barrier, time::sleep};
+
+use crate::{
+    common::{Act, Backend, MS, SEC, adds_up, end, get_all, poll_once, settle},
+    pool, two_threads,
+};
 
 // sqlx#3645, risingwave#24991: a permit was released before the idle count rose. A get between the two made it wrap around, and the reaper, which
 // counted down from it, went on for 2^64 rounds.
 #[test]
 fn counts_read_during_gets_and_returns_always_add_up() {
+    const ROUNDS: u64 = 20;
     let backend = Backend::new();
     let pool = pool(&backend)
         .max_size(3)
         .idle_timeout(Some(MS))
         .build()
         .unwrap();
+    // All meet after each round, and stay until they have been counted.
+    let meet = Arc::new(Barrier::new(9));
     two_threads().block_on(async {
+        let held = pool.get().await.unwrap();
         let users: Vec<_> = (0..8)
-            .map(|_| {
-                let pool = pool.clone();
+            .map(|user| {
+                let (pool, meet) = (pool.clone(), Arc::clone(&meet));
                 tokio::spawn(async move {
-                    for _ in 0..2000 {
-                        drop(pool.get().await.unwrap());
+                    for _ in 0..ROUNDS {
+                        for _ in 0..100 {
+                            drop(pool.get().await.unwrap());
+                        }
+                        let last = match user {
+                            0 => Some(pool.get().await.unwrap()),
+                            _ => None,
+                        };
+                        meet.wait().await;
+                        meet.wait().await;
+                        drop(last);
                     }
                 })
             })
             .collect();
-        while !users.iter().all(tokio::task::JoinHandle::is_finished) {
-            adds_up(&pool.status());
-            tokio::task::yield_now().await;
+        for round in 1..=ROUNDS {
+            let mut met = pin!(meet.wait());
+            while poll_once(met.as_mut()).await.is_pending() {
+                let (status, alive) = (pool.status(), backend.alive());
+                assert!((1..=3).contains(&status.leased), "{status:?}");
+                assert!(status.idle <= 2 && (1..=3).contains(&alive), "{status:?}");
+                assert!(status.open + status.opening + status.closing <= 3);
+                tokio::task::yield_now().await;
+            }
+            let status = pool.status();
+            assert_eq!((status.leased, status.waiting), (2, 0), "{status:?}");
+            assert_eq!(status.gets, 1 + round * (8 * 100 + 1));
+            meet.wait().await;
         }
         for user in users {
             user.await.unwrap();
         }
-        assert_eq!(pool.status().gets, 16_000);
+        drop(held);
+        assert_eq!(pool.status().leased, 0);
         end(pool).await;
     });
 }
@@ -137,19 +155,18 @@ async fn failed_opens_checks_and_resets_leave_the_counts_right() {
         backend.on_check(fails(0));
         backend.on_reset(fails(1));
         backend.on_create(fails(2));
-        for lease in [
-            pool.get().timeout(SEC).await,
-            pool.get().timeout(SEC).await,
-            pool.get().timeout(SEC).await,
-        ] {
-            adds_up(&pool.status());
-            if let Ok(mut lease) = lease {
-                lease.dirty = true;
-            }
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            leases.extend(pool.get().timeout(SEC).await);
+            settle().await;
+            adds_up(&pool.status(), &backend, leases.len() as u32);
         }
-        settle().await;
-        adds_up(&pool.status());
-        assert_eq!(pool.status().open, backend.alive());
+        while let Some(mut lease) = leases.pop() {
+            lease.dirty = true;
+            drop(lease);
+            settle().await;
+            adds_up(&pool.status(), &backend, leases.len() as u32);
+        }
         sleep(SEC).await;
     }
     backend.on_create(Act::Succeed);

@@ -5,15 +5,18 @@
 )]
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use crate::{
     engine::{
-        Backoff, Fast, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Slot, Take,
-        Ticket, Work,
+        Backoff, Fast, Keeping, Kernel, Limits, Opened, Polled, Put, Queued, Refusal, Seat, Slot,
+        Take, Ticket, Work,
     },
     moment::Moment,
     sync::Arc,
@@ -48,6 +51,21 @@ pub(super) struct Bed {
     pub(super) kernel: Arc<TestKernel>,
     pub(super) ledger: std::sync::Arc<Ledger>,
     max_size: u32,
+    /// Gets begin to look at this word of the board.
+    first_word: usize,
+    /// Where what is left to do is put, for a test that does it later; else it is done at once.
+    later: Option<std::sync::Arc<Mutex<Later>>>,
+}
+
+/// What there is to do: on tasks, in a pool.
+#[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    pub(super) opens: Vec<Seat<Item, &'static str>>,
+    pub(super) checks: Vec<TestSlot>,
+    pub(super) closes: Vec<TestSlot>,
+    /// How many have been closed, or are to be.
+    pub(super) closed: u64,
 }
 
 pub(super) const START: Moment = Moment::from_nanos(1_000_000_000);
@@ -87,6 +105,30 @@ impl Bed {
             kernel: Arc::new(Kernel::new(limits)),
             ledger: std::sync::Arc::default(),
             max_size,
+            first_word: 0,
+            later: None,
+        }
+    }
+
+    /// The same, but that nothing is opened, checked or closed before the test does it.
+    #[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
+    pub(super) fn deferring(limits: Limits) -> Self {
+        Self {
+            later: Some(std::sync::Arc::default()),
+            ..Self::new(limits)
+        }
+    }
+
+    pub(super) fn later(&self) -> MutexGuard<'_, Later> {
+        let later = self.later.as_ref().expect("it defers");
+        later.lock().expect("no test panics with it")
+    }
+
+    /// The same, as a thread sees it whose gets begin at this word of the board.
+    pub(super) fn beginning_at(&self, first_word: usize) -> Self {
+        Self {
+            first_word,
+            ..self.clone()
         }
     }
 
@@ -125,7 +167,15 @@ impl Bed {
     /// Does at once what the pool does on its tasks.
     pub(super) fn perform(&self, work: Work<Item, &'static str>) {
         work.wakers.into_iter().for_each(std::task::Waker::wake);
-        drop(work.closes);
+        for (slot, _) in work.closes {
+            self.close_one(slot);
+        }
+        if self.later.is_some() {
+            let mut later = self.later();
+            later.checks.extend(work.checks);
+            later.opens.extend(work.opens);
+            return;
+        }
         for slot in work.checks {
             self.settle(self.kernel.put_clean(slot, self.now(), Duration::ZERO));
         }
@@ -156,8 +206,17 @@ impl Bed {
         match put {
             Put::Kept => {}
             Put::Wake(waker) => waker.wake(),
-            Put::Close(slot, _) => drop(slot),
+            Put::Close(slot, _) => self.close_one(slot),
             Put::Work(work) => self.perform(*work),
+        }
+    }
+
+    /// Its close has begun.
+    pub(super) fn close_one(&self, slot: TestSlot) {
+        if self.later.is_some() {
+            let mut later = self.later();
+            later.closed += 1;
+            later.closes.push(slot);
         }
     }
 
@@ -170,7 +229,7 @@ impl Bed {
 
     /// Takes one past the lock, if there is one that can be handed out as it is.
     pub(super) fn take(&self) -> Option<TestSlot> {
-        match self.kernel.take(self.now(), 0) {
+        match self.kernel.take(self.now(), self.first_word) {
             Fast::Ready(slot) => Some(slot),
             Fast::Stale(slot) => {
                 self.perform(Kernel::put_unused(&self.kernel, slot, self.now()));
@@ -285,6 +344,17 @@ impl Wait {
         };
         self.id = None;
         Poll::Ready(answer)
+    }
+}
+
+impl Wait {
+    /// Its time is over.
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    pub(super) fn time_out(
+        &mut self,
+    ) -> Result<TestSlot, (Option<Refusal<&'static str>>, crate::observe::Phase)> {
+        let id = self.id.take().expect("it is in line");
+        self.bed.kernel.time_out(id, Duration::ZERO)
     }
 }
 

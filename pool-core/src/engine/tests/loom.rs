@@ -1,7 +1,7 @@
 //! Every interleaving of the kernel's hazards, one hazard a model, and for each a seeded bug that the model must catch.
 //!
-//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-core --lib loom`. Models of two threads are exhaustive, the others
-//! explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
+//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-core --lib loom`. Models of two threads are exhaustive, and so are all of
+//! the board by itself; the others explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
 
 use std::{
     future::{Future, poll_fn},
@@ -132,6 +132,12 @@ macro_rules! models {
 }
 
 pub(crate) use models;
+
+#[allow(unsafe_code, reason = "says what keeps a board alive")]
+mod board;
+#[allow(unsafe_code, reason = "wakers that run code of the test's")]
+mod wakers;
+mod words;
 
 models! {
     /// What is returned while somebody joins the line is not slept past.
@@ -319,7 +325,7 @@ models! {
         bed.put(slot);
         drop((first, second));
         bed.finish();
-    }, caught by mutant_return_hands_nothing_over = NewcomerBarges;
+    }, caught by mutant_return_hands_nothing_over = NewcomerBarges, mutant_the_second_is_served_first = SecondIsServedFirst;
 
     /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
     returns_against_who_joins_by_the_inbox(EXHAUSTIVE) {

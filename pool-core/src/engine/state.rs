@@ -151,6 +151,11 @@ impl<T, E: Clone> State<T, E> {
         let timed = now != self.timed_at || self.shed.is_some();
         self.timed_at = now;
         let since = if timed { exact() } else { now };
+        if self.queue.is_empty()
+            && let Some(shed) = &mut self.shed
+        {
+            shed.begin_line();
+        }
         let id = self.queue.push((), waker.take(), since);
         self.call_first();
         let keeper = self.bell.call(since.later(limits.keeping.tick_nanos));

@@ -247,8 +247,9 @@ impl<T, E: Clone> Kernel<T, E> {
     pub(crate) fn snapshot(&self) -> Snapshot<E> {
         let mut state = self.lock();
         state.hear();
+        // Meanwhile gets and returns come to the lock: nothing is laid down where it was looked already, and taken where it was not.
+        state.idle.hold_still();
         let count = |of| state.seats.count(of);
-        // Both from one look: an idle one is counted as that or as leased, never twice and never not.
         let idle = (state.idle.len() as u32).min(count(SeatState::Open));
         Snapshot {
             max_size: state.target,

@@ -487,7 +487,7 @@ impl<T, E: Clone> Kernel<T, E> {
         state.meet_demand(this, now, &mut work);
         let round = state.sweep_at.max(now).min(now + keeping.rounds);
         work.wakers.extend(state.bell.call(round));
-        work.wakers.append(&mut state.watchers);
+        work.wakers.append(&mut state.watchers.take());
         (put, work)
     }
 
@@ -518,7 +518,8 @@ impl<T, E: Clone> Kernel<T, E> {
         if let Some(next_try) = state.gate.next_try() {
             work.wakers.extend(state.bell.call(next_try));
         }
-        work.wakers.append(&mut state.watchers);
+        work.wakers.append(&mut state.watchers.take());
+        work.wakers.extend(state.last_one_out());
         drop(state);
         seat.spent();
         work

@@ -14,6 +14,7 @@ use super::{
     shed::Shed,
     slot::Slot,
     stats::{Counters, Histograms},
+    watch::Watchers,
 };
 use crate::{
     moment::{Moment, nanos_of},
@@ -49,8 +50,7 @@ pub(super) struct State<T, E: Clone> {
     pub(super) sweep_at: Moment,
     /// Calls the keeper when there is upkeep to do.
     pub(super) bell: Bell,
-    /// Who wants to know when something was opened or could not be, and when the last seat of a closed pool is free.
-    pub(super) watchers: Vec<Waker>,
+    pub(super) watchers: Watchers,
 }
 
 impl<T, E: Clone> State<T, E> {
@@ -73,7 +73,7 @@ impl<T, E: Clone> State<T, E> {
             histograms: Histograms::default(),
             sweep_at: Moment::NEVER,
             bell: Bell::new(),
-            watchers: Vec::new(),
+            watchers: Watchers::new(),
         }
     }
 
@@ -513,13 +513,19 @@ impl<T, E: Clone> State<T, E> {
         self.sweep_at = self.sweep_at.min(at);
     }
 
-    /// Those who wait for a closed pool to be empty, when it is.
+    /// Is it closed, and everything gone?
+    pub(super) fn is_over(&self) -> bool {
+        self.closed && self.seats.taken() == 0
+    }
+
+    /// Those who wait for a closed pool to be empty, and its keeper, when it is.
     pub(super) fn last_one_out(&mut self) -> Vec<Waker> {
-        if self.closed && self.seats.taken() == 0 {
-            mem::take(&mut self.watchers)
-        } else {
-            Vec::new()
+        if !self.is_over() {
+            return Vec::new();
         }
+        let mut wakers = self.watchers.take();
+        wakers.extend(self.bell.ring());
+        wakers
     }
 
     /// What the first in line is waiting for.

@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod failure;
 mod get;
+mod home;
 mod keeper;
 mod lease;
 mod manager;
@@ -20,7 +21,7 @@ mod timer;
 #[cfg(feature = "tracing")]
 mod trace;
 
-use std::{fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, sync::Arc, task::Poll, time::Duration};
 
 pub use builder::Builder;
 pub(crate) use caught::{Caught, caught};
@@ -35,10 +36,11 @@ pub use manager::{Manager, Usage};
 use shared::Shared;
 pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, counted, lease_info, rounds};
 pub(crate) use task::{bounded, lifetime_end, unless};
+use timer::Timer;
 
 use crate::{
     config::ConfigError,
-    engine::{Holder, Kernel},
+    engine::{Holder, Kernel, Watch},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
     rt,
 };
@@ -167,6 +169,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Cancel safety
     /// What is being opened goes on.
+    ///
+    /// # Panics
+    /// On a tokio runtime that was built without a timer.
     pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
         let shared = self.shared();
         if shared.config.min_idle == 0 {
@@ -176,8 +181,9 @@ impl<M: Manager> Pool<M> {
         let runtime = rt::Handle::try_current();
         let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
         shared.ensure_keeper(&runtime);
+        let watch = Watch::new(&shared.kernel);
         let warm = std::future::poll_fn(|context| {
-            let (poll, work) = Kernel::poll_warm(&shared.kernel, shared.clock.now(), context);
+            let (poll, work) = watch.poll_warm(shared.clock.now(), context);
             shared.perform(work);
             poll
         });
@@ -185,7 +191,10 @@ impl<M: Manager> Pool<M> {
         let waited = shared.clock.now() - started;
         match outcome {
             Ok(outcome) => outcome.map_err(|refusal| shared.refused(refusal, waited)),
-            Err(_) => Err(shared.error(Kind::Timeout(Phase::Create), waited, None)),
+            Err(_) => {
+                shared.kernel.count_timeout(Phase::Create);
+                Err(shared.error(Kind::Timeout(Phase::Create), waited, None))
+            }
         }
     }
 
@@ -266,14 +275,37 @@ impl<M: Manager> Pool<M> {
 
     /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
     ///
+    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
+    /// tell when it has come, and the report is made at once.
+    ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
+    ///
+    /// # Panics
+    /// When it waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let shared = self.shared();
         shared.close();
-        let empty = std::future::poll_fn(|context| shared.kernel.poll_drained(context));
+        // What was handed to a get that nobody polls comes back only if there is a keeper to take it.
+        if let Ok(runtime) = rt::Handle::try_current()
+            && !shared.kernel.is_over()
+        {
+            shared.ensure_keeper(&runtime);
+        }
+        let until = shared.clock.now() + deadline;
+        let mut timer = Timer::new();
+        let watch = Watch::new(&shared.kernel);
+        let empty = std::future::poll_fn(|context| {
+            if watch.poll_drained(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if rt::Handle::try_current().is_err() && !shared.keeper_runs() {
+                return Poll::Ready(());
+            }
+            timer.poll(shared, until, context)
+        });
         // In time or not: the report says.
-        drop(rt::timeout(deadline, empty).await);
+        empty.await;
         let status = shared.status();
         Drained {
             leased: shared.leases(),

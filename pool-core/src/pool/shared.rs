@@ -1,6 +1,6 @@
 //! What a pool, its leases and its tasks have in common.
 
-use std::{fmt, num::NonZero, sync::Arc, time::Duration};
+use std::{fmt, num::NonZero, sync::Arc, task::Waker, time::Duration};
 
 #[cfg(feature = "metrics")]
 use super::publish;
@@ -12,6 +12,7 @@ use super::{
     clock::Clock,
     error::{Error, Kind},
     failure::Failure,
+    home::Home,
     keeper, task, thread,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub(crate) struct Shared<M: Manager> {
     observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
     pub(super) publisher: publish::Desk,
+    /// Which that is.
+    home: Home,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -106,6 +109,7 @@ impl<M: Manager> Shared<M> {
             observer,
             #[cfg(feature = "metrics")]
             publisher: publish::Desk::default(),
+            home: Home::new(),
             runtime: Mutex::new(None),
         }
     }
@@ -291,11 +295,39 @@ impl<M: Manager> Shared<M> {
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
     pub(crate) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        if !self.kernel.post.fill() {
+        if let Some(number) = self.kernel.post.enter() {
+            self.start_keeper(runtime, number);
+        }
+    }
+
+    /// Whether the keeper is on another runtime than this thread, which may not be driven.
+    #[inline]
+    pub(crate) fn keeper_is_elsewhere(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| !self.home.is(here.id()))
+    }
+
+    /// Starts another keeper here if the one elsewhere does not come by any more.
+    #[cold]
+    pub(crate) fn look_after_keeper(self: &Arc<Self>, now: Moment) {
+        let Ok(here) = Handle::try_current() else {
+            return;
+        };
+        if self.home.is(here.id()) {
             return;
         }
+        let stalled = self.clock.is_stalled(now);
+        if let Some(number) = self.kernel.replace_keeper(now, stalled) {
+            self.start_keeper(&here, number);
+            // Those who relied on the last one look where this one is.
+            self.kernel.all_in_line().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    #[cold]
+    fn start_keeper(self: &Arc<Self>, runtime: &Handle, number: u64) {
         *self.runtime.lock() = Some(runtime.clone());
-        drop(runtime.spawn(keeper::keep(self)));
+        self.home.set(runtime.id());
+        drop(runtime.spawn(keeper::keep(self, number)));
     }
 
     pub(crate) fn close(self: &Arc<Self>) {

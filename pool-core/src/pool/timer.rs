@@ -17,8 +17,8 @@ use crate::{
 pub(super) struct Timer(Option<Made>);
 
 enum Made {
-    /// By the runtime on which it is polled. One that is polled elsewhere is made anew.
-    Here(Id, Pin<Box<Sleep>>),
+    /// By the runtime on which it is polled, for that time. One that is polled elsewhere is made anew.
+    Here(Id, Moment, Pin<Box<Sleep>>),
     /// For a thread that has no runtime, by a task of the pool's. To poll a timer from there is to race the end of its runtime,
     /// after which that panics; a task of it may be asked at any time.
     Elsewhere(Alarm),
@@ -44,6 +44,14 @@ impl Timer {
         self.0.is_some()
     }
 
+    /// When it rings, if it was made by a runtime on which it was polled.
+    pub(super) const fn rings_at(&self) -> Option<Moment> {
+        match &self.0 {
+            Some(Made::Here(_, at, _)) => Some(*at),
+            _ => None,
+        }
+    }
+
     /// Is it `deadline`?
     pub(super) fn poll<M: Manager>(
         &mut self,
@@ -53,15 +61,17 @@ impl Timer {
     ) -> Poll<()> {
         let at = shared.clock.instant(deadline);
         if let Ok(here) = Handle::try_current() {
-            if !matches!(&self.0, Some(Made::Here(made_by, _)) if *made_by == here.id()) {
-                self.0 = Some(Made::Here(here.id(), Box::pin(sleep_until(at))));
+            if !matches!(&self.0, Some(Made::Here(made_by, ..)) if *made_by == here.id()) {
+                let sleep = Box::pin(sleep_until(at));
+                self.0 = Some(Made::Here(here.id(), deadline, sleep));
             }
         } else if mutation::on(Mutation::TimerIsPolledElsewhere) {
             if let Some(runtime) = shared.runtime()
                 && self.0.is_none()
             {
                 let _entered = runtime.enter();
-                self.0 = Some(Made::Here(runtime.id(), Box::pin(sleep_until(at))));
+                let sleep = Box::pin(sleep_until(at));
+                self.0 = Some(Made::Here(runtime.id(), deadline, sleep));
             }
         } else if !matches!(&self.0, Some(Made::Elsewhere(_))) {
             let alarm =
@@ -70,7 +80,7 @@ impl Timer {
             // None: no keeper was ever started, and without one nobody waits here.
         }
         match &mut self.0 {
-            Some(Made::Here(_, sleep)) => sleep.as_mut().poll(context),
+            Some(Made::Here(.., sleep)) => sleep.as_mut().poll(context),
             Some(Made::Elsewhere(alarm)) => {
                 if Pin::new(&mut alarm.0).poll(context).is_pending() {
                     return Poll::Pending;

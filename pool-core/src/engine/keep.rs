@@ -75,6 +75,13 @@ impl Keeping {
         let shortest = spans.into_iter().flatten().min();
         shortest.map_or(Moment::NEVER, |span| now + span)
     }
+
+    /// When this one falls due if it stays idle, but for the end of its lifetime.
+    pub(super) fn due<T, E: Clone>(&self, slot: &Slot<T, E>) -> Moment {
+        let at =
+            |since: Moment, span: Option<Duration>| span.map_or(Moment::NEVER, |span| since + span);
+        at(slot.idle_since, self.idle_timeout).min(at(slot.used_at, self.keepalive))
+    }
 }
 
 impl<T, E: Clone> Kernel<T, E> {
@@ -211,6 +218,7 @@ impl<T, E: Clone> Kernel<T, E> {
         {
             state.retire(slot, CloseReason::Shrunk, &mut work);
         }
+        state.forget_replacements();
         state.meet_demand(this, now, &mut work);
         work
     }
@@ -327,6 +335,7 @@ impl<T, E: Clone> super::state::State<T, E> {
     /// notes when the next one falls due.
     fn sweep(&mut self, kernel: &Arc<Kernel<T, E>>, now: Moment, work: &mut Work<T, E>) {
         let keeping = kernel.limits.keeping;
+        // Those that are due and find too many being checked are looked at again when one of these checks ends (`overdue`).
         let lapsed = |since: Moment, after: Option<Duration>| {
             after.is_some_and(|after| now - since >= after)
         };
@@ -381,18 +390,15 @@ impl<T, E: Clone> super::state::State<T, E> {
         if self.queue.wants_ticks() {
             next = next.min(now.later(keeping.tick_nanos));
         }
-        if let Some(next_try) = self.gate.next_try() {
+        // What is past was done, or waits for something that calls the keeper when it comes: the end of an attempt, or room.
+        if let Some(next_try) = self.gate.next_try().filter(|at| *at > now) {
             next = next.min(next_try);
         }
-        if let Some(began) = self.seats.first_opening()
-            && self.queue.waiting() > 0
+        // If one is late then, another is opened.
+        if self.queue.waiting() > 0
+            && let Some(late) = self.next_late(now)
         {
-            // If it is late then, another one is opened; if it is late already, that was done.
-            next = next.min(
-                Some(began + self.patience())
-                    .filter(|late| *late > now)
-                    .unwrap_or(next),
-            );
+            next = next.min(late);
         }
         if self.sweep_at > now {
             next = next.min(self.sweep_at);

@@ -341,6 +341,14 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
+    /// What is to be opened on this seat is about to begin: is it wanted still? It is of the generation of now.
+    pub(crate) fn begin_open(&self, seat: &Seat<T, E>, now: Moment) -> bool {
+        let mut state = self.lock();
+        let generation = state.generation;
+        state.seats.begin(seat.index(), generation);
+        state.is_wanted(&self.limits, now)
+    }
+
     /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
     pub(crate) fn cancel(&self, id: Ticket<T, E>, now: Moment) -> Put<T, E> {
         // Dropped after the guard, as in `poll`: a refusal may be the last to hold an error of the user's.
@@ -434,7 +442,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.seats.set(slot.seat.index(), SeatState::Open);
         // A check is no use: its time goes on.
-        state.sweep_by(self.limits.keeping.first_due(slot.idle_since));
+        state.sweep_by(self.limits.keeping.due(&slot));
         if mutation::on(Mutation::CheckServesNobody) {
             return state.lay_down(slot);
         }
@@ -444,6 +452,7 @@ impl<T, E: Clone> Kernel<T, E> {
             Put::Close(..) => state.call_if_short(&self.limits),
             Put::Kept | Put::Wake(_) | Put::Work(_) => None,
         };
+        let waker = waker.or_else(|| state.overdue(now));
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -461,6 +470,9 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = this.lock();
         state.gate.succeeded();
         state.counters.opened += 1;
+        // That of its begin: it may have used what a reset has made invalid since.
+        let generation = state.seats.generation(seat.index());
+        let generation = generation.unwrap_or(state.generation);
         state.histograms.create.record(opened.took);
         let slot = Box::new(Slot {
             item: opened.item,
@@ -472,7 +484,7 @@ impl<T, E: Clone> Kernel<T, E> {
             timed_from: None,
             timed_at: Moment::NEVER,
             tag: state.seats.opened(seat.index(), opened.expires_at),
-            generation: state.generation,
+            generation,
             tainted: false,
             replaced: false,
             seat,
@@ -557,6 +569,9 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.count_close(slot, reason);
         state.meet_demand(this, now, &mut work);
+        if reason == CloseReason::CheckFailed {
+            work.wakers.extend(state.overdue(now));
+        }
         work
     }
 

@@ -367,15 +367,25 @@ impl<T, E: Clone> State<T, E> {
     /// What can be counted on to come to somebody soon: not an open that takes far longer than they do, and the less of what is
     /// being checked the more checks have failed.
     fn coming(&self, now: Moment) -> usize {
-        let late = match self.seats.count(SeatState::Opening) {
-            0 => 0,
-            _ => now
-                .earlier(nanos_of(self.patience()))
-                .map_or(0, |before| self.seats.opening_since(before)),
-        };
-        let opening = self.seats.count(SeatState::Opening) - late;
+        let opening = self.promising(now);
         let checking = self.seats.count(SeatState::Checking) >> self.suspicion;
         (opening + checking + self.seats.count(SeatState::Resetting)) as usize
+    }
+
+    /// How many are being opened that can be counted on: not those that are late, and not those that are of the past when they end.
+    fn promising(&self, now: Moment) -> u32 {
+        if self.seats.count(SeatState::Opening) == 0 {
+            return 0;
+        }
+        let late = now.earlier(nanos_of(self.patience()));
+        self.seats.opening_after(late, self.generation)
+    }
+
+    /// When the next open becomes late, of those that are not.
+    pub(super) fn next_late(&self, now: Moment) -> Option<Moment> {
+        let patience = self.patience();
+        let late = now.earlier(nanos_of(patience));
+        Some(self.seats.first_opening_after(late)? + patience)
     }
 
     /// After so long an open is not counted on any more.
@@ -398,7 +408,8 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
         // What is idle is no use to those in line until it was checked.
         let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
-        let short = self.wanted(limits) > self.idle.len() && self.has_room();
+        let short =
+            (self.wanted(limits) > self.idle.len() || self.wants_prober()) && self.has_room();
         if self.closed || !(unchecked || short) {
             return None;
         }
@@ -458,12 +469,11 @@ impl<T, E: Clone> State<T, E> {
         let had = self.idle.len() + self.coming(now);
         let shortage = self.wanted(limits).saturating_sub(had);
         let mut missing = shortage.max(self.replacements as usize);
-        if missing == 0 && self.gate.is_failing() {
-            // The prober, so that the pool knows when the backend is back.
+        if missing == 0 && self.wants_prober() {
             missing = 1;
         }
         while missing > 0 && self.has_room() && self.may_open(limits, now) {
-            let index = self.seats.occupy(now);
+            let index = self.seats.occupy(now, self.generation);
             work.opens.push(Seat::new(Arc::clone(kernel), index));
             self.replacements = self.replacements.saturating_sub(1);
             missing -= 1;
@@ -484,7 +494,26 @@ impl<T, E: Clone> State<T, E> {
     }
 
     fn may_open(&self, limits: &Limits, now: Moment) -> bool {
-        self.seats.count(SeatState::Opening) < self.gate.may_open(limits.max_opening, now)
+        let opening = self.seats.count(SeatState::Opening);
+        // While attempts fail, one at a time. One that hangs stops the next for as long as it is counted on, and no longer.
+        let attempts = if self.gate.is_failing() {
+            self.promising(now)
+        } else {
+            opening
+        };
+        opening < limits.max_opening && attempts < self.gate.may_open(limits.max_opening, now)
+    }
+
+    /// Is an attempt wanted though nobody waits for it: so that the pool knows when the backend is back?
+    fn wants_prober(&self) -> bool {
+        self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0
+    }
+
+    /// Is the open that is about to begin of any use still?
+    pub(super) fn is_wanted(&self, limits: &Limits, now: Moment) -> bool {
+        let others = (self.idle.len() + self.coming(now)).saturating_sub(1);
+        let demand = self.wanted(limits) > others || self.gate.is_failing() || self.outlived;
+        !self.closed && demand
     }
 
     pub(super) fn retire(
@@ -506,6 +535,19 @@ impl<T, E: Clone> State<T, E> {
     /// Is what was just opened the replacement of something that may be idle? Told once.
     pub(super) const fn replaces_idle(&mut self) -> bool {
         mem::replace(&mut self.outlived, false)
+    }
+
+    /// After a change of size: those that were ordered and for which there is no room any more are not waited for.
+    pub(super) fn forget_replacements(&mut self) {
+        let room = self.target.saturating_sub(self.in_use());
+        self.replacements = self.replacements.min(room);
+    }
+
+    /// A check ended: who to wake, if others were to be looked at by now and found too many being checked.
+    pub(super) fn overdue(&mut self, now: Moment) -> Option<Waker> {
+        (self.sweep_at <= now && !self.closed)
+            .then(|| self.bell.ring())
+            .flatten()
     }
 
     /// Makes sure that the idle ones are looked through at `at`, or earlier.

@@ -5,6 +5,8 @@ mod bed;
 mod loom;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 mod model;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod rounds;
 #[cfg(pool_shuttle)]
 mod shuttle;
 

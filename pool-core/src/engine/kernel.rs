@@ -327,6 +327,8 @@ impl<T, E: Clone> Kernel<T, E> {
         let _spent;
         let mut state = self.lock();
         _spent = state.queue.waker(&id).take();
+        // As long as it stands in line.
+        let phase = state.phase(&id, lasted, &self.limits);
         match state.queue.cancel(id) {
             Some(Ok(slot)) => {
                 state.fetched(Some(lasted));
@@ -334,7 +336,6 @@ impl<T, E: Clone> Kernel<T, E> {
             }
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
             None => {
-                let phase = state.phase();
                 state.counters.timeouts[phase.index()] += 1;
                 Err((None, phase))
             }

@@ -6,7 +6,7 @@ use super::{
     board::Board,
     gate::Gate,
     idle::IdleSet,
-    kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Work},
+    kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Ticket, Work},
     line::Line,
     mutation::{self, Mutation},
     post::Bell,
@@ -570,18 +570,31 @@ impl<T, E: Clone> State<T, E> {
         wakers
     }
 
-    /// What the first in line is waiting for.
-    pub(super) fn phase(&self) -> Phase {
-        let busy = |state| self.seats.count(state) > 0;
-        if busy(SeatState::Opening) || self.gate.is_failing() {
-            Phase::Create
-        } else if busy(SeatState::Checking) {
-            Phase::Check
-        } else if busy(SeatState::Resetting) {
-            Phase::Reset
-        } else {
-            Phase::Wait
+    /// What this waiter has waited for, so long: what is being opened, checked or reset, if that would have come to it and not only to
+    /// those ahead; else for a return. An open counts if it took most of that time, and not if it has just begun.
+    pub(super) fn phase(&self, id: &Ticket<T, E>, lasted: Duration, limits: &Limits) -> Phase {
+        let failing = self.gate.is_failing();
+        let mut opening = self.seats.opening_since(id.since() + lasted / 2);
+        if failing {
+            // What would be opened but for that.
+            let room = self.target.saturating_sub(self.seats.taken());
+            opening += room.min(limits.max_opening.saturating_sub(opening));
         }
+        if self.seats.alive() == 0 && (failing || opening > 0) {
+            return Phase::Create;
+        }
+        let mut coming = 0;
+        for (phase, count) in [
+            (Phase::Create, opening),
+            (Phase::Check, self.seats.count(SeatState::Checking)),
+            (Phase::Reset, self.seats.count(SeatState::Resetting)),
+        ] {
+            coming += count as usize;
+            if count > 0 && self.queue.is_among_first(id, coming) {
+                return phase;
+            }
+        }
+        Phase::Wait
     }
 }
 

@@ -207,6 +207,11 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
+    /// Sets how many may wait in line, from now on: those who are in it stay.
+    pub(crate) fn bound_line(&self, max_waiters: usize) {
+        self.lock().max_waiters = max_waiters;
+    }
+
     /// Sets another size. What is too much goes: idle ones now, leased ones when they come back.
     pub(crate) fn resize(this: &Arc<Self>, max_size: u32, now: Moment) -> Work<T, E> {
         let mut work = Work::default();

@@ -30,6 +30,8 @@ pub(super) struct State<T, E: Clone> {
     pub(super) seats: Seats,
     pub(super) queue: Line<Box<Slot<T, E>>, Refusal<E>>,
     pub(super) target: u32,
+    /// How many may wait in line.
+    pub(super) max_waiters: usize,
     pub(super) generation: u64,
     pub(super) closed: bool,
     /// The inbox is open: waiters may have joined there.
@@ -60,6 +62,7 @@ impl<T, E: Clone> State<T, E> {
             seats: Seats::new(),
             queue: Line::new(),
             target: limits.max_size,
+            max_waiters: limits.max_waiters,
             generation: 0,
             closed: false,
             is_open: false,
@@ -93,7 +96,7 @@ impl<T, E: Clone> State<T, E> {
         if !waits || self.closed || self.can_meet_demand() || self.gate.is_failing() {
             return None;
         }
-        let room = limits.max_waiters.checked_sub(self.queue.len())?;
+        let room = self.max_waiters.checked_sub(self.queue.len())?;
         let in_time = self.timed_at.later(limits.keeping.tick_nanos);
         self.bell
             .is_called(in_time)
@@ -143,7 +146,7 @@ impl<T, E: Clone> State<T, E> {
             self.counters.failed_fast += 1;
             return Take::Refused(Refusal::Connect(error));
         }
-        if self.queue.len() >= limits.max_waiters {
+        if self.queue.len() >= self.max_waiters {
             self.counters.overloaded += 1;
             return Take::Refused(Refusal::Overloaded);
         }

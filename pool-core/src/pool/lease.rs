@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Manager, Usage,
-    shared::{Shared, Slot, usage_of},
+    shared::{Shared, Slot, lasted, usage_of},
 };
 use crate::engine::Holder;
 
@@ -91,6 +91,8 @@ impl<M: Manager> Lease<M> {
     /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
     pub fn detach(mut lease: Self) -> M::Resource {
         let slot = lease.slot.take().expect(HELD);
+        let (_, lasted) = lasted(&slot);
+        slot.item.home.count_use(lasted);
         let Slot::<M> { item, seat, .. } = *slot;
         drop(seat);
         item.resource

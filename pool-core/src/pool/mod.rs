@@ -224,13 +224,15 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
-    /// back.
+    /// back. Where `max_waiters` is `auto` the line becomes longer or shorter with it; who is in line stays there.
     ///
     /// # Errors
     /// `max_size` is 0, or less than `min_idle`.
     pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
         let shared = self.shared();
-        shared.config.clone().max_size(max_size).validate()?;
+        let config = shared.config.clone().max_size(max_size);
+        config.validate()?;
+        shared.kernel.bound_line(config.waiters());
         let work = Kernel::resize(&shared.kernel, max_size, shared.clock.now());
         shared.perform(work);
         Ok(())

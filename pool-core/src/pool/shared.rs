@@ -164,19 +164,7 @@ impl<M: Manager> Shared<M> {
     /// A lease ends.
     #[inline]
     pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
-        let shared = &**slot.item.home;
-        let (now, lasted) = match slot.timed_from {
-            Some(from) => {
-                let now = shared.clock.now();
-                (now, Some(now - from))
-            }
-            // Not timed exactly; known well enough if it was a long one.
-            None => {
-                let now = shared.rough_now();
-                let long = now.is_past(slot.used_at, TICK_NANOS);
-                (now, long.then(|| now - slot.used_at))
-            }
-        };
+        let (now, lasted) = lasted(&slot);
         slot.timed_from = None;
         let mut asked = CloseReason::Broken;
         let verdict = caught(|| {
@@ -209,6 +197,10 @@ impl<M: Manager> Shared<M> {
     ) {
         let home = Arc::clone(&slot.item.home);
         let shared = &*home;
+        let kept = needs_reset.is_ok_and(|resets| resets || !slot.tainted);
+        if !kept {
+            shared.count_use(lasted);
+        }
         match needs_reset {
             Ok(false) if !slot.tainted => shared.settle(shared.kernel.put(slot, now, lasted)),
             Ok(false) => shared.discard(slot, CloseReason::Tainted),
@@ -222,6 +214,14 @@ impl<M: Manager> Shared<M> {
                 }
             }
             Err(reason) => shared.discard(slot, reason),
+        }
+    }
+
+    /// A lease of what goes now lasted so long, if that was measured.
+    #[cold]
+    pub(crate) fn count_use(&self, lasted: Option<Duration>) {
+        if let Some(lasted) = lasted {
+            self.kernel.count_use(lasted);
         }
     }
 
@@ -481,6 +481,24 @@ pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
         held_for: now - holder.since,
         place: holder.place,
         label: holder.label,
+    }
+}
+
+/// What time it is at the end of a lease, and how long that was if it was measured, or was a long one.
+#[inline]
+pub(crate) fn lasted<M: Manager>(slot: &Slot<M>) -> (Moment, Option<Duration>) {
+    let shared = &**slot.item.home;
+    match slot.timed_from {
+        Some(from) => {
+            let now = shared.clock.now();
+            (now, Some(now - from))
+        }
+        // Not timed exactly; known well enough if it was a long one.
+        None => {
+            let now = shared.rough_now();
+            let long = now.is_past(slot.used_at, TICK_NANOS);
+            (now, long.then(|| now - slot.used_at))
+        }
     }
 }
 

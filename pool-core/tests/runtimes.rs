@@ -197,6 +197,28 @@ fn what_nobody_fetches_goes_to_the_next_though_nobody_drives_the_runtime_of_the_
 }
 
 #[test]
+fn a_drain_ends_though_nobody_drives_the_runtime_of_the_keeper() {
+    for rests_first in [false, true] {
+        let pool = Pool::builder(Things(Backend::new()))
+            .max_size(1)
+            .build()
+            .unwrap();
+        let alone = left_alone(&pool, rests_first);
+        paused().block_on(async {
+            let held = pool.get().await.unwrap();
+            let mut unpolled = pin!(pool.get());
+            assert!(common::poll_once(unpolled.as_mut()).await.is_pending());
+            drop(held);
+            let began = tokio::time::Instant::now();
+            let drained = pool.drain(60 * SEC).await;
+            assert!(drained.is_complete(), "{drained:?}");
+            assert!(began.elapsed() < 2 * SEC, "{:?}", began.elapsed());
+        });
+        drop(alone);
+    }
+}
+
+#[test]
 fn upkeep_goes_on_though_nobody_drives_the_runtime_of_the_keeper() {
     let backend = Backend::new();
     let pool = Pool::builder(Things(Arc::clone(&backend)))

@@ -380,20 +380,9 @@ impl<'a, M: Manager> Get<'a, M> {
         let Limit::Until(deadline) = self.limit else {
             return Poll::Pending;
         };
-        loop {
-            let until = match self.timer.rings_at() {
-                Some(at) => at,
-                None if away => deadline.min(shared.clock.now() + ARM_AFTER),
-                None => deadline,
-            };
-            if self.timer.poll(shared, until, context).is_pending() {
-                return Poll::Pending;
-            }
-            if until >= deadline {
-                break;
-            }
-            self.timer = Timer::new();
-            shared.look_after_keeper(shared.clock.now());
+        let over = self.timer.poll_watching(shared, deadline, away, context);
+        if over.is_pending() {
+            return Poll::Pending;
         }
         let Some(id) = self.ticket.take() else {
             return Poll::Pending;

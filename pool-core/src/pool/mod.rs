@@ -118,6 +118,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// The future can be told more before it is awaited: `pool.get().timeout(limit).label("login").await`.
     ///
+    /// Gets may wait on several runtimes: none relies on another one being driven. On a thread without a runtime a get can wait while
+    /// there is one on which others have waited, and relies on that.
+    ///
     /// # Errors
     /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full or load is shed;
     /// [`Error::is_connect`] at once while nothing is open and the last attempts to open one failed; [`Error::is_closed`];
@@ -304,7 +307,7 @@ impl<M: Manager> Pool<M> {
             if rt::Handle::try_current().is_err() && !shared.keeper_runs() {
                 return Poll::Ready(());
             }
-            timer.poll(shared, until, context)
+            timer.poll_watching(shared, until, shared.keeper_is_elsewhere(), context)
         });
         // In time or not: the report says.
         empty.await;

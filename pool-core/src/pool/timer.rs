@@ -3,10 +3,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use super::{Manager, shared::Shared};
+use super::{
+    Manager,
+    shared::{ARM_AFTER, Shared},
+};
 use crate::{
     engine::mutation::{self, Mutation},
     moment::Moment,
@@ -44,16 +48,40 @@ impl Timer {
         self.0.is_some()
     }
 
+    /// Is it `deadline`? While the keeper is `away`, on another runtime, it is looked after on the way there.
+    pub(super) fn poll_watching<M: Manager>(
+        &mut self,
+        shared: &Arc<Shared<M>>,
+        deadline: Moment,
+        away: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            let until = match self.rings_at() {
+                Some(at) => at,
+                None if away => deadline.min(shared.clock.now() + ARM_AFTER),
+                None => deadline,
+            };
+            if self.poll(shared, until, context).is_pending() {
+                return Poll::Pending;
+            }
+            if until >= deadline {
+                return Poll::Ready(());
+            }
+            *self = Self::new();
+            shared.look_after_keeper(shared.clock.now());
+        }
+    }
+
     /// When it rings, if it was made by a runtime on which it was polled.
-    pub(super) const fn rings_at(&self) -> Option<Moment> {
+    const fn rings_at(&self) -> Option<Moment> {
         match &self.0 {
             Some(Made::Here(_, at, _)) => Some(*at),
             _ => None,
         }
     }
 
-    /// Is it `deadline`?
-    pub(super) fn poll<M: Manager>(
+    fn poll<M: Manager>(
         &mut self,
         shared: &Shared<M>,
         deadline: Moment,

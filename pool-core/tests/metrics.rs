@@ -223,7 +223,32 @@ async fn every_reason_is_counted_and_at_the_end_nothing_is_left() {
     );
     assert_eq!(closed("lifetime"), None, "a series only for what happens");
     assert_eq!(told.counter("pool.overloaded", "pool.name=db"), Some(1));
-    assert_eq!(told.values("db.client.connection.use_time", db).len(), 2);
+    assert_eq!(
+        told.values("db.client.connection.use_time", db).len(),
+        3,
+        "a lease counts however it ends"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_to_a_closed_pool_is_seen() {
+    let told = Told::default();
+    let _on = set_default_local_recorder(&told);
+    let pool = pool(&Backend::new()).max_size(2).build().unwrap();
+    let labels = "db.client.connection.pool.name=db,db.client.connection.state=used";
+    let used = || told.gauge("db.client.connection.count", labels);
+    let (one, other) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    sleep(2 * SEC).await;
+    pool.close();
+    settle().await;
+    assert_eq!(used(), Some(2.0));
+    drop(one);
+    sleep(2 * SEC).await;
+    assert_eq!(used(), Some(1.0));
+    drop(other);
+    settle().await;
+    assert_eq!(used(), Some(0.0), "with a handle that is kept");
+    drop(pool);
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,7 +122,8 @@ settings! {
     max_opening / get_max_opening: u32 = 4, "MAX_OPENING";
 
     /// How many may wait in line; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded). `None`
-    /// (`auto`) means 16 for each of `max_size`, at least 64; `Some(0)` means that nobody ever waits.
+    /// (`auto`) means 16 for each of `max_size`, at least 64, also after [`Pool::resize`](crate::Pool::resize); `Some(0)` means
+    /// that nobody ever waits.
     ///
     /// Default: `None`.
     max_waiters / get_max_waiters: Option<usize> = None, "MAX_WAITERS";

@@ -141,6 +141,11 @@ impl<S> Board<S> {
         }
     }
 
+    /// Has it several words? Then what is in all of them is not seen in one look, unless gets and returns are called to the lock.
+    pub(super) const fn is_divided(&self) -> bool {
+        self.words.len() > 1
+    }
+
     /// How many are idle.
     pub(super) fn len(&self) -> usize {
         // Ordering: a count of what may change at once.

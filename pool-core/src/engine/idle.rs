@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     board::{Board, Seated},
+    mutation::{self, Mutation},
     slot::Slot,
 };
 use crate::sync::Arc;
@@ -49,6 +50,14 @@ impl<T, E: Clone> IdleSet<T, E> {
         if self.called != on {
             self.called = on;
             self.board.call(on);
+        }
+    }
+
+    /// Gets and returns come to the lock until that is released: so that what is counted in one word of the board after the other is
+    /// counted once.
+    pub(super) fn hold_still(&mut self) {
+        if self.board.is_divided() && !mutation::on(Mutation::CountsAreTakenInMotion) {
+            self.call(true);
         }
     }
 

@@ -1,12 +1,10 @@
 //! Keeping: what is done on time's behalf, and what is done to the pool as a whole.
 
-use std::{
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{task::Waker, time::Duration};
 
 use super::{
     kernel::{Kernel, Put, Refusal, Work},
+    lock::Locked,
     mutation::{self, Mutation},
     seat::SeatState,
     slot::Slot,
@@ -15,7 +13,7 @@ use super::{
 };
 use crate::{
     moment::{Moment, nanos_of},
-    observe::CloseReason,
+    observe::{CloseReason, Phase},
     sync::Arc,
 };
 
@@ -45,6 +43,9 @@ pub(crate) struct Tick<T, E: Clone> {
     pub(crate) leaks: Vec<Holder>,
     /// When to come by again.
     pub(crate) next: Moment,
+    /// Was the pool closed?
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "for publishing"))]
+    pub(crate) closed: bool,
     /// Leases and returns so far: has anything happened since the last round?
     pub(crate) activity: u64,
 }
@@ -74,16 +75,45 @@ impl Keeping {
         let shortest = spans.into_iter().flatten().min();
         shortest.map_or(Moment::NEVER, |span| now + span)
     }
+
+    /// When this one falls due if it stays idle, but for the end of its lifetime.
+    pub(super) fn due<T, E: Clone>(&self, slot: &Slot<T, E>) -> Moment {
+        let at =
+            |since: Moment, span: Option<Duration>| span.map_or(Moment::NEVER, |span| since + span);
+        at(slot.idle_since, self.idle_timeout).min(at(slot.used_at, self.keepalive))
+    }
 }
 
 impl<T, E: Clone> Kernel<T, E> {
-    /// One round: takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
+    /// One round of the keeper that has this number: takes back what nobody fetched, arms those who have waited for a while, retires,
+    /// checks, opens. `None`: it was replaced, or the pool is over.
+    pub(crate) fn round(
+        this: &Arc<Self>,
+        number: u64,
+        now: Moment,
+        keeper: Waker,
+    ) -> Option<Tick<T, E>> {
+        let state = this.lock();
+        if !this.post.is_held_by(number) || state.is_over() {
+            return None;
+        }
+        Some(Self::tick_locked(this, state, now, keeper))
+    }
+
+    /// One round, whoever the keeper is.
+    #[cfg(test)]
     pub(crate) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<T, E> {
+        Self::tick_locked(this, this.lock(), now, keeper)
+    }
+
+    fn tick_locked(
+        this: &Arc<Self>,
+        mut state: Locked<'_, T, E>,
+        now: Moment,
+        keeper: Waker,
+    ) -> Tick<T, E> {
         let keeping = this.limits.keeping;
         let mut work = Work::default();
-        // Declared before the guard, so dropped after it.
-        let _spent;
-        let mut state = this.lock();
         state.hear();
         while !mutation::on(Mutation::GrantIsNeverReclaimed)
             && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after_nanos)
@@ -95,6 +125,11 @@ impl<T, E: Clone> Kernel<T, E> {
                 Put::Close(slot, reason) => work.closes.push((slot, reason)),
                 Put::Work(mut more) => work.wakers.append(&mut more.wakers),
             }
+        }
+        if state.closed {
+            // Those who kept their place when their grant was taken back: nothing comes to it any more.
+            let told = state.queue.refuse_all(|| Refusal::Closed);
+            work.wakers.extend(told);
         }
         // Nearly every wait is over long before that; who is still there keeps a timer from now on.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.arm_after)));
@@ -109,23 +144,59 @@ impl<T, E: Clone> Kernel<T, E> {
             .and_then(|after| now.earlier(nanos_of(after)));
         let leaks = since.map_or_else(Vec::new, |since| state.seats.report_before(since));
         let next = state.next_round(now, &keeping);
-        _spent = state.bell.answer(keeper, next);
+        let spent = state.bell.answer(keeper, next);
         let gets = state.seats.uses();
+        // Gets and returns: what was got and is not out any more was returned.
+        let activity = (gets * 2).saturating_sub(state.leased().into());
+        let closed = state.closed;
+        drop(state);
+        drop(spent);
         Tick {
             work,
             leaks,
             next,
-            // Gets and returns: what was got and is not out any more was returned.
-            activity: (gets * 2).saturating_sub(state.leased().into()),
+            closed,
+            activity,
         }
     }
 
-    /// The keeper is gone.
-    pub(crate) fn keeper_left(&self) {
-        self.post.vacate(
-            || self.lock().bell.unhang(),
-            || self.lock().queue.all_wakers(),
-        );
+    /// The keeper of this number is gone.
+    pub(crate) fn keeper_left(&self, number: u64) {
+        let unhang = || {
+            let mut state = self.lock();
+            let any = mutation::on(Mutation::KeeperTakesAnothersBell)
+                || mutation::on(Mutation::PostIsVacatedEarly);
+            let mine = self.post.is_held_by(number) || any;
+            if mine { state.bell.unhang() } else { None }
+        };
+        self.post
+            .leave(number, unhang, || self.lock().queue.all_wakers());
+    }
+
+    /// Replaces a keeper that does not come by: its runtime is blocked, or nobody drives it. `stalled`: the tick says so already, else
+    /// it is known when it is asked for the second time. The number of the next keeper, which the caller starts, before it wakes all
+    /// in line (`all_in_line`).
+    pub(crate) fn replace_keeper(&self, now: Moment, stalled: bool) -> Option<u64> {
+        let old;
+        let number = {
+            let mut state = self.lock();
+            if !(state.bell.is_missed(now) || stalled) || state.is_over() {
+                return None;
+            }
+            let number = self.post.pass_on()?;
+            old = state.bell.unhang();
+            number
+        };
+        // When it gets to run again it sees that it was replaced.
+        if let Some(old) = old {
+            old.wake();
+        }
+        Some(number)
+    }
+
+    /// The wakers of all in line, to make them poll again.
+    pub(crate) fn all_in_line(&self) -> Vec<Waker> {
+        self.lock().queue.all_wakers()
     }
 
     /// Asks the keeper to come by now.
@@ -134,6 +205,11 @@ impl<T, E: Clone> Kernel<T, E> {
         if let Some(keeper) = keeper {
             keeper.wake();
         }
+    }
+
+    /// Sets how many may wait in line, from now on: those who are in it stay.
+    pub(crate) fn bound_line(&self, max_waiters: usize) {
+        self.lock().max_waiters = max_waiters;
     }
 
     /// Sets another size. What is too much goes: idle ones now, leased ones when they come back.
@@ -147,6 +223,7 @@ impl<T, E: Clone> Kernel<T, E> {
         {
             state.retire(slot, CloseReason::Shrunk, &mut work);
         }
+        state.forget_replacements();
         state.meet_demand(this, now, &mut work);
         work
     }
@@ -201,7 +278,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.closed = true;
         work.wakers.extend(state.bell.ring());
-        work.wakers.append(&mut state.watchers);
+        work.wakers.append(&mut state.watchers.take());
         work
     }
 
@@ -209,46 +286,27 @@ impl<T, E: Clone> Kernel<T, E> {
         self.lock().closed
     }
 
-    /// Ready when the pool is closed and everything it opened is gone.
-    pub(crate) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
-        // Declared before the guard: if it is not needed it is dropped after it.
-        let mut waker = Some(context.waker().clone());
-        let mut state = self.lock();
-        if state.closed && state.seats.taken() == 0 {
-            return Poll::Ready(());
-        }
-        state.watch(&mut waker);
-        Poll::Pending
+    /// Is the pool closed, and everything gone that it opened?
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().is_over()
     }
 
-    /// Opens the minimum idle; ready when so many are open or handed out, or when it is known that none can be.
-    pub(crate) fn poll_warm(
-        this: &Arc<Self>,
-        now: Moment,
-        context: &mut Context<'_>,
-    ) -> (Poll<Result<(), Refusal<E>>>, Work<T, E>) {
-        let mut work = Work::default();
-        let mut waker = Some(context.waker().clone());
-        let mut state = this.lock();
-        let poll = if state.closed {
-            Poll::Ready(Err(Refusal::Closed))
-        } else if state.seats.alive() >= this.limits.keeping.min_idle {
-            Poll::Ready(Ok(()))
-        } else if let Some(error) = state.gate.verdict(state.seats.alive()) {
-            Poll::Ready(Err(Refusal::Connect(error)))
-        } else {
-            state.meet_demand(this, now, &mut work);
-            state.watch(&mut waker);
-            Poll::Pending
-        };
-        (poll, work)
+    /// Something that is no waiter gave up at its deadline.
+    pub(crate) fn count_timeout(&self, phase: Phase) {
+        self.lock().counters.timeouts[phase.index()] += 1;
+    }
+
+    /// A lease ended after so long, and what it held is about to be closed or was taken out.
+    pub(crate) fn count_use(&self, lasted: Duration) {
+        self.lock().returned(Some(lasted));
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<E> {
         let mut state = self.lock();
         state.hear();
+        // Meanwhile gets and returns come to the lock: nothing is laid down where it was looked already, and taken where it was not.
+        state.idle.hold_still();
         let count = |of| state.seats.count(of);
-        // Both from one look: an idle one is counted as that or as leased, never twice and never not.
         let idle = (state.idle.len() as u32).min(count(SeatState::Open));
         Snapshot {
             max_size: state.target,
@@ -282,6 +340,7 @@ impl<T, E: Clone> super::state::State<T, E> {
     /// notes when the next one falls due.
     fn sweep(&mut self, kernel: &Arc<Kernel<T, E>>, now: Moment, work: &mut Work<T, E>) {
         let keeping = kernel.limits.keeping;
+        // Those that are due and find too many being checked are looked at again when one of these checks ends (`overdue`).
         let lapsed = |since: Moment, after: Option<Duration>| {
             after.is_some_and(|after| now - since >= after)
         };
@@ -323,15 +382,9 @@ impl<T, E: Clone> super::state::State<T, E> {
         }
     }
 
-    fn watch(&mut self, waker: &mut Option<Waker>) {
-        let known = |waker: &mut Waker| self.watchers.iter().any(|known| known.will_wake(waker));
-        if let Some(waker) = waker.take_if(|waker| !known(waker)) {
-            self.watchers.push(waker);
-        }
-    }
-
     fn next_round(&self, now: Moment, keeping: &Keeping) -> Moment {
-        if self.closed {
+        // A closed pool is kept until the last one has come back: what nobody fetches is taken back, and leaks are told.
+        if self.is_over() {
             return Moment::NEVER;
         }
         let mut next = if self.seats.taken() > 0 || keeping.min_idle > 0 {
@@ -342,18 +395,15 @@ impl<T, E: Clone> super::state::State<T, E> {
         if self.queue.wants_ticks() {
             next = next.min(now.later(keeping.tick_nanos));
         }
-        if let Some(next_try) = self.gate.next_try() {
+        // What is past was done, or waits for something that calls the keeper when it comes: the end of an attempt, or room.
+        if let Some(next_try) = self.gate.next_try().filter(|at| *at > now) {
             next = next.min(next_try);
         }
-        if let Some(began) = self.seats.first_opening()
-            && self.queue.waiting() > 0
+        // If one is late then, another is opened.
+        if self.queue.waiting() > 0
+            && let Some(late) = self.next_late(now)
         {
-            // If it is late then, another one is opened; if it is late already, that was done.
-            next = next.min(
-                Some(began + self.patience())
-                    .filter(|late| *late > now)
-                    .unwrap_or(next),
-            );
+            next = next.min(late);
         }
         if self.sweep_at > now {
             next = next.min(self.sweep_at);

@@ -336,6 +336,8 @@ impl<T, E: Clone> Kernel<T, E> {
         let _spent;
         let mut state = self.lock();
         _spent = state.queue.waker(&id).take();
+        // As long as it stands in line.
+        let phase = state.phase(&id, lasted, &self.limits);
         match state.queue.cancel(id) {
             Some(Ok(slot)) => {
                 state.fetched(Some(lasted));
@@ -343,11 +345,18 @@ impl<T, E: Clone> Kernel<T, E> {
             }
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
             None => {
-                let phase = state.phase();
                 state.counters.timeouts[phase.index()] += 1;
                 Err((None, phase))
             }
         }
+    }
+
+    /// What is to be opened on this seat is about to begin: is it wanted still? It is of the generation of now.
+    pub(crate) fn begin_open(&self, seat: &Seat<T, E>, now: Moment) -> bool {
+        let mut state = self.lock();
+        let generation = state.generation;
+        state.seats.begin(seat.index(), generation);
+        state.is_wanted(&self.limits, now)
     }
 
     /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
@@ -443,7 +452,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.seats.set(slot.seat.index(), SeatState::Open);
         // A check is no use: its time goes on.
-        state.sweep_by(self.limits.keeping.first_due(slot.idle_since));
+        state.sweep_by(self.limits.keeping.due(&slot));
         if mutation::on(Mutation::CheckServesNobody) {
             return state.lay_down(slot);
         }
@@ -453,6 +462,7 @@ impl<T, E: Clone> Kernel<T, E> {
             Put::Close(..) => state.call_if_short(&self.limits),
             Put::Kept | Put::Wake(_) | Put::Work(_) => None,
         };
+        let waker = waker.or_else(|| state.overdue(now));
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -470,6 +480,9 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = this.lock();
         state.gate.succeeded();
         state.counters.opened += 1;
+        // That of its begin: it may have used what a reset has made invalid since.
+        let generation = state.seats.generation(seat.index());
+        let generation = generation.unwrap_or(state.generation);
         state.histograms.create.record(opened.took);
         let slot = Box::new(Slot {
             item: opened.item,
@@ -481,7 +494,7 @@ impl<T, E: Clone> Kernel<T, E> {
             timed_from: None,
             timed_at: Moment::NEVER,
             tag: state.seats.opened(seat.index(), opened.expires_at),
-            generation: state.generation,
+            generation,
             tainted: false,
             replaced: false,
             seat,
@@ -496,7 +509,7 @@ impl<T, E: Clone> Kernel<T, E> {
         state.meet_demand(this, now, &mut work);
         let round = state.sweep_at.max(now).min(now + keeping.rounds);
         work.wakers.extend(state.bell.call(round));
-        work.wakers.append(&mut state.watchers);
+        work.wakers.append(&mut state.watchers.take());
         (put, work)
     }
 
@@ -527,7 +540,8 @@ impl<T, E: Clone> Kernel<T, E> {
         if let Some(next_try) = state.gate.next_try() {
             work.wakers.extend(state.bell.call(next_try));
         }
-        work.wakers.append(&mut state.watchers);
+        work.wakers.append(&mut state.watchers.take());
+        work.wakers.extend(state.last_one_out());
         drop(state);
         seat.spent();
         work
@@ -565,6 +579,9 @@ impl<T, E: Clone> Kernel<T, E> {
         }
         state.count_close(slot, reason);
         state.meet_demand(this, now, &mut work);
+        if reason == CloseReason::CheckFailed {
+            work.wakers.extend(state.overdue(now));
+        }
         work
     }
 

@@ -234,6 +234,15 @@ impl<G, R, A: Copy> Line<G, R, A> {
         Some((place.asked, place.since))
     }
 
+    /// Is this waiter one of the first `few` who would fetch a grant?
+    pub(crate) fn is_among_first(&self, id: &Waiter<G, R>, few: usize) -> bool {
+        let waiting = self.line.range(self.told..);
+        let all = self.early.iter().chain(waiting);
+        all.filter(|place| place.who.is_some())
+            .take(few)
+            .any(|place| place.ticket == id.ticket)
+    }
+
     /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
     pub(crate) fn first_waker(&mut self) -> Option<Waker> {
         let first = match self.early.first_mut() {

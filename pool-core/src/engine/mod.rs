@@ -23,6 +23,7 @@ mod state;
 mod stats;
 #[allow(unsafe_code, reason = "reads a pointer that was a reference")]
 mod tag;
+mod watch;
 
 pub(crate) use gate::{Backoff, Gate};
 pub(crate) use inbox::Inbox;
@@ -38,6 +39,7 @@ pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;
 pub(crate) use stats::{Counters, Histograms};
 pub(crate) use tag::Holder;
+pub(crate) use watch::Watch;
 
 pub(crate) use crate::sync::Arc;
 

@@ -64,6 +64,10 @@ pub(crate) enum Mutation {
     GetIgnoresGeneration,
     /// A keeper that goes says so first, and takes its waker out after that.
     PostIsVacatedEarly,
+    /// A keeper that was replaced and goes takes the waker of the next one out of the bell.
+    KeeperTakesAnothersBell,
+    /// What is idle is counted word for word, while it is taken and laid down.
+    CountsAreTakenInMotion,
     /// A waiter that has just fetched its grant is parked all the same.
     FetchedIsParked,
     /// An open that panics keeps its seat.

@@ -1,11 +1,11 @@
 //! The keeper of a pool: whether there is one, and how it is called.
 
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
 use super::mutation::{self, Mutation};
 use crate::{
     moment::Moment,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Is there a keeper? Beside the lock of the pool.
@@ -15,11 +15,18 @@ use crate::{
 /// | no | has no keeper | whoever has to wait, or leaves something to do: `fill`, and then starts one |
 /// | yes | has none yet, or the keeper's waker, or it was called | the keeper, when it comes by: `Bell::answer` |
 /// | yes | has no keeper any more | the keeper that goes: `vacate`, after `Bell::unhang` |
+/// | yes | was not answered for too long | whoever sees that: `pass_on`, and then starts another |
 ///
 /// So a bell never loses the waker of another keeper than the one that goes. Whoever stands in line then is woken after the post
 /// was vacated, and who joins the line later looks at the post after that.
+///
+/// A post that can be passed on is held by a number, and its bell is touched by whoever has that, under the lock of the pool, under
+/// which alone the number of a filled post changes.
 #[derive(Debug)]
-pub(crate) struct Post(AtomicBool);
+pub(crate) struct Post(
+    /// Even: it is vacant. Odd: the number of its keeper.
+    AtomicU64,
+);
 
 /// How the keeper is called. Under the lock of the pool.
 #[derive(Debug)]
@@ -28,24 +35,82 @@ pub(crate) struct Bell {
     keeper: Option<Waker>,
     /// When it comes by unasked.
     next: Moment,
+    /// Since when it is known that it was due, or was called, and did not come.
+    missed: Option<Moment>,
 }
 
 impl Post {
     pub(crate) fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self(AtomicU64::new(0))
     }
 
     /// A hint: `fill` decides.
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {
         // Ordering: Acquire pairs with the Release of `vacate`.
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) % 2 == 1
     }
 
     /// Fills it. `true`: it was vacant, and the caller starts the keeper.
     pub(crate) fn fill(&self) -> bool {
-        // Ordering: AcqRel, so that one of several callers sees `false`, and sees what the last keeper left.
-        !self.is_filled() && !self.0.swap(true, Ordering::AcqRel)
+        self.enter().is_some()
+    }
+
+    /// Fills it, if it was vacant: the number of the keeper, which the caller starts.
+    pub(crate) fn enter(&self) -> Option<u64> {
+        // Ordering: Acquire, as in `is_filled`.
+        let vacant = self.0.load(Ordering::Acquire);
+        if vacant % 2 == 1 {
+            return None;
+        }
+        let number = vacant + 1;
+        // Ordering: AcqRel, so that one of several callers succeeds, and sees what the last keeper left.
+        let entered = self
+            .0
+            .compare_exchange(vacant, number, Ordering::AcqRel, Ordering::Relaxed);
+        entered.is_ok().then_some(number)
+    }
+
+    /// Is it held by the keeper of this number? Under the lock of the pool that stays so until it is vacated.
+    pub(crate) fn is_held_by(&self, number: u64) -> bool {
+        // Ordering: Relaxed. What a keeper does with its number it does under the lock under which the post is passed on.
+        self.0.load(Ordering::Relaxed) == number
+    }
+
+    /// Passes it on from a keeper that does not come by, if there is one: the number of the next, which the caller starts. Under the
+    /// lock of the pool.
+    pub(crate) fn pass_on(&self) -> Option<u64> {
+        let number = self.0.load(Ordering::Relaxed);
+        // Ordering: AcqRel, as in `enter`. It fails when the keeper has just gone by itself.
+        let passed =
+            self.0
+                .compare_exchange(number, number + 2, Ordering::AcqRel, Ordering::Relaxed);
+        (number % 2 == 1 && passed.is_ok()).then_some(number + 2)
+    }
+
+    /// The keeper of this number goes, if it was not replaced: `unhang` is called under the lock of the pool, after a look whether it
+    /// still is the one. Then as [`vacate`](Self::vacate).
+    pub(crate) fn leave(
+        &self,
+        number: u64,
+        unhang: impl FnOnce() -> Option<Waker>,
+        all_in_line: impl FnOnce() -> Vec<Waker>,
+    ) {
+        if mutation::on(Mutation::PostIsVacatedEarly) {
+            self.vacate_from(number);
+        }
+        drop(unhang());
+        if self.vacate_from(number) || mutation::on(Mutation::PostIsVacatedEarly) {
+            all_in_line().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn vacate_from(&self, number: u64) -> bool {
+        // Ordering: Release, so that whoever starts the next keeper finds the bell without one.
+        let vacated =
+            self.0
+                .compare_exchange(number, number + 1, Ordering::Release, Ordering::Relaxed);
+        vacated.is_ok()
     }
 
     /// The keeper goes: its runtime ended. Its waker is taken from the bell, and then `all_in_line` are woken: whoever is polled first
@@ -55,12 +120,12 @@ impl Post {
         unhang: impl FnOnce() -> Option<Waker>,
         all_in_line: impl FnOnce() -> Vec<Waker>,
     ) {
-        if mutation::on(Mutation::PostIsVacatedEarly) {
-            self.0.store(false, Ordering::Release);
-        }
+        // Ordering: Relaxed. Where it is never passed on nobody else changes it while it is filled.
+        let number = self.0.load(Ordering::Relaxed);
         drop(unhang());
-        // Ordering: Release, so that whoever starts the next keeper finds the bell without one.
-        self.0.store(false, Ordering::Release);
+        if number % 2 == 1 {
+            self.vacate_from(number);
+        }
         all_in_line().into_iter().for_each(Waker::wake);
     }
 }
@@ -70,6 +135,7 @@ impl Bell {
         Self {
             keeper: None,
             next: Moment::NEVER,
+            missed: None,
         }
     }
 
@@ -100,6 +166,7 @@ impl Bell {
     #[must_use]
     pub(crate) fn answer(&mut self, keeper: Waker, next: Moment) -> Option<Waker> {
         self.next = next;
+        self.missed = None;
         self.keeper.replace(keeper)
     }
 
@@ -107,7 +174,16 @@ impl Bell {
     #[must_use]
     pub(crate) fn unhang(&mut self) -> Option<Waker> {
         self.next = Moment::NEVER;
+        self.missed = None;
         self.keeper.take()
+    }
+
+    /// Has the keeper not come by for `MISSED` though it was due, or called? Known when somebody asks again after that time.
+    pub(crate) fn is_missed(&mut self, now: Moment) -> bool {
+        if self.keeper.is_some() && now < self.next {
+            return false;
+        }
+        now - *self.missed.get_or_insert(now) >= MISSED
     }
 
     /// Has it a keeper that was not called?
@@ -115,3 +191,6 @@ impl Bell {
         self.keeper.is_some()
     }
 }
+
+/// A keeper that gets to run comes by long before that.
+const MISSED: Duration = Duration::from_millis(250);

@@ -86,10 +86,18 @@ pub(crate) struct Seats {
     rows: Vec<Row>,
     free: Vec<u32>,
     counts: [u32; SeatState::COUNT],
-    /// What is being opened, and since when: `max_opening` of them at most.
-    opening: Vec<(u32, Moment)>,
+    /// What is being opened: `max_opening` of them at most.
+    opening: Vec<Opening>,
     /// Uses of what is gone.
     past_uses: u64,
+}
+
+#[derive(Debug)]
+struct Opening {
+    index: u32,
+    since: Moment,
+    /// That of the pool when it began.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -126,19 +134,44 @@ impl Seats {
         self.taken() - self.count(SeatState::Opening) - self.count(SeatState::Closing)
     }
 
-    /// How many have been opening since `before`.
-    pub(super) fn opening_since(&self, before: Moment) -> u32 {
-        let late = self.opening.iter().filter(|(_, since)| *since <= before);
-        late.count() as u32
+    /// How many have been opening since `since`, or longer.
+    pub(super) fn opening_since(&self, since: Moment) -> u32 {
+        let all = self.opening.iter();
+        all.filter(|opening| opening.since <= since).count() as u32
     }
 
-    /// Since when the one has been opening that began first.
-    pub(super) fn first_opening(&self) -> Option<Moment> {
-        self.opening.iter().map(|(_, since)| *since).min()
+    /// How many of this generation have been opening since after `late`; since whenever, if that is none.
+    pub(super) fn opening_after(&self, late: Option<Moment>, generation: u64) -> u32 {
+        let of_it = |opening: &&Opening| {
+            opening.generation == generation && late.is_none_or(|late| opening.since > late)
+        };
+        self.opening.iter().filter(of_it).count() as u32
+    }
+
+    /// Since when the one has been opening that began first after `late`.
+    pub(super) fn first_opening_after(&self, late: Option<Moment>) -> Option<Moment> {
+        let all = self.opening.iter().map(|opening| opening.since);
+        all.filter(|since| late.is_none_or(|late| *since > late))
+            .min()
+    }
+
+    /// Of which generation is what is being opened on this seat?
+    pub(super) fn generation(&self, index: u32) -> Option<u64> {
+        let mut all = self.opening.iter();
+        all.find(|opening| opening.index == index)
+            .map(|opening| opening.generation)
+    }
+
+    /// What is to be opened on this seat begins now: it is of this generation.
+    pub(super) fn begin(&mut self, index: u32, generation: u64) {
+        let mut all = self.opening.iter_mut();
+        if let Some(opening) = all.find(|opening| opening.index == index) {
+            opening.generation = generation;
+        }
     }
 
     /// Takes a free seat for something that is being opened.
-    pub(super) fn occupy(&mut self, now: Moment) -> u32 {
+    pub(super) fn occupy(&mut self, now: Moment, generation: u64) -> u32 {
         let row = Row {
             state: SeatState::Opening,
             expires_at: Moment::NEVER,
@@ -155,7 +188,11 @@ impl Seats {
                 (self.rows.len() - 1) as u32
             }
         };
-        self.opening.push((index, now));
+        self.opening.push(Opening {
+            index,
+            since: now,
+            generation,
+        });
         index
     }
 
@@ -176,7 +213,7 @@ impl Seats {
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
         let row = &mut self.rows[index as usize];
         if row.state == SeatState::Opening {
-            self.opening.retain(|(opening, _)| *opening != index);
+            self.opening.retain(|opening| opening.index != index);
         }
         self.counts[row.state as usize] -= 1;
         self.counts[state as usize] += 1;

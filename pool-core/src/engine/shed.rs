@@ -49,13 +49,23 @@ impl Shed {
         self.least_target.max(self.mean_use * 2)
     }
 
+    /// Somebody joins an empty line: it got short, so what was before does not count.
+    pub(super) const fn begin_line(&mut self) {
+        self.fresh = false;
+        self.overloaded = false;
+        self.interval_ends = Moment::from_nanos(0);
+    }
+
     /// Somebody is about to get a resource after `waited`: tell it no instead?
     pub(crate) fn drops(&mut self, waited: Duration, now: Moment) -> bool {
         let target = self.target();
+        let interval = target * 10;
         if now > self.interval_ends {
-            self.overloaded = self.fresh && self.least_wait > target;
+            // What nobody was served after says nothing of now.
+            let fresh = self.fresh && now <= self.interval_ends + interval;
+            self.overloaded = fresh && self.least_wait > target;
             self.least_wait = waited;
-            self.interval_ends = now + target * 10;
+            self.interval_ends = now + interval;
             self.fresh = true;
             return false;
         }
@@ -107,6 +117,28 @@ mod tests {
         assert!(!shed.drops(1 * MS, at(205)), "a short wait ends it");
         assert!(!shed.drops(90 * MS, at(403)));
         assert!(!shed.drops(90 * MS, at(404)), "no longer overloaded");
+    }
+
+    #[test]
+    fn an_overload_of_long_ago_says_nothing_of_now() {
+        let mut shed = Shed::new(20 * MS);
+        assert!(!shed.drops(500 * MS, at(1)));
+        assert!(!shed.drops(500 * MS, at(150)));
+        assert!(!shed.drops(90 * MS, at(60_000)), "the first of an interval");
+        assert!(!shed.drops(90 * MS, at(60_001)));
+    }
+
+    #[test]
+    fn a_line_that_got_empty_begins_anew() {
+        let mut shed = Shed::new(20 * MS);
+        assert!(!shed.drops(500 * MS, at(1)));
+        assert!(!shed.drops(500 * MS, at(202)));
+        assert!(shed.drops(500 * MS, at(203)));
+        shed.begin_line();
+        assert!(!shed.drops(90 * MS, at(210)));
+        assert!(!shed.drops(90 * MS, at(211)));
+        assert!(!shed.drops(90 * MS, at(412)));
+        assert!(shed.drops(90 * MS, at(413)), "and is judged as any other");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     board::Board,
     gate::Gate,
     idle::IdleSet,
-    kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Work},
+    kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Ticket, Work},
     line::Line,
     mutation::{self, Mutation},
     post::Bell,
@@ -14,6 +14,7 @@ use super::{
     shed::Shed,
     slot::Slot,
     stats::{Counters, Histograms},
+    watch::Watchers,
 };
 use crate::{
     moment::{Moment, nanos_of},
@@ -29,6 +30,8 @@ pub(super) struct State<T, E: Clone> {
     pub(super) seats: Seats,
     pub(super) queue: Line<Box<Slot<T, E>>, Refusal<E>>,
     pub(super) target: u32,
+    /// How many may wait in line.
+    pub(super) max_waiters: usize,
     pub(super) generation: u64,
     pub(super) closed: bool,
     /// The inbox is open: waiters may have joined there.
@@ -49,8 +52,7 @@ pub(super) struct State<T, E: Clone> {
     pub(super) sweep_at: Moment,
     /// Calls the keeper when there is upkeep to do.
     pub(super) bell: Bell,
-    /// Who wants to know when something was opened or could not be, and when the last seat of a closed pool is free.
-    pub(super) watchers: Vec<Waker>,
+    pub(super) watchers: Watchers,
 }
 
 impl<T, E: Clone> State<T, E> {
@@ -60,6 +62,7 @@ impl<T, E: Clone> State<T, E> {
             seats: Seats::new(),
             queue: Line::new(),
             target: limits.max_size,
+            max_waiters: limits.max_waiters,
             generation: 0,
             closed: false,
             is_open: false,
@@ -73,7 +76,7 @@ impl<T, E: Clone> State<T, E> {
             histograms: Histograms::default(),
             sweep_at: Moment::NEVER,
             bell: Bell::new(),
-            watchers: Vec::new(),
+            watchers: Watchers::new(),
         }
     }
 
@@ -93,7 +96,7 @@ impl<T, E: Clone> State<T, E> {
         if !waits || self.closed || self.can_meet_demand() || self.gate.is_failing() {
             return None;
         }
-        let room = limits.max_waiters.checked_sub(self.queue.len())?;
+        let room = self.max_waiters.checked_sub(self.queue.len())?;
         let in_time = self.timed_at.later(limits.keeping.tick_nanos);
         self.bell
             .is_called(in_time)
@@ -143,7 +146,7 @@ impl<T, E: Clone> State<T, E> {
             self.counters.failed_fast += 1;
             return Take::Refused(Refusal::Connect(error));
         }
-        if self.queue.len() >= limits.max_waiters {
+        if self.queue.len() >= self.max_waiters {
             self.counters.overloaded += 1;
             return Take::Refused(Refusal::Overloaded);
         }
@@ -151,6 +154,11 @@ impl<T, E: Clone> State<T, E> {
         let timed = now != self.timed_at || self.shed.is_some();
         self.timed_at = now;
         let since = if timed { exact() } else { now };
+        if self.queue.is_empty()
+            && let Some(shed) = &mut self.shed
+        {
+            shed.begin_line();
+        }
         let id = self.queue.push((), waker.take(), since);
         self.call_first();
         let keeper = self.bell.call(since.later(limits.keeping.tick_nanos));
@@ -365,15 +373,25 @@ impl<T, E: Clone> State<T, E> {
     /// What can be counted on to come to somebody soon: not an open that takes far longer than they do, and the less of what is
     /// being checked the more checks have failed.
     fn coming(&self, now: Moment) -> usize {
-        let late = match self.seats.count(SeatState::Opening) {
-            0 => 0,
-            _ => now
-                .earlier(nanos_of(self.patience()))
-                .map_or(0, |before| self.seats.opening_since(before)),
-        };
-        let opening = self.seats.count(SeatState::Opening) - late;
+        let opening = self.promising(now);
         let checking = self.seats.count(SeatState::Checking) >> self.suspicion;
         (opening + checking + self.seats.count(SeatState::Resetting)) as usize
+    }
+
+    /// How many are being opened that can be counted on: not those that are late, and not those that are of the past when they end.
+    fn promising(&self, now: Moment) -> u32 {
+        if self.seats.count(SeatState::Opening) == 0 {
+            return 0;
+        }
+        let late = now.earlier(nanos_of(self.patience()));
+        self.seats.opening_after(late, self.generation)
+    }
+
+    /// When the next open becomes late, of those that are not.
+    pub(super) fn next_late(&self, now: Moment) -> Option<Moment> {
+        let patience = self.patience();
+        let late = now.earlier(nanos_of(patience));
+        Some(self.seats.first_opening_after(late)? + patience)
     }
 
     /// After so long an open is not counted on any more.
@@ -396,7 +414,8 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
         // What is idle is no use to those in line until it was checked.
         let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
-        let short = self.wanted(limits) > self.idle.len() && self.has_room();
+        let short =
+            (self.wanted(limits) > self.idle.len() || self.wants_prober()) && self.has_room();
         if self.closed || !(unchecked || short) {
             return None;
         }
@@ -456,12 +475,11 @@ impl<T, E: Clone> State<T, E> {
         let had = self.idle.len() + self.coming(now);
         let shortage = self.wanted(limits).saturating_sub(had);
         let mut missing = shortage.max(self.replacements as usize);
-        if missing == 0 && self.gate.is_failing() {
-            // The prober, so that the pool knows when the backend is back.
+        if missing == 0 && self.wants_prober() {
             missing = 1;
         }
         while missing > 0 && self.has_room() && self.may_open(limits, now) {
-            let index = self.seats.occupy(now);
+            let index = self.seats.occupy(now, self.generation);
             work.opens.push(Seat::new(Arc::clone(kernel), index));
             self.replacements = self.replacements.saturating_sub(1);
             missing -= 1;
@@ -482,7 +500,26 @@ impl<T, E: Clone> State<T, E> {
     }
 
     fn may_open(&self, limits: &Limits, now: Moment) -> bool {
-        self.seats.count(SeatState::Opening) < self.gate.may_open(limits.max_opening, now)
+        let opening = self.seats.count(SeatState::Opening);
+        // While attempts fail, one at a time. One that hangs stops the next for as long as it is counted on, and no longer.
+        let attempts = if self.gate.is_failing() {
+            self.promising(now)
+        } else {
+            opening
+        };
+        opening < limits.max_opening && attempts < self.gate.may_open(limits.max_opening, now)
+    }
+
+    /// Is an attempt wanted though nobody waits for it: so that the pool knows when the backend is back?
+    fn wants_prober(&self) -> bool {
+        self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0
+    }
+
+    /// Is the open that is about to begin of any use still?
+    pub(super) fn is_wanted(&self, limits: &Limits, now: Moment) -> bool {
+        let others = (self.idle.len() + self.coming(now)).saturating_sub(1);
+        let demand = self.wanted(limits) > others || self.gate.is_failing() || self.outlived;
+        !self.closed && demand
     }
 
     pub(super) fn retire(
@@ -506,32 +543,64 @@ impl<T, E: Clone> State<T, E> {
         mem::replace(&mut self.outlived, false)
     }
 
+    /// After a change of size: those that were ordered and for which there is no room any more are not waited for.
+    pub(super) fn forget_replacements(&mut self) {
+        let room = self.target.saturating_sub(self.in_use());
+        self.replacements = self.replacements.min(room);
+    }
+
+    /// A check ended: who to wake, if others were to be looked at by now and found too many being checked.
+    pub(super) fn overdue(&mut self, now: Moment) -> Option<Waker> {
+        (self.sweep_at <= now && !self.closed)
+            .then(|| self.bell.ring())
+            .flatten()
+    }
+
     /// Makes sure that the idle ones are looked through at `at`, or earlier.
     pub(super) fn sweep_by(&mut self, at: Moment) {
         self.sweep_at = self.sweep_at.min(at);
     }
 
-    /// Those who wait for a closed pool to be empty, when it is.
-    pub(super) fn last_one_out(&mut self) -> Vec<Waker> {
-        if self.closed && self.seats.taken() == 0 {
-            mem::take(&mut self.watchers)
-        } else {
-            Vec::new()
-        }
+    /// Is it closed, and everything gone?
+    pub(super) fn is_over(&self) -> bool {
+        self.closed && self.seats.taken() == 0
     }
 
-    /// What the first in line is waiting for.
-    pub(super) fn phase(&self) -> Phase {
-        let busy = |state| self.seats.count(state) > 0;
-        if busy(SeatState::Opening) || self.gate.is_failing() {
-            Phase::Create
-        } else if busy(SeatState::Checking) {
-            Phase::Check
-        } else if busy(SeatState::Resetting) {
-            Phase::Reset
-        } else {
-            Phase::Wait
+    /// Those who wait for a closed pool to be empty, and its keeper, when it is.
+    pub(super) fn last_one_out(&mut self) -> Vec<Waker> {
+        if !self.is_over() {
+            return Vec::new();
         }
+        let mut wakers = self.watchers.take();
+        wakers.extend(self.bell.ring());
+        wakers
+    }
+
+    /// What this waiter has waited for, so long: what is being opened, checked or reset, if that would have come to it and not only to
+    /// those ahead; else for a return. An open counts if it took most of that time, and not if it has just begun.
+    pub(super) fn phase(&self, id: &Ticket<T, E>, lasted: Duration, limits: &Limits) -> Phase {
+        let failing = self.gate.is_failing();
+        let mut opening = self.seats.opening_since(id.since() + lasted / 2);
+        if failing {
+            // What would be opened but for that.
+            let room = self.target.saturating_sub(self.seats.taken());
+            opening += room.min(limits.max_opening.saturating_sub(opening));
+        }
+        if self.seats.alive() == 0 && (failing || opening > 0) {
+            return Phase::Create;
+        }
+        let mut coming = 0;
+        for (phase, count) in [
+            (Phase::Create, opening),
+            (Phase::Check, self.seats.count(SeatState::Checking)),
+            (Phase::Reset, self.seats.count(SeatState::Resetting)),
+        ] {
+            coming += count as usize;
+            if count > 0 && self.queue.is_among_first(id, coming) {
+                return phase;
+            }
+        }
+        Phase::Wait
     }
 }
 

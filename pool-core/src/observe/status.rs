@@ -72,13 +72,14 @@ pub struct Status {
     pub closed: Closes,
     /// Resources that went without a close: detached, or dropped with the runtime that had them.
     pub dropped: u64,
-    /// Gets that reached their deadline while they waited for a return.
+    /// Gets that reached their deadline while they waited for a return: what was being opened, checked or reset would have come to
+    /// those ahead of them in line, or had just begun.
     pub timeouts_wait: u64,
-    /// Gets that reached their deadline while one was being opened.
+    /// Gets that reached their deadline while one was being opened for them, or could not be; and warm-ups.
     pub timeouts_create: u64,
-    /// Gets that reached their deadline while one was being checked.
+    /// Gets that reached their deadline while one was being checked for them.
     pub timeouts_check: u64,
-    /// Gets that reached their deadline while one was being reset.
+    /// Gets that reached their deadline while one was being reset for them.
     pub timeouts_reset: u64,
     /// Gets that found the line full.
     pub overloaded: u64,

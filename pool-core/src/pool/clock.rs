@@ -40,6 +40,8 @@ struct Stall {
 const STALLS: usize = 32;
 /// By how much the tick lags at most while its keeper gets to run.
 pub(crate) const LAG: Duration = TICK.saturating_mul(2);
+/// A keeper that gets to run advances the tick long before that.
+const STALLED: Duration = Duration::from_millis(500);
 /// The tick stands still.
 const STOPPED: u64 = u64::MAX;
 
@@ -64,6 +66,11 @@ impl Clock {
         // Ordering: the value is all there is; nothing else is published with it.
         let nanos = self.tick.load(Ordering::Relaxed);
         (nanos != STOPPED).then(|| Moment::from_nanos(nanos))
+    }
+
+    /// Has it stood for long, though somebody was to advance it?
+    pub(crate) fn is_stalled(&self, now: Moment) -> bool {
+        self.ticked().is_some_and(|tick| now - tick > STALLED)
     }
 
     /// Starts the tick at `now`. Was it standing still?

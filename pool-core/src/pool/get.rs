@@ -356,10 +356,7 @@ impl<'a, M: Manager> Get<'a, M> {
                 Err(_) => return self.abandon(),
             }
         }
-        if short {
-            return self.watch_deadline(true, context);
-        }
-        Poll::Pending
+        self.watch_deadline(short, context)
     }
 
     /// Has the wait an end?
@@ -453,15 +450,35 @@ impl<'a, M: Manager> Get<'a, M> {
         Poll::Ready(Err(shared.error(Kind::NoRuntime, waited, None)))
     }
 
-    /// Ends the wait at its deadline. Short waits never get here with `armed` set, and so never touch the timer.
+    /// Ends the wait at its deadline. Waits that turn out to be short never get here with `armed` set, and so never touch the timer:
+    /// the keeper tells those that turn out to be long. But for those on another runtime than the keeper's, which may be blocked, or
+    /// driven by nobody: they have a timer from the beginning, and see to it that there is a keeper that comes by.
+    #[inline]
     fn watch_deadline(
         &mut self,
         armed: bool,
         context: &mut Context<'_>,
     ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let shared = self.pool.shared();
-        if !armed && !self.timer.is_made() {
+        let away = self.pool.shared().keeper_is_elsewhere();
+        if !(armed || away || self.timer.is_made()) {
             return Poll::Pending;
+        }
+        self.poll_timer(away, context)
+    }
+
+    #[inline(never)]
+    fn poll_timer(
+        &mut self,
+        away: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
+        let shared = self.pool.shared();
+        // Before the tick is looked at for how late it was, which moves it on.
+        if away && !self.timer.is_made() {
+            let now = shared.clock.now();
+            if shared.clock.is_stalled(now) {
+                shared.look_after_keeper(now);
+            }
         }
         // Now it is known how late the tick was. Rather late by that much than early.
         if let Limit::After(tick, nanos) = self.limit {
@@ -470,7 +487,8 @@ impl<'a, M: Manager> Get<'a, M> {
         let Limit::Until(deadline) = self.limit else {
             return Poll::Pending;
         };
-        if self.timer.poll(shared, deadline, context).is_pending() {
+        let over = self.timer.poll_watching(shared, deadline, away, context);
+        if over.is_pending() {
             return Poll::Pending;
         }
         let Some(id) = self.ticket.take() else {
@@ -478,8 +496,12 @@ impl<'a, M: Manager> Get<'a, M> {
         };
         let now = shared.clock.now();
         let waited = now - id.since();
+        let since = id.since();
         Poll::Ready(match shared.kernel.time_out(id, waited) {
-            Ok(slot) => Ok(slot),
+            Ok(slot) => {
+                shared.waited(since);
+                Ok(slot)
+            }
             Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
             Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
         })

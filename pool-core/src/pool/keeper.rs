@@ -20,23 +20,32 @@ use crate::{
     rt::{Sleep, sleep_until},
 };
 
-/// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
+/// Keeps the pool until it is closed and everything gone, or until another keeper has its place. Holds it weakly: a pool does not live
+/// for its keeper, which is the one of this `number`.
 pub(crate) fn keep<M: Manager>(
     shared: &Arc<Shared<M>>,
+    number: u64,
 ) -> impl Future<Output = ()> + Send + use<M> {
     // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
     let mut keeper = Keeper {
         shared: Arc::downgrade(shared),
+        number,
         sleep: None,
         activity: 0,
+        #[cfg(feature = "metrics")]
+        closing: false,
     };
     async move { poll_fn(|context| keeper.poll(context)).await }
 }
 
 struct Keeper<M: Manager> {
     shared: Weak<Shared<M>>,
+    number: u64,
     sleep: Option<Pin<Box<Sleep>>>,
     activity: u64,
+    /// It has seen that the pool was closed.
+    #[cfg(feature = "metrics")]
+    closing: bool,
 }
 
 impl<M: Manager> Keeper<M> {
@@ -45,12 +54,13 @@ impl<M: Manager> Keeper<M> {
             let Some(shared) = self.shared.upgrade() else {
                 return Poll::Ready(());
             };
-            if shared.kernel.is_closed() {
+            let Some(next) = self.round(&shared, context) else {
                 #[cfg(feature = "metrics")]
-                shared.publish();
+                if shared.kernel.is_over() {
+                    shared.publish();
+                }
                 return Poll::Ready(());
-            }
-            let next = self.round(&shared, context);
+            };
             if next == Moment::NEVER {
                 self.sleep = None;
                 return Poll::Pending;
@@ -65,11 +75,12 @@ impl<M: Manager> Keeper<M> {
         }
     }
 
-    /// Does what is due; when to come by again.
-    fn round(&mut self, shared: &Arc<Shared<M>>, context: &Context<'_>) -> Moment {
+    /// Does what is due; when to come by again. `None`: never.
+    fn round(&mut self, shared: &Arc<Shared<M>>, context: &Context<'_>) -> Option<Moment> {
         let now = shared.clock.now();
         shared.clock.advance(now);
-        let tick = Kernel::tick(&shared.kernel, now, context.waker().clone());
+        let waker = context.waker().clone();
+        let tick = Kernel::round(&shared.kernel, self.number, now, waker)?;
         for holder in tick.leaks {
             let lease = lease_info(holder, now);
             shared.leaked(&lease);
@@ -78,14 +89,20 @@ impl<M: Manager> Keeper<M> {
         let next = tick.next;
         #[cfg(feature = "metrics")]
         let next = next.min(shared.publish_if_due(now));
+        #[cfg(feature = "metrics")]
+        if tick.closed && !self.closing {
+            // A close is told at once.
+            self.closing = true;
+            shared.publish();
+        }
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             shared.clock.stop();
-            return next;
+            return Some(next);
         }
         self.activity = tick.activity;
         shared.clock.start(now);
-        next.min(now + TICK)
+        Some(next.min(now + TICK))
     }
 }
 
@@ -95,7 +112,7 @@ impl<M: Manager> Drop for Keeper<M> {
             return;
         };
         if !mutation::on(Mutation::KeeperIsNotRestarted) {
-            shared.kernel.keeper_left();
+            shared.kernel.keeper_left(self.number);
         }
         // After that: who starts the tick looks then whether there is a keeper.
         shared.clock.stop();

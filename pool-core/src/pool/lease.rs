@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Manager, Usage,
-    shared::{Shared, Slot, usage_of},
+    shared::{Shared, Slot, lasted, usage_of},
 };
 use crate::engine::Holder;
 
@@ -143,6 +143,8 @@ impl<M: Manager> Lease<M> {
     /// ```
     pub fn detach(mut lease: Self) -> M::Resource {
         let slot = lease.slot.take().expect(HELD);
+        let (_, lasted) = lasted(&slot);
+        slot.item.home.count_use(lasted);
         let Slot::<M> { item, seat, .. } = *slot;
         drop(seat);
         item.resource

@@ -112,7 +112,8 @@ impl Usage {
         self.now - self.opened_at
     }
 
-    /// How long ago it was last used: given back, or opened.
+    /// How long ago it was last used: given back, or opened. In [`needs_reset`](Manager::needs_reset) and
+    /// [`reset`](Manager::reset) that is before the lease that has just ended.
     pub fn idle(&self) -> Duration {
         self.now - self.idle_since
     }

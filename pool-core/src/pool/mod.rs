@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod failure;
 mod get;
+mod home;
 mod keeper;
 mod lease;
 mod manager;
@@ -20,7 +21,7 @@ mod timer;
 #[cfg(feature = "tracing")]
 pub(crate) mod trace;
 
-use std::{fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, sync::Arc, task::Poll, time::Duration};
 
 pub use builder::Builder;
 pub(crate) use caught::{Caught, caught};
@@ -35,10 +36,11 @@ pub use manager::{Manager, Usage};
 use shared::Shared;
 pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, counted, lease_info, rounds};
 pub(crate) use task::{bounded, lifetime_end, unless};
+use timer::Timer;
 
 use crate::{
     config::ConfigError,
-    engine::{Holder, Kernel},
+    engine::{Holder, Kernel, Watch},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
     rt,
 };
@@ -144,6 +146,9 @@ impl<M: Manager> Pool<M> {
     /// Gets a resource: an idle one, or the first that is given back or opened, in order of arrival.
     ///
     /// The future can be told more before it is awaited: `pool.get().timeout(limit).label("login").await`.
+    ///
+    /// Gets may wait on several runtimes: none relies on another one being driven. On a thread without a runtime a get can wait while
+    /// there is one on which others have waited, and relies on that.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage};
@@ -279,6 +284,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Cancel safety
     /// What is being opened goes on.
+    ///
+    /// # Panics
+    /// On a tokio runtime that was built without a timer.
     pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
         let shared = self.shared();
         if shared.config.min_idle == 0 {
@@ -288,8 +296,9 @@ impl<M: Manager> Pool<M> {
         let runtime = rt::Handle::try_current();
         let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
         shared.ensure_keeper(&runtime);
+        let watch = Watch::new(&shared.kernel);
         let warm = std::future::poll_fn(|context| {
-            let (poll, work) = Kernel::poll_warm(&shared.kernel, shared.clock.now(), context);
+            let (poll, work) = watch.poll_warm(shared.clock.now(), context);
             shared.perform(work);
             poll
         });
@@ -297,7 +306,10 @@ impl<M: Manager> Pool<M> {
         let waited = shared.clock.now() - started;
         match outcome {
             Ok(outcome) => outcome.map_err(|refusal| shared.refused(refusal, waited)),
-            Err(_) => Err(shared.error(Kind::Timeout(Phase::Create), waited, None)),
+            Err(_) => {
+                shared.kernel.count_timeout(Phase::Create);
+                Err(shared.error(Kind::Timeout(Phase::Create), waited, None))
+            }
         }
     }
 
@@ -354,7 +366,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
-    /// back.
+    /// back. Where `max_waiters` is `auto` the line becomes longer or shorter with it; who is in line stays there.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage};
@@ -385,7 +397,9 @@ impl<M: Manager> Pool<M> {
     /// `max_size` is 0, or less than `min_idle`.
     pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
         let shared = self.shared();
-        shared.config.clone().max_size(max_size).validate()?;
+        let config = shared.config.clone().max_size(max_size);
+        config.validate()?;
+        shared.kernel.bound_line(config.waiters());
         let work = Kernel::resize(&shared.kernel, max_size, shared.clock.now());
         shared.perform(work);
         Ok(())
@@ -484,6 +498,9 @@ impl<M: Manager> Pool<M> {
 
     /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
     ///
+    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
+    /// tell when it has come, and the report is made at once.
+    ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage};
     /// # #[derive(Debug)] struct Connection;
@@ -512,12 +529,32 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
+    ///
+    /// # Panics
+    /// When it waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let shared = self.shared();
         shared.close();
-        let empty = std::future::poll_fn(|context| shared.kernel.poll_drained(context));
+        // What was handed to a get that nobody polls comes back only if there is a keeper to take it.
+        if let Ok(runtime) = rt::Handle::try_current()
+            && !shared.kernel.is_over()
+        {
+            shared.ensure_keeper(&runtime);
+        }
+        let until = shared.clock.now() + deadline;
+        let mut timer = Timer::new();
+        let watch = Watch::new(&shared.kernel);
+        let empty = std::future::poll_fn(|context| {
+            if watch.poll_drained(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if rt::Handle::try_current().is_err() && !shared.keeper_runs() {
+                return Poll::Ready(());
+            }
+            timer.poll_watching(shared, until, shared.keeper_is_elsewhere(), context)
+        });
         // In time or not: the report says.
-        drop(rt::timeout(deadline, empty).await);
+        empty.await;
         let status = shared.status();
         Drained {
             leased: shared.leases(),

@@ -1,6 +1,6 @@
 //! What a pool, its leases and its tasks have in common.
 
-use std::{fmt, num::NonZero, sync::Arc, time::Duration};
+use std::{fmt, num::NonZero, sync::Arc, task::Waker, time::Duration};
 
 #[cfg(feature = "tracing")]
 use super::trace;
@@ -10,6 +10,7 @@ use super::{
     clock::Clock,
     error::{Error, Kind},
     failure::Failure,
+    home::Home,
     keeper, task, thread,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) struct Shared<M: Manager> {
     observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
     pub(super) publisher: crate::observe::Desk,
+    /// Which that is.
+    home: Home,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
 }
@@ -104,6 +107,7 @@ impl<M: Manager> Shared<M> {
             observer,
             #[cfg(feature = "metrics")]
             publisher: crate::observe::Desk::default(),
+            home: Home::new(),
             runtime: Mutex::new(None),
         }
     }
@@ -158,19 +162,7 @@ impl<M: Manager> Shared<M> {
     /// A lease ends.
     #[inline]
     pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
-        let shared = &**slot.item.home;
-        let (now, lasted) = match slot.timed_from {
-            Some(from) => {
-                let now = shared.clock.now();
-                (now, Some(now - from))
-            }
-            // Not timed exactly; known well enough if it was a long one.
-            None => {
-                let now = shared.rough_now();
-                let long = now.is_past(slot.used_at, TICK_NANOS);
-                (now, long.then(|| now - slot.used_at))
-            }
-        };
+        let (now, lasted) = lasted(&slot);
         slot.timed_from = None;
         let mut asked = CloseReason::Broken;
         let verdict = caught(|| {
@@ -203,6 +195,10 @@ impl<M: Manager> Shared<M> {
     ) {
         let home = Arc::clone(&slot.item.home);
         let shared = &*home;
+        let kept = needs_reset.is_ok_and(|resets| resets || !slot.tainted);
+        if !kept {
+            shared.count_use(lasted);
+        }
         match needs_reset {
             Ok(false) if !slot.tainted => shared.settle(shared.kernel.put(slot, now, lasted)),
             Ok(false) => shared.discard(slot, CloseReason::Tainted),
@@ -216,6 +212,14 @@ impl<M: Manager> Shared<M> {
                 }
             }
             Err(reason) => shared.discard(slot, reason),
+        }
+    }
+
+    /// A lease of what goes now lasted so long, if that was measured.
+    #[cold]
+    pub(crate) fn count_use(&self, lasted: Option<Duration>) {
+        if let Some(lasted) = lasted {
+            self.kernel.count_use(lasted);
         }
     }
 
@@ -289,11 +293,39 @@ impl<M: Manager> Shared<M> {
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
     pub(crate) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        if !self.kernel.post.fill() {
+        if let Some(number) = self.kernel.post.enter() {
+            self.start_keeper(runtime, number);
+        }
+    }
+
+    /// Whether the keeper is on another runtime than this thread, which may not be driven.
+    #[inline]
+    pub(crate) fn keeper_is_elsewhere(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| !self.home.is(here.id()))
+    }
+
+    /// Starts another keeper here if the one elsewhere does not come by any more.
+    #[cold]
+    pub(crate) fn look_after_keeper(self: &Arc<Self>, now: Moment) {
+        let Ok(here) = Handle::try_current() else {
+            return;
+        };
+        if self.home.is(here.id()) {
             return;
         }
+        let stalled = self.clock.is_stalled(now);
+        if let Some(number) = self.kernel.replace_keeper(now, stalled) {
+            self.start_keeper(&here, number);
+            // Those who relied on the last one look where this one is.
+            self.kernel.all_in_line().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    #[cold]
+    fn start_keeper(self: &Arc<Self>, runtime: &Handle, number: u64) {
         *self.runtime.lock() = Some(runtime.clone());
-        drop(runtime.spawn(keeper::keep(self)));
+        self.home.set(runtime.id());
+        drop(runtime.spawn(keeper::keep(self, number)));
     }
 
     pub(crate) fn close(self: &Arc<Self>) {
@@ -447,6 +479,24 @@ pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
         held_for: now - holder.since,
         place: holder.place,
         label: holder.label,
+    }
+}
+
+/// What time it is at the end of a lease, and how long that was if it was measured, or was a long one.
+#[inline]
+pub(crate) fn lasted<M: Manager>(slot: &Slot<M>) -> (Moment, Option<Duration>) {
+    let shared = &**slot.item.home;
+    match slot.timed_from {
+        Some(from) => {
+            let now = shared.clock.now();
+            (now, Some(now - from))
+        }
+        // Not timed exactly; known well enough if it was a long one.
+        None => {
+            let now = shared.rough_now();
+            let long = now.is_past(slot.used_at, TICK_NANOS);
+            (now, long.then(|| now - slot.used_at))
+        }
     }
 }
 

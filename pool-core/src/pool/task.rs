@@ -32,10 +32,11 @@ use crate::{
 /// Opens one on `seat`.
 pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     let closing = shared.closing.notified();
-    if shared.kernel.is_closed() {
+    let started = shared.clock.now();
+    // Whoever wanted it may have gone before this had its turn.
+    if !shared.kernel.begin_open(&seat, started) {
         return;
     }
-    let started = shared.clock.now();
     let limit = shared.config.create_timeout;
     let create = Caught::new(async { shared.manager.create().await });
     #[cfg(feature = "tracing")]

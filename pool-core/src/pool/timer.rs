@@ -3,10 +3,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use super::{Manager, shared::Shared};
+use super::{
+    Manager,
+    shared::{ARM_AFTER, Shared},
+};
 use crate::{
     engine::mutation::{self, Mutation},
     moment::Moment,
@@ -17,8 +21,8 @@ use crate::{
 pub(super) struct Timer(Option<Made>);
 
 enum Made {
-    /// By the runtime on which it is polled. One that is polled elsewhere is made anew.
-    Here(Id, Pin<Box<Sleep>>),
+    /// By the runtime on which it is polled, for that time. One that is polled elsewhere is made anew.
+    Here(Id, Moment, Pin<Box<Sleep>>),
     /// For a thread that has no runtime, by a task of the pool's. To poll a timer from there is to race the end of its runtime,
     /// after which that panics; a task of it may be asked at any time.
     Elsewhere(Alarm),
@@ -44,8 +48,40 @@ impl Timer {
         self.0.is_some()
     }
 
-    /// Is it `deadline`?
-    pub(super) fn poll<M: Manager>(
+    /// Is it `deadline`? While the keeper is `away`, on another runtime, it is looked after on the way there.
+    pub(super) fn poll_watching<M: Manager>(
+        &mut self,
+        shared: &Arc<Shared<M>>,
+        deadline: Moment,
+        away: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            let until = match self.rings_at() {
+                Some(at) => at,
+                None if away => deadline.min(shared.clock.now() + ARM_AFTER),
+                None => deadline,
+            };
+            if self.poll(shared, until, context).is_pending() {
+                return Poll::Pending;
+            }
+            if until >= deadline {
+                return Poll::Ready(());
+            }
+            *self = Self::new();
+            shared.look_after_keeper(shared.clock.now());
+        }
+    }
+
+    /// When it rings, if it was made by a runtime on which it was polled.
+    const fn rings_at(&self) -> Option<Moment> {
+        match &self.0 {
+            Some(Made::Here(_, at, _)) => Some(*at),
+            _ => None,
+        }
+    }
+
+    fn poll<M: Manager>(
         &mut self,
         shared: &Shared<M>,
         deadline: Moment,
@@ -53,15 +89,17 @@ impl Timer {
     ) -> Poll<()> {
         let at = shared.clock.instant(deadline);
         if let Ok(here) = Handle::try_current() {
-            if !matches!(&self.0, Some(Made::Here(made_by, _)) if *made_by == here.id()) {
-                self.0 = Some(Made::Here(here.id(), Box::pin(sleep_until(at))));
+            if !matches!(&self.0, Some(Made::Here(made_by, ..)) if *made_by == here.id()) {
+                let sleep = Box::pin(sleep_until(at));
+                self.0 = Some(Made::Here(here.id(), deadline, sleep));
             }
         } else if mutation::on(Mutation::TimerIsPolledElsewhere) {
             if let Some(runtime) = shared.runtime()
                 && self.0.is_none()
             {
                 let _entered = runtime.enter();
-                self.0 = Some(Made::Here(runtime.id(), Box::pin(sleep_until(at))));
+                let sleep = Box::pin(sleep_until(at));
+                self.0 = Some(Made::Here(runtime.id(), deadline, sleep));
             }
         } else if !matches!(&self.0, Some(Made::Elsewhere(_))) {
             let alarm =
@@ -70,7 +108,7 @@ impl Timer {
             // None: no keeper was ever started, and without one nobody waits here.
         }
         match &mut self.0 {
-            Some(Made::Here(_, sleep)) => sleep.as_mut().poll(context),
+            Some(Made::Here(.., sleep)) => sleep.as_mut().poll(context),
             Some(Made::Elsewhere(alarm)) => {
                 if Pin::new(&mut alarm.0).poll(context).is_pending() {
                     return Poll::Pending;

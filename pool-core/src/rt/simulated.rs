@@ -38,7 +38,7 @@ pub(crate) struct Runtime(Handle);
 pub(crate) struct Handle(Arc<Inner>);
 
 /// Tells runtimes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(crate) struct Id(u64);
 
 struct Inner {

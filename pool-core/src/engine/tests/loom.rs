@@ -21,7 +21,7 @@ use loom::{
 
 use super::bed::{Bed, START, TestSlot, limits};
 use crate::engine::{
-    Kernel, Queued, Refusal, Take,
+    Fast, Kernel, Queued, Refusal, Take,
     mutation::{self, Mutation},
 };
 
@@ -454,9 +454,9 @@ models! {
     /// A keeper that goes leaves the next one its bell.
     keeper_against_the_next(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
-        assert!(bed.kernel.post.fill());
+        let number = bed.kernel.post.enter().expect("it is vacant");
         bed.perform(Kernel::tick(&bed.kernel, START, Waker::noop().clone()).work);
-        let goes = spawn(&bed, |bed| bed.kernel.keeper_left());
+        let goes = spawn(&bed, move |bed| bed.kernel.keeper_left(number));
         let next = std::sync::Arc::new(Rung::default());
         let fills = bed.kernel.post.fill();
         if fills {
@@ -467,6 +467,47 @@ models! {
         bed.kernel.ring();
         assert_eq!(next.0.load(SeqCst), fills, "was it called?");
     }, caught by mutant_post_is_vacated_early = PostIsVacatedEarly;
+
+    /// A keeper that goes while it is being replaced leaves its bell to the next one, whoever that is.
+    keeper_that_goes_against_its_replacement(EXHAUSTIVE) {
+        let bed = Bed::new(limits(1));
+        let number = bed.kernel.post.enter().expect("it is vacant");
+        bed.perform(Kernel::tick(&bed.kernel, START, Waker::noop().clone()).work);
+        let goes = spawn(&bed, move |bed| bed.kernel.keeper_left(number));
+        let replaced = bed.kernel.replace_keeper(START, true);
+        let next = std::sync::Arc::new(Rung::default());
+        if let Some(number) = replaced.or_else(|| bed.kernel.post.enter()) {
+            let waker = Waker::from(std::sync::Arc::clone(&next));
+            let tick = Kernel::round(&bed.kernel, number, START, waker);
+            bed.perform(tick.expect("it is the keeper").work);
+        }
+        goes.join().unwrap();
+        assert!(bed.kernel.post.is_filled() || replaced.is_none());
+        bed.kernel.ring();
+        assert_eq!(next.0.load(SeqCst), bed.kernel.post.is_filled(), "was it called?");
+    }, caught by mutant_keeper_takes_anothers_bell = KeeperTakesAnothersBell;
+
+    /// What is idle is counted as of one moment, though it lies in several words.
+    a_count_against_gets_and_returns(BOUND) {
+        let mut limits = limits(2);
+        limits.parts = 2;
+        let bed = Bed::new(limits);
+        let (first, second) = (bed.lease(), bed.lease());
+        bed.put(first);
+        bed.put(second);
+        let counts = spawn(&bed, |bed| {
+            let seen = bed.kernel.snapshot();
+            assert!(seen.idle >= 1 && seen.idle + seen.leased == 2, "{seen:?}");
+        });
+        for hint in [0, 1] {
+            // One at a time: the other is idle meanwhile.
+            if let Fast::Ready(slot) = bed.kernel.take(START, hint) {
+                bed.put(slot);
+            }
+        }
+        counts.join().unwrap();
+        bed.finish();
+    }, caught by mutant_counts_are_taken_in_motion = CountsAreTakenInMotion;
 
     /// What the keeper takes out for a check is not lost to somebody who comes for it meanwhile.
     keeper_against_checkout(EXHAUSTIVE) {

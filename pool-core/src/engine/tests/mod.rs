@@ -7,6 +7,8 @@ mod deferred;
 mod loom;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 mod model;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod rounds;
 #[cfg(pool_shuttle)]
 mod shuttle;
 

@@ -89,12 +89,17 @@ impl Model {
         }
     }
 
-    /// Grants that nobody fetched go round, oldest first; each time to somebody who has none.
+    /// Grants that nobody fetched go round, oldest first; each time to somebody who has none. In a closed pool they are gone.
     fn reclaim(&mut self) {
         let now = self.now_ms;
+        let parked = if self.closed {
+            Expected::Refused
+        } else {
+            Expected::Parked
+        };
         for waiter in &mut self.line {
             if matches!(waiter, Expected::Granted(at) if now - *at >= RECLAIM_MS) {
-                *waiter = Expected::Parked;
+                *waiter = parked;
             }
         }
         self.serve();

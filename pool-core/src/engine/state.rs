@@ -586,7 +586,8 @@ impl<T, E: Clone> State<T, E> {
             let room = self.target.saturating_sub(self.seats.taken());
             opening += room.min(limits.max_opening.saturating_sub(opening));
         }
-        if self.seats.alive() == 0 && (failing || opening > 0) {
+        // Where nothing is open there is nothing to be given back.
+        if self.seats.alive() == 0 && (failing || self.seats.count(SeatState::Opening) > 0) {
             return Phase::Create;
         }
         let mut coming = 0;

@@ -357,24 +357,26 @@ impl Run {
             Err((Some(refusal), _)) => self.told(Err(refusal), expected),
             Err((None, phase)) => {
                 assert!(matches!(expected, Expected::Waits | Expected::Parked));
-                assert_eq!(phase, self.phase());
+                self.look_at_phase(phase);
                 self.timeouts += 1;
             }
         }
     }
 
-    /// What the first in line waits for.
-    fn phase(&self) -> Phase {
+    /// Who timed out was not told of something that is not under way; nor of a return where there is nothing to be returned. Which of
+    /// several it was depends on its place in line and on the time: `tests/demand.rs` has that.
+    fn look_at_phase(&self, phase: Phase) {
         let later = self.bed.later();
-        if !later.opens.is_empty() || self.failing > 0 {
-            Phase::Create
-        } else if !later.checks.is_empty() {
-            Phase::Check
-        } else if !self.resetting.is_empty() {
-            Phase::Reset
-        } else {
-            Phase::Wait
-        }
+        let opens = !later.opens.is_empty() || self.failing > 0;
+        let of = self.bed.kernel.snapshot();
+        let alive = of.idle + of.leased + of.checking + of.resetting;
+        let may = match phase {
+            Phase::Create => opens,
+            Phase::Check => !later.checks.is_empty(),
+            Phase::Reset => !self.resetting.is_empty(),
+            Phase::Wait => alive > 0 || !opens,
+        };
+        assert!(may, "{phase:?}");
     }
 
     /// A lease ended, and what it held is not to be handed on as it is.

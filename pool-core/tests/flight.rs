@@ -513,6 +513,36 @@ fn a_call_that_is_to_lead_where_there_is_no_runtime_leaves_it_to_the_next() {
     assert!(is_clean(&flight));
 }
 
+/// The lead goes to one that is not polled, and whoever would see that goes with the runtime that ends.
+#[test]
+fn when_the_runtime_that_computes_ends_a_caller_that_is_not_polled_does_not_hold_up_the_next() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let flight: Flight<u32, u32> = Flight::new();
+    let (first, second) = (runtime(), runtime());
+    let forever = || async {
+        std::future::pending::<()>().await;
+        Ok(1)
+    };
+    let computing = first.spawn(flight.run(1, forever));
+    first.block_on(tokio::task::yield_now());
+    let mut unpolled = Box::pin(flight.run(1, || async { Ok(2) }));
+    second.block_on(async { assert!(unpolled.as_mut().now_or_never().is_none()) });
+    let waiting = second.spawn(flight.run(1, || async { Ok(3) }));
+    second.block_on(tokio::task::yield_now());
+    drop(first);
+    second.block_on(async {
+        let start = Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap(), 3);
+        assert!(start.elapsed() <= 150 * MS, "{:?}", start.elapsed());
+        assert_eq!(unpolled.await.unwrap(), 3);
+        assert!(computing.await.is_err());
+    });
+    assert!(is_clean(&flight));
+}
+
 /// Looks at the flight whenever it is woken or dropped: it would hang if that happened under the lock.
 struct Nosy(Flight<u32, Arc<Curious>>, Arc<AtomicU32>);
 

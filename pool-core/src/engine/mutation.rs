@@ -136,6 +136,8 @@ pub(crate) enum Mutation {
     FlightDeclinedLeadIsLost,
     /// Who says late how its computation is stopped stops the one that was started since.
     FlightLateStartStopsAnother,
+    /// Who looks whether a lead is taken goes with its runtime, and those in line are not told.
+    FlightWatchIsLost,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
     /// A waiter that goes away keeps the share that was handed to it.

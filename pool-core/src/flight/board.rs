@@ -26,6 +26,7 @@ use std::{
 use super::{
     FlightStatus,
     ticket::{FlightId, Join, Ticket, Told},
+    work::Work,
 };
 use crate::{
     engine::{
@@ -75,6 +76,8 @@ enum Phase<A> {
     /// `handed`: somebody in line has been told.
     Led {
         handed: bool,
+        /// A task looks whether that one takes it, as far as is known.
+        watched: bool,
     },
     /// `None` until whoever spawned it says how to stop it.
     Running(Option<A>),
@@ -92,34 +95,6 @@ pub(super) enum End<V, E> {
     Value(V),
     Failed(Arc<E>),
     Panicked(Arc<str>),
-}
-
-/// What is left to do after the lock was released.
-#[must_use]
-pub(super) struct Work<K, V, E, A> {
-    wakers: Vec<Waker>,
-    /// The computation to be stopped.
-    pub(super) stop: Option<A>,
-    /// A lead was handed to somebody who may not be polled: see [`Board::reclaim`].
-    pub(super) watch: bool,
-    dropped: (Option<Arc<K>>, Option<Arc<End<V, E>>>, Option<Waker>),
-}
-
-impl<K, V, E, A> Work<K, V, E, A> {
-    const fn new() -> Self {
-        Self {
-            wakers: Vec::new(),
-            stop: None,
-            watch: false,
-            dropped: (None, None, None),
-        }
-    }
-
-    pub(super) fn wake(&mut self) {
-        mem::take(&mut self.wakers)
-            .into_iter()
-            .for_each(Waker::wake);
-    }
 }
 
 impl<K, V, E, A> Board<K, V, E, A> {
@@ -205,6 +180,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             attempt: place.attempt,
             id,
             parent,
+            watch: false,
         };
         if let Some(parent) = parent {
             state.waits_for(parent, |flights| flights.push(flight));
@@ -390,10 +366,30 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             state.pass_lead(flight.index, now, &mut work);
         }
         let place = &state.flights[flight.index as usize];
-        let more = matches!(place.phase, Phase::Led { handed: true });
+        let more = matches!(place.phase, Phase::Led { handed: true, .. });
         drop(state);
         work.wake();
         more
+    }
+
+    /// Nobody looks whether a lead that was handed over is taken: the task that did has gone, or there was no runtime for one. All in
+    /// line are woken: who is polled first sees to it.
+    pub(super) fn unwatched(&self, flight: FlightId) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        if let Some(place) = state.at(flight)
+            && let Phase::Led {
+                handed: true,
+                watched,
+            } = &mut place.phase
+        {
+            *watched = false;
+            if !mutation::on(Mutation::FlightWatchIsLost) {
+                wakers = place.line.all_wakers();
+            }
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -442,10 +438,16 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         let line = &mut self.flights[index as usize].line;
         let mut answer = line.answer(&ticket.id);
         let place = &mut self.flights[index as usize];
-        if answer.is_pending() && matches!(place.phase, Phase::Led { handed: false }) {
+        match &mut place.phase {
             // It was parked, or has just come, and nobody else would take the lead.
-            self.pass_lead(index, now, work);
-            answer = self.flights[index as usize].line.answer(&ticket.id);
+            Phase::Led { handed: false, .. } if answer.is_pending() => {
+                self.pass_lead(index, now, work);
+                answer = self.flights[index as usize].line.answer(&ticket.id);
+            }
+            Phase::Led { watched, .. } if answer.is_pending() && !*watched => {
+                (*watched, ticket.watch) = (true, true);
+            }
+            _ => {}
         }
         match answer {
             Poll::Pending => Poll::Pending,
@@ -477,6 +479,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         place.leader = None;
         place.phase = Phase::Led {
             handed: next.is_ok(),
+            watched: next.is_ok(),
         };
         work.watch |= next.is_ok();
         work.wakers.extend(next.ok().flatten());
@@ -517,7 +520,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
                 place.phase = Phase::Stopping;
             }
             // Nobody is left who could start it.
-            Phase::Led { handed: false } if !wanted => self.end(flight.index, work),
+            Phase::Led { handed: false, .. } if !wanted => self.end(flight.index, work),
             Phase::Ended => self.free_if_unused(flight.index),
             Phase::Running(_) | Phase::Led { .. } | Phase::Stopping => {}
         }

@@ -8,6 +8,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod work;
 
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 

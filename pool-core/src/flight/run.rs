@@ -161,7 +161,12 @@ where
             };
             let (board, now) = (this.inner.board(), this.inner.now());
             match board.poll(&mut waiting.ticket, context.waker(), now) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    if mem::take(&mut waiting.ticket.watch) {
+                        this.inner.watch(waiting.ticket.flight());
+                    }
+                    break;
+                }
                 Poll::Ready(Told::End(end)) => {
                     this.waiting = None;
                     // The value is cloned with nothing locked.

@@ -14,8 +14,9 @@ use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
 use super::{
     Inner,
-    board::{Board, End, Work},
+    board::{Board, End},
     ticket::{FlightId, Ticket},
+    work::Work,
 };
 use crate::{moment::Moment, pool::Caught};
 
@@ -60,10 +61,21 @@ where
         if let Some(stop) = &work.stop {
             stop.abort();
         }
-        if work.watch
-            && let Ok(runtime) = Handle::try_current()
-        {
-            drop(runtime.spawn(watch(Arc::clone(self), flight)));
+        if work.watch {
+            self.watch(flight);
+        }
+    }
+
+    /// Sees to it that somebody takes the lead of `flight`, which was handed over.
+    pub(super) fn watch(self: &Arc<Self>, flight: FlightId) {
+        // Made here and not on the task: a runtime that ends before the first poll drops it all the same.
+        let watch = Watch {
+            inner: Arc::clone(self),
+            flight,
+            done: false,
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn(watch.run()));
         }
     }
 
@@ -171,15 +183,27 @@ where
     }
 }
 
-/// Sees to it that somebody takes a lead that was handed over.
-async fn watch<K, V, E>(inner: Arc<Inner<K, V, E>>, flight: FlightId)
-where
-    K: Hash + Eq,
-{
-    loop {
-        sleep(GRACE).await;
-        if !inner.board.reclaim(flight, inner.now(), GRACE) {
-            return;
+/// Looks whether a lead that was handed over is taken, until it is.
+struct Watch<K: Hash + Eq, V, E> {
+    inner: Arc<Inner<K, V, E>>,
+    flight: FlightId,
+    done: bool,
+}
+
+impl<K: Hash + Eq, V, E> Watch<K, V, E> {
+    async fn run(mut self) {
+        while !self.done {
+            sleep(GRACE).await;
+            let (board, now) = (&self.inner.board, self.inner.now());
+            self.done = !board.reclaim(self.flight, now, GRACE);
+        }
+    }
+}
+
+impl<K: Hash + Eq, V, E> Drop for Watch<K, V, E> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.inner.board.unwatched(self.flight);
         }
     }
 }

@@ -21,6 +21,9 @@ pub(super) struct Ticket {
     pub(super) id: WaiterId,
     /// The computation that makes this call.
     pub(super) parent: Option<FlightId>,
+    /// It is to see to it that somebody looks whether the lead is taken, which was handed to another: see
+    /// [`Board::unwatched`](super::board::Board::unwatched).
+    pub(super) watch: bool,
 }
 
 impl Ticket {

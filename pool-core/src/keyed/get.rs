@@ -151,7 +151,7 @@ where
                         match inner.terms_of(&key) {
                             Ok(terms) => made = Some((key, terms)),
                             Err(error) => {
-                                return Poll::Ready(Err(inner.unusable(self.key, &error)));
+                                return Poll::Ready(Err(inner.unusable(self.key, error)));
                             }
                         }
                     }

@@ -135,12 +135,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// The error for a get of a key whose limits cannot be used.
-    pub(super) fn unusable<Q>(&self, key: &Q, error: &ConfigError) -> Error<M::Error>
+    pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<M::Error>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let failure = OpenError::Panicked(format!("`limits_of` said what it may not: {error}"));
+        let failure = OpenError::Limits(error);
         self.error(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
     }
 

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use crate::config::ConfigError;
+
 /// Why an attempt to open a resource failed. Shared by all whom it concerns.
 ///
 /// ```
@@ -37,6 +39,8 @@ pub enum OpenError<E> {
     TimedOut(Duration),
     /// The manager panicked, and what it said.
     Panicked(String),
+    /// What [`limits_of`](crate::KeyedBuilder::limits_of) says of the key cannot be used.
+    Limits(ConfigError),
 }
 
 /// How the kernel keeps one.
@@ -50,6 +54,7 @@ impl<E: fmt::Display> fmt::Display for OpenError<E> {
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while opening one: {message}")
             }
+            Self::Limits(error) => write!(f, "the limits of the key cannot be used: {error}"),
         }
     }
 }
@@ -59,6 +64,7 @@ impl<E: Error + 'static> Error for OpenError<E> {
         match self {
             Self::Manager(error) => error.source(),
             Self::TimedOut(_) | Self::Panicked(_) => None,
+            Self::Limits(error) => Some(error),
         }
     }
 }

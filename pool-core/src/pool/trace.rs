@@ -243,6 +243,7 @@ impl OpenTrace {
             OpenError::Manager(_) => "failed",
             OpenError::TimedOut(_) => "timeout",
             OpenError::Panicked(_) => "panicked",
+            OpenError::Limits(_) => "limits",
         };
         let _in = self.end(outcome, Some(took)).entered();
         let took_ms = ms(took);

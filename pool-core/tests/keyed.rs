@@ -1452,3 +1452,37 @@ async fn many_tasks_of_many_keys_on_few_places() {
     assert!(shards.all.most_alive.load(SeqCst) <= 6);
     end(pool, &shards).await;
 }
+
+/// The keeper of a pool is on a runtime that nobody drives any more, and that has not ended either.
+#[test]
+fn a_get_ends_at_its_deadline_though_the_keeper_stands_still() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let pool = pool(&Shards::default(), 1, 1);
+    let (still, driven) = (runtime(), runtime());
+    let held = still.block_on(get(&pool, "a"));
+    driven.block_on(async {
+        let get = pool.get("a").timeout(Duration::from_millis(700));
+        let outcome = timeout(Duration::from_secs(10), get).await;
+        let error = outcome.expect("it ends by itself").map(drop).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+    });
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_fetches_does_not_hold_up_the_end_of_a_pool() {
+    let pool = pool(&Shards::default(), 1, 1);
+    let held = get(&pool, "a").await;
+    let mut waits = std::pin::pin!(pool.get("a"));
+    std::future::poll_fn(|context| {
+        assert!(waits.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(held);
+    assert!(pool.drain(Duration::from_secs(5)).await.is_complete());
+    assert!(waits.await.map(drop).unwrap_err().is_closed());
+}

@@ -156,6 +156,8 @@ impl<T> Errand<T> {
             let mut inside = self.inside.lock();
             match mem::replace(&mut inside.stage, Stage::Gone) {
                 Stage::Answered(answer) => (Some(answer), Some(waker)),
+                // It was given up, and dropping it panicked.
+                Stage::Gone => (Some(Err(self.cancelled())), Some(waker)),
                 other => {
                     inside.stage = other;
                     (None, inside.waker.replace(waker))

@@ -117,11 +117,22 @@ impl Idle {
 
     /// Calls everybody.
     pub(crate) fn wake_all(&self) {
-        while self.wake_one() {
-            if mutation::on(Mutation::CloseWakesOne) {
-                return;
-            }
+        if mutation::on(Mutation::CloseWakesOne) {
+            self.wake_one();
+            return;
         }
+        // Pairs with the fence in `sleep`: see the top of the file. Who lies down after it looks by itself.
+        fence(Ordering::SeqCst);
+        if self.count() == 0 {
+            return;
+        }
+        // All at once: those that find nothing to do and lie down again are not called again.
+        let all: Vec<usize> = {
+            let mut sleepers = self.sleepers.lock();
+            self.count.store(0, Ordering::Relaxed);
+            sleepers.drain(..).collect()
+        };
+        all.into_iter().for_each(|worker| self.call(worker));
     }
 
     fn call(&self, worker: usize) {

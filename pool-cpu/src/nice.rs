@@ -3,7 +3,8 @@
 /// How much lower the priority of a pool's threads is than that of the thread which built it.
 ///
 /// Linux keeps a priority for each thread, and a thread begins with that of the one that started it. Threads of a pool are started by
-/// others of it too, so it is not a step down from there, but a priority of its own.
+/// others of it too, so it is not a step down from there, but a priority of its own. Only one that is started by a nicer thread than it
+/// is to be, in a process that may not raise priorities, stays as nice as that one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nice {
     by: u16,
@@ -26,12 +27,16 @@ impl Nice {
 /// Gives the current thread that priority, or the lowest that there is. Elsewhere than on Linux this does nothing.
 pub(crate) fn lower_priority(nice: Nice) {
     #[cfg(target_os = "linux")]
-    if nice.by > 0 {
+    {
         let priority = nice.from.saturating_add(i32::from(nice.by));
+        if priority == current() {
+            return;
+        }
         // SAFETY: it takes numbers and touches no memory of ours. 0 is the current thread.
         #[allow(unsafe_code)]
         unsafe {
-            // To lower a priority is always allowed; a step too far stops at the lowest.
+            // To lower a priority is always allowed; a step too far stops at the lowest. To raise it again, on a thread that a nicer
+            // one has started, may not be: then it stays as it is.
             libc::setpriority(libc::PRIO_PROCESS, 0, priority);
         }
     }

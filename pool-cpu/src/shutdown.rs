@@ -9,7 +9,7 @@ use std::{
 use crate::{
     engine::{Core, Mourner},
     sync::Arc,
-    worker::is_worker_of,
+    worker::number_in,
 };
 
 /// What becomes of the jobs that wait for a worker when a pool is shut down. Those that are in line for a place are refused.
@@ -98,9 +98,9 @@ async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mut timer = None;
     poll_fn(|cx| {
         // A job of the pool itself does not wait for its own end, nor two of them for each other's.
-        let worker = is_worker_of(core);
+        let worker = number_in(core);
         if !mourner.wait(cx.waker().clone(), worker) {
-            return Poll::Ready(!worker || core.is_gone());
+            return Poll::Ready(worker.is_none() || core.is_gone());
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(false);

@@ -20,7 +20,7 @@ use crate::{Ctx, Run, Workers, quiet::drop_quietly, sync::Arc};
 ///
 /// A job that panics takes the value of its worker with it, since it may be half changed; the next
 /// job there gets a new one. When the last handle is dropped, the values go as their workers next
-/// use state of this kind, or end.
+/// use state of any kind, or end.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};
@@ -228,7 +228,7 @@ pub(crate) fn clear() {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{cell::Cell, mem, rc::Rc, sync::atomic::AtomicUsize, thread, time::Duration};
+    use std::{cell::Cell, rc::Rc, sync::atomic::AtomicUsize, thread, time::Duration};
 
     use super::*;
     use crate::{CpuPool, Shutdown};
@@ -296,10 +296,10 @@ mod tests {
     fn values_are_dropped_on_their_worker_when_it_ends_even_if_each_of_them_panics() {
         let cpu = pool();
         let dropped = Arc::default();
-        for state in [loud(&cpu, &dropped), loud(&cpu, &dropped)] {
+        // Kept until the end: else the first value goes as the next kind is used.
+        let states = [loud(&cpu, &dropped), loud(&cpu, &dropped)];
+        for state in &states {
             cpu.run_sync(state.with(|_| ())).unwrap();
-            // Else it goes as the next kind is used.
-            mem::forget(state);
         }
         assert!(
             cpu.shutdown_sync(Shutdown::Drain, Duration::from_secs(10))

@@ -67,15 +67,22 @@ impl Worker {
 }
 
 thread_local! {
-    /// The pool that this thread works for; 0 for none. Loom's macro takes no `const` block.
+    /// The pool that this thread works for, 0 for none, and its number there. Loom's macro takes no `const` block.
     #[allow(clippy::missing_const_for_thread_local)]
-    static POOL: Cell<usize> = Cell::new(0);
+    static POOL: Cell<(usize, usize)> = Cell::new((0, 0));
 }
 
 /// Does this thread work for that pool?
 #[inline]
 pub(crate) fn is_worker_of(core: &Core) -> bool {
-    POOL.with(Cell::get) == core.id()
+    number_in(core).is_some()
+}
+
+/// Which worker of that pool this thread is.
+#[inline]
+pub(crate) fn number_in(core: &Core) -> Option<usize> {
+    let (pool, me) = POOL.with(Cell::get);
+    (pool == core.id()).then_some(me)
 }
 
 /// Works for `core` as its worker number `me`, until there is nothing to stay for.
@@ -89,7 +96,7 @@ pub(crate) fn work_enlisted(core: &Arc<Core>, me: usize) {
 }
 
 fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching<'a>>) {
-    POOL.with(|pool| pool.set(core.id()));
+    POOL.with(|pool| pool.set((core.id(), me)));
     lower_priority(core.plan().nice);
     core.plan().hooks.started(me);
     let mut rounds = 0;
@@ -132,7 +139,7 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
         }
     }
     drop(searching);
-    POOL.with(|pool| pool.set(0));
+    POOL.with(|pool| pool.set((0, 0)));
 }
 
 /// The last that the thread of worker `me` does for users. It counts as alive until this is done.

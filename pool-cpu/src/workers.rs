@@ -163,7 +163,8 @@ impl Workers {
     /// line for a place have not been taken: they get [`Error::is_closed`], as those do that come later.
     ///
     /// Called from a job of the pool itself it does not hang either, however long `within` is: it waits for all others, and that job is
-    /// one of those that still run. What then waits, with no worker left to run it, is dropped.
+    /// one of those that still run. (A piece of parallel work is the job of the worker that runs it: one that shuts the pool down while the
+    /// job that waits for that piece is on another worker takes all of `within`.) What then waits, with no worker left to run it, is dropped.
     ///
     /// # Cancel safety
     /// The pool stays closed; what waits is run or dropped as asked for.

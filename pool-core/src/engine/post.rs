@@ -81,11 +81,14 @@ impl Post {
     /// lock of the pool.
     pub(crate) fn pass_on(&self) -> Option<u64> {
         let number = self.0.load(Ordering::Relaxed);
+        if number.is_multiple_of(2) {
+            return None;
+        }
         // Ordering: AcqRel, as in `enter`. It fails when the keeper has just gone by itself.
         let passed =
             self.0
                 .compare_exchange(number, number + 2, Ordering::AcqRel, Ordering::Relaxed);
-        (number % 2 == 1 && passed.is_ok()).then_some(number + 2)
+        passed.is_ok().then_some(number + 2)
     }
 
     /// The keeper of this number goes, if it was not replaced: `unhang` is called under the lock of the pool, after a look whether it

@@ -314,7 +314,9 @@ where
         let State::Waiting(waiting) = &mut self.state else {
             return Poll::Pending;
         };
-        if !armed && waiting.sleep.is_none() {
+        // One on another runtime than the keeper's does not rely on that one being driven.
+        let away = || Handle::try_current().is_ok_and(|here| !inner.keeper_is_on(&here));
+        if !armed && waiting.sleep.is_none() && !away() {
             return Poll::Pending;
         }
         let at = inner.clock.instant(waiting.deadline);

@@ -342,6 +342,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         Box::pin(sleep_until(at))
     }
 
+    /// Is the keeper on this runtime? One on another may be on a thread that is busy, or that nobody drives.
+    pub(super) fn keeper_is_on(&self, runtime: &Handle) -> bool {
+        let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().is_some_and(|kept| kept.id() == runtime.id())
+    }
+
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
     pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
         if !self.kernel.post.fill() {

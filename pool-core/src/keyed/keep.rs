@@ -195,12 +195,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.closed = true;
         state.turns.clear();
         for key in 0..state.table.slots() {
-            let Some(row) = state.table.get(key) else {
-                continue;
-            };
-            let lane = row.lane;
-            let mut wakers = state.lanes.refuse_all(lane, || Refusal::Closed);
-            work.wakers.many().append(&mut wakers);
+            state.refuse_line(key, &mut work);
         }
         while state.retire_oldest(CloseReason::PoolClosed, &mut work) {}
         for key in 0..state.table.slots() {
@@ -220,6 +215,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
 
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    /// Is it closed, and everything gone that it opened?
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.seats.taken() == 0
     }
 
     /// Ready when the pool is closed and everything it opened is gone.
@@ -446,10 +447,7 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 
     fn next_round(&self, now: Moment, limits: &Limits) -> Moment {
-        if self.closed {
-            return Moment::NEVER;
-        }
-        let mut next = if self.seats.taken() > 0 {
+        let mut next = if self.seats.taken() > 0 && !self.closed {
             now + limits.rounds
         } else {
             Moment::NEVER
@@ -459,6 +457,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         if limits.leak_after.is_some() && self.seats.count(SeatState::Leased) > 0 {
             next = next.min(self.leaks_next);
+        }
+        if self.closed {
+            // Those who did not fetch what they were handed, and leaks, are all there is to look after.
+            return next.max(now + MIN_ROUND);
         }
         if let Some(Reverse((due, _))) = self.due.peek() {
             next = next.min(*due);

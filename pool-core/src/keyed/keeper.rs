@@ -15,7 +15,7 @@ use crate::{
     pool::{TICK, lease_info},
 };
 
-/// Keeps the pool until it is closed or gone. Holds it weakly: a pool does not live for its keeper.
+/// Keeps the pool until it is closed and everything gone. Holds it weakly: a pool does not live for its keeper.
 pub(super) fn keep<K: Send + Sync + 'static, M: KeyedManager<K>>(
     inner: &Arc<Inner<K, M>>,
 ) -> impl Future<Output = ()> + Send + use<K, M> {
@@ -24,6 +24,8 @@ pub(super) fn keep<K: Send + Sync + 'static, M: KeyedManager<K>>(
         inner: Arc::downgrade(inner),
         sleep: None,
         activity: 0,
+        #[cfg(feature = "metrics")]
+        closing: false,
     };
     async move { poll_fn(|context| keeper.poll(context)).await }
 }
@@ -32,6 +34,9 @@ struct Keeper<K: Send + Sync + 'static, M: KeyedManager<K>> {
     inner: Weak<Inner<K, M>>,
     sleep: Option<Pin<Box<Sleep>>>,
     activity: u64,
+    /// It has seen that the pool was closed.
+    #[cfg(feature = "metrics")]
+    closing: bool,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
@@ -40,7 +45,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
             let Some(inner) = self.inner.upgrade() else {
                 return Poll::Ready(());
             };
-            if inner.kernel.is_closed() {
+            if inner.kernel.is_over() {
                 #[cfg(feature = "metrics")]
                 inner.publish();
                 return Poll::Ready(());
@@ -72,6 +77,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
         let next = tick.next;
         #[cfg(feature = "metrics")]
         let next = next.min(inner.publish_if_due(now));
+        #[cfg(feature = "metrics")]
+        if !self.closing && inner.kernel.is_closed() {
+            // A close is told at once.
+            self.closing = true;
+            inner.publish();
+        }
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             inner.clock.stop();

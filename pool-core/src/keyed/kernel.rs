@@ -253,6 +253,10 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                     }
                     mem::swap(held, &mut new);
                 }
+                if state.closed {
+                    // What it was handed before the close was taken back after it.
+                    state.refuse_line(key, &mut work);
+                }
                 state.meet(this, key, now, &mut work);
                 answer = state.lanes.answer(ticket);
             }

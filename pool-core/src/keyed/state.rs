@@ -510,9 +510,19 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         if self.closed && self.seats.taken() == 0 {
             work.wakers.many().append(&mut self.watchers);
+            // The keeper has nothing left to keep.
+            work.wakers.push(self.bell.ring());
         }
         self.refresh(key);
         was
+    }
+
+    /// Tells those in line for this key that the pool is closed.
+    pub(super) fn refuse_line(&mut self, key: u32, work: &mut Work<K, T, E>) {
+        if let Some(lane) = self.table.get(key).map(|row| row.lane) {
+            let mut wakers = self.lanes.refuse_all(lane, || Refusal::Closed);
+            work.wakers.many().append(&mut wakers);
+        }
     }
 
     /// There may be room, and here may be no runtime to open anything on: whoever is told does it when it is polled.

@@ -146,6 +146,7 @@ impl OpenTrace {
             OpenError::Manager(_) => "failed",
             OpenError::TimedOut(_) => "timeout",
             OpenError::Panicked(_) => "panicked",
+            OpenError::Gone => "gone",
             OpenError::Limits(_) => "limits",
         };
         self.end(outcome, Some(took));

@@ -1,21 +1,17 @@
 //! Where the publisher of a pool lies.
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{MetricNames, Publisher, Snapshot};
 use crate::{moment::Moment, pool::caught};
 
 /// Where the publisher of a pool lies, for one keeper after the other. Whoever publishes takes it off meanwhile: no recorder is
-/// called with this locked.
-#[derive(Default)]
-pub(crate) struct Desk(Mutex<Publisher>);
+/// called with this locked. Who finds it taken off has nothing to tell: the other one does.
+pub(crate) struct Desk(Mutex<Option<Publisher>>);
 
 impl Desk {
     pub(crate) fn new(names: MetricNames) -> Self {
-        Self(Mutex::new(Publisher::new(names)))
+        Self(Mutex::new(Some(Publisher::new(names))))
     }
 
     /// Publishes, if the last time is long enough ago. When to come again; never, if the pool is at rest.
@@ -39,15 +35,21 @@ impl Desk {
         self.with(|publisher| publisher.retire(pool, snapshot()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Publisher> {
+    fn lock(&self) -> MutexGuard<'_, Option<Publisher>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when the recorder panicked.
+    /// `None` when the recorder panicked, or another one is at it.
     fn with<T>(&self, publish: impl FnOnce(&mut Publisher) -> T) -> Option<T> {
-        let mut publisher = mem::take(&mut *self.lock());
+        let mut publisher = self.lock().take()?;
         let outcome = caught(|| publish(&mut publisher));
-        *self.lock() = publisher;
+        *self.lock() = Some(publisher);
         outcome.ok()
+    }
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new(MetricNames::default())
     }
 }

@@ -148,7 +148,7 @@ impl<E> Error<E> {
     pub fn connect_error(&self) -> Option<&E> {
         match self.inner.failure.as_deref()? {
             OpenError::Manager(error) => Some(error),
-            OpenError::TimedOut(_) | OpenError::Panicked(_) | OpenError::Limits(_) => None,
+            _ => None,
         }
     }
 

@@ -39,6 +39,8 @@ pub enum OpenError<E> {
     TimedOut(Duration),
     /// The manager panicked, and what it said.
     Panicked(String),
+    /// It died or took its leave before it was open: [`Gauge::dead`](crate::Gauge::dead), [`Gauge::drain`](crate::Gauge::drain).
+    Gone,
     /// What [`limits_of`](crate::KeyedBuilder::limits_of) says of the key cannot be used.
     Limits(ConfigError),
 }
@@ -54,6 +56,7 @@ impl<E: fmt::Display> fmt::Display for OpenError<E> {
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while opening one: {message}")
             }
+            Self::Gone => f.write_str("it died or took its leave before it was open"),
             Self::Limits(error) => write!(f, "the limits of the key cannot be used: {error}"),
         }
     }
@@ -63,7 +66,7 @@ impl<E: Error + 'static> Error for OpenError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Manager(error) => error.source(),
-            Self::TimedOut(_) | Self::Panicked(_) => None,
+            Self::TimedOut(_) | Self::Panicked(_) | Self::Gone => None,
             Self::Limits(error) => Some(error),
         }
     }

@@ -316,6 +316,8 @@ impl<M: Manager> Shared<M> {
         let stalled = self.clock.is_stalled(now);
         if let Some(number) = self.kernel.replace_keeper(now, stalled) {
             self.start_keeper(&here, number);
+            // It is not late before it had its turn.
+            self.clock.advance(now);
             // Those who relied on the last one look where this one is.
             self.kernel.all_in_line().into_iter().for_each(Waker::wake);
         }
@@ -323,8 +325,14 @@ impl<M: Manager> Shared<M> {
 
     #[cold]
     fn start_keeper(self: &Arc<Self>, runtime: &Handle, number: u64) {
-        *self.runtime.lock() = Some(runtime.clone());
-        self.home.set(runtime.id());
+        {
+            let mut kept = self.runtime.lock();
+            // Whoever has passed it on meanwhile comes after this, or has been here.
+            if self.kernel.post.is_held_by(number) {
+                *kept = Some(runtime.clone());
+                self.home.set(runtime.id());
+            }
+        }
         drop(runtime.spawn(keeper::keep(self, number)));
     }
 

@@ -243,6 +243,7 @@ impl OpenTrace {
             OpenError::Manager(_) => "failed",
             OpenError::TimedOut(_) => "timeout",
             OpenError::Panicked(_) => "panicked",
+            OpenError::Gone => "gone",
             OpenError::Limits(_) => "limits",
         };
         let _in = self.end(outcome, Some(took)).entered();

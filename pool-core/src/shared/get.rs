@@ -13,10 +13,10 @@ use std::panic::Location;
 
 use tokio::{runtime, time::Instant};
 
-use super::{Share, SharedManager, handle::Handle, links::Take, places};
+use super::{Share, SharedManager, handle::Handle, inner::Parts, links::Take, places};
 use crate::{
-    engine::WaiterId,
-    pool::{Error, Kind},
+    engine::{Refusal, WaiterId},
+    pool::{Error, Failure, Kind},
     timer::{NoRuntime, Timer},
 };
 
@@ -53,7 +53,12 @@ struct Waiting {
     started: Instant,
     deadline: Option<Instant>,
     timer: Option<Timer>,
+    /// What that is set to.
+    rings_at: Option<Instant>,
 }
+
+/// How a wait ends.
+type Answer<M> = Result<places::Share, Refusal<Failure<<M as SharedManager>::Error>>>;
 
 impl<M: SharedManager> GetShare<M> {
     #[inline]
@@ -90,6 +95,12 @@ impl<M: SharedManager> GetShare<M> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Share<M>, Error<M::Error>>> {
         let Ok(runtime) = runtime::Handle::try_current() else {
+            // It may be there all the same, to be had under the lock alone.
+            let (share, work) = inner.links.try_take(inner.now());
+            inner.perform(work);
+            if let Some(share) = share {
+                return Poll::Ready(Ok(Share::new(share, Arc::clone(inner))));
+            }
             let closed = inner.links.is_closed();
             let kind = if closed {
                 Kind::Closed
@@ -117,15 +128,14 @@ impl<M: SharedManager> GetShare<M> {
                     started,
                     deadline,
                     timer: None,
+                    rings_at: None,
                 };
                 self.waiting = Some(waiting);
                 #[cfg(feature = "tracing")]
                 self.trace.begin(&***inner, self.holder(inner.now()));
                 inner.ensure_keeper(&runtime);
                 inner.perform(work);
-                // The keeper arms the long ones, but only of the runtime that it is on.
-                let armed = short || !inner.keeper_is_on(&runtime);
-                self.watch_deadline(inner, armed, context)
+                self.watch_deadline(inner, short, context)
             }
         }
     }
@@ -139,7 +149,6 @@ impl<M: SharedManager> GetShare<M> {
         let Some(waiting) = &self.waiting else {
             return Poll::Pending;
         };
-        let waited = waiting.started.elapsed();
         let (answer, work) = inner.links.poll(&waiting.id, context.waker(), inner.now());
         let answer = match answer {
             Poll::Pending => {
@@ -156,7 +165,18 @@ impl<M: SharedManager> GetShare<M> {
             }
             Poll::Ready(answer) => answer,
         };
-        self.waiting = None;
+        self.answered(inner, answer, work)
+    }
+
+    /// The wait has ended.
+    fn answered(
+        &mut self,
+        inner: &Arc<Handle<M>>,
+        answer: Answer<M>,
+        work: Parts<M>,
+    ) -> Poll<Result<Share<M>, Error<M::Error>>> {
+        let started = self.waiting.take().map(|waiting| waiting.started);
+        let waited = started.map_or(Duration::ZERO, |started| started.elapsed());
         inner.perform(work);
         Poll::Ready(match answer {
             Ok(share) => Ok(self.got(inner, share, waited)),
@@ -211,7 +231,9 @@ impl<M: SharedManager> GetShare<M> {
         Poll::Ready(Err(self.failed(inner, error)))
     }
 
-    /// Ends the wait at its deadline. Short waits never touch the timer.
+    /// Ends the wait at its deadline. Short waits never touch the timer: the keeper tells those that turn out to be long. But for those
+    /// on another runtime than the keeper's, which may be blocked, or driven by nobody: they keep time themselves, and look now and
+    /// then after what the keeper would do.
     fn watch_deadline(
         &mut self,
         inner: &Arc<Handle<M>>,
@@ -221,17 +243,40 @@ impl<M: SharedManager> GetShare<M> {
         let Some(waiting) = &mut self.waiting else {
             return Poll::Pending;
         };
-        let Some(deadline) = waiting.deadline else {
-            return Poll::Pending;
-        };
-        if !armed && waiting.timer.is_none() {
+        let away = runtime::Handle::try_current().is_ok_and(|here| !inner.keeper_is_on(&here));
+        if !armed && !away && waiting.timer.is_none() {
             return Poll::Pending;
         }
-        let timer = waiting.timer.get_or_insert_with(|| Timer::new(deadline));
-        match timer.poll(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(NoRuntime)) => return self.abandon(inner),
-            Poll::Ready(Ok(())) => {}
+        loop {
+            let until = match (waiting.rings_at, waiting.deadline) {
+                (Some(at), _) => Some(at),
+                (None, Some(deadline)) if !away => Some(deadline),
+                (None, None) if !away => None,
+                (None, deadline) => {
+                    let soon = Instant::now() + LOOK_AFTER;
+                    Some(deadline.map_or(soon, |deadline| deadline.min(soon)))
+                }
+            };
+            let Some(until) = until else {
+                return Poll::Pending;
+            };
+            waiting.rings_at = Some(until);
+            let timer = waiting.timer.get_or_insert_with(|| Timer::new(until));
+            match timer.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(NoRuntime)) => return self.abandon(inner),
+                Poll::Ready(Ok(())) => {}
+            }
+            if waiting.deadline.is_some_and(|deadline| until >= deadline) {
+                break;
+            }
+            (waiting.timer, waiting.rings_at) = (None, None);
+            inner.perform(inner.links.look_after(inner.now()));
+            let (answer, work) = inner.links.poll(&waiting.id, context.waker(), inner.now());
+            if let Poll::Ready(answer) = answer {
+                return self.answered(inner, answer, work);
+            }
+            inner.perform(work);
         }
         let Some(waiting) = self.waiting.take() else {
             return Poll::Pending;
@@ -247,6 +292,9 @@ impl<M: SharedManager> GetShare<M> {
         })
     }
 }
+
+/// How often one on another runtime than the keeper's looks after the pool.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// A wait that may not last longer than this keeps a timer from the start.
 const SHORT: Duration = Duration::from_millis(30);

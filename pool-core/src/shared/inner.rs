@@ -120,12 +120,23 @@ impl<M: SharedManager> Inner<M> {
             closes,
             deaths,
             drops,
+            unusable: _,
         } = work;
+        // Before any code of a user's has its turn, which may panic: a token frees its place all the same.
+        let closes: Vec<_> = closes
+            .into_iter()
+            .map(|(link, wired, reason)| (OnPlace::new(self, link), wired, reason))
+            .collect();
+        let opens: Vec<_> = opens
+            .into_iter()
+            .map(|link| OnPlace::new(self, link))
+            .collect();
         for wired in deaths {
             // Ordering: Release pairs with the Acquire in `Share::is_dead`.
             wired.dead.store(true, Ordering::Release);
-            wired.alarm.notify_waiters();
+            drop(caught(|| wired.alarm.notify_waiters()));
             self.tell(|observer, pool| observer.closed(pool, CloseReason::Broken));
+            drop(caught(|| drop(wired)));
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
         for wired in drops {
@@ -135,16 +146,14 @@ impl<M: SharedManager> Inner<M> {
             return;
         }
         let runtime = self.runtime();
-        for (link, wired, reason) in closes {
+        for (place, wired, reason) in closes {
             self.tell(|observer, pool| observer.closed(pool, reason));
-            let place = OnPlace::new(self, link);
             match &runtime {
                 Some(runtime) => drop(runtime.spawn(close(place, wired))),
                 None => drop(caught(|| drop(wired))),
             }
         }
-        for link in opens {
-            let place = OnPlace::new(self, link);
+        for place in opens {
             // Without a runtime the place is dropped, which frees it: whoever is polled next finds the room.
             if let Some(runtime) = &runtime {
                 drop(runtime.spawn(open(place)));
@@ -180,6 +189,8 @@ impl<M: SharedManager> Inner<M> {
         let mut keeper = Keeper {
             inner: Weak::clone(&self.weak),
             sleep: None,
+            #[cfg(feature = "metrics")]
+            closing: false,
         };
         drop(runtime.spawn(poll_fn(move |context| keeper.poll(context))));
     }
@@ -260,7 +271,7 @@ impl<M: SharedManager> Inner<M> {
     pub(super) fn in_shares(of: SharedStatus) -> Status {
         Status {
             max_size: of.capacity,
-            open: of.shares + of.available,
+            open: of.shares.saturating_add(of.available),
             idle: of.available,
             leased: of.shares,
             opening: of.opening,
@@ -386,13 +397,18 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
             let life = config
                 .max_lifetime
                 .map(|lifetime| now + lifetime.mul_f64(shorter));
-            place.vacates = false;
             let expires_at = life.unwrap_or(Moment::NEVER);
-            let work = inner.links.opened(link, wired, expires_at, now);
+            let mut work = inner.links.opened(link, wired, expires_at, now);
+            let unusable = work.unusable.take();
+            place.vacates = unusable.is_some();
             inner.perform(work);
-            #[cfg(feature = "tracing")]
-            trace.opened(&inner, now - started);
-            return inner.tell(|observer, pool| observer.opened(pool, now - started));
+            let Some(wired) = unusable else {
+                #[cfg(feature = "tracing")]
+                trace.opened(&inner, now - started);
+                return inner.tell(|observer, pool| observer.opened(pool, now - started));
+            };
+            say_goodbye(&inner, wired).await;
+            OpenError::Gone
         }
         Ok(Ok(Err(error))) => OpenError::Manager(error),
         Ok(Err(panic)) => OpenError::Panicked(panic),
@@ -423,20 +439,26 @@ pub(super) async fn unless<T>(
 
 /// Closes one, and only then frees its place.
 async fn close<M: SharedManager>(place: OnPlace<M>, wired: Arc<Wired<M::Connection>>) {
-    let inner = &place.inner;
+    say_goodbye(&place.inner, wired).await;
+    drop(place);
+}
+
+async fn say_goodbye<M: SharedManager>(inner: &Inner<M>, wired: Arc<Wired<M::Connection>>) {
     // Every share has given its handle back.
     if let Some(wired) = Arc::into_inner(wired) {
         let goodbye = Caught::new(async { inner.manager.close(wired.connection).await });
         // However that ended, there is nothing left to close.
         drop(timeout(inner.config.close_timeout, goodbye).await);
     }
-    drop(place);
 }
 
 /// The one task that a shared pool keeps. Holds it weakly.
 struct Keeper<M: SharedManager> {
     inner: Weak<Inner<M>>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// It has seen that the pool was closed.
+    #[cfg(feature = "metrics")]
+    closing: bool,
 }
 
 impl<M: SharedManager> Keeper<M> {
@@ -455,6 +477,12 @@ impl<M: SharedManager> Keeper<M> {
             inner.perform(work);
             #[cfg(feature = "metrics")]
             let next = next.min(inner.publish_if_due(now));
+            #[cfg(feature = "metrics")]
+            if !self.closing && inner.links.is_closed() {
+                // A close is told at once.
+                self.closing = true;
+                inner.publish();
+            }
             if next == Moment::NEVER {
                 self.sleep = None;
                 return Poll::Pending;

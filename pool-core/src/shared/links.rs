@@ -340,7 +340,11 @@ impl<C, E: Clone> Links<C, E> {
     pub(super) fn drain(&self, link: LinkId, reason: CloseReason, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        state.drain(link.index, link.serial, reason, &mut work);
+        match state.at(link) {
+            // Its own word counts for more than what else is to become of it.
+            Some(link) if link.phase == link::Phase::Opening => link.unwanted = Some(reason),
+            _ => state.drain(link.index, link.serial, reason, &mut work),
+        }
         state.meet_demand(&self.limits, now, &mut work);
         work
     }
@@ -389,17 +393,24 @@ impl<C, E: Clone> Links<C, E> {
     ) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        state.gate.succeeded();
-        state.counters.opened += 1;
         let closed = state.closed;
         let index = link.index;
-        match state.at(link).map(|link| link.phase) {
-            Some(link::Phase::Opening) => {
+        match state.at(link).map(|link| (link.phase, link.unwanted)) {
+            // It said so itself while it was being opened: that is no success, and the next attempt is not made at once.
+            Some((link::Phase::Stillborn, _))
+            | Some((link::Phase::Opening, Some(CloseReason::GoingAway))) => {
+                state.links[index as usize].phase = link::Phase::Stillborn;
+                work.unusable = Some(connection);
+                return work;
+            }
+            Some((link::Phase::Opening, unwanted)) => {
+                state.gate.succeeded();
+                state.counters.opened += 1;
                 state.places.fill(link, connection);
                 let known = &mut state.links[index as usize];
                 known.phase = link::Phase::Live;
                 known.expires_at = expires_at;
-                let (took, unwanted) = (now - known.began, known.unwanted);
+                let took = now - known.began;
                 // What it said while it was being opened, or that it takes one at a time.
                 state.expected = known.capacity.max(1);
                 state.times.create.record(took);
@@ -408,11 +419,6 @@ impl<C, E: Clone> Links<C, E> {
                 if let Some(reason) = unwanted {
                     state.drain(index, link.serial, reason, &mut work);
                 }
-            }
-            Some(link::Phase::Stillborn) => {
-                work.deaths.push(connection);
-                state.counters.died += 1;
-                state.free(index, &mut work);
             }
             _ => {
                 work.drops.push(connection);
@@ -462,10 +468,21 @@ impl<C, E: Clone> Links<C, E> {
             state.free(link.index, &mut work);
             let probes = state.gate.is_failing() && !state.closed;
             if probes || state.demand(&self.limits, now) > 0 {
-                let next = state.bell.ring().or_else(|| state.queue.first_waker());
-                work.wakers.extend(next);
+                // Both: the keeper may be where nobody drives it.
+                work.wakers.extend(state.bell.ring());
+                work.wakers.extend(state.queue.first_waker());
             }
         }
+        work
+    }
+
+    /// What somebody in line does for a keeper that may stand still: takes back what nobody fetched, and opens what is missing.
+    pub(super) fn look_after(&self, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.reclaim(self.limits.reclaim_after, now, &mut work);
+        state.serve(now, &mut work);
+        state.meet_demand(&self.limits, now, &mut work);
         work
     }
 
@@ -475,10 +492,7 @@ impl<C, E: Clone> Links<C, E> {
         let limits = &self.limits;
         let mut work = Work::default();
         let mut state = self.lock();
-        while let Some(share) = state.queue.reclaim(now, limits.reclaim_after) {
-            state.counters.reclaimed += 1;
-            state.put(share, now, &mut work);
-        }
+        state.reclaim(limits.reclaim_after, now, &mut work);
         // Those who came before the last tick keep a timer of their own from now on; short waits, which are most, never do.
         let passed = now - Moment::from_nanos(0);
         let before = Moment::from_nanos(0) + passed.saturating_sub(limits.tick);

@@ -157,7 +157,7 @@ impl<C> Places<C> {
 
     #[inline]
     fn all(&self) -> impl Iterator<Item = &Place<C>> {
-        let others = self.others.iter().map_while(OnceLock::get);
+        let others = self.others.iter().filter_map(OnceLock::get);
         self.first.iter().chain(others.flatten())
     }
 

@@ -197,6 +197,14 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
+    /// Takes back what nobody fetched.
+    pub(super) fn reclaim(&mut self, after: Duration, now: Moment, work: &mut Work<C>) {
+        while let Some(share) = self.queue.reclaim(now, after) {
+            self.counters.reclaimed += 1;
+            self.put(share, now, work);
+        }
+    }
+
     pub(super) fn drain(
         &mut self,
         index: u32,
@@ -417,7 +425,7 @@ impl<C, E: Clone> State<C, E> {
         for index in 0..self.links.len() as u32 {
             let link = &mut self.links[index as usize];
             if link.phase == Phase::Opening {
-                link.unwanted = Some(CloseReason::Reset);
+                link.unwanted.get_or_insert(CloseReason::Reset);
             }
             let serial = link.serial;
             self.drain(index, serial, CloseReason::Reset, work);

@@ -15,6 +15,8 @@ pub(super) struct Work<C> {
     pub(super) closes: Vec<(LinkId, Arc<C>, CloseReason)>,
     /// These died: those who share them are to be told.
     pub(super) deaths: Vec<Arc<C>>,
+    /// Opened, and no use any more: to be closed, and then said to have failed.
+    pub(super) unusable: Option<Arc<C>>,
     /// To be dropped.
     pub(super) drops: Vec<Arc<C>>,
 }
@@ -26,6 +28,7 @@ impl<C> Default for Work<C> {
             opens: Vec::new(),
             closes: Vec::new(),
             deaths: Vec::new(),
+            unusable: None,
             drops: Vec::new(),
         }
     }

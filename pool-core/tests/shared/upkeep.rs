@@ -203,3 +203,123 @@ async fn a_grant_that_nobody_fetches_does_not_hold_up_the_end_of_a_pool() {
     assert_eq!(pool.drain(Duration::from_secs(5)).await, 0);
     assert!(get.await.map(drop).unwrap_err().is_closed());
 }
+
+/// Says something of its connections while they are being opened.
+struct Moody {
+    opened: AtomicU32,
+    alive: Arc<AtomicU32>,
+    says: fn(&Gauge),
+}
+
+struct Alive(Arc<AtomicU32>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl SharedManager for Moody {
+    type Connection = Alive;
+    type Error = Refused;
+
+    async fn connect(&self, gauge: Gauge) -> Result<Alive, Refused> {
+        gauge.set_capacity(1);
+        if self.opened.fetch_add(1, SeqCst) < 3 {
+            (self.says)(&gauge);
+        }
+        self.alive.fetch_add(1, SeqCst);
+        Ok(Alive(Arc::clone(&self.alive)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_its_leave_or_dies_before_it_is_open_is_never_shared_and_not_replaced_at_once()
+ {
+    for says in [Gauge::drain as fn(&Gauge), Gauge::dead] {
+        let (opened, alive) = (AtomicU32::new(0), Arc::default());
+        let moody = Moody {
+            opened,
+            alive: Arc::clone(&alive),
+            says,
+        };
+        let pool = SharedPool::builder(moody).max_size(1).build().unwrap();
+        let start = Instant::now();
+        let error = loop {
+            match pool.get().await {
+                Ok(_) => panic!("it had said that it goes"),
+                Err(error) if error.is_connect() => break error,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let says = "it died or took its leave before it was open";
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(start.elapsed() > Duration::ZERO, "with a pause between");
+        let share = loop {
+            match pool.get().await {
+                Ok(share) => break share,
+                Err(_) => sleep(100 * MS).await,
+            }
+        };
+        assert_eq!(alive.load(SeqCst), 1, "the others are gone");
+        assert!(pool.status().open_failures >= 3);
+        drop(share);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in drop");
+    }
+}
+
+struct Bombs(Mutex<Vec<Gauge>>);
+
+impl SharedManager for Bombs {
+    type Connection = Bomb;
+    type Error = Refused;
+
+    async fn connect(&self, gauge: Gauge) -> Result<Bomb, Refused> {
+        self.0.lock().unwrap().push(gauge);
+        Ok(Bomb)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_panics_when_it_goes_takes_no_place_with_it() {
+    let bombs = Bombs(Mutex::default());
+    let pool = SharedPool::builder(bombs).max_size(1).build().unwrap();
+    for n in 0..3 {
+        let share = pool.get().await.unwrap();
+        let gauge = pool.manager().0.lock().unwrap()[n].clone();
+        if n == 1 {
+            gauge.drain();
+            drop(share);
+        } else {
+            gauge.dead();
+            drop(share);
+        }
+        sleep(MS).await;
+    }
+    let share = pool.get().await.unwrap();
+    pool.manager().0.lock().unwrap()[3].dead();
+    drop(share);
+    assert_eq!(pool.drain(Duration::from_secs(1)).await, 0);
+}
+
+#[test]
+fn a_share_that_is_there_needs_no_runtime_whoever_is_called_to_the_lock() {
+    let backend = Backend::new(4);
+    let builder = SharedPool::builder(Http2(Arc::clone(&backend))).max_size(1);
+    let pool = builder.spare_shares(2).build().unwrap();
+    let runtime = {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    drop(runtime.block_on(pool.get()).unwrap());
+    let share = futures_util::FutureExt::now_or_never(pool.get());
+    assert!(share.expect("at once").is_ok());
+}

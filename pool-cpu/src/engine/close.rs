@@ -30,8 +30,8 @@ pub(super) struct Mourners {
 struct Waiting {
     /// Tells them apart.
     number: u64,
-    /// Is it a worker of the pool, which does not leave while it waits?
-    worker: bool,
+    /// Which worker of the pool it is, if it is one: that does not leave while it waits.
+    worker: Option<usize>,
     waker: Waker,
 }
 
@@ -54,17 +54,17 @@ impl<'a> Mourner<'a> {
     /// Wakes `waker`, and none that was given before, when everything is over. `false` if it is.
     ///
     /// For a `worker` of the pool it is over when nobody is left but workers who wait like this.
-    pub(crate) fn wait(&self, waker: Waker, worker: bool) -> bool {
+    pub(crate) fn wait(&self, waker: Waker, worker: Option<usize>) -> bool {
         let before = self.take();
         drop(before);
-        let worker = worker && !mutation::on(Mutation::WorkerWaitsForItself);
+        let worker = worker.filter(|_| !mutation::on(Mutation::WorkerWaitsForItself));
         let mut mourners = self.core.mourners.lock();
         mourners.waiting.push(Waiting {
             number: self.number,
             worker,
             waker,
         });
-        let over = if worker {
+        let over = if worker.is_some() {
             self.core.is_over_but_for(mourners.workers())
         } else {
             self.core.is_gone()
@@ -82,9 +82,14 @@ impl<'a> Mourner<'a> {
 }
 
 impl Mourners {
-    /// How many workers are among them.
+    /// How many workers are among them. One may wait more than once.
     fn workers(&self) -> usize {
-        self.waiting.iter().filter(|waiting| waiting.worker).count()
+        let workers = |until: usize| self.waiting[..until].iter().filter_map(|it| it.worker);
+        let first = |at: &usize| {
+            let worker = self.waiting[*at].worker;
+            worker.is_some_and(|worker| workers(*at).all(|before| before != worker))
+        };
+        (0..self.waiting.len()).filter(first).count()
     }
 }
 

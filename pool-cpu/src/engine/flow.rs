@@ -60,6 +60,9 @@ impl Core {
     /// nobody else clears its shell away, nor tells those who wait for the end and have seen it lie there.
     #[cold]
     fn end_late(&self, job: &dyn Run) {
+        // Else its place goes to the next in line, who comes here as well, and so on, one within the other.
+        self.places.close();
+        self.background_places.close();
         if job.end(self.error(job.head().label, Kind::Closed)) {
             self.counters.dropped.add();
         }

@@ -97,7 +97,12 @@ impl Bed {
             self.opened.fetch_add(1, SeqCst);
             self.perform(self.links.set_capacity(link, self.capacity, NOW));
             let conn = Arc::default();
-            self.perform(self.links.opened(link, conn, Moment::NEVER, NOW));
+            let mut work = self.links.opened(link, conn, Moment::NEVER, NOW);
+            let unusable = work.unusable.take();
+            self.perform(work);
+            if unusable.is_some() {
+                self.perform(self.links.open_failed(link, "gone", NOW, 0.0));
+            }
         }
     }
 

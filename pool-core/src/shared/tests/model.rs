@@ -87,6 +87,8 @@ struct Conn {
     suspect: bool,
     /// It goes as soon as it is open.
     unwanted: bool,
+    /// It said so itself, while it was being opened.
+    leaves: bool,
 }
 
 #[derive(Debug)]
@@ -196,6 +198,7 @@ impl Run {
                 used: 0,
                 suspect: false,
                 unwanted: false,
+                leaves: false,
             });
         }
         let closing: Vec<_> = work.closes.iter().map(|(id, _, _)| *id).collect();
@@ -268,18 +271,21 @@ impl Run {
             }
             Step::Opened(index) => {
                 if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Stillborn]) {
-                    let work = self.links.opened(id, Arc::new(0), Moment::NEVER, NOW);
+                    let mut work = self.links.opened(id, Arc::new(0), Moment::NEVER, NOW);
                     let closed = self.closed;
                     let conn = self.conn(id);
-                    conn.phase = match (conn.phase, closed) {
-                        (Phase::Stillborn, _) => Phase::Dead,
-                        _ if closed || conn.unwanted => Phase::Draining,
-                        _ => Phase::Live,
-                    };
-                    if conn.phase != Phase::Dead {
-                        self.expected = conn.capacity.max(1);
+                    if conn.phase == Phase::Stillborn || conn.leaves {
+                        assert!(work.unusable.take().is_some());
+                        assert!(work.closes.is_empty() && work.opens.is_empty());
+                        self.gone(id);
+                        return self.check();
                     }
-                    self.bury();
+                    assert!(work.unusable.is_none());
+                    conn.phase = match closed || conn.unwanted {
+                        true => Phase::Draining,
+                        false => Phase::Live,
+                    };
+                    self.expected = conn.capacity.max(1);
                     self.settle(work);
                 }
             }
@@ -303,9 +309,14 @@ impl Run {
                 }
             }
             Step::Drain(index) => {
-                if let Some(id) = self.nth(index, &[Phase::Live]) {
-                    self.conn(id).phase = Phase::Draining;
-                    let work = self.links.drain(id, CloseReason::Tainted, NOW);
+                if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Live]) {
+                    let conn = self.conn(id);
+                    if conn.phase == Phase::Opening {
+                        (conn.leaves, conn.unwanted) = (true, true);
+                    } else {
+                        conn.phase = Phase::Draining;
+                    }
+                    let work = self.links.drain(id, CloseReason::GoingAway, NOW);
                     self.settle(work);
                 }
             }
@@ -421,9 +432,12 @@ impl Run {
 
     /// The task on this place is gone. Whoever is polled next opens what is missing.
     fn vacate(&mut self, index: usize, phases: &[Phase]) {
-        let Some(id) = self.nth(index, phases) else {
-            return;
-        };
+        if let Some(id) = self.nth(index, phases) {
+            self.gone(id);
+        }
+    }
+
+    fn gone(&mut self, id: LinkId) {
         self.conns.retain(|conn| conn.id != id);
         let work = self.links.vacate(id, NOW);
         assert!(work.opens.is_empty());

@@ -139,7 +139,7 @@ models! {
         let wait = |me| bed.spawn(move |workers| {
             let core = workers.core();
             let mourner = Mourner::new(core);
-            block_on(std::future::poll_fn(|cx| match mourner.wait(cx.waker().clone(), true) {
+            block_on(std::future::poll_fn(|cx| match mourner.wait(cx.waker().clone(), Some(me)) {
                 true => Poll::Pending,
                 false => Poll::Ready(()),
             }));

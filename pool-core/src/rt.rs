@@ -25,3 +25,16 @@ pub(crate) use tokio::time::Instant;
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// Has this runtime threads of its own, which drive it as long as it lives? What is on one that has none, as that of a single thread,
+/// stands still when nobody is in its `block_on`.
+#[cfg(not(pool_shuttle))]
+pub(crate) fn drives_itself(runtime: &tokio::runtime::Handle) -> bool {
+    runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
+}
+
+/// None of a model's does.
+#[cfg(pool_shuttle)]
+pub(crate) const fn drives_itself<T>(_: &T) -> bool {
+    false
+}

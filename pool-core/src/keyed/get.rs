@@ -315,8 +315,7 @@ where
             return Poll::Pending;
         };
         // One on another runtime than the keeper's does not rely on that one being driven.
-        let away = || Handle::try_current().is_ok_and(|here| !inner.keeper_is_on(&here));
-        if !armed && waiting.sleep.is_none() && !away() {
+        if !armed && waiting.sleep.is_none() && !inner.keeper_is_elsewhere() {
             return Poll::Pending;
         }
         let at = inner.clock.instant(waiting.deadline);

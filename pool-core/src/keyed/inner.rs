@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,7 @@ use crate::{
         ARM_AFTER, Clock, Error, Failure, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
         counted, lease_info, rounds,
     },
+    rt,
 };
 
 pub(super) type Slot<K, M> =
@@ -73,6 +74,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     pub(super) publisher: Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
+    /// Has that threads of its own?
+    driven: AtomicBool,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
@@ -111,6 +114,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             #[cfg(feature = "metrics")]
             publisher: Desk::default(),
             runtime: Mutex::new(None),
+            driven: AtomicBool::new(false),
         }
     }
 
@@ -342,10 +346,15 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         Box::pin(sleep_until(at))
     }
 
-    /// Is the keeper on this runtime? One on another may be on a thread that is busy, or that nobody drives.
-    pub(super) fn keeper_is_on(&self, runtime: &Handle) -> bool {
+    /// Is the keeper on another runtime than this thread, which may be on a thread that is busy, or that nobody drives?
+    pub(super) fn keeper_is_elsewhere(&self) -> bool {
+        // Ordering: Relaxed. Whoever relied on the old keeper is woken after this was changed, and looks again.
+        if self.driven.load(Ordering::Relaxed) {
+            return false;
+        }
         let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref().is_some_and(|kept| kept.id() == runtime.id())
+        let kept = kept.as_ref().map(Handle::id);
+        Handle::try_current().is_ok_and(|here| kept != Some(here.id()))
     }
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
@@ -355,6 +364,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
         let kept = Some(runtime.clone());
         *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        let driven = rt::drives_itself(runtime);
+        self.driven.store(driven, Ordering::Relaxed);
         drop(runtime.spawn(keeper::keep(self)));
     }
 

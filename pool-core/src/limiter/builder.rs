@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -114,6 +114,7 @@ impl LimiterBuilder {
             name: self.name.into(),
             timeout: self.timeout,
             reclaim_after: self.reclaim_after,
+            driven: AtomicBool::new(false),
             hasher,
         };
         Limiter::from_inner(Arc::new(inner))

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,12 +18,14 @@ pub(super) fn keep(
     inner: &Arc<Inner>,
     home: u64,
     after: Duration,
+    driven: bool,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
     let mut keeper = Keeper {
         inner: Arc::downgrade(inner),
         home,
         after,
+        driven,
         sleep: None,
     };
     async move { poll_fn(|context| keeper.poll(context)).await }
@@ -33,6 +35,8 @@ struct Keeper {
     inner: Weak<Inner>,
     home: u64,
     after: Duration,
+    /// Does its runtime drive itself?
+    driven: bool,
     /// Until the next tick; none while there is nothing to wait for.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -71,6 +75,10 @@ impl Drop for Keeper {
         if let Some(inner) = self.inner.upgrade() {
             // A runtime without a timer: another keeper would fare no better.
             let again = !std::thread::panicking();
+            if self.driven {
+                // Ordering: Relaxed, as where it is read. Those in line are woken after this.
+                inner.driven.store(false, Ordering::Relaxed);
+            }
             inner.permits.keeper_left(self.home, again);
         }
     }

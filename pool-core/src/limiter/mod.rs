@@ -17,7 +17,10 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     ops::Deref,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ pub use error::LimitError;
 pub use permit::Permit;
 use permits::Permits;
 pub use status::LimiterStatus;
+
+use crate::rt;
 
 /// Lets so many in at once; the others wait in line, in order of arrival, and the line is bounded.
 ///
@@ -87,6 +92,8 @@ struct Inner {
     timeout: Option<Duration>,
     reclaim_after: Option<Duration>,
     hasher: RandomState,
+    /// Is one of the keepers on a runtime that drives itself? Then that does for all.
+    driven: AtomicBool,
 }
 
 impl Limiter {
@@ -192,7 +199,15 @@ impl Inner {
     }
 
     /// Makes sure that somebody takes back what nobody fetches: on this runtime, if there is one, since no other may be polled.
+    #[inline]
     fn ensure_keeper(self: &Arc<Self>) {
+        // Ordering: Relaxed. Who relied on that one is woken when it goes, and looks again.
+        if !self.driven.load(Ordering::Relaxed) {
+            self.ensure_keeper_here();
+        }
+    }
+
+    fn ensure_keeper_here(self: &Arc<Self>) {
         let (Some(after), Ok(runtime)) = (self.reclaim_after, runtime::Handle::try_current())
         else {
             return;
@@ -210,7 +225,10 @@ impl Inner {
     fn start_keeper(self: &Arc<Self>, after: Duration, runtime: &runtime::Handle) {
         let home = self.hash(runtime.id());
         if self.permits.claim_keeper(home) {
-            drop(runtime.spawn(keeper::keep(self, home, after)));
+            let driven = rt::drives_itself(runtime);
+            // Before it begins: it is the keeper that takes this back when it goes.
+            self.driven.fetch_or(driven, Ordering::Relaxed);
+            drop(runtime.spawn(keeper::keep(self, home, after, driven)));
         }
     }
 }

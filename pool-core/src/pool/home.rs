@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use crate::{
-    rt::Id,
+    rt::{self, Id},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -17,17 +17,32 @@ impl Home {
     }
 
     /// The keeper is on this runtime now.
-    pub(super) fn set(&self, runtime: Id) {
+    pub(super) fn set(&self, runtime: &rt::Handle) {
+        let home = match rt::drives_itself(runtime) {
+            true => DRIVEN,
+            false => word(runtime.id()),
+        };
         // Ordering: Relaxed. Whoever read the old one and relied on it is woken after this, and looks again.
-        self.0.store(word(runtime), Ordering::Relaxed);
+        self.0.store(home, Ordering::Relaxed);
     }
 
-    /// Is it this one?
+    /// Can those on all runtimes rely on it? Asked at every wait: which runtime that is on is known at a price.
+    #[inline]
+    pub(super) fn is_driven(&self) -> bool {
+        // Ordering: as above.
+        self.0.load(Ordering::Relaxed) == DRIVEN
+    }
+
+    /// Can those on this runtime rely on it?
     pub(super) fn is(&self, runtime: Id) -> bool {
         // Ordering: as above.
-        self.0.load(Ordering::Relaxed) == word(runtime)
+        let home = self.0.load(Ordering::Relaxed);
+        home == DRIVEN || home == word(runtime)
     }
 }
+
+/// A runtime that drives itself, whichever it is.
+const DRIVEN: u64 = u64::MAX;
 
 /// The number of a runtime. It is known by its hash alone, which is of one word.
 fn word(runtime: Id) -> u64 {

@@ -301,7 +301,7 @@ impl<M: Manager> Shared<M> {
     /// Whether the keeper is on another runtime than this thread, which may not be driven.
     #[inline]
     pub(crate) fn keeper_is_elsewhere(&self) -> bool {
-        Handle::try_current().is_ok_and(|here| !self.home.is(here.id()))
+        !self.home.is_driven() && Handle::try_current().is_ok_and(|here| !self.home.is(here.id()))
     }
 
     /// Starts another keeper here if the one elsewhere does not come by any more.
@@ -330,7 +330,7 @@ impl<M: Manager> Shared<M> {
             // Whoever has passed it on meanwhile comes after this, or has been here.
             if self.kernel.post.is_held_by(number) {
                 *kept = Some(runtime.clone());
-                self.home.set(runtime.id());
+                self.home.set(runtime);
             }
         }
         drop(runtime.spawn(keeper::keep(self, number)));

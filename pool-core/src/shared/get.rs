@@ -243,7 +243,7 @@ impl<M: SharedManager> GetShare<M> {
         let Some(waiting) = &mut self.waiting else {
             return Poll::Pending;
         };
-        let away = runtime::Handle::try_current().is_ok_and(|here| !inner.keeper_is_on(&here));
+        let away = inner.keeper_is_elsewhere();
         if !armed && !away && waiting.timer.is_none() {
             return Poll::Pending;
         }

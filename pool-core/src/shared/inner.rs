@@ -30,6 +30,7 @@ use crate::{
     moment::Moment,
     observe::{CloseReason, Closes, Observer, Status},
     pool::{Caught, Error, Failure, Kind, OpenError, caught},
+    rt,
 };
 
 #[cfg(feature = "metrics")]
@@ -59,6 +60,8 @@ pub(super) struct Inner<M: SharedManager> {
     closing: Notify,
     /// For returns on threads that have no runtime. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
+    /// Has that threads of its own?
+    driven: AtomicBool,
     weak: Weak<Self>,
     #[cfg(feature = "tracing")]
     streak: Streak,
@@ -100,6 +103,7 @@ impl<M: SharedManager> Inner<M> {
             epoch: Instant::now(),
             closing: Notify::new(),
             runtime: Mutex::new(None),
+            driven: AtomicBool::new(false),
             weak: Weak::clone(weak),
             #[cfg(feature = "tracing")]
             streak: Streak::default(),
@@ -173,10 +177,15 @@ impl<M: SharedManager> Inner<M> {
         self.links.post.is_filled()
     }
 
-    /// Is the keeper on this runtime? One on another may be on a thread that is busy, or that nobody drives.
-    pub(super) fn keeper_is_on(&self, runtime: &Handle) -> bool {
+    /// Is the keeper on another runtime than this thread, which may be on a thread that is busy, or that nobody drives?
+    pub(super) fn keeper_is_elsewhere(&self) -> bool {
+        // Ordering: Relaxed. Whoever relied on the old keeper is woken after this was changed, and looks again.
+        if self.driven.load(Ordering::Relaxed) {
+            return false;
+        }
         let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref().is_some_and(|kept| kept.id() == runtime.id())
+        let kept = kept.as_ref().map(Handle::id);
+        Handle::try_current().is_ok_and(|here| kept != Some(here.id()))
     }
 
     /// Makes sure that there is a keeper.
@@ -186,6 +195,8 @@ impl<M: SharedManager> Inner<M> {
         }
         let kept = Some(runtime.clone());
         *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        let driven = rt::drives_itself(runtime);
+        self.driven.store(driven, Ordering::Relaxed);
         let mut keeper = Keeper {
             inner: Weak::clone(&self.weak),
             sleep: None,

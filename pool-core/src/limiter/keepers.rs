@@ -8,7 +8,8 @@
 //! | failed | cannot live on that runtime: there is never another | nobody |
 //!
 //! One would do if every runtime were driven all the time. One that is not (`block_on` was left, and nothing is in it now) keeps its
-//! tasks and polls none, and those who wait elsewhere cannot see that. So each has a keeper where it is polled itself.
+//! tasks and polls none, and those who wait elsewhere cannot see that. So each has a keeper where it is polled itself, as long as none is on
+//! a runtime with threads of its own, which drive it as long as it lives.
 
 use std::{mem, task::Waker, time::Duration};
 

@@ -157,7 +157,7 @@ impl<C> Places<C> {
 
     #[inline]
     fn all(&self) -> impl Iterator<Item = &Place<C>> {
-        let others = self.others.iter().filter_map(OnceLock::get);
+        let others = self.others.iter().map_while(OnceLock::get);
         self.first.iter().chain(others.flatten())
     }
 
@@ -217,9 +217,11 @@ impl<C> PlacesMut<C> {
     /// When shares of the one before are out.
     pub(super) fn fill(&mut self, link: LinkId, connection: sync::Arc<C>) {
         if link.index as usize >= FIRST {
-            let (chunk, _) = in_chunk(link.index as usize);
-            let places = || (0..FIRST << (chunk + 1)).map(|_| Place::new()).collect();
-            self.others[chunk].get_or_init(places);
+            let (last, _) = in_chunk(link.index as usize);
+            // Those before it as well: who looks for a share stops at the first that is not there.
+            for (chunk, others) in self.others.iter().enumerate().take(last + 1) {
+                others.get_or_init(|| (0..FIRST << (chunk + 1)).map(|_| Place::new()).collect());
+            }
         }
         let place = self.at(link);
         assert!(place.is_ours(), "a place is filled when nobody shares it");
@@ -358,6 +360,20 @@ mod tests {
         owner.give(7, 0);
         assert_eq!(owner.empty(7), Some(sync::Arc::new(7)));
         assert_eq!(owner.empty(8), None, "it gives shares");
+    }
+
+    #[test]
+    fn one_on_a_late_place_is_found_whichever_are_open_before_it() {
+        let (places, mut owner) = filled(1);
+        let link = LinkId {
+            index: 50,
+            serial: 50,
+        };
+        owner.fill(link, sync::Arc::new(50));
+        owner.give(50, 1);
+        let taken: Vec<_> = std::iter::from_fn(|| places.take()).collect();
+        let indices: Vec<_> = taken.iter().map(|share| share.link().index).collect();
+        assert_eq!(indices, [50, 0]);
     }
 
     #[test]

@@ -223,6 +223,21 @@ impl<G, R> WaitQueue<G, R> {
         self.refuse(place.index, why)
     }
 
+    /// Tells the last one in line no, parked or not. Wake what it returns after unlocking.
+    pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
+        let (waiting, parked) = (self.waiting.tail, self.parked.tail);
+        let ticket = |index: u32| self.cells.get(index as usize).map(|cell| cell.ticket);
+        let last = if ticket(parked) > ticket(waiting) {
+            parked
+        } else {
+            waiting
+        };
+        if last == NIL {
+            return None;
+        }
+        self.refuse(last, why)
+    }
+
     /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
     pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len());

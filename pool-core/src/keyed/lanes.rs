@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{order::Order, table::NIL};
+use super::table::NIL;
 use crate::{
     engine::queue::{WaitQueue, WaiterId},
     moment::Moment,
@@ -16,8 +16,6 @@ use crate::{
 pub(super) struct Ticket {
     pub(super) key: u32,
     lane: u32,
-    /// Which one it is in the order of its line.
-    nth: u32,
     id: WaiterId,
 }
 
@@ -44,7 +42,6 @@ struct Lane<G, R> {
     /// Whose line it is.
     key: u32,
     queue: WaitQueue<G, R>,
-    order: Order,
     /// Futures that hold a ticket of this line.
     tickets: usize,
 }
@@ -87,7 +84,6 @@ impl<G, R> Lanes<G, R> {
                 self.lanes.push(Lane {
                     key,
                     queue: WaitQueue::new(),
-                    order: Order::new(),
                     tickets: 0,
                 });
                 (self.lanes.len() - 1) as u32
@@ -99,9 +95,8 @@ impl<G, R> Lanes<G, R> {
         of.tickets += 1;
         self.len += 1;
         let id = of.queue.push(waker, now);
-        let nth = of.order.push(id.place());
         self.longest = self.longest.max(of.queue.len());
-        Ticket { key, lane, nth, id }
+        Ticket { key, lane, id }
     }
 
     /// Hands `grant` to the first; gives it back when there is none.
@@ -127,11 +122,7 @@ impl<G, R> Lanes<G, R> {
     /// `lane` would be. Whose line that is, and who to wake; `None`: there is no room.
     ///
     /// Looks at every line, unless none can be longer.
-    pub(super) fn push_out(
-        &mut self,
-        lane: u32,
-        why: impl Fn() -> R,
-    ) -> Option<(u32, Option<Waker>)> {
+    pub(super) fn push_out(&mut self, lane: u32, why: R) -> Option<(u32, Option<Waker>)> {
         let ours = self.len_of(lane) + 1;
         if self.longest <= ours {
             return None;
@@ -141,25 +132,13 @@ impl<G, R> Lanes<G, R> {
         if self.longest <= ours {
             return None;
         }
-        let before = self.longest;
-        // Who has an answer already is not in line any more.
-        let (nth, waker) = longest.order.last_first().find_map(|(nth, place)| {
-            let waker = longest.queue.refuse_at(place, why());
-            (longest.queue.len() < before).then_some((nth, waker))
-        })?;
-        longest.order.unlink(nth);
         self.len -= 1;
-        Some((longest.key, waker))
+        Some((longest.key, longest.queue.refuse_last(why)))
     }
 
     /// Has this waiter an answer? After `Ready` its ticket is spent; see [`leave`](Self::leave).
     pub(super) fn answer(&mut self, ticket: &Ticket) -> Poll<Result<G, R>> {
-        let of = &mut self.lanes[ticket.lane as usize];
-        let answer = of.queue.answer(&ticket.id);
-        if answer.is_ready() {
-            of.order.remove(ticket.nth);
-        }
-        answer
+        self.lanes[ticket.lane as usize].queue.answer(&ticket.id)
     }
 
     /// Who to wake for this waiter.
@@ -195,7 +174,6 @@ impl<G, R> Lanes<G, R> {
     pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<G, R>> {
         let of = &mut self.lanes[ticket.lane as usize];
         let answer = of.queue.cancel(ticket.id);
-        of.order.remove(ticket.nth);
         self.len -= usize::from(answer.is_none());
         answer
     }

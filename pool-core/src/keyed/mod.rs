@@ -12,7 +12,6 @@ mod lanes;
 mod lease;
 mod limits;
 mod manager;
-mod order;
 #[cfg(feature = "metrics")]
 mod publish;
 mod seats;

@@ -196,7 +196,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return true;
         }
         let lane = self.table.at(key).lane;
-        let Some((other, waker)) = self.lanes.push_out(lane, || Refusal::Overloaded) else {
+        let Some((other, waker)) = self.lanes.push_out(lane, Refusal::Overloaded) else {
             return false;
         };
         if !mutation::on(Mutation::KeyPushedOutSleepsOn) {

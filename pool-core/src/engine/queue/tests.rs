@@ -90,3 +90,26 @@ fn cells_are_used_again() {
     }
     assert_eq!(queue.cells.len(), 2);
 }
+
+#[test]
+fn the_last_in_line_is_told_no_whether_parked_or_not_and_nobody_who_has_an_answer() {
+    let mut queue = queue();
+    let [first, second, third] = [(); 3].map(|()| push(&mut queue));
+    let late = NOW + GRACE;
+    // The first is parked, the second has gone.
+    assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, late).is_ok());
+    assert_eq!(queue.reclaim(late, GRACE), Some(1));
+    assert_eq!(queue.cancel(second), Some(Ok(2)));
+    assert!(queue.refuse_last(()).is_some(), "the third waits");
+    assert_eq!(queue.answer(&third), Poll::Ready(Err(())));
+    assert!(
+        queue.refuse_last(()).is_none(),
+        "who is parked has no waker"
+    );
+    assert_eq!(queue.answer(&first), Poll::Ready(Err(())));
+    let granted = push(&mut queue);
+    assert!(queue.grant(3, NOW).is_ok());
+    assert!(queue.refuse_last(()).is_none(), "nobody is in line");
+    assert!(is_granted(&mut queue, &granted, 3));
+    assert_eq!(queue.len(), 0);
+}

@@ -1486,3 +1486,25 @@ async fn a_grant_that_nobody_fetches_does_not_hold_up_the_end_of_a_pool() {
     assert!(pool.drain(Duration::from_secs(5)).await.is_complete());
     assert!(waits.await.map(drop).unwrap_err().is_closed());
 }
+
+/// Counts only who holds it.
+struct Held;
+
+impl std::task::Wake for Held {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_waiting_for_the_end_of_a_pool_leaves_nothing_behind() {
+    let pool = pool(&Shards::default(), 1, 1);
+    let _lease = get(&pool, "a").await;
+    let held = Arc::new(Held);
+    let waker = std::task::Waker::from(Arc::clone(&held));
+    for _ in 0..3 {
+        let mut drain = std::pin::pin!(pool.drain(Duration::from_millis(1)));
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(drain.as_mut().poll(&mut context).is_pending());
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&held), 1);
+}

@@ -39,7 +39,7 @@ pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;
 pub(crate) use stats::{Counters, Histograms};
 pub(crate) use tag::Holder;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Watch, Watched, Watchers};
 
 pub(crate) use crate::sync::Arc;
 

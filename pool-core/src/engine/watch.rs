@@ -10,20 +10,25 @@ use crate::{moment::Moment, sync::Arc};
 
 /// Those who want to know when something was opened or could not be, and when the last seat of a closed pool is free.
 #[derive(Debug)]
-pub(super) struct Watchers {
+pub(crate) struct Watchers {
     all: Vec<(u64, Waker)>,
     last: u64,
 }
 
+/// What has watchers, behind its lock.
+pub(crate) trait Watched {
+    fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R;
+}
+
 /// One of them. Whoever drops it is not told any more.
 #[derive(Debug)]
-pub(crate) struct Watch<'a, T, E: Clone> {
-    kernel: &'a Arc<Kernel<T, E>>,
+pub(crate) struct Watch<'a, W: Watched> {
+    of: &'a W,
     number: u64,
 }
 
 impl Watchers {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             all: Vec::new(),
             last: 0,
@@ -31,7 +36,7 @@ impl Watchers {
     }
 
     /// All of them. Who is not content with what it sees then watches on.
-    pub(super) fn take(&mut self) -> Vec<Waker> {
+    pub(crate) fn take(&mut self) -> Vec<Waker> {
         let all = mem::take(&mut self.all);
         all.into_iter().map(|(_, waker)| waker).collect()
     }
@@ -43,9 +48,9 @@ impl Watchers {
 
     /// Tells this one by `waker` from now on. The one before is to be dropped with nothing locked.
     #[must_use]
-    fn watch(&mut self, number: u64, waker: Waker) -> Option<Waker> {
-        let before = self.leave(number);
-        self.all.push((number, waker));
+    pub(crate) fn tell(&mut self, watch: &Watch<'_, impl Watched>, waker: Waker) -> Option<Waker> {
+        let before = self.leave(watch.number);
+        self.all.push((watch.number, waker));
         before
     }
 
@@ -57,53 +62,64 @@ impl Watchers {
     }
 }
 
-impl<'a, T, E: Clone> Watch<'a, T, E> {
-    pub(crate) fn new(kernel: &'a Arc<Kernel<T, E>>) -> Self {
-        let number = kernel.lock().watchers.enter();
-        Self { kernel, number }
+impl<'a, W: Watched> Watch<'a, W> {
+    pub(crate) fn new(of: &'a W) -> Self {
+        let number = of.with_watchers(Watchers::enter);
+        Self { of, number }
     }
+}
 
+impl<W: Watched> Drop for Watch<'_, W> {
+    fn drop(&mut self) {
+        let waker = self
+            .of
+            .with_watchers(|watchers| watchers.leave(self.number));
+        drop(waker);
+    }
+}
+
+impl<T, E: Clone> Watched for Kernel<T, E> {
+    fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
+        look(&mut self.lock().watchers)
+    }
+}
+
+impl<T, E: Clone> Kernel<T, E> {
     /// Ready when the pool is closed and everything it opened is gone.
-    pub(crate) fn poll_drained(&self, context: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_drained(&self, watch: &Watch<'_, Self>, context: &Context<'_>) -> Poll<()> {
         // Declared before the guard: what is not needed is dropped after it.
         let waker = context.waker().clone();
         let _before;
-        let mut state = self.kernel.lock();
+        let mut state = self.lock();
         if state.is_over() {
             return Poll::Ready(());
         }
-        _before = state.watchers.watch(self.number, waker);
+        _before = state.watchers.tell(watch, waker);
         Poll::Pending
     }
 
     /// Opens the minimum idle; ready when so many are open or handed out, or when it is known that none can be.
     pub(crate) fn poll_warm(
-        &self,
+        this: &Arc<Self>,
+        watch: &Watch<'_, Self>,
         now: Moment,
         context: &Context<'_>,
     ) -> (Poll<Result<(), Refusal<E>>>, Work<T, E>) {
         let mut work = Work::default();
         let waker = context.waker().clone();
         let _before;
-        let mut state = self.kernel.lock();
+        let mut state = this.lock();
         let poll = if state.closed {
             Poll::Ready(Err(Refusal::Closed))
-        } else if state.seats.alive() >= self.kernel.limits.keeping.min_idle {
+        } else if state.seats.alive() >= this.limits.keeping.min_idle {
             Poll::Ready(Ok(()))
         } else if let Some(error) = state.gate.verdict(state.seats.alive()) {
             Poll::Ready(Err(Refusal::Connect(error)))
         } else {
-            state.meet_demand(self.kernel, now, &mut work);
-            _before = state.watchers.watch(self.number, waker);
+            state.meet_demand(this, now, &mut work);
+            _before = state.watchers.tell(watch, waker);
             Poll::Pending
         };
         (poll, work)
-    }
-}
-
-impl<T, E: Clone> Drop for Watch<'_, T, E> {
-    fn drop(&mut self) {
-        let waker = self.kernel.lock().watchers.leave(self.number);
-        drop(waker);
     }
 }

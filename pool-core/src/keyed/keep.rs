@@ -21,7 +21,7 @@ use super::{
     work::Work,
 };
 use crate::{
-    engine::{Histograms, Holder, Refusal},
+    engine::{Histograms, Holder, Refusal, Watch, Watched, Watchers},
     moment::{Moment, nanos_of},
     observe::CloseReason,
     sync::Arc,
@@ -57,6 +57,12 @@ pub(super) struct Snapshot<E> {
 impl<E> Snapshot<E> {
     pub(super) const fn count(&self, state: SeatState) -> u32 {
         self.counts[state as usize]
+    }
+}
+
+impl<K, T, E: Clone> Watched for Kernel<K, T, E> {
+    fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
+        look(&mut self.lock().watchers)
     }
 }
 
@@ -202,7 +208,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             state.forget(key, &mut work);
         }
         work.wakers.push(state.bell.ring());
-        let mut watchers = mem::take(&mut state.watchers);
+        let mut watchers = state.watchers.take();
         work.wakers.many().append(&mut watchers);
         work
     }
@@ -218,21 +224,19 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 
     /// Is it closed, and everything gone that it opened?
-    pub(super) fn is_over(&self) -> bool {
-        let state = self.lock();
-        state.closed && state.seats.taken() == 0
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
     }
 
     /// Ready when the pool is closed and everything it opened is gone.
-    pub(super) fn poll_drained(&self, waker: Waker) -> Poll<()> {
+    pub(super) fn poll_drained(&self, watch: &Watch<'_, Self>, waker: Waker) -> Poll<()> {
+        // Declared before the guard, so dropped after it.
+        let _before;
         let mut state = self.lock();
-        if state.closed && state.seats.taken() == 0 {
+        if state.is_drained() {
             return Poll::Ready(());
         }
-        let known = state.watchers.iter().any(|known| known.will_wake(&waker));
-        if !known {
-            state.watchers.push(waker);
-        }
+        _before = state.watchers.tell(watch, waker);
         Poll::Pending
     }
 

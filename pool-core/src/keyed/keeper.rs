@@ -45,7 +45,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
             let Some(inner) = self.inner.upgrade() else {
                 return Poll::Ready(());
             };
-            if inner.kernel.is_over() {
+            if inner.kernel.is_drained() {
                 #[cfg(feature = "metrics")]
                 inner.publish();
                 return Poll::Ready(());

@@ -40,7 +40,7 @@ pub use manager::KeyedManager;
 
 use crate::{
     config::ConfigError,
-    engine::Holder,
+    engine::{Holder, Watch},
     observe::{CloseReason, LeaseInfo, Status, Timings},
     pool::{Drained, Error, Kind, Usage},
 };
@@ -423,8 +423,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let inner = self.inner();
         inner.close();
-        let empty =
-            std::future::poll_fn(|context| inner.kernel.poll_drained(context.waker().clone()));
+        let watch = Watch::new(&*inner.kernel);
+        let empty = std::future::poll_fn(|context| {
+            inner.kernel.poll_drained(&watch, context.waker().clone())
+        });
         // In time or not: the report says.
         drop(tokio::time::timeout(deadline, empty).await);
         let status = self.status();

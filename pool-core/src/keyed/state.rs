@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Bell, Gate, Histograms, Holder, Refusal,
+        Bell, Gate, Histograms, Holder, Refusal, Watchers,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -79,7 +79,7 @@ pub(super) struct State<K, T, E: Clone> {
     /// Who to wake when there is upkeep to do, and when it comes by unasked.
     pub(super) bell: Bell,
     /// Who wants to know when the last seat of a closed pool is free.
-    pub(super) watchers: Vec<Waker>,
+    pub(super) watchers: Watchers,
 }
 
 impl<K, T, E: Clone> State<K, T, E> {
@@ -109,7 +109,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             counters: Counts::default(),
             histograms: Histograms::default(),
             bell: Bell::new(),
-            watchers: Vec::new(),
+            watchers: Watchers::new(),
         }
     }
 
@@ -508,13 +508,18 @@ impl<K, T, E: Clone> State<K, T, E> {
         if was == SeatState::Opening {
             self.open_ended(index);
         }
-        if self.closed && self.seats.taken() == 0 {
-            work.wakers.many().append(&mut self.watchers);
+        if self.is_drained() {
+            work.wakers.many().append(&mut self.watchers.take());
             // The keeper has nothing left to keep.
             work.wakers.push(self.bell.ring());
         }
         self.refresh(key);
         was
+    }
+
+    /// Is it closed, and everything gone that it opened?
+    pub(super) fn is_drained(&self) -> bool {
+        self.closed && self.seats.taken() == 0
     }
 
     /// Tells those in line for this key that the pool is closed.

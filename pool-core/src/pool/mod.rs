@@ -296,9 +296,10 @@ impl<M: Manager> Pool<M> {
         let runtime = rt::Handle::try_current();
         let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
         shared.ensure_keeper(&runtime);
-        let watch = Watch::new(&shared.kernel);
+        let watch = Watch::new(&*shared.kernel);
         let warm = std::future::poll_fn(|context| {
-            let (poll, work) = watch.poll_warm(shared.clock.now(), context);
+            let now = shared.clock.now();
+            let (poll, work) = Kernel::poll_warm(&shared.kernel, &watch, now, context);
             shared.perform(work);
             poll
         });
@@ -543,9 +544,9 @@ impl<M: Manager> Pool<M> {
         }
         let until = shared.clock.now() + deadline;
         let mut timer = Timer::new();
-        let watch = Watch::new(&shared.kernel);
+        let watch = Watch::new(&*shared.kernel);
         let empty = std::future::poll_fn(|context| {
-            if watch.poll_drained(context).is_ready() {
+            if shared.kernel.poll_drained(&watch, context).is_ready() {
                 return Poll::Ready(());
             }
             if rt::Handle::try_current().is_err() && !shared.keeper_runs() {

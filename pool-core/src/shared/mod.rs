@@ -6,6 +6,7 @@ mod gauge;
 mod get;
 mod handle;
 mod inner;
+mod keep;
 mod link;
 mod links;
 mod manager;
@@ -34,6 +35,7 @@ use tokio::runtime;
 
 use crate::{
     config::ConfigError,
+    engine::Watch,
     observe::{Phase, Timings},
     pool::{Error, Kind},
 };
@@ -209,8 +211,10 @@ impl<M: SharedManager> SharedPool<M> {
         }
         self.start()?;
         let started = inner.now();
+        let watch = Watch::new(&inner.links);
         let warm = std::future::poll_fn(|context| {
-            let (poll, work) = inner.links.poll_warm(context.waker(), inner.now());
+            let waker = context.waker().clone();
+            let (poll, work) = inner.links.poll_warm(&watch, waker, inner.now());
             inner.perform(work);
             poll
         });
@@ -277,8 +281,10 @@ impl<M: SharedManager> SharedPool<M> {
     pub async fn drain(&self, deadline: Duration) -> u32 {
         let inner = self.inner();
         inner.close();
-        let empty =
-            std::future::poll_fn(|context| inner.links.poll_drained(context.waker().clone()));
+        let watch = Watch::new(&inner.links);
+        let empty = std::future::poll_fn(|context| {
+            inner.links.poll_drained(&watch, context.waker().clone())
+        });
         // In time or not: the count says.
         drop(tokio::time::timeout(deadline, empty).await);
         let status = inner.status();

@@ -2,7 +2,6 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::Waker,
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Backoff, Bell, Gate, Refusal,
+        Backoff, Bell, Gate, Refusal, Watchers,
         mutation::{self, Mutation},
         queue::WaitQueue,
     },
@@ -42,7 +41,7 @@ pub(super) struct State<C, E: Clone> {
     /// How often the keeper comes by while a grant is on its way.
     pub(super) tick: Duration,
     pub(super) bell: Bell,
-    pub(super) watchers: Vec<Waker>,
+    pub(super) watchers: Watchers,
     pub(super) counters: Counters,
     pub(super) times: Times,
 }
@@ -61,7 +60,7 @@ impl<C, E: Clone> State<C, E> {
             max_links: limits.max_links,
             tick: limits.tick,
             bell: Bell::new(),
-            watchers: Vec::new(),
+            watchers: Watchers::new(),
             counters: Counters::default(),
             times: Times::default(),
         }
@@ -246,7 +245,7 @@ impl<C, E: Clone> State<C, E> {
         self.links[index as usize].phase = Phase::Free;
         work.drops.extend(self.places.empty(index));
         if self.is_drained() {
-            work.wakers.append(&mut self.watchers);
+            work.wakers.append(&mut self.watchers.take());
             // The keeper has nothing left to keep.
             work.wakers.extend(self.bell.ring());
         }
@@ -257,16 +256,6 @@ impl<C, E: Clone> State<C, E> {
         self.counters.gets += 1;
         self.counters.waited += 1;
         self.times.wait.record(waited);
-    }
-
-    /// Wakes this one when connections come or go. Gives it back if it is known already, to be dropped with nothing locked.
-    #[must_use]
-    pub(super) fn watch(&mut self, waker: Waker) -> Option<Waker> {
-        if self.watchers.iter().any(|known| known.will_wake(&waker)) {
-            return Some(waker);
-        }
-        self.watchers.push(waker);
-        None
     }
 
     pub(super) fn count(&self, phase: Phase) -> u32 {

@@ -318,3 +318,25 @@ fn a_share_that_is_there_needs_no_runtime_whoever_is_called_to_the_lock() {
     let share = futures_util::FutureExt::now_or_never(pool.get());
     assert!(share.expect("at once").is_ok());
 }
+
+/// Counts only who holds it.
+struct Held;
+
+impl std::task::Wake for Held {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_waiting_for_the_end_of_a_pool_leaves_nothing_behind() {
+    let pool = pool(&Backend::new(1), 1);
+    let _share = pool.get().await.unwrap();
+    let held = Arc::new(Held);
+    let waker = std::task::Waker::from(Arc::clone(&held));
+    for _ in 0..3 {
+        let mut drain = std::pin::pin!(pool.drain(MS));
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(drain.as_mut().poll(&mut context).is_pending());
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&held), 1);
+}

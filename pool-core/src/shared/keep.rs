@@ -1,0 +1,188 @@
+//! What is done for a shared pool as a whole: by its keeper, by whoever waits for it to be warm or empty, and by an operator.
+
+use std::task::{Poll, Waker};
+
+use super::{counts::Snapshot, link::Phase, links::Links, work::Work};
+use crate::{
+    engine::{Refusal, WaiterId, Watch, Watched, Watchers},
+    moment::Moment,
+    observe::{CloseReason, Timings},
+};
+
+impl<C, E: Clone> Watched for Links<C, E> {
+    fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
+        look(&mut self.lock().watchers)
+    }
+}
+
+impl<C, E: Clone> Links<C, E> {
+    /// What somebody in line does for a keeper that may stand still: takes back what nobody fetched, and opens what is missing.
+    pub(super) fn look_after(&self, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.reclaim(self.limits.reclaim_after, now, &mut work);
+        state.serve(now, &mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// One round: takes back what nobody fetched, retires what is too old or unused, opens what is missing. Says when to come
+    /// again.
+    pub(super) fn tick(&self, now: Moment, keeper: Waker) -> (Moment, Work<C>) {
+        let limits = &self.limits;
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.reclaim(limits.reclaim_after, now, &mut work);
+        // Those who came before the last tick keep a timer of their own from now on; short waits, which are most, never do.
+        let passed = now - Moment::from_nanos(0);
+        let before = Moment::from_nanos(0) + passed.saturating_sub(limits.tick);
+        state.queue.arm(before, &mut work.wakers);
+        state.retire(limits, now, &mut work);
+        state.serve(now, &mut work);
+        state.meet_demand(limits, now, &mut work);
+        let next = state.next_round(limits, now);
+        let before = state.bell.answer(keeper, next);
+        drop(state);
+        drop(before);
+        (next, work)
+    }
+
+    /// The keeper is gone.
+    pub(super) fn keeper_left(&self) {
+        self.post.vacate(
+            || self.lock().bell.unhang(),
+            || self.lock().queue.all_wakers(),
+        );
+    }
+
+    /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.
+    pub(super) fn close(&self) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.closed = true;
+        work.wakers = state.queue.refuse_all(|| Refusal::Closed);
+        for index in 0..state.links.len() as u32 {
+            let serial = state.links[index as usize].serial;
+            state.drain(index, serial, CloseReason::PoolClosed, &mut work);
+        }
+        work.wakers.extend(state.bell.ring());
+        work.wakers.append(&mut state.watchers.take());
+        work
+    }
+
+    /// There may be so many connections from now on.
+    pub(super) fn resize(&self, max_links: u32, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.resize(max_links, &mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// What is open or being opened takes no more, and goes with its last share.
+    pub(super) fn reset_all(&self, now: Moment) -> Work<C> {
+        let mut work = Work::default();
+        let mut state = self.lock();
+        state.reset_all(&mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// Ready when the minimum is open, or cannot be. Opens what is missing.
+    pub(super) fn poll_warm(
+        &self,
+        watch: &Watch<'_, Self>,
+        waker: Waker,
+        now: Moment,
+    ) -> (Poll<Result<(), Refusal<E>>>, Work<C>) {
+        let mut work = Work::default();
+        // Declared before the guard, so dropped after it.
+        let _before;
+        let mut state = self.lock();
+        if state.closed {
+            return (Poll::Ready(Err(Refusal::Closed)), work);
+        }
+        if state.count(Phase::Live) >= self.limits.min_links {
+            return (Poll::Ready(Ok(())), work);
+        }
+        if let Some(error) = state.gate.verdict(state.alive()) {
+            state.counters.failed_fast += 1;
+            return (Poll::Ready(Err(Refusal::Connect(error))), work);
+        }
+        state.meet_demand(&self.limits, now, &mut work);
+        _before = state.watchers.tell(watch, waker);
+        (Poll::Pending, work)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Ready when the pool is closed and everything it opened is gone.
+    pub(super) fn poll_drained(&self, watch: &Watch<'_, Self>, waker: Waker) -> Poll<()> {
+        let _before;
+        let mut state = self.lock();
+        if state.is_drained() {
+            return Poll::Ready(());
+        }
+        _before = state.watchers.tell(watch, waker);
+        Poll::Pending
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// How long things took.
+    pub(super) fn timings(&self) -> Timings {
+        let times = self.lock().times.clone();
+        Timings {
+            wait: times.wait,
+            create: times.create,
+            ..Timings::default()
+        }
+    }
+
+    pub(super) fn is_armed(&self, id: &WaiterId) -> bool {
+        self.lock().queue.is_armed(id)
+    }
+
+    pub(super) fn last_error(&self) -> Option<E> {
+        self.lock().gate.last_error()
+    }
+
+    /// All counts. Nobody takes a share meanwhile.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut state = self.lock();
+        state.call(true);
+        let mut of = Snapshot {
+            max_links: state.max_links,
+            waiting: state.queue.len(),
+            closed: state.closed,
+            counters: state.counters,
+            ..Snapshot::default()
+        };
+        let used = state.used();
+        for (index, link) in (0..).zip(&state.links) {
+            let used = used[index as usize];
+            of.used += used;
+            of.counters.gets += state.places.gets(index);
+            match link.phase {
+                Phase::Free => {}
+                Phase::Opening | Phase::Stillborn => of.opening += 1,
+                Phase::Live => {
+                    of.live += 1;
+                    of.unused += u32::from(used == 0);
+                    of.suspect += u32::from(link.suspect);
+                    of.capacity = of.capacity.saturating_add(link.capacity);
+                    let room = link.takes().saturating_sub(used);
+                    of.available = of.available.saturating_add(room);
+                }
+                Phase::Draining => of.draining += 1,
+                Phase::Dead => of.dead += 1,
+                Phase::Closing => of.closing += 1,
+            }
+        }
+        of
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,7 +39,7 @@ use crate::{
     moment::Moment,
     observe::{CloseReason, LeaseInfo, Observer, Status, Timings},
     pool::{
-        ARM_AFTER, Clock, Error, Failure, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
+        ARM_AFTER, Clock, Error, Failure, Home, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
         counted, lease_info, rounds,
     },
     rt,
@@ -74,8 +74,8 @@ pub(super) struct Inner<K, M: KeyedManager<K>> {
     pub(super) publisher: Desk,
     /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
-    /// Has that threads of its own?
-    driven: AtomicBool,
+    /// Which that is.
+    home: Home,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
@@ -114,7 +114,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             #[cfg(feature = "metrics")]
             publisher: Desk::default(),
             runtime: Mutex::new(None),
-            driven: AtomicBool::new(false),
+            home: Home::new(),
         }
     }
 
@@ -348,13 +348,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     /// Is the keeper on another runtime than this thread, which may be on a thread that is busy, or that nobody drives?
     pub(super) fn keeper_is_elsewhere(&self) -> bool {
-        // Ordering: Relaxed. Whoever relied on the old keeper is woken after this was changed, and looks again.
-        if self.driven.load(Ordering::Relaxed) {
-            return false;
-        }
-        let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.as_ref().map(Handle::id);
-        Handle::try_current().is_ok_and(|here| kept != Some(here.id()))
+        let here = || Handle::try_current().ok().map(|here| here.id());
+        self.home.is_elsewhere(here)
     }
 
     /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
@@ -364,8 +359,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
         let kept = Some(runtime.clone());
         *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        let driven = rt::drives_itself(runtime);
-        self.driven.store(driven, Ordering::Relaxed);
+        self.home.set(runtime.id(), rt::drives_itself(runtime));
         drop(runtime.spawn(keeper::keep(self)));
     }
 

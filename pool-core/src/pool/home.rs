@@ -2,42 +2,37 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::{
-    rt::{self, Id},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The runtime of the keeper, in one word: who waits on another one must not rely on this one being driven.
+/// The runtime of a keeper, in one word: who waits on another one must not rely on this one being driven.
 #[derive(Debug)]
-pub(super) struct Home(AtomicU64);
+pub(crate) struct Home(AtomicU64);
 
 impl Home {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// The keeper is on this runtime now.
-    pub(super) fn set(&self, runtime: &rt::Handle) {
-        let home = match rt::drives_itself(runtime) {
-            true => DRIVEN,
-            false => word(runtime.id()),
-        };
+    /// The keeper is on the runtime of this number now, which drives itself or not.
+    pub(crate) fn set(&self, runtime: impl Hash, drives_itself: bool) {
+        let home = if drives_itself { DRIVEN } else { word(runtime) };
         // Ordering: Relaxed. Whoever read the old one and relied on it is woken after this, and looks again.
         self.0.store(home, Ordering::Relaxed);
     }
 
-    /// Can those on all runtimes rely on it? Asked at every wait: which runtime that is on is known at a price.
-    #[inline]
-    pub(super) fn is_driven(&self) -> bool {
-        // Ordering: as above.
-        self.0.load(Ordering::Relaxed) == DRIVEN
-    }
-
     /// Can those on this runtime rely on it?
-    pub(super) fn is(&self, runtime: Id) -> bool {
+    pub(crate) fn is(&self, runtime: impl Hash) -> bool {
         // Ordering: as above.
         let home = self.0.load(Ordering::Relaxed);
         home == DRIVEN || home == word(runtime)
+    }
+
+    /// Is it another one than that of this thread, and may stand still? Asked at every wait: which runtime is `here` is known at a price,
+    /// and is asked only where it matters.
+    #[inline]
+    pub(crate) fn is_elsewhere<R: Hash>(&self, here: impl FnOnce() -> Option<R>) -> bool {
+        // Ordering: as above.
+        self.0.load(Ordering::Relaxed) != DRIVEN && here().is_some_and(|here| !self.is(here))
     }
 }
 
@@ -45,7 +40,7 @@ impl Home {
 const DRIVEN: u64 = u64::MAX;
 
 /// The number of a runtime. It is known by its hash alone, which is of one word.
-fn word(runtime: Id) -> u64 {
+fn word(runtime: impl Hash) -> u64 {
     let mut word = Word(0);
     runtime.hash(&mut word);
     word.0

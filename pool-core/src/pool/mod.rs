@@ -31,6 +31,7 @@ pub(crate) use error::Kind;
 pub(crate) use failure::Failure;
 pub use failure::OpenError;
 pub use get::Get;
+pub(crate) use home::Home;
 pub use lease::Lease;
 pub use manager::{Manager, Usage};
 use shared::Shared;

@@ -21,7 +21,7 @@ use crate::{
     },
     moment::{Moment, nanos_of},
     observe::{CloseReason, Closes, LeaseInfo, Observer, Status, Timings},
-    rt::{Handle, Notify},
+    rt::{self, Handle, Notify},
     sync::Mutex,
 };
 
@@ -301,7 +301,8 @@ impl<M: Manager> Shared<M> {
     /// Whether the keeper is on another runtime than this thread, which may not be driven.
     #[inline]
     pub(crate) fn keeper_is_elsewhere(&self) -> bool {
-        !self.home.is_driven() && Handle::try_current().is_ok_and(|here| !self.home.is(here.id()))
+        let here = || Handle::try_current().ok().map(|here| here.id());
+        self.home.is_elsewhere(here)
     }
 
     /// Starts another keeper here if the one elsewhere does not come by any more.
@@ -330,7 +331,7 @@ impl<M: Manager> Shared<M> {
             // Whoever has passed it on meanwhile comes after this, or has been here.
             if self.kernel.post.is_held_by(number) {
                 *kept = Some(runtime.clone());
-                self.home.set(runtime);
+                self.home.set(runtime.id(), rt::drives_itself(runtime));
             }
         }
         drop(runtime.spawn(keeper::keep(self, number)));

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,7 @@ use crate::{
     engine::Refusal,
     moment::Moment,
     observe::{CloseReason, Closes, Observer, Status},
-    pool::{Caught, Error, Failure, Kind, OpenError, caught},
+    pool::{Caught, Error, Failure, Home, Kind, OpenError, caught, lifetime_end, unless},
     rt,
 };
 
@@ -60,8 +60,8 @@ pub(super) struct Inner<M: SharedManager> {
     closing: Notify,
     /// For returns on threads that have no runtime. Locked for a clone, and nothing is locked under it.
     runtime: Mutex<Option<Handle>>,
-    /// Has that threads of its own?
-    driven: AtomicBool,
+    /// Which that is.
+    home: Home,
     weak: Weak<Self>,
     #[cfg(feature = "tracing")]
     streak: Streak,
@@ -103,7 +103,7 @@ impl<M: SharedManager> Inner<M> {
             epoch: Instant::now(),
             closing: Notify::new(),
             runtime: Mutex::new(None),
-            driven: AtomicBool::new(false),
+            home: Home::new(),
             weak: Weak::clone(weak),
             #[cfg(feature = "tracing")]
             streak: Streak::default(),
@@ -179,13 +179,8 @@ impl<M: SharedManager> Inner<M> {
 
     /// Is the keeper on another runtime than this thread, which may be on a thread that is busy, or that nobody drives?
     pub(super) fn keeper_is_elsewhere(&self) -> bool {
-        // Ordering: Relaxed. Whoever relied on the old keeper is woken after this was changed, and looks again.
-        if self.driven.load(Ordering::Relaxed) {
-            return false;
-        }
-        let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.as_ref().map(Handle::id);
-        Handle::try_current().is_ok_and(|here| kept != Some(here.id()))
+        let here = || Handle::try_current().ok().map(|here| here.id());
+        self.home.is_elsewhere(here)
     }
 
     /// Makes sure that there is a keeper.
@@ -195,8 +190,7 @@ impl<M: SharedManager> Inner<M> {
         }
         let kept = Some(runtime.clone());
         *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        let driven = rt::drives_itself(runtime);
-        self.driven.store(driven, Ordering::Relaxed);
+        self.home.set(runtime.id(), rt::drives_itself(runtime));
         let mut keeper = Keeper {
             inner: Weak::clone(&self.weak),
             sleep: None,
@@ -404,11 +398,7 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
                 alarm: Notify::new(),
             });
             let config = &inner.config;
-            let shorter = 1.0 - config.lifetime_jitter * fastrand::f64();
-            let life = config
-                .max_lifetime
-                .map(|lifetime| now + lifetime.mul_f64(shorter));
-            let expires_at = life.unwrap_or(Moment::NEVER);
+            let expires_at = lifetime_end(now, config.max_lifetime, config.lifetime_jitter);
             let mut work = inner.links.opened(link, wired, expires_at, now);
             let unusable = work.unusable.take();
             place.vacates = unusable.is_some();
@@ -433,19 +423,6 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
     #[cfg(feature = "tracing")]
     trace.failed(&inner, now - started, &error);
     inner.tell(|observer, pool| observer.open_failed(pool, &*error));
-}
-
-/// What `work` comes to; `None` if `stop` comes first.
-pub(super) async fn unless<T>(
-    stop: impl Future<Output = ()>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let (mut stop, mut work) = (pin!(stop), pin!(work));
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => stop.as_mut().poll(context).map(|()| None),
-    })
-    .await
 }
 
 /// Closes one, and only then frees its place.

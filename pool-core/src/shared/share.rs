@@ -7,13 +7,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{
-    SharedManager,
-    handle::Handle,
-    inner::{Wired, unless},
-    places,
-};
-use crate::observe::CloseReason;
+use super::{SharedManager, handle::Handle, inner::Wired, places};
+use crate::{observe::CloseReason, pool::unless};
 
 /// A share of a connection: given back when dropped, on any thread, with or without a runtime.
 ///

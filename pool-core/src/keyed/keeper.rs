@@ -10,6 +10,8 @@ use std::{
 use tokio::time::{Sleep, sleep_until};
 
 use super::{KeyedManager, inner::Inner, kernel::Kernel};
+#[cfg(feature = "metrics")]
+use crate::observe::Published;
 use crate::{
     moment::Moment,
     pool::{TICK, lease_info},
@@ -24,8 +26,6 @@ pub(super) fn keep<K: Send + Sync + 'static, M: KeyedManager<K>>(
         inner: Arc::downgrade(inner),
         sleep: None,
         activity: 0,
-        #[cfg(feature = "metrics")]
-        closing: false,
     };
     async move { poll_fn(|context| keeper.poll(context)).await }
 }
@@ -34,9 +34,6 @@ struct Keeper<K: Send + Sync + 'static, M: KeyedManager<K>> {
     inner: Weak<Inner<K, M>>,
     sleep: Option<Pin<Box<Sleep>>>,
     activity: u64,
-    /// It has seen that the pool was closed.
-    #[cfg(feature = "metrics")]
-    closing: bool,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
@@ -76,13 +73,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Keeper<K, M> {
         inner.perform(tick.work);
         let next = tick.next;
         #[cfg(feature = "metrics")]
-        let next = next.min(inner.publish_if_due(now));
-        #[cfg(feature = "metrics")]
-        if !self.closing && inner.kernel.is_closed() {
-            // A close is told at once.
-            self.closing = true;
-            inner.publish();
-        }
+        let next = next.min(inner.publish_if_due(now, inner.kernel.is_closed()));
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             inner.clock.stop();

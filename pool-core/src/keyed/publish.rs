@@ -1,29 +1,27 @@
 //! When a keyed pool is published through the `metrics` facade: as one, all keys together.
 
+use std::sync::Arc;
+
 use super::{
     KeyedManager,
     inner::{Inner, status_of},
 };
-use crate::{
-    moment::Moment,
-    observe::{Desk, MetricNames, Snapshot},
-};
+use crate::observe::{Desk, MetricNames, Published, Snapshot};
 
 impl<K, M: KeyedManager<K>> Inner<K, M> {
     pub(super) fn published_as(mut self, names: MetricNames) -> Self {
         self.publisher = Desk::new(names);
         self
     }
+}
 
-    /// Publishes, if the last time is long enough ago. When to come again; never, if the next use of the pool brings the keeper.
-    pub(super) fn publish_if_due(&self, now: Moment) -> Moment {
-        let snapshot = || self.for_publishing();
-        self.publisher.publish_if_due(&self.name, now, snapshot)
+impl<K, M: KeyedManager<K>> Published for Inner<K, M> {
+    fn desk(&self) -> &Desk {
+        &self.publisher
     }
 
-    /// Publishes now.
-    pub(super) fn publish(&self) {
-        self.publisher.publish(&self.name, || self.for_publishing());
+    fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     fn for_publishing(&self) -> Snapshot {
@@ -39,6 +37,6 @@ impl<K, M: KeyedManager<K>> Inner<K, M> {
 impl<K, M: KeyedManager<K>> Drop for Inner<K, M> {
     /// The last lease was given back and the last resource closed: what nobody was told yet, and that nothing is left.
     fn drop(&mut self) {
-        self.publisher.retire(&self.name, || self.for_publishing());
+        self.retire();
     }
 }

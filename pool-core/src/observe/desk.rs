@@ -1,42 +1,71 @@
 //! Where the publisher of a pool lies.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use super::{MetricNames, Publisher, Snapshot};
 use crate::{moment::Moment, pool::caught};
 
 /// Where the publisher of a pool lies, for one keeper after the other. Whoever publishes takes it off meanwhile: no recorder is
 /// called with this locked. Who finds it taken off has nothing to tell: the other one does.
-pub(crate) struct Desk(Mutex<Option<Publisher>>);
+pub(crate) struct Desk {
+    publisher: Mutex<Option<Publisher>>,
+    /// It was told that the pool is closed.
+    closed: AtomicBool,
+}
 
-impl Desk {
-    pub(crate) fn new(names: MetricNames) -> Self {
-        Self(Mutex::new(Some(Publisher::new(names))))
-    }
+/// A pool that is published.
+pub(crate) trait Published {
+    fn desk(&self) -> &Desk;
+    fn name(&self) -> &Arc<str>;
+    fn for_publishing(&self) -> Snapshot;
 
-    /// Publishes, if the last time is long enough ago. When to come again; never, if the pool is at rest.
-    pub(crate) fn publish_if_due(
-        &self,
-        pool: &Arc<str>,
-        now: Moment,
-        snapshot: impl FnOnce() -> Snapshot,
-    ) -> Moment {
-        let publish = |publisher: &mut Publisher| publisher.publish_if_due(pool, now, snapshot);
-        self.with(publish).unwrap_or(Moment::NEVER)
+    /// Publishes, if the last time is long enough ago, and once when it is `closed`: that is told at once. When to come again; never,
+    /// if the pool is at rest, and its next use brings the keeper.
+    fn publish_if_due(&self, now: Moment, closed: bool) -> Moment {
+        let desk = self.desk();
+        let publish = |publisher: &mut Publisher| {
+            publisher.publish_if_due(self.name(), now, || self.for_publishing())
+        };
+        let next = desk.with(publish).unwrap_or(Moment::NEVER);
+        // Ordering: Relaxed, whoever is second has nothing to do.
+        if closed && !desk.closed.swap(true, Relaxed) {
+            self.publish();
+        }
+        next
     }
 
     /// Publishes now.
-    pub(crate) fn publish(&self, pool: &Arc<str>, snapshot: impl FnOnce() -> Snapshot) {
-        self.with(|publisher| publisher.publish(pool, snapshot()));
+    fn publish(&self) {
+        let publish = |publisher: &mut Publisher| {
+            publisher.publish(self.name(), self.for_publishing());
+        };
+        self.desk().with(publish);
     }
 
     /// Publishes for the last time: the pool is gone.
-    pub(crate) fn retire(&self, pool: &Arc<str>, snapshot: impl FnOnce() -> Snapshot) {
-        self.with(|publisher| publisher.retire(pool, snapshot()));
+    fn retire(&self) {
+        let publish = |publisher: &mut Publisher| {
+            publisher.retire(self.name(), self.for_publishing());
+        };
+        self.desk().with(publish);
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(names: MetricNames) -> Self {
+        Self {
+            publisher: Mutex::new(Some(Publisher::new(names))),
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Publisher>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` when the recorder panicked, or another one is at it.

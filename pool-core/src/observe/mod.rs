@@ -78,7 +78,7 @@ mod reason;
 mod status;
 
 #[cfg(feature = "metrics")]
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, Published};
 pub use histogram::Histogram;
 #[cfg(feature = "metrics")]
 pub use metric_names::MetricNames;

@@ -11,6 +11,8 @@ use super::{
     Manager,
     shared::{Shared, TICK, lease_info},
 };
+#[cfg(feature = "metrics")]
+use crate::observe::Published;
 use crate::{
     engine::{
         Kernel,
@@ -32,8 +34,6 @@ pub(crate) fn keep<M: Manager>(
         number,
         sleep: None,
         activity: 0,
-        #[cfg(feature = "metrics")]
-        closing: false,
     };
     async move { poll_fn(|context| keeper.poll(context)).await }
 }
@@ -43,9 +43,6 @@ struct Keeper<M: Manager> {
     number: u64,
     sleep: Option<Pin<Box<Sleep>>>,
     activity: u64,
-    /// It has seen that the pool was closed.
-    #[cfg(feature = "metrics")]
-    closing: bool,
 }
 
 impl<M: Manager> Keeper<M> {
@@ -88,13 +85,7 @@ impl<M: Manager> Keeper<M> {
         shared.perform(tick.work);
         let next = tick.next;
         #[cfg(feature = "metrics")]
-        let next = next.min(shared.publish_if_due(now));
-        #[cfg(feature = "metrics")]
-        if tick.closed && !self.closing {
-            // A close is told at once.
-            self.closing = true;
-            shared.publish();
-        }
+        let next = next.min(shared.publish_if_due(now, tick.closed));
         if self.activity == tick.activity {
             // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
             shared.clock.stop();

@@ -34,7 +34,7 @@ use crate::{
 };
 
 #[cfg(feature = "metrics")]
-use crate::observe::{Desk, MetricNames};
+use crate::observe::{Desk, MetricNames, Published};
 #[cfg(feature = "tracing")]
 use crate::pool::trace::{OpenTrace, Streak, Traced};
 
@@ -194,8 +194,6 @@ impl<M: SharedManager> Inner<M> {
         let mut keeper = Keeper {
             inner: Weak::clone(&self.weak),
             sleep: None,
-            #[cfg(feature = "metrics")]
-            closing: false,
         };
         drop(runtime.spawn(poll_fn(move |context| keeper.poll(context))));
     }
@@ -444,9 +442,6 @@ async fn say_goodbye<M: SharedManager>(inner: &Inner<M>, wired: Arc<Wired<M::Con
 struct Keeper<M: SharedManager> {
     inner: Weak<Inner<M>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// It has seen that the pool was closed.
-    #[cfg(feature = "metrics")]
-    closing: bool,
 }
 
 impl<M: SharedManager> Keeper<M> {
@@ -464,13 +459,7 @@ impl<M: SharedManager> Keeper<M> {
             let (next, work) = inner.links.tick(now, context.waker().clone());
             inner.perform(work);
             #[cfg(feature = "metrics")]
-            let next = next.min(inner.publish_if_due(now));
-            #[cfg(feature = "metrics")]
-            if !self.closing && inner.links.is_closed() {
-                // A close is told at once.
-                self.closing = true;
-                inner.publish();
-            }
+            let next = next.min(inner.publish_round(now));
             if next == Moment::NEVER {
                 self.sleep = None;
                 return Poll::Pending;

@@ -129,6 +129,12 @@ impl<C, E: Clone> Links<C, E> {
         Poll::Pending
     }
 
+    /// How many are open, those included that take no more.
+    #[cfg(feature = "metrics")]
+    pub(super) fn alive(&self) -> u32 {
+        self.lock().alive()
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         self.lock().is_drained()
     }

@@ -1,28 +1,32 @@
 //! When a shared pool is published through the `metrics` facade.
 
+use std::sync::Arc;
+
 use super::{SharedManager, inner::Inner};
 use crate::{
     moment::Moment,
-    observe::{INTERVAL, Shares, Snapshot, Status},
+    observe::{Desk, INTERVAL, Published, Shares, Snapshot, Status},
 };
 
 impl<M: SharedManager> Inner<M> {
-    /// Publishes, if the last time is long enough ago. When to come again: who takes a share wakes nobody, so as long as anything is
-    /// open.
-    pub(super) fn publish_if_due(&self, now: Moment) -> Moment {
-        let next = self
-            .publisher
-            .publish_if_due(&self.name, now, || self.for_publishing());
-        if next == Moment::NEVER && self.status().open > 0 {
+    /// As [`publish_if_due`](Published::publish_if_due). Who takes a share wakes nobody: so it comes again as long as anything is open.
+    pub(super) fn publish_round(&self, now: Moment) -> Moment {
+        let next = self.publish_if_due(now, self.links.is_closed());
+        if next == Moment::NEVER && self.links.alive() > 0 {
             now + INTERVAL
         } else {
             next
         }
     }
+}
 
-    /// Publishes now.
-    pub(super) fn publish(&self) {
-        self.publisher.publish(&self.name, || self.for_publishing());
+impl<M: SharedManager> Published for Inner<M> {
+    fn desk(&self) -> &Desk {
+        &self.publisher
+    }
+
+    fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     fn for_publishing(&self) -> Snapshot {
@@ -51,6 +55,6 @@ impl<M: SharedManager> Inner<M> {
 impl<M: SharedManager> Drop for Inner<M> {
     /// The last share was given back and the last connection closed: what nobody was told yet, and that nothing is left.
     fn drop(&mut self) {
-        self.publisher.retire(&self.name, || self.for_publishing());
+        self.retire();
     }
 }

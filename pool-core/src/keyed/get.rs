@@ -26,6 +26,8 @@ use super::{
     kernel::{Asked, Kernel, Polled, Queued, Take, TimedOut},
     lanes::Ticket,
 };
+#[cfg(feature = "tracing")]
+use crate::pool::trace::Outcome;
 use crate::{
     engine::Holder,
     moment::Moment,
@@ -369,7 +371,7 @@ where
                         this.state = State::Done;
                         // It may have waited before, and been handed a broken one.
                         #[cfg(feature = "tracing")]
-                        this.trace.got(inner);
+                        this.trace.end(inner, Outcome::Got);
                         return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
                     }
                     this.start(hash, now, context)
@@ -382,14 +384,14 @@ where
                 Poll::Ready(Err(error)) => {
                     this.state = State::Done;
                     #[cfg(feature = "tracing")]
-                    this.trace.failed(inner, &error);
+                    this.trace.end(inner, Outcome::Failed(error.kind()));
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(mut slot)) => {
                     if inner.is_fit(&mut slot) {
                         this.state = State::Done;
                         #[cfg(feature = "tracing")]
-                        this.trace.got(inner);
+                        this.trace.end(inner, Outcome::Got);
                         return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
                     }
                     // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
@@ -410,7 +412,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> Drop for GetKeyed<
             let now = inner.clock.now();
             inner.perform(Kernel::cancel(&inner.kernel, waiting.ticket, now));
             #[cfg(feature = "tracing")]
-            self.trace.cancelled(inner);
+            self.trace.end(inner, Outcome::Cancelled);
         }
     }
 }

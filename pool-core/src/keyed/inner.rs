@@ -446,7 +446,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     /// A lease has lasted too long.
     pub(super) fn leaked(&self, key: &K, lease: &LeaseInfo) {
         #[cfg(feature = "tracing")]
-        super::trace::leaked(self, key, lease);
+        crate::pool::trace::leaked(&self.name, self.key_name(key).as_deref(), lease);
         self.tell(key, |observer, pool| observer.leaked(pool, lease));
     }
 

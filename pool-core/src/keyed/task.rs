@@ -6,7 +6,7 @@
 use std::{pin::pin, sync::Arc};
 
 #[cfg(feature = "tracing")]
-use super::trace::OpenTrace;
+use super::trace;
 use super::{
     KeyedManager,
     inner::{Inner, Seat, Slot, usage_of},
@@ -29,7 +29,7 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
     let (started, limit) = (inner.clock.now(), terms.create_timeout);
     let create = Caught::new(async { inner.manager.create(&key).await });
     #[cfg(feature = "tracing")]
-    let (trace, create) = OpenTrace::around(&inner, &key, create);
+    let (trace, create) = trace::open(&inner, &key, create);
     let outcome = {
         let mut open = pin!(tokio::time::timeout(limit, create));
         loop {
@@ -60,7 +60,7 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
                 took,
             };
             #[cfg(feature = "tracing")]
-            trace.opened(took);
+            drop(trace.opened(took));
             inner.perform(Kernel::opened(&inner.kernel, seat, opened, now));
             return inner.tell(&key, |observer, pool| observer.opened(pool, took));
         }
@@ -69,7 +69,7 @@ pub(super) async fn open<K: Send + Sync + 'static, M: KeyedManager<K>>(
         Err(_) => OpenError::TimedOut(limit),
     };
     #[cfg(feature = "tracing")]
-    trace.failed(took, &error);
+    drop(trace.failed(took, &error));
     let error = Arc::new(error);
     let (kept, jitter) = (Arc::clone(&error), fastrand::f64());
     inner.perform(Kernel::open_failed(&inner.kernel, seat, kept, now, jitter));

@@ -428,7 +428,7 @@ impl<M: Manager> Shared<M> {
     /// A lease has lasted too long.
     pub(crate) fn leaked(&self, lease: &LeaseInfo) {
         #[cfg(feature = "tracing")]
-        trace::leaked(&self.name, lease);
+        trace::leaked(&self.name, None, lease);
         self.tell(|observer, pool| observer.leaked(pool, lease));
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 #[cfg(feature = "tracing")]
-use super::trace::OpenTrace;
+use super::trace::{self, OpenTrace};
 use super::{
     Manager,
     caught::{Caught, caught},
@@ -40,7 +40,7 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     let limit = shared.config.create_timeout;
     let create = Caught::new(async { shared.manager.create().await });
     #[cfg(feature = "tracing")]
-    let (trace, create) = OpenTrace::around(&shared, create);
+    let (trace, create) = OpenTrace::around(&shared.name, create);
     // `None`: nobody wants it any more, and what was half open is dropped.
     let Some(outcome) = unless(closing, rt::timeout(limit, create)).await else {
         return;
@@ -70,7 +70,7 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
             shared.settle(put);
             shared.perform(work);
             #[cfg(feature = "tracing")]
-            trace.opened(&shared, took);
+            trace::opened(&shared, trace, took);
             return shared.tell(|observer, pool| observer.opened(pool, took));
         }
         Ok(Ok(Err(error))) => OpenError::Manager(error),
@@ -90,7 +90,7 @@ pub(crate) async fn open<M: Manager>(shared: Arc<Shared<M>>, seat: Seat<M>) {
     );
     shared.perform(work);
     #[cfg(feature = "tracing")]
-    trace.failed(&shared, now - started, &error);
+    trace::failed(&shared, trace, now - started, &error);
     shared.tell(|observer, pool| observer.open_failed(pool, &*error));
 }
 

@@ -139,11 +139,7 @@ impl Begun {
             pool.now()
         };
         let waited = now - since;
-        let (word, phase) = (outcome.as_str(), outcome.phase().map(Phase::as_str));
-        span.record("wait_ms", ms(waited)).record("outcome", word);
-        if let Some(phase) = phase {
-            span.record("phase", phase);
-        }
+        let (word, phase) = outcome.record(&span, waited);
         if pool.slow_get().is_none_or(|limit| waited < limit) {
             return;
         }
@@ -193,6 +189,20 @@ impl Outcome {
         }
     }
 
+    /// Says in the span of a get how it ended, after so long. The words for that.
+    pub(crate) fn record(
+        self,
+        span: &Span,
+        waited: Duration,
+    ) -> (&'static str, Option<&'static str>) {
+        let (word, phase) = (self.as_str(), self.phase().map(Phase::as_str));
+        span.record("wait_ms", ms(waited)).record("outcome", word);
+        if let Some(phase) = phase {
+            span.record("phase", phase);
+        }
+        (word, phase)
+    }
+
     const fn phase(self) -> Option<Phase> {
         match self {
             Self::Failed(Kind::Timeout(phase)) => Some(phase),
@@ -209,14 +219,15 @@ pub(crate) struct OpenTrace {
 
 impl OpenTrace {
     /// Runs `create` inside of the span, so that what the manager says is found there.
-    pub(crate) fn around<F>(pool: &impl Traced, create: F) -> (Self, Instrumented<F>) {
+    pub(crate) fn around<F>(pool: &str, create: F) -> (Self, Instrumented<F>) {
         use tracing::Instrument;
 
         let span = debug_span!(
             target: TARGET,
             parent: None,
             "pool.connect",
-            pool.name = pool.name(),
+            pool.name = pool,
+            pool.key = Empty,
             took_ms = Empty,
             outcome = Empty,
         );
@@ -224,21 +235,16 @@ impl OpenTrace {
         (Self { span: Some(span) }, create)
     }
 
-    pub(crate) fn opened(mut self, pool: &impl Traced, took: Duration) {
-        let span = self.end("ok", Some(took));
-        let failures = pool.streak().end();
-        if failures > 0 {
-            let _in = span.entered();
-            info!(target: TARGET, { pool.name = pool.name(), failures }, "can open again");
-        }
+    /// The span, as long as the open is under way.
+    pub(crate) fn span(&self) -> &Span {
+        self.span.as_ref().expect("it is under way")
     }
 
-    pub(crate) fn failed<E: StdError + 'static>(
-        mut self,
-        pool: &impl Traced,
-        took: Duration,
-        error: &OpenError<E>,
-    ) {
+    pub(crate) fn opened(mut self, took: Duration) -> Span {
+        self.end("ok", Some(took))
+    }
+
+    pub(crate) fn failed<E>(mut self, took: Duration, error: &OpenError<E>) -> Span {
         let outcome = match error {
             OpenError::Manager(_) => "failed",
             OpenError::TimedOut(_) => "timeout",
@@ -246,15 +252,7 @@ impl OpenTrace {
             OpenError::Gone => "gone",
             OpenError::Limits(_) => "limits",
         };
-        let _in = self.end(outcome, Some(took)).entered();
-        let took_ms = ms(took);
-        let error: &(dyn StdError + 'static) = error;
-        // An outage is one warning, however long it lasts.
-        if pool.streak().fail() {
-            warn!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "cannot open one");
-        } else {
-            debug!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "still cannot open one");
-        }
+        self.end(outcome, Some(took))
     }
 
     fn end(&mut self, outcome: &'static str, took: Option<Duration>) -> Span {
@@ -268,11 +266,38 @@ impl OpenTrace {
 }
 
 impl Drop for OpenTrace {
-    /// The pool was closed meanwhile, or the runtime ended.
+    /// The pool was closed meanwhile, another key needed the place, or the runtime ended.
     fn drop(&mut self) {
         if self.span.is_some() {
             drop(self.end("abandoned", None));
         }
+    }
+}
+
+/// One was opened: an outage is over, if there was one.
+pub(crate) fn opened(pool: &impl Traced, trace: OpenTrace, took: Duration) {
+    let span = trace.opened(took);
+    let failures = pool.streak().end();
+    if failures > 0 {
+        let _in = span.entered();
+        info!(target: TARGET, { pool.name = pool.name(), failures }, "can open again");
+    }
+}
+
+/// One could not be opened. An outage is one warning, however long it lasts.
+pub(crate) fn failed<E: StdError + 'static>(
+    pool: &impl Traced,
+    trace: OpenTrace,
+    took: Duration,
+    error: &OpenError<E>,
+) {
+    let _in = trace.failed(took, error).entered();
+    let took_ms = ms(took);
+    let error: &(dyn StdError + 'static) = error;
+    if pool.streak().fail() {
+        warn!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "cannot open one");
+    } else {
+        debug!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "still cannot open one");
     }
 }
 
@@ -293,13 +318,14 @@ impl Streak {
     }
 }
 
-/// A lease has lasted for too long.
-pub(crate) fn leaked(pool: &str, lease: &LeaseInfo) {
+/// A lease has lasted for too long, of this key if it has one with a name.
+pub(crate) fn leaked(pool: &str, key: Option<&str>, lease: &LeaseInfo) {
     warn!(
         target: TARGET,
         parent: None,
         {
             pool.name = pool,
+            pool.key = key,
             label = named(lease.label),
             place = place_of(lease.place),
             held_ms = ms(lease.held_for),
@@ -309,14 +335,14 @@ pub(crate) fn leaked(pool: &str, lease: &LeaseInfo) {
 }
 
 /// What all spans and events are found under.
-const TARGET: &str = "pool_core";
+pub(crate) const TARGET: &str = "pool_core";
 
 /// To the microsecond.
 fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }
 
-fn named(label: &'static str) -> Option<&'static str> {
+pub(crate) fn named(label: &'static str) -> Option<&'static str> {
     Some(label).filter(|label| !label.is_empty())
 }
 

@@ -36,7 +36,7 @@ use crate::{
 #[cfg(feature = "metrics")]
 use crate::observe::{Desk, MetricNames, Published};
 #[cfg(feature = "tracing")]
-use crate::pool::trace::{OpenTrace, Streak, Traced};
+use crate::pool::trace::{self, OpenTrace, Streak, Traced};
 
 /// A connection with what tells those who share it that it died.
 #[derive(Debug)]
@@ -382,7 +382,7 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
     let (started, limit) = (inner.now(), inner.config.create_timeout);
     let connect = Caught::new(async { inner.manager.connect(gauge).await });
     #[cfg(feature = "tracing")]
-    let (trace, connect) = OpenTrace::around(&inner, connect);
+    let (trace, connect) = OpenTrace::around(&inner.name, connect);
     // `None`: nobody wants it any more, and what was half open is dropped.
     let Some(outcome) = unless(closing, timeout(limit, connect)).await else {
         return;
@@ -403,7 +403,7 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
             inner.perform(work);
             let Some(wired) = unusable else {
                 #[cfg(feature = "tracing")]
-                trace.opened(&inner, now - started);
+                trace::opened(&inner, trace, now - started);
                 return inner.tell(|observer, pool| observer.opened(pool, now - started));
             };
             say_goodbye(&inner, wired).await;
@@ -419,7 +419,7 @@ async fn open<M: SharedManager>(mut place: OnPlace<M>) {
     let work = inner.links.open_failed(link, failure, now, fastrand::f64());
     inner.perform(work);
     #[cfg(feature = "tracing")]
-    trace.failed(&inner, now - started, &error);
+    trace::failed(&inner, trace, now - started, &error);
     inner.tell(|observer, pool| observer.open_failed(pool, &*error));
 }
 

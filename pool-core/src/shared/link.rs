@@ -46,6 +46,25 @@ pub(super) struct LinkId {
     pub(super) serial: u64,
 }
 
+/// How loaded one is, to choose by.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) used: u32,
+    /// How many may share it. Not 0.
+    pub(super) of: u32,
+    pub(super) serial: u64,
+}
+
+impl Load {
+    /// Is it less loaded than `other`, or loaded alike and younger?
+    #[inline]
+    pub(super) fn comes_before(self, other: Self) -> bool {
+        let ours = u64::from(self.used) * u64::from(other.of);
+        let theirs = u64::from(other.used) * u64::from(self.of);
+        ours < theirs || (ours == theirs && self.serial > other.serial)
+    }
+}
+
 impl Link {
     /// Does it go as soon as another is open?
     pub(super) fn is_replaced(&self) -> bool {

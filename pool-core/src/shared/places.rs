@@ -21,7 +21,7 @@ use std::{
     sync::{self, OnceLock, atomic::Ordering::Relaxed},
 };
 
-use super::link::LinkId;
+use super::link::{LinkId, Load};
 use crate::{
     engine::mutation::{self, Mutation},
     sync::{
@@ -96,18 +96,16 @@ impl<C> Places<C> {
     #[inline]
     pub(super) fn take(&self) -> Option<Share> {
         loop {
-            let mut best: Option<(u32, &Place<C>, u64)> = None;
+            let mut best: Option<(u32, &Place<C>, Load)> = None;
             for (index, place) in (0..).zip(self.all()) {
                 // Ordering: Relaxed, a look before the step that counts.
-                let seen = place.word.load(Ordering::Relaxed);
-                if used(seen) < gives(seen)
-                    && best.is_none_or(|(_, best, than)| place.comes_before(seen, best, than))
-                {
-                    best = Some((index, place, seen));
+                let load = place.load(place.word.load(Ordering::Relaxed));
+                if load.used < load.of && best.is_none_or(|(_, _, best)| load.comes_before(best)) {
+                    best = Some((index, place, load));
                 }
             }
-            let (index, place, seen) = best?;
-            if place.count(seen) {
+            let (index, place, load) = best?;
+            if place.count(word(load.used, load.of)) {
                 place.gets.fetch_add(1, Relaxed);
                 return Some(place.share(index));
             }
@@ -268,6 +266,11 @@ const fn gives(word: u64) -> u32 {
     (word >> GIVES) as u32
 }
 
+#[inline]
+const fn word(used: u32, gives: u32) -> u64 {
+    (gives as u64) << GIVES | used as u64
+}
+
 impl<C> Place<C> {
     fn new() -> Self {
         Self {
@@ -301,12 +304,14 @@ impl<C> Place<C> {
         }
     }
 
-    /// Is it less loaded than `other`, or loaded alike and younger?
+    /// How loaded it is, as far as shares are given without the lock.
     #[inline]
-    fn comes_before(&self, seen: u64, other: &Self, than: u64) -> bool {
-        let ours = u64::from(used(seen)) * u64::from(gives(than));
-        let theirs = u64::from(used(than)) * u64::from(gives(seen));
-        ours < theirs || (ours == theirs && self.serial.load(Relaxed) > other.serial.load(Relaxed))
+    fn load(&self, seen: u64) -> Load {
+        Load {
+            used: used(seen),
+            of: gives(seen),
+            serial: self.serial.load(Relaxed),
+        }
     }
 
     /// Does the cell belong to who has the lock?

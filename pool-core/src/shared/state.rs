@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     counts::{Counters, Times},
-    link::{Link, LinkId, Phase},
+    link::{Link, LinkId, Load, Phase},
     links::LinkLimits,
     places::{PlacesMut, Share},
     work::Work,
@@ -120,32 +120,24 @@ impl<C, E: Clone> State<C, E> {
     /// A share of the least loaded connection; of those that are loaded alike, of the youngest.
     pub(super) fn share(&mut self) -> Option<Share> {
         loop {
-            let mut best: Option<(u32, u32)> = None;
-            for index in 0..self.links.len() as u32 {
-                let used = self.places.used(index);
-                if used < self.links[index as usize].takes()
-                    && best.is_none_or(|best| self.comes_before((index, used), best))
-                {
-                    best = Some((index, used));
+            let mut best: Option<(u32, Load)> = None;
+            for (index, link) in (0..).zip(&self.links) {
+                let load = Load {
+                    used: self.places.used(index),
+                    of: link.takes(),
+                    serial: link.serial,
+                };
+                if load.used < load.of && best.is_none_or(|(_, best)| load.comes_before(best)) {
+                    best = Some((index, load));
                 }
             }
-            let (index, _) = best?;
-            let link = &mut self.links[index as usize];
-            let (serial, takes) = (link.serial, link.takes());
+            let (index, Load { of, serial, .. }) = best?;
             // While nobody is called, somebody may be quicker.
-            if let Some(share) = self.places.take_below(LinkId { index, serial }, takes) {
-                link.idle_since = None;
+            if let Some(share) = self.places.take_below(LinkId { index, serial }, of) {
+                self.links[index as usize].idle_since = None;
                 return Some(share);
             }
         }
-    }
-
-    /// Is the first less loaded than the other, or loaded alike and younger?
-    fn comes_before(&self, (index, used): (u32, u32), (other, than): (u32, u32)) -> bool {
-        let (link, other) = (&self.links[index as usize], &self.links[other as usize]);
-        let ours = u64::from(used) * u64::from(other.capacity);
-        let theirs = u64::from(than) * u64::from(link.capacity);
-        ours < theirs || (ours == theirs && link.serial > other.serial)
     }
 
     /// Hands shares to those in line. Was anybody served?

@@ -13,7 +13,17 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use pool_core::{Flight, FlightError};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Runtime,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+/// One of a single thread, on paused time.
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -421,10 +431,6 @@ async fn leads_that_nobody_takes_go_to_whoever_is_polled_however_late() {
 
 #[test]
 fn a_call_that_outlives_its_runtime_waits_on_on_the_next() {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true).build().unwrap()
-    };
     let flight: Flight<u32, u32> = Flight::new();
     let (first, second) = (runtime(), runtime());
     let mut late = Box::pin(flight.run(1, || async { Ok(2) }).timeout(20 * MS));
@@ -452,10 +458,6 @@ fn a_call_that_outlives_its_runtime_waits_on_on_the_next() {
 /// It has led, its runtime ended, and it is told to lead again on another. It cannot: what it would compute is spent.
 #[test]
 fn a_call_that_has_led_and_outlives_its_runtime_leaves_the_lead_to_the_next() {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true).build().unwrap()
-    };
     for others in 0..3 {
         let flight: Flight<u32, u32> = Flight::new();
         let count = Count::default();
@@ -487,20 +489,25 @@ fn a_call_that_has_led_and_outlives_its_runtime_leaves_the_lead_to_the_next() {
     }
 }
 
-#[test]
-fn a_call_that_is_to_lead_where_there_is_no_runtime_leaves_it_to_the_next() {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true).build().unwrap()
-    };
-    let flight: Flight<u32, u32> = Flight::new();
-    let (first, second) = (runtime(), runtime());
+/// A computation on that runtime that does not end.
+fn computing_for_ever(
+    flight: &Flight<u32, u32>,
+    runtime: &Runtime,
+) -> JoinHandle<Result<u32, FlightError<Infallible>>> {
     let forever = || async {
         std::future::pending::<()>().await;
         Ok(1)
     };
-    let computing = first.spawn(flight.run(1, forever));
-    first.block_on(tokio::task::yield_now());
+    let computing = runtime.spawn(flight.run(1, forever));
+    runtime.block_on(tokio::task::yield_now());
+    computing
+}
+
+#[test]
+fn a_call_that_is_to_lead_where_there_is_no_runtime_leaves_it_to_the_next() {
+    let flight: Flight<u32, u32> = Flight::new();
+    let (first, second) = (runtime(), runtime());
+    let computing = computing_for_ever(&flight, &first);
     let mut away = Box::pin(flight.run(1, || async { Ok(2) }));
     second.block_on(async { assert!(away.as_mut().now_or_never().is_none()) });
     let waiting = second.spawn(flight.run(1, || async { Ok(3) }));
@@ -516,18 +523,9 @@ fn a_call_that_is_to_lead_where_there_is_no_runtime_leaves_it_to_the_next() {
 /// The lead goes to one that is not polled, and whoever would see that goes with the runtime that ends.
 #[test]
 fn when_the_runtime_that_computes_ends_a_caller_that_is_not_polled_does_not_hold_up_the_next() {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().start_paused(true).build().unwrap()
-    };
     let flight: Flight<u32, u32> = Flight::new();
     let (first, second) = (runtime(), runtime());
-    let forever = || async {
-        std::future::pending::<()>().await;
-        Ok(1)
-    };
-    let computing = first.spawn(flight.run(1, forever));
-    first.block_on(tokio::task::yield_now());
+    let computing = computing_for_ever(&flight, &first);
     let mut unpolled = Box::pin(flight.run(1, || async { Ok(2) }));
     second.block_on(async { assert!(unpolled.as_mut().now_or_never().is_none()) });
     let waiting = second.spawn(flight.run(1, || async { Ok(3) }));

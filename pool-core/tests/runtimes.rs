@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use common::{Act, Backend, MS, SEC, Things};
@@ -132,6 +133,12 @@ fn left_alone(pool: &Pool<Things>, rests_first: bool) -> Runtime {
     runtime
 }
 
+/// A pool of one.
+fn of_one(acquire_timeout: Duration) -> Pool<Things> {
+    let builder = Pool::builder(Things(Backend::new())).max_size(1);
+    builder.acquire_timeout(acquire_timeout).build().unwrap()
+}
+
 fn paused() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -143,11 +150,7 @@ fn paused() -> Runtime {
 #[test]
 fn a_get_ends_in_time_though_nobody_drives_the_runtime_of_the_keeper() {
     for rests_first in [false, true] {
-        let pool = Pool::builder(Things(Backend::new()))
-            .max_size(1)
-            .acquire_timeout(2 * SEC)
-            .build()
-            .unwrap();
+        let pool = of_one(2 * SEC);
         let alone = left_alone(&pool, rests_first);
         paused().block_on(async {
             let _held = pool.get().await.unwrap();
@@ -167,11 +170,7 @@ fn a_get_ends_in_time_though_nobody_drives_the_runtime_of_the_keeper() {
 #[test]
 fn what_nobody_fetches_goes_to_the_next_though_nobody_drives_the_runtime_of_the_keeper() {
     for rests_first in [false, true] {
-        let pool = Pool::builder(Things(Backend::new()))
-            .max_size(1)
-            .acquire_timeout(10 * SEC)
-            .build()
-            .unwrap();
+        let pool = of_one(10 * SEC);
         let alone = left_alone(&pool, rests_first);
         paused().block_on(async {
             let held = pool.get().await.unwrap();

@@ -23,11 +23,9 @@ fn pool(backend: &Arc<Backend>) -> Builder<Things> {
     Pool::builder(Things(Arc::clone(backend))).name("things")
 }
 
-#[tokio::test(start_paused = true)]
-async fn more_idle_ones_than_may_be_checked_at_once_are_all_kept_alive() {
-    let backend = Backend::new();
-    backend.on_check(Act::Take(10 * MS));
-    let pool = pool(&backend)
+/// A pool with forty idle ones, each to be checked once a minute.
+async fn forty_idle(backend: &Arc<Backend>) -> Pool<Things> {
+    let pool = pool(backend)
         .max_size(40)
         .keepalive(Some(60 * SEC))
         .idle_timeout(None)
@@ -35,6 +33,14 @@ async fn more_idle_ones_than_may_be_checked_at_once_are_all_kept_alive() {
         .build()
         .unwrap();
     drop(get_all(&pool).await);
+    pool
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_idle_ones_than_may_be_checked_at_once_are_all_kept_alive() {
+    let backend = Backend::new();
+    backend.on_check(Act::Take(10 * MS));
+    let _pool = forty_idle(&backend).await;
     for round in 1..=3 {
         sleep(62 * SEC).await;
         assert_eq!(backend.checks.load(SeqCst), 40 * round);
@@ -45,14 +51,7 @@ async fn more_idle_ones_than_may_be_checked_at_once_are_all_kept_alive() {
 async fn those_that_fail_their_check_hold_up_no_other() {
     let backend = Backend::new();
     backend.on_check(Act::Fail("gone"));
-    let pool = pool(&backend)
-        .max_size(40)
-        .keepalive(Some(60 * SEC))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .build()
-        .unwrap();
-    drop(get_all(&pool).await);
+    let _pool = forty_idle(&backend).await;
     sleep(62 * SEC).await;
     assert_eq!((backend.checks.load(SeqCst), backend.alive()), (40, 0));
 }

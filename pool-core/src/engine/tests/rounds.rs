@@ -4,7 +4,7 @@ use std::{task::Waker, time::Duration};
 
 use super::bed::{Bed, Item, START, limits};
 use crate::{
-    engine::{Kernel, Opened, Queued, Seat, Take},
+    engine::{Kernel, Opened, Queued, Seat, Take, Ticket},
     moment::Moment,
     observe::CloseReason,
 };
@@ -24,20 +24,25 @@ fn open(bed: &Bed, seat: Seat<Item, &'static str>, expires_at: Moment) {
     bed.perform(work);
 }
 
+/// Somebody comes to a pool in which nothing is open: its ticket, and what is to be opened.
+fn first_in_line(bed: &Bed) -> (Ticket<Item, &'static str>, Vec<Seat<Item, &'static str>>) {
+    match Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone()) {
+        Take::Queued(Queued {
+            id,
+            work: Some(work),
+            ..
+        }) => (id, work.opens),
+        _ => panic!("nothing is open"),
+    }
+}
+
 #[test]
 fn an_attempt_that_hangs_after_a_failure_does_not_keep_the_keeper_awake() {
     let mut limits = limits(4);
     limits.backoff.base = 50 * MS;
     let bed = Bed::new(limits);
-    let Take::Queued(Queued {
-        id,
-        work: Some(mut work),
-        ..
-    }) = Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone())
-    else {
-        panic!("nothing is open")
-    };
-    let seat = work.opens.pop().expect("it opens one");
+    let (id, mut opens) = first_in_line(&bed);
+    let seat = opens.pop().expect("it opens one");
     let retry = Kernel::open_failed(&bed.kernel, seat, "down", START, 1.0);
     assert!(retry.opens.is_empty(), "not before the backoff is over");
     bed.settle(bed.kernel.cancel(id, START));
@@ -60,15 +65,8 @@ fn a_replaced_one_for_whose_replacement_there_is_no_room_any_more_goes() {
     let mut limits = limits(2);
     limits.keeping.min_idle = 1;
     let bed = Bed::new(limits);
-    let Take::Queued(Queued {
-        id,
-        work: Some(mut work),
-        ..
-    }) = Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone())
-    else {
-        panic!("nothing is open")
-    };
-    let (first, other) = (work.opens.pop(), work.opens.pop());
+    let (id, mut opens) = first_in_line(&bed);
+    let (first, other) = (opens.pop(), opens.pop());
     let end = START + SEC;
     open(&bed, first.expect("for the waiter"), end);
     let expires = bed.kernel.time_out(id, MS).expect("it was granted");
@@ -98,15 +96,8 @@ fn a_replaced_one_for_whose_replacement_there_is_no_room_any_more_goes() {
 #[test]
 fn what_began_to_open_before_a_reset_is_of_the_past() {
     let bed = Bed::new(limits(2));
-    let Take::Queued(Queued {
-        id,
-        work: Some(mut work),
-        ..
-    }) = Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone())
-    else {
-        panic!("nothing is open")
-    };
-    let seat = work.opens.pop().expect("it opens one");
+    let (id, mut opens) = first_in_line(&bed);
+    let seat = opens.pop().expect("it opens one");
     assert!(bed.kernel.begin_open(&seat, START));
     let mut reset = Kernel::reset_all(&bed.kernel, START);
     let another = reset.opens.pop().expect("the first is of no use any more");

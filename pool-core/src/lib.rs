@@ -43,6 +43,7 @@ mod config;
 mod engine;
 pub mod fan_out;
 mod flight;
+mod host;
 mod keyed;
 mod limiter;
 mod moment;
@@ -51,15 +52,16 @@ mod pool;
 mod rt;
 mod shared;
 mod sync;
-mod timer;
 
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
 pub use flight::{Flight, FlightError, FlightStatus, Run};
+pub use host::{Drained, Error, OpenError, Usage};
 pub use keyed::{GetKeyed, KeyLimits, KeyedBuilder, KeyedLease, KeyedManager, KeyedPool};
 pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
 pub use observe::Status;
-pub use pool::{Builder, Drained, Error, Get, Lease, Manager, OpenError, Pool, Usage};
+pub use pool::{Builder, Get, Lease, Manager, Pool};
 pub use shared::{
-    ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedManager, SharedPool, SharedStatus,
+    ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
+    SharedStatus,
 };

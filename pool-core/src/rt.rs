@@ -1,13 +1,15 @@
-//! The one place of the async face that names its runtime: tokio's tasks and timers, or those of a model.
+//! The one place of the pools that names their runtime: tokio's tasks and timers, or those of a model.
 //!
-//! What is re-exported here is all that [`pool`](crate::pool) wants of a runtime. It ships with tokio's own items and nothing
+//! What is re-exported here is all that [`host`](crate::host) and the pools on it want of a runtime. It ships with tokio's own items and nothing
 //! around them; under `--cfg pool_shuttle` tasks run in random order and time passes as the model has it (`simulated`).
 
 #[cfg(pool_shuttle)]
 pub(crate) mod simulated;
 
 #[cfg(pool_shuttle)]
-pub(crate) use simulated::{Handle, Id, JoinHandle, Notify, Sleep, now, sleep_until, timeout};
+pub(crate) use simulated::{
+    Handle, Id, JoinHandle, Notify, Sleep, coarse_now, now, sleep_until, timeout,
+};
 #[cfg(not(pool_shuttle))]
 pub(crate) use tokio::{
     runtime::{Handle, Id},
@@ -24,6 +26,62 @@ pub(crate) use tokio::time::Instant;
 #[inline]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Is the runtime's clock paused, as far as can be told? One that runs does not say the same twice.
+#[cfg(not(pool_shuttle))]
+pub(crate) fn stands_still() -> bool {
+    let now = now();
+    now == self::now()
+}
+
+/// That of a model advances when the model says so, and the coarse one with it.
+#[cfg(pool_shuttle)]
+pub(crate) const fn stands_still() -> bool {
+    false
+}
+
+/// What time it is, in nanoseconds since some time or other, to within the resolution of the system's coarse clock: 1 to 10 ms. It stands
+/// still for no runtime, not even for one whose clock is paused.
+///
+/// Linux keeps it in memory: reading it costs a quarter of reading the exact time. Elsewhere it is the exact time.
+#[cfg(not(pool_shuttle))]
+#[inline]
+pub(crate) fn coarse_now() -> u64 {
+    coarse::now()
+}
+
+#[cfg(all(not(pool_shuttle), any(target_os = "linux", target_os = "android")))]
+#[allow(unsafe_code, reason = "asks the system for the time")]
+mod coarse {
+    #[inline]
+    pub(super) fn now() -> u64 {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: the pointer is to a `timespec` that is ours.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+        debug_assert_eq!(failed, 0, "the kernel has had this clock since 2.6.32");
+        // Since the machine was started: neither is negative.
+        (time.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(time.tv_nsec as u64)
+    }
+}
+
+#[cfg(all(
+    not(pool_shuttle),
+    not(any(target_os = "linux", target_os = "android"))
+))]
+mod coarse {
+    use std::{sync::LazyLock, time::Instant};
+
+    #[inline]
+    pub(super) fn now() -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// Has this runtime threads of its own, which drive it as long as it lives? What is on one that has none, as that of a single thread,

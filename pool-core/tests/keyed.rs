@@ -435,7 +435,19 @@ async fn a_key_can_be_warmed_up_and_what_was_opened_is_there_for_whoever_comes()
     assert_eq!((start.elapsed(), held.len()), (50 * MS, 3));
     drop(held);
     let error = pool.warm_up("a", 4).await.unwrap_err();
-    assert!(error.is_timeout(), "{error}");
+    assert!(error.is_too_large(), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "pool `keyed pool`: more were asked for at once than there may be, which is 3"
+    );
+    // At once, and without as many futures.
+    assert!(
+        pool.warm_up("a", u32::MAX)
+            .await
+            .unwrap_err()
+            .is_too_large()
+    );
+    assert!(pool.warm_up("new", 4).await.unwrap_err().is_too_large());
     assert_eq!((shards.of("a").created(), pool.status().idle), (3, 3));
     shards.of("b").on_create(Act::Fail("refused"));
     let error = pool.warm_up("b", 2).await.unwrap_err();

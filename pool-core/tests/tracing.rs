@@ -12,8 +12,8 @@ use std::{
 
 use common::{Act, Backend, MS, Oops, SEC, Thing, Things, hush, settle};
 use pool_core::{
-    Builder, Config, Gauge, KeyedManager, KeyedPool, Manager, Pool, SharedManager, SharedPool,
-    Usage,
+    Builder, Config, Gauge, KeyedManager, KeyedPool, Manager, Pool, SharedConfig, SharedManager,
+    SharedPool, Usage,
 };
 use tokio::time::sleep;
 use tracing::{
@@ -459,7 +459,7 @@ impl SharedManager for Streams {
 async fn a_shared_pool_says_what_a_pool_says() {
     let (log, _on) = Log::start(LevelFilter::DEBUG);
     let builder = SharedPool::builder(Streams(Mutex::new(1))).name("h2");
-    let config = Config::new().max_size(1).slow_get(Some(SEC));
+    let config = SharedConfig::new().max_size(1).slow_get(Some(SEC));
     let pool = builder.config(config).build().unwrap();
     let held = pool.get().await.unwrap();
     let connects = log.spans_of("pool.connect");

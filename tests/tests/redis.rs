@@ -56,7 +56,7 @@ const CALLERS: usize = 200;
 fn shared(server: &Server) -> SharedPool<Multiplexed> {
     let client = Client::open(server.url()).unwrap();
     SharedPool::builder(Multiplexed(client))
-        .config(Config::new().max_waiters(Some(CALLERS)))
+        .max_waiters(Some(CALLERS))
         .max_size(CONNECTIONS)
         .acquire_timeout(SOON)
         .build()
@@ -153,7 +153,7 @@ async fn many_share_two_connections_to_redis_and_outlast_its_end() {
     let status = pool.status();
     assert_eq!((status.opened, status.died), (4, 2));
     assert_eq!(status.last_error, None);
-    assert_eq!(pool.drain(SOON).await, 0);
+    assert_eq!(pool.drain(SOON).await.left, 0);
 }
 
 /// A database of the server for each shard.

@@ -131,14 +131,18 @@ impl Env {
     ///
     /// # Errors
     /// A variable under the prefix that was never asked for; the error lists those that were.
-    pub fn finish(mut self) -> Result<(), ConfigError> {
-        let Some((name, value)) = self.left.pop_first() else {
+    pub fn finish(self) -> Result<(), ConfigError> {
+        self.check()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let Some((name, value)) = self.left.first_key_value() else {
             return Ok(());
         };
-        self.known.sort_unstable();
-        let known: Vec<_> = self.known.iter().map(|name| self.name_of(name)).collect();
+        let mut known: Vec<_> = self.known.iter().map(|name| self.name_of(name)).collect();
+        known.sort_unstable();
         Err(ConfigError::new(
-            self.name_of(&name),
+            self.name_of(name),
             format!("{value:?}"),
             format!(
                 "unset, as no setting has this name; those that exist: {}",

@@ -2,7 +2,7 @@
 
 mod env;
 mod error;
-mod settings;
+pub(crate) mod settings;
 
 pub use env::{Env, FromEnv};
 pub use error::ConfigError;

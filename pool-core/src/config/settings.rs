@@ -33,41 +33,55 @@ impl FromEnv for IdleOrder {
     }
 }
 
-/// Declares every setting once: field, type, default, variable. From it come the struct, the setters of [`Config`] and of
-/// [`Builder`](crate::Builder), and the reading of the environment.
+/// Declares every setting once: field, type, default, variable. From it come the struct, its setters and those of the builders that have
+/// it in a field `config`, and the reading of the environment.
 macro_rules! settings {
-    ($(
-        $(#[doc = $doc:literal])+
-        $(#[cfg_attr($cfg:meta, $attr:meta)])?
-        $name:ident / $getter:ident: $type:ty = $default:expr, $variable:literal;
-    )+) => {
-        /// The settings of a [`Pool`](crate::Pool): plain data.
+    (
+        $(#[doc = $of:literal])+
+        $config:ident for $([$($bounds:tt)*] $builder:ty),+;
+        $(
+            $(#[doc = $doc:literal])+
+            $(#[cfg_attr($cfg:meta, $attr:meta)])?
+            $name:ident / $getter:ident: $type:ty = $default:expr, $variable:literal;
+        )+
+    ) => {
+        $(#[doc = $of])+
         ///
         /// Each can be set in code, read from the environment as `{PREFIX}_{NAME}` in upper case, and, with the feature
         /// `serde`, read from any format; durations are written `250ms`, `30s`, `5m`. The defaults are safe: everything is
         /// bounded.
-        ///
-        /// ```
-        /// use std::time::Duration;
-        /// use pool_core::Config;
-        ///
-        /// let config = Config::new().max_size(20).acquire_timeout(Duration::from_secs(2));
-        /// config.validate()?;
-        /// # Ok::<(), pool_core::ConfigError>(())
-        /// ```
         #[derive(Clone, Debug, PartialEq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-        pub struct Config {
+        pub struct $config {
             $($(#[cfg_attr($cfg, $attr)])? pub(crate) $name: $type,)+
         }
 
-        impl Default for Config {
+        impl Default for $config {
             fn default() -> Self {
                 Self { $($name: $default,)+ }
             }
         }
 
-        impl Config {
+        impl $config {
+            /// The defaults.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// The defaults, overridden by what the environment holds under `prefix` (`POOL_DB` reads `POOL_DB_MAX_SIZE`, ..).
+            ///
+            /// # Errors
+            /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go
+            /// together.
+            pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
+                let mut env = Env::read(prefix)?;
+                let mut config = Self::new();
+                config.apply_env(&mut env)?;
+                config.validate().map_err(|error| env.blame(error))?;
+                env.finish()?;
+                Ok(config)
+            }
+
             /// Reads what is set under the prefix of `env`; the rest stays as it is.
             ///
             /// # Errors
@@ -94,7 +108,20 @@ macro_rules! settings {
             )+
         }
 
-        impl<M: crate::Manager> crate::Builder<M> {
+        $crate::config::settings::setters! {
+            $([$($bounds)*] $builder),+;
+            { $( $(#[doc = $doc])+ $name: $type; )+ }
+        }
+    };
+}
+
+/// The same methods for each of several builders.
+macro_rules! setters {
+    ($([$($bounds:tt)*] $builder:ty),+; $methods:tt) => {
+        $($crate::config::settings::setters! { @one [$($bounds)*] $builder; $methods })+
+    };
+    (@one [$($bounds:tt)*] $builder:ty; { $( $(#[doc = $doc:literal])+ $name:ident: $type:ty; )+ }) => {
+        impl<$($bounds)*> $builder {
             $(
                 $(#[doc = $doc])+
                 #[must_use]
@@ -106,8 +133,22 @@ macro_rules! settings {
         }
     };
 }
+pub(crate) use {setters, settings};
 
 settings! {
+    /// The settings of a [`Pool`](crate::Pool), and of each key of a [`KeyedPool`](crate::KeyedPool): plain data.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pool_core::Config;
+    ///
+    /// let config = Config::new().max_size(20).acquire_timeout(Duration::from_secs(2));
+    /// config.validate()?;
+    /// # Ok::<(), pool_core::ConfigError>(())
+    /// ```
+    Config for [M: crate::Manager] crate::Builder<M>,
+        [K: Send + Sync + 'static, M: crate::KeyedManager<K>] crate::KeyedBuilder<K, M>;
+
     /// How many may be open at once, counted from the moment an open begins to the moment a close has ended. At least 1.
     ///
     /// Default: twice the cores, at least 10.
@@ -169,7 +210,9 @@ settings! {
     /// together. 0 to 1. Default: 0.1.
     lifetime_jitter / get_lifetime_jitter: f64 = 0.1, "LIFETIME_JITTER";
 
-    /// An idle one is checked before it is handed out if it was last known to be good longer ago than this. Zero: always.
+    /// An idle one is checked before it is handed out if it was last known to be good longer ago than this: opened, checked, reset, or
+    /// given back by somebody who did not taint it. So one in steady use is never checked; [`Usage::check_due`](crate::Usage) says in
+    /// [`needs_reset`](crate::Manager::needs_reset) for how long. Zero: always.
     ///
     /// Default: 500 ms (HikariCP's `aliveBypassWindow`).
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
@@ -214,47 +257,15 @@ settings! {
 }
 
 impl Config {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The defaults, overridden by what the environment holds under `prefix` (`POOL_DB` reads `POOL_DB_MAX_SIZE`, ..).
-    ///
-    /// # Errors
-    /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go together.
-    pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        let mut config = Self::new();
-        config.apply_env(&mut env)?;
-        config.validate().map_err(|error| env.blame(error))?;
-        env.finish()?;
-        Ok(config)
-    }
-
     /// Can a pool be built with these?
     ///
     /// # Errors
     /// The first setting that is out of its range, or contradicts another.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        at_least_one("max_size", self.max_size)?;
         at_least_one("max_opening", self.max_opening)?;
-        if self.min_idle > self.max_size {
-            let expected = format!("at most max_size, which is {}", self.max_size);
-            return Err(ConfigError::new(
-                "min_idle",
-                self.min_idle.to_string(),
-                expected,
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.lifetime_jitter) {
-            return Err(ConfigError::new(
-                "lifetime_jitter",
-                self.lifetime_jitter.to_string(),
-                "from 0 to 1",
-            ));
-        }
-        let durations = [
+        sizes(self.max_size, self.min_idle)?;
+        share("lifetime_jitter", self.lifetime_jitter)?;
+        no_zeros([
             ("acquire_timeout", Some(self.acquire_timeout)),
             ("create_timeout", Some(self.create_timeout)),
             ("check_timeout", Some(self.check_timeout)),
@@ -267,24 +278,46 @@ impl Config {
             ("shed_target", self.shed_target),
             ("leak_after", self.leak_after),
             ("slow_get", self.slow_get),
-        ];
-        match durations
-            .into_iter()
-            .find(|(_, duration)| *duration == Some(Duration::ZERO))
-        {
-            Some((name, _)) => Err(ConfigError::new(name, "0s", "longer than zero")),
-            None => Ok(()),
-        }
+        ])
     }
 
     /// The bound of the line, `auto` worked out.
     pub(crate) fn waiters(&self) -> usize {
         self.max_waiters
-            .unwrap_or_else(|| (16 * self.max_size as usize).max(64))
+            .unwrap_or_else(|| auto_waiters(self.max_size))
     }
 }
 
-fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
+/// The size, and how much of it may be idle at least.
+pub(crate) fn sizes(max_size: u32, min_idle: u32) -> Result<(), ConfigError> {
+    at_least_one("max_size", max_size)?;
+    if min_idle > max_size {
+        let expected = format!("at most max_size, which is {max_size}");
+        return Err(ConfigError::new("min_idle", min_idle.to_string(), expected));
+    }
+    Ok(())
+}
+
+pub(crate) fn share(name: &str, value: f64) -> Result<(), ConfigError> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::new(name, value.to_string(), "from 0 to 1"))
+    }
+}
+
+/// None of these may be zero.
+pub(crate) fn no_zeros<'a>(
+    durations: impl IntoIterator<Item = (&'a str, Option<Duration>)>,
+) -> Result<(), ConfigError> {
+    let is_zero = |(_, duration): &(&str, Option<Duration>)| *duration == Some(Duration::ZERO);
+    match durations.into_iter().find(is_zero) {
+        Some((name, _)) => Err(ConfigError::new(name, "0s", "longer than zero")),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
     if value == 0 {
         Err(ConfigError::new(name, "0", "at least 1"))
     } else {
@@ -292,7 +325,12 @@ fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
     }
 }
 
-fn default_max_size() -> u32 {
+/// How many may wait where nothing is said of it.
+pub(crate) fn auto_waiters(max_size: u32) -> usize {
+    (max_size as usize).saturating_mul(16).max(64)
+}
+
+pub(crate) fn default_max_size() -> u32 {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     u32::try_from(2 * cores).unwrap_or(u32::MAX).max(10)
 }

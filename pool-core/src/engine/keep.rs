@@ -6,9 +6,10 @@ use super::{
     kernel::{Kernel, Put, Refusal, Work},
     lock::Locked,
     mutation::{self, Mutation},
+    post::{Bell, Kept, Post},
     seat::SeatState,
     slot::Slot,
-    stats::{Counters, Histograms},
+    stats::{Counters, Histograms, Sample},
     tag::Holder,
 };
 use crate::{
@@ -81,6 +82,32 @@ impl Keeping {
         let at =
             |since: Moment, span: Option<Duration>| span.map_or(Moment::NEVER, |span| since + span);
         at(slot.idle_since, self.idle_timeout).min(at(slot.used_at, self.keepalive))
+    }
+}
+
+impl<T, E: Clone> Kept for Kernel<T, E> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn with_bell<R>(&self, look: impl FnOnce(&mut Bell) -> R) -> R {
+        look(&mut self.lock().bell)
+    }
+
+    fn all_in_line(&self) -> Vec<Waker> {
+        self.lock().queue.all_wakers()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    fn is_poisoned(&self) -> bool {
+        false
     }
 }
 
@@ -160,53 +187,6 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// The keeper of this number is gone.
-    pub(crate) fn keeper_left(&self, number: u64) {
-        let unhang = || {
-            let mut state = self.lock();
-            let any = mutation::on(Mutation::KeeperTakesAnothersBell)
-                || mutation::on(Mutation::PostIsVacatedEarly);
-            let mine = self.post.is_held_by(number) || any;
-            if mine { state.bell.unhang() } else { None }
-        };
-        self.post
-            .leave(number, unhang, || self.lock().queue.all_wakers());
-    }
-
-    /// Replaces a keeper that does not come by: its runtime is blocked, or nobody drives it. `stalled`: the tick says so already, else
-    /// it is known when it is asked for the second time. The number of the next keeper, which the caller starts, before it wakes all
-    /// in line (`all_in_line`).
-    pub(crate) fn replace_keeper(&self, now: Moment, stalled: bool) -> Option<u64> {
-        let old;
-        let number = {
-            let mut state = self.lock();
-            if !(state.bell.is_missed(now) || stalled) || state.is_over() {
-                return None;
-            }
-            let number = self.post.pass_on()?;
-            old = state.bell.unhang();
-            number
-        };
-        // When it gets to run again it sees that it was replaced.
-        if let Some(old) = old {
-            old.wake();
-        }
-        Some(number)
-    }
-
-    /// The wakers of all in line, to make them poll again.
-    pub(crate) fn all_in_line(&self) -> Vec<Waker> {
-        self.lock().queue.all_wakers()
-    }
-
-    /// Asks the keeper to come by now.
-    pub(crate) fn ring(&self) {
-        let keeper = self.lock().bell.ring();
-        if let Some(keeper) = keeper {
-            keeper.wake();
-        }
-    }
-
     /// Sets how many may wait in line, from now on: those who are in it stay.
     pub(crate) fn bound_line(&self, max_waiters: usize) {
         self.lock().max_waiters = max_waiters;
@@ -282,22 +262,13 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Is the pool closed, and everything gone that it opened?
-    pub(crate) fn is_over(&self) -> bool {
-        self.lock().is_over()
-    }
-
     /// Something that is no waiter gave up at its deadline.
     pub(crate) fn count_timeout(&self, phase: Phase) {
         self.lock().counters.timeouts[phase.index()] += 1;
     }
 
     /// A lease ended after so long, and what it held is about to be closed or was taken out.
-    pub(crate) fn count_use(&self, lasted: Duration) {
+    pub(crate) fn count_use(&self, lasted: Sample) {
         self.lock().returned(Some(lasted));
     }
 
@@ -363,7 +334,7 @@ impl<T, E: Clone> super::state::State<T, E> {
             } else if lapsed(slot.used_at, keeping.keepalive)
                 && self.seats.count(SeatState::Checking) < kernel.limits.max_opening
             {
-                self.seats.set(slot.seat.index(), SeatState::Checking);
+                self.seats.check(slot.seat.index(), now);
                 work.checks.push(slot);
             } else {
                 if surplus && let Some(after) = keeping.idle_timeout {

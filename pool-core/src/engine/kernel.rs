@@ -19,7 +19,8 @@ use super::{
     post::Post,
     seat::{Seat, SeatState},
     slot::Slot,
-    state::State,
+    state::{MAX_SUSPICION, State},
+    stats::Sample,
 };
 use crate::{
     engine::keep::Keeping,
@@ -43,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) parts: u32,
     /// An idle one is checked before it is handed out when it was last known to be good longer ago than this.
     pub(crate) check_after_nanos: u64,
+    /// An open that has lasted so long is on a runtime that nobody drives: its timeout is over.
+    pub(crate) open_ends_nanos: u64,
     pub(crate) shed_target: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) keeping: Keeping,
@@ -87,7 +90,8 @@ pub(crate) enum Fast<T, E: Clone> {
 pub(crate) enum Take<T, E: Clone> {
     Ready(Box<Slot<T, E>>),
     Queued(Queued<T, E>),
-    Refused(Refusal<E>),
+    /// And what that leaves to do: who asks while nothing can be opened has it tried again, when that is due.
+    Refused(Refusal<E>, Option<Box<Work<T, E>>>),
 }
 
 /// Names one who waits.
@@ -278,7 +282,8 @@ impl<T, E: Clone> Kernel<T, E> {
         inbox.push((), waker)
     }
 
-    /// Has a waiter that found nothing in its mail its answer now? After that its id is spent.
+    /// Has a waiter that found nothing in its mail its answer now? After that its id is spent. A grant is not counted yet: see
+    /// [`count_wait`](Self::count_wait).
     pub(crate) fn poll(
         this: &Arc<Self>,
         id: &Ticket<T, E>,
@@ -291,7 +296,7 @@ impl<T, E: Clone> Kernel<T, E> {
             // Declared before the guard, so dropped after it.
             let _spent;
             let mut state = this.lock();
-            match state.queue.answer(id) {
+            match state.queue.answer_if(id, false) {
                 Poll::Pending => {
                     let held = state.queue.waker(id);
                     let kept = mutation::on(Mutation::WakerIsKept) && held.is_some();
@@ -339,16 +344,19 @@ impl<T, E: Clone> Kernel<T, E> {
         // As long as it stands in line.
         let phase = state.phase(&id, lasted, &self.limits);
         match state.queue.cancel(id) {
-            Some(Ok(slot)) => {
-                state.fetched(Some(lasted));
-                Ok(slot)
-            }
+            // Not counted yet, as in `poll`.
+            Some(Ok(slot)) => Ok(slot),
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
             None => {
                 state.counters.timeouts[phase.index()] += 1;
                 Err((None, phase))
             }
         }
+    }
+
+    /// A waiter was handed a good one that [`poll`](Self::poll) or [`time_out`](Self::time_out) returned, after so long if that was timed.
+    pub(crate) fn count_wait(&self, lasted: Option<Duration>) {
+        self.lock().fetched(lasted);
     }
 
     /// What is to be opened on this seat is about to begin: is it wanted still? It is of the generation of now.
@@ -365,16 +373,17 @@ impl<T, E: Clone> Kernel<T, E> {
         let (_spent, _refused);
         let mut state = self.lock();
         _spent = state.queue.waker(&id).take();
-        state.counters.cancelled += 1;
         let answer = state.queue.cancel(id);
         let grant = match answer {
             Some(Ok(slot)) => Some(slot),
             Some(Err(refusal)) => {
+                // It was counted as what it was told.
                 _refused = refusal;
-                None
+                return Put::Kept;
             }
             None => None,
         };
+        state.counters.cancelled += 1;
         match grant {
             Some(slot) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
             Some(slot) => state.settle(slot, now, &self.limits),
@@ -391,7 +400,7 @@ impl<T, E: Clone> Kernel<T, E> {
         &self,
         mut slot: Box<Slot<T, E>>,
         now: Moment,
-        lasted: Option<Duration>,
+        lasted: Option<Sample>,
     ) -> Put<T, E> {
         slot.used_at = now;
         slot.idle_since = now;
@@ -493,6 +502,7 @@ impl<T, E: Clone> Kernel<T, E> {
             idle_since: now,
             timed_from: None,
             timed_at: Moment::NEVER,
+            weighed: 0,
             tag: state.seats.opened(seat.index(), opened.expires_at),
             generation,
             tainted: false,
@@ -532,10 +542,7 @@ impl<T, E: Clone> Kernel<T, E> {
         } else {
             state.seats.vacate(seat.index());
         }
-        if let Some(error) = state.gate.verdict(state.seats.alive()) {
-            state.counters.failed_fast += state.queue.len() as u64;
-            work.wakers = state.queue.refuse_all(|| Refusal::Connect(error.clone()));
-        }
+        state.tell_of_outage(&mut work);
         state.meet_demand(this, now, &mut work);
         if let Some(next_try) = state.gate.next_try() {
             work.wakers.extend(state.bell.call(next_try));
@@ -547,12 +554,32 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
+    /// One that is about to be closed broke before anybody could use it, just after it was opened: that is no better than a failed open,
+    /// and the next is not made at once.
+    pub(crate) fn was_stillborn(
+        this: &Arc<Self>,
+        error: E,
+        now: Moment,
+        jitter: f64,
+    ) -> Work<T, E> {
+        let mut work = Work::default();
+        // Declared before the guard, so dropped after it.
+        let _before;
+        let mut state = this.lock();
+        _before = state.gate.failed(error, now, jitter);
+        state.tell_of_outage(&mut work);
+        if let Some(next_try) = state.gate.next_try() {
+            work.wakers.extend(state.bell.call(next_try));
+        }
+        work
+    }
+
     /// A lease ended, and what it held is about to be made clean: unless it is of no use any more, then it is about to be closed, for
     /// the reason that comes back.
     pub(crate) fn begin_reset(
         &self,
         slot: &Slot<T, E>,
-        lasted: Option<Duration>,
+        lasted: Option<Sample>,
     ) -> Option<CloseReason> {
         slot.tag.lay_down();
         let mut state = self.lock();
@@ -618,6 +645,3 @@ impl<T, E: Clone> Kernel<T, E> {
         wakers.into_iter().for_each(Waker::wake);
     }
 }
-
-/// A check that failed makes one in flight worth half as much, so many times: then 32 idle ones are checked at once for one waiter.
-const MAX_SUSPICION: u32 = 5;

@@ -152,7 +152,18 @@ impl<G, R> Waiter<G, R> {
     /// What it was told, if anything yet. Without the owner's lock; the owner hears of it later, and of how long it `lasted`.
     #[inline]
     pub(crate) fn fetch(&self, lasted: impl FnOnce() -> Option<Duration>) -> Option<Answer<G, R>> {
-        self.mail.fetch(Result::is_ok, lasted)
+        self.fetch_if(|_| true, lasted)
+    }
+
+    /// The same for a grant that may turn out to be none: the owner hears of it only if it `counts`, which is asked with nothing locked.
+    #[inline]
+    pub(crate) fn fetch_if(
+        &self,
+        counts: impl FnOnce(&mut G) -> bool,
+        lasted: impl FnOnce() -> Option<Duration>,
+    ) -> Option<Answer<G, R>> {
+        self.mail
+            .fetch(|answer| answer.as_mut().is_ok_and(counts), lasted)
     }
 }
 
@@ -306,7 +317,12 @@ impl<G, R, A: Copy> Line<G, R, A> {
     /// Has this waiter an answer? If not, a parked one is back in line, and who to wake stays as it is (see
     /// [`waker`](Self::waker)). After `Ready` the id is spent: the caller forgets it.
     pub(crate) fn answer(&mut self, id: &Waiter<G, R>) -> Poll<Answer<G, R>> {
-        if let Some(told) = id.fetch(|| None) {
+        self.answer_if(id, true)
+    }
+
+    /// The same; a grant is counted as fetched only if it `counts`.
+    pub(crate) fn answer_if(&mut self, id: &Waiter<G, R>, counts: bool) -> Poll<Answer<G, R>> {
+        if let Some(told) = id.fetch_if(|_| counts, || None) {
             return Poll::Ready(told);
         }
         let parked = !mutation::on(Mutation::ParkedStaysParked) && id.mail.resume();

@@ -66,15 +66,16 @@ impl<T> Mail<T> {
         self.state.store(TOLD, Ordering::Release);
     }
 
-    /// What this waiter was told, if anything yet. `is_grant` says what kind it is, `lasted` how long the wait was.
+    /// What this waiter was told, if anything yet. `counts`: is it a grant that counts as fetched? `lasted`: how long the wait was. Both are
+    /// asked with nothing locked by `self`.
     #[inline]
     pub(super) fn fetch(
         &self,
-        is_grant: impl FnOnce(&T) -> bool,
+        counts: impl FnOnce(&mut T) -> bool,
         lasted: impl FnOnce() -> Option<Duration>,
     ) -> Option<T> {
-        let letter = self.take()?;
-        let state = if is_grant(&letter) {
+        let mut letter = self.take()?;
+        let state = if counts(&mut letter) {
             let lasted = lasted().map_or(UNKNOWN, nanos_of);
             // Ordering: Relaxed, published by the store below.
             self.lasted.store(lasted, Ordering::Relaxed);

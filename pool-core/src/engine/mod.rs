@@ -33,11 +33,11 @@ pub(crate) use kernel::{
 };
 pub(crate) use line::{Line, Waiter};
 pub(crate) use lock::Apart;
-pub(crate) use post::{Bell, Post};
+pub(crate) use post::{Bell, Kept, Post};
 pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;
 pub(crate) use slot::Slot;
-pub(crate) use stats::{Counters, Histograms};
+pub(crate) use stats::{Counters, Histograms, Sample};
 pub(crate) use tag::Holder;
 pub(crate) use watch::{Watch, Watched, Watchers};
 

@@ -83,7 +83,11 @@ pub(crate) enum Mutation {
     /// A keeper that was dropped is taken for one that runs.
     KeeperIsNotRestarted,
     /// A long wait is timed by a tick that is taken to be on time.
-    LateTickIsTrusted,
+    OldTickIsTrusted,
+    /// Who is told at once that nothing can be opened does nothing about it.
+    RefusedTriesNothing,
+    /// A check that does not end is waited for as one that has just begun.
+    LateCheckIsAwaited,
     /// A thread without a runtime polls a timer of the pool's.
     TimerIsPolledElsewhere,
     /// Whoever locks the pool sees those in line, and not those who joined by the inbox.

@@ -12,9 +12,9 @@ use crate::{
 ///
 /// | filled | the bell | who moves it on |
 /// |---|---|---|
-/// | no | has no keeper | whoever has to wait, or leaves something to do: `fill`, and then starts one |
+/// | no | has no keeper | whoever has to wait, or leaves something to do: `enter`, and then starts one |
 /// | yes | has none yet, or the keeper's waker, or it was called | the keeper, when it comes by: `Bell::answer` |
-/// | yes | has no keeper any more | the keeper that goes: `vacate`, after `Bell::unhang` |
+/// | yes | has no keeper any more | the keeper that goes: `leave`, after `Bell::unhang` |
 /// | yes | was not answered for too long | whoever sees that: `pass_on`, and then starts another |
 ///
 /// So a bell never loses the waker of another keeper than the one that goes. Whoever stands in line then is woken after the post
@@ -39,21 +39,68 @@ pub(crate) struct Bell {
     missed: Option<Moment>,
 }
 
+/// A kernel that has a keeper.
+pub(crate) trait Kept {
+    fn post(&self) -> &Post;
+    /// Looks at the bell, under the lock.
+    fn with_bell<R>(&self, look: impl FnOnce(&mut Bell) -> R) -> R;
+    /// The wakers of all in line, to make them poll again.
+    fn all_in_line(&self) -> Vec<Waker>;
+    fn is_closed(&self) -> bool;
+    /// Is it closed, and everything gone that it opened?
+    fn is_over(&self) -> bool;
+    /// Did it panic? Then it says that it is closed.
+    fn is_poisoned(&self) -> bool;
+
+    /// Asks the keeper to come by now.
+    fn ring(&self) {
+        if let Some(keeper) = self.with_bell(Bell::ring) {
+            keeper.wake();
+        }
+    }
+
+    /// The keeper of this number is gone.
+    fn keeper_left(&self, number: u64) {
+        let unhang = || {
+            self.with_bell(|bell| {
+                let any = mutation::on(Mutation::KeeperTakesAnothersBell)
+                    || mutation::on(Mutation::PostIsVacatedEarly);
+                let mine = self.post().is_held_by(number) || any;
+                if mine { bell.unhang() } else { None }
+            })
+        };
+        self.post().leave(number, unhang, || self.all_in_line());
+    }
+
+    /// Replaces a keeper that does not come by: its runtime is blocked, or nobody drives it. `stalled`: the tick says so already, else
+    /// it is known when it is asked for the second time. The number of the next keeper, which the caller starts, before it wakes all
+    /// in line ([`all_in_line`](Self::all_in_line)).
+    fn replace_keeper(&self, now: Moment, stalled: bool) -> Option<u64> {
+        let (number, old) = self.with_bell(|bell| {
+            if !(bell.is_missed(now) || stalled) {
+                return None;
+            }
+            let number = self.post().pass_on()?;
+            Some((number, bell.unhang()))
+        })?;
+        // When it gets to run again it sees that it was replaced.
+        if let Some(old) = old {
+            old.wake();
+        }
+        Some(number)
+    }
+}
+
 impl Post {
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// A hint: `fill` decides.
+    /// A hint: `enter` decides.
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {
         // Ordering: Acquire pairs with the Release of `vacate`.
         self.0.load(Ordering::Acquire) % 2 == 1
-    }
-
-    /// Fills it. `true`: it was vacant, and the caller starts the keeper.
-    pub(crate) fn fill(&self) -> bool {
-        self.enter().is_some()
     }
 
     /// Fills it, if it was vacant: the number of the keeper, which the caller starts.
@@ -91,9 +138,10 @@ impl Post {
         passed.is_ok().then_some(number + 2)
     }
 
-    /// The keeper of this number goes, if it was not replaced: `unhang` is called under the lock of the pool, after a look whether it
-    /// still is the one. Then as [`vacate`](Self::vacate).
-    pub(crate) fn leave(
+    /// The keeper of this number goes, because its runtime ended, if it was not replaced: `unhang` takes its waker from the bell, under the
+    /// lock of the pool, after a look whether it still is the one. Then `all_in_line` are woken: whoever is polled first starts another.
+    /// All, since the first may be on the same runtime, and go the same way.
+    fn leave(
         &self,
         number: u64,
         unhang: impl FnOnce() -> Option<Waker>,
@@ -114,22 +162,6 @@ impl Post {
             self.0
                 .compare_exchange(number, number + 1, Ordering::Release, Ordering::Relaxed);
         vacated.is_ok()
-    }
-
-    /// The keeper goes: its runtime ended. Its waker is taken from the bell, and then `all_in_line` are woken: whoever is polled first
-    /// starts another. All, since the first may be on the same runtime, and go the same way.
-    pub(crate) fn vacate(
-        &self,
-        unhang: impl FnOnce() -> Option<Waker>,
-        all_in_line: impl FnOnce() -> Vec<Waker>,
-    ) {
-        // Ordering: Relaxed. Where it is never passed on nobody else changes it while it is filled.
-        let number = self.0.load(Ordering::Relaxed);
-        drop(unhang());
-        if number % 2 == 1 {
-            self.vacate_from(number);
-        }
-        all_in_line().into_iter().for_each(Waker::wake);
     }
 }
 

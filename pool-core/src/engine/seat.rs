@@ -88,6 +88,8 @@ pub(crate) struct Seats {
     counts: [u32; SeatState::COUNT],
     /// What is being opened: `max_opening` of them at most.
     opening: Vec<Opening>,
+    /// What is being checked, and since when.
+    checking: Vec<(u32, Moment)>,
     /// Uses of what is gone.
     past_uses: u64,
 }
@@ -114,6 +116,7 @@ impl Seats {
             free: Vec::new(),
             counts: [0; SeatState::COUNT],
             opening: Vec::new(),
+            checking: Vec::new(),
             past_uses: 0,
         }
     }
@@ -140,10 +143,11 @@ impl Seats {
         all.filter(|opening| opening.since <= since).count() as u32
     }
 
-    /// How many of this generation have been opening since after `late`; since whenever, if that is none.
-    pub(super) fn opening_after(&self, late: Option<Moment>, generation: u64) -> u32 {
+    /// How many of this generation, or of any, have been opening since after `late`; since whenever, if that is none.
+    pub(super) fn opening_after(&self, late: Option<Moment>, generation: Option<u64>) -> u32 {
         let of_it = |opening: &&Opening| {
-            opening.generation == generation && late.is_none_or(|late| opening.since > late)
+            generation.is_none_or(|generation| opening.generation == generation)
+                && late.is_none_or(|late| opening.since > late)
         };
         self.opening.iter().filter(of_it).count() as u32
     }
@@ -153,6 +157,25 @@ impl Seats {
         let all = self.opening.iter().map(|opening| opening.since);
         all.filter(|since| late.is_none_or(|late| *since > late))
             .min()
+    }
+
+    /// How many have been checked since `since`, or longer.
+    pub(super) fn checking_since(&self, since: Moment) -> u32 {
+        let all = self.checking.iter();
+        all.filter(|(_, began)| *began <= since).count() as u32
+    }
+
+    /// Since when the one has been checked whose check began first after `late`.
+    pub(super) fn first_check_after(&self, late: Option<Moment>) -> Option<Moment> {
+        let all = self.checking.iter().map(|(_, began)| *began);
+        all.filter(|began| late.is_none_or(|late| *began > late))
+            .min()
+    }
+
+    /// What is idle on this seat is checked from now on.
+    pub(super) fn check(&mut self, index: u32, now: Moment) {
+        self.set(index, SeatState::Checking);
+        self.checking.push((index, now));
     }
 
     /// Of which generation is what is being opened on this seat?
@@ -212,8 +235,10 @@ impl Seats {
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
         let row = &mut self.rows[index as usize];
-        if row.state == SeatState::Opening {
-            self.opening.retain(|opening| opening.index != index);
+        match row.state {
+            SeatState::Opening => self.opening.retain(|opening| opening.index != index),
+            SeatState::Checking => self.checking.retain(|(checked, _)| *checked != index),
+            _ => {}
         }
         self.counts[row.state as usize] -= 1;
         self.counts[state as usize] += 1;

@@ -28,6 +28,8 @@ pub(crate) struct Slot<T, E: Clone> {
     pub(crate) timed_from: Option<Moment>,
     /// The tick at which a lease was timed last.
     pub(crate) timed_at: Moment,
+    /// How often it had been had when a timed lease ended last: those since are what the next stands for.
+    pub(crate) weighed: u64,
     /// Who has it, and how often it was had.
     pub(crate) tag: Arc<Tag>,
     pub(crate) generation: u64,

@@ -13,12 +13,12 @@ use super::{
     seat::{Seat, SeatState, Seats},
     shed::Shed,
     slot::Slot,
-    stats::{Counters, Histograms},
+    stats::{Counters, Histograms, Sample},
     watch::Watchers,
 };
 use crate::{
     moment::{Moment, nanos_of},
-    observe::{CloseReason, Phase},
+    observe::{CloseReason, Histogram, Phase},
     sync::Arc,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct State<T, E: Clone> {
     pub(super) is_open: bool,
     /// The tick at which a wait was timed last.
     timed_at: Moment,
+    /// How many fetched a grant since one whose wait was timed did.
+    untimed: u64,
     /// Opens that were ordered to replace what reached its lifetime, and did not start yet.
     replacements: u32,
     /// Something is kept beyond its lifetime until its replacement is open.
@@ -67,6 +69,7 @@ impl<T, E: Clone> State<T, E> {
             closed: false,
             is_open: false,
             timed_at: Moment::NEVER,
+            untimed: 0,
             replacements: 0,
             outlived: false,
             suspicion: 0,
@@ -138,17 +141,22 @@ impl<T, E: Clone> State<T, E> {
     ) -> Take<T, E> {
         let limits = &kernel.limits;
         if self.closed {
-            return Take::Refused(Refusal::Closed);
+            return Take::Refused(Refusal::Closed, None);
         }
         if self.gate.is_failing()
             && let Some(error) = self.gate.verdict(self.seats.alive())
         {
             self.counters.failed_fast += 1;
-            return Take::Refused(Refusal::Connect(error));
+            // The keeper may be where nobody drives it: an outage ends because somebody asks.
+            let mut work = Work::default();
+            if !mutation::on(Mutation::RefusedTriesNothing) {
+                self.meet_demand(kernel, now, &mut work);
+            }
+            return Take::Refused(Refusal::Connect(error), work.boxed());
         }
         if self.queue.len() >= self.max_waiters {
             self.counters.overloaded += 1;
-            return Take::Refused(Refusal::Overloaded);
+            return Take::Refused(Refusal::Overloaded, None);
         }
         // One wait a tick is timed exactly, and all when the shedder needs to know.
         let timed = now != self.timed_at || self.shed.is_some();
@@ -191,26 +199,42 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn hear(&mut self) {
         let (fetched, waits) = self.queue.hear();
         self.counters.waited += fetched;
-        for wait in waits {
-            self.histograms.wait.record(wait);
+        self.untimed += fetched;
+        let waits: Vec<_> = waits.collect();
+        for (timed, wait) in waits.iter().enumerate() {
+            // Each stands for an equal part of those since the last sample.
+            let weight = self.untimed / (waits.len() - timed) as u64;
+            self.histograms.wait.record_weighted(*wait, weight);
+            self.untimed -= weight;
         }
     }
 
     /// A waiter fetched what was handed to it.
     pub(super) fn fetched(&mut self, lasted: Option<Duration>) {
         self.counters.waited += 1;
+        self.untimed += 1;
         if let Some(lasted) = lasted {
-            self.histograms.wait.record(lasted);
+            let weight = mem::take(&mut self.untimed);
+            self.histograms.wait.record_weighted(lasted, weight);
         }
     }
 
     /// A lease ended.
-    pub(super) fn returned(&mut self, lasted: Option<Duration>) {
-        if let Some(lasted) = lasted {
-            self.histograms.used.record(lasted);
+    pub(super) fn returned(&mut self, lasted: Option<Sample>) {
+        if let Some(Sample { lasted, weight }) = lasted {
+            self.histograms.used.record_weighted(lasted, weight);
             if let Some(shed) = &mut self.shed {
                 shed.used(lasted);
             }
+        }
+    }
+
+    /// Nothing could be opened: tells everybody in line, if that is how it is.
+    pub(super) fn tell_of_outage(&mut self, work: &mut Work<T, E>) {
+        if let Some(error) = self.gate.verdict(self.seats.alive()) {
+            self.counters.failed_fast += self.queue.len() as u64;
+            let told = self.queue.refuse_all(|| Refusal::Connect(error.clone()));
+            work.wakers.extend(told);
         }
     }
 
@@ -374,8 +398,20 @@ impl<T, E: Clone> State<T, E> {
     /// being checked the more checks have failed.
     fn coming(&self, now: Moment) -> usize {
         let opening = self.promising(now);
-        let checking = self.seats.count(SeatState::Checking) >> self.suspicion;
+        let late = self.late_checks(now);
+        let doubts = (self.suspicion + late).min(MAX_SUSPICION);
+        let checking = (self.seats.count(SeatState::Checking) - late) >> doubts;
         (opening + checking + self.seats.count(SeatState::Resetting)) as usize
+    }
+
+    /// How many checks take so long that nobody counts on them.
+    fn late_checks(&self, now: Moment) -> u32 {
+        if self.seats.count(SeatState::Checking) == 0 || mutation::on(Mutation::LateCheckIsAwaited)
+        {
+            return 0;
+        }
+        let late = now.earlier(nanos_of(patience_with(&self.histograms.check)));
+        late.map_or(0, |late| self.seats.checking_since(late))
     }
 
     /// How many are being opened that can be counted on: not those that are late, and not those that are of the past when they end.
@@ -384,24 +420,25 @@ impl<T, E: Clone> State<T, E> {
             return 0;
         }
         let late = now.earlier(nanos_of(self.patience()));
-        self.seats.opening_after(late, self.generation)
+        self.seats.opening_after(late, Some(self.generation))
     }
 
-    /// When the next open becomes late, of those that are not.
+    /// When the next open or check becomes late, of those that are not.
     pub(super) fn next_late(&self, now: Moment) -> Option<Moment> {
         let patience = self.patience();
         let late = now.earlier(nanos_of(patience));
-        Some(self.seats.first_opening_after(late)? + patience)
+        let open = self.seats.first_opening_after(late);
+        let open = open.map(|began| began + patience);
+        let patience = patience_with(&self.histograms.check);
+        let late = now.earlier(nanos_of(patience));
+        let check = self.seats.first_check_after(late);
+        let check = check.map(|began| began + patience);
+        open.into_iter().chain(check).min()
     }
 
     /// After so long an open is not counted on any more.
     pub(super) fn patience(&self) -> Duration {
-        let known = &self.histograms.create;
-        if known.is_empty() {
-            PATIENCE
-        } else {
-            (known.mean() * 4).max(PATIENCE / 4)
-        }
+        patience_with(&self.histograms.create)
     }
 
     /// How many are wanted, in line or as minimum idle.
@@ -414,8 +451,8 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
         // What is idle is no use to those in line until it was checked.
         let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
-        let short =
-            (self.wanted(limits) > self.idle.len() || self.wants_prober()) && self.has_room();
+        let probes = self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0;
+        let short = (self.wanted(limits) > self.idle.len() || probes) && self.has_room();
         if self.closed || !(unchecked || short) {
             return None;
         }
@@ -457,6 +494,11 @@ impl<T, E: Clone> State<T, E> {
                 Put::Kept | Put::Close(..) => {}
             }
         }
+        // Where idle ones do not answer an open is the better bet, if there is room for one.
+        if self.late_checks(now) > 0 {
+            let missing = self.queue.waiting().saturating_sub(self.coming(now));
+            self.open_some(kernel, missing, now, work);
+        }
         while self.queue.waiting() > self.coming(now)
             && let Some(mut slot) = self.idle.pop(|_| true)
         {
@@ -468,24 +510,39 @@ impl<T, E: Clone> State<T, E> {
             {
                 self.retire(slot, CloseReason::Lifetime, work);
             } else {
-                self.seats.set(slot.seat.index(), SeatState::Checking);
+                self.seats.check(slot.seat.index(), now);
                 work.checks.push(slot);
             }
         }
         let had = self.idle.len() + self.coming(now);
         let shortage = self.wanted(limits).saturating_sub(had);
         let mut missing = shortage.max(self.replacements as usize);
-        if missing == 0 && self.wants_prober() {
+        if missing == 0 && self.wants_prober(limits, now) {
             missing = 1;
         }
-        while missing > 0 && self.has_room() && self.may_open(limits, now) {
+        self.open_some(kernel, missing, now, work);
+        if !(work.opens.is_empty() && work.checks.is_empty()) && self.queue.waiting() > 0 {
+            // When one of them is late something else is tried.
+            let late = self.next_late(now);
+            work.wakers.extend(late.and_then(|at| self.bell.call(at)));
+        }
+    }
+
+    /// Opens so many, as far as there is room.
+    fn open_some(
+        &mut self,
+        kernel: &Arc<Kernel<T, E>>,
+        missing: usize,
+        now: Moment,
+        work: &mut Work<T, E>,
+    ) {
+        for _ in 0..missing {
+            if !(self.has_room() && self.may_open(&kernel.limits, now)) {
+                return;
+            }
             let index = self.seats.occupy(now, self.generation);
             work.opens.push(Seat::new(Arc::clone(kernel), index));
             self.replacements = self.replacements.saturating_sub(1);
-            missing -= 1;
-        }
-        if !work.opens.is_empty() && self.queue.waiting() > 0 {
-            work.wakers.extend(self.bell.call(now + self.patience()));
         }
     }
 
@@ -510,9 +567,11 @@ impl<T, E: Clone> State<T, E> {
         opening < limits.max_opening && attempts < self.gate.may_open(limits.max_opening, now)
     }
 
-    /// Is an attempt wanted though nobody waits for it: so that the pool knows when the backend is back?
-    fn wants_prober(&self) -> bool {
-        self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0
+    /// Is an attempt wanted though nobody waits for it: so that the pool knows when the backend is back? One that has outlasted its timeout
+    /// is on a runtime that nobody drives, and stops no other.
+    fn wants_prober(&self, limits: &Limits, now: Moment) -> bool {
+        let ended = now.earlier(limits.open_ends_nanos);
+        self.gate.is_failing() && self.seats.opening_after(ended, None) == 0
     }
 
     /// Is the open that is about to begin of any use still?
@@ -605,6 +664,19 @@ impl<T, E: Clone> State<T, E> {
     }
 }
 
-/// An open that takes longer is not counted on, as long as none has succeeded; later, four times as long as they take, and a
-/// quarter of this at least.
+/// After so long an open or a check is not counted on any more, by how long those took that ended.
+fn patience_with(known: &Histogram) -> Duration {
+    if known.is_empty() {
+        PATIENCE
+    } else {
+        known.mean().saturating_mul(4).max(PATIENCE / 4)
+    }
+}
+
+/// A check that failed, or is late, makes one in flight worth half as much, so many times: then 32 idle ones are checked at once for
+/// one waiter.
+pub(super) const MAX_SUSPICION: u32 = 5;
+
+/// An open or a check that takes longer is not counted on, as long as none has succeeded; later, four times as long as they take, and
+/// a quarter of this at least.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,5 +1,7 @@
 //! What the kernel counts, under the lock that it holds anyway.
 
+use std::time::Duration;
+
 use crate::observe::{CloseReason, Histogram, Phase};
 
 /// Counts since the pool was built. They only rise.
@@ -19,6 +21,13 @@ pub(crate) struct Counters {
     pub(crate) failed_fast: u64,
     /// Dropped without a close: with the task or the runtime that had it, or detached.
     pub(crate) dropped: u64,
+}
+
+/// A lease or a wait that was timed, and how many it stands for: itself, and those since the last sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) lasted: Duration,
+    pub(crate) weight: u64,
 }
 
 /// Durations since the pool was built.

@@ -5,7 +5,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::kernel::{Kernel, Refusal, Work};
+use super::{
+    kernel::{Kernel, Refusal, Work},
+    post::Kept,
+};
 use crate::{moment::Moment, sync::Arc};
 
 /// Those who want to know when something was opened or could not be, and when the last seat of a closed pool is free.
@@ -16,8 +19,21 @@ pub(crate) struct Watchers {
 }
 
 /// What has watchers, behind its lock.
-pub(crate) trait Watched {
+pub(crate) trait Watched: Kept + Sized {
     fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R;
+
+    /// Ready when the pool is closed and everything it opened is gone.
+    fn poll_drained(&self, watch: &Watch<'_, Self>, context: &Context<'_>) -> Poll<()> {
+        let waker = context.waker().clone();
+        // Before it looks: whoever is the last to go after that finds it here.
+        let before = self.with_watchers(|watchers| watchers.tell(watch, waker));
+        drop(before);
+        if self.is_over() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
 }
 
 /// One of them. Whoever drops it is not told any more.
@@ -85,19 +101,6 @@ impl<T, E: Clone> Watched for Kernel<T, E> {
 }
 
 impl<T, E: Clone> Kernel<T, E> {
-    /// Ready when the pool is closed and everything it opened is gone.
-    pub(crate) fn poll_drained(&self, watch: &Watch<'_, Self>, context: &Context<'_>) -> Poll<()> {
-        // Declared before the guard: what is not needed is dropped after it.
-        let waker = context.waker().clone();
-        let _before;
-        let mut state = self.lock();
-        if state.is_over() {
-            return Poll::Ready(());
-        }
-        _before = state.watchers.tell(watch, waker);
-        Poll::Pending
-    }
-
     /// Opens the minimum idle; ready when so many are open or handed out, or when it is known that none can be.
     pub(crate) fn poll_warm(
         this: &Arc<Self>,

@@ -42,7 +42,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, panic::Location, time::Duration};
 
 use futures_core::Stream;
 
@@ -220,7 +220,8 @@ impl<'a, S: Stream> FanOut<'a, S> {
 }
 
 impl<'a, S: Stream, M: Manager> FanOut<'a, S, &'a Pool<M>> {
-    /// What is done with each item and its lease.
+    /// What is done with each item and its lease. To the pool, its leases are got where this is called.
+    #[track_caller]
     pub fn map<F, R, T, E>(self, each: F) -> Running<'a, S, OnPool<'a, M, F>>
     where
         F: FnMut(S::Item, Lease<M>) -> R,
@@ -228,7 +229,7 @@ impl<'a, S: Stream, M: Manager> FanOut<'a, S, &'a Pool<M>> {
     {
         let places = || self.pool.status().max_size as usize;
         let limit = self.settings.limit.unwrap_or_else(places);
-        let start = OnPool::new(self.pool, each);
+        let start = OnPool::new(self.pool, Location::caller(), each);
         Running::new(self.source, start, limit, self.settings)
     }
 }

@@ -17,10 +17,7 @@ use super::{
     bells::{self, Bell, Bells},
     error::{ItemError, Kind},
 };
-use crate::{
-    pool::caught,
-    timer::{NoRuntime, Timer},
-};
+use crate::host::{NoRuntime, Timer, caught};
 
 pin_project! {
     /// A fan-out that is ready to go. Awaiting it gives all values in order, or the first error; the methods give more.
@@ -56,9 +53,9 @@ struct Place<F> {
     index: usize,
     /// Stays where it is: the next item's future moves into the same box.
     future: Pin<Box<Option<F>>>,
-    timer: Option<Timer>,
-    /// Is there a deadline this time?
-    timed: bool,
+    timer: Timer,
+    /// Until when, this time.
+    deadline: Option<Instant>,
     bell: Arc<Bell>,
     waker: Waker,
 }
@@ -260,8 +257,8 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             this.places.push(Place {
                 index,
                 future: Box::pin(None),
-                timer: None,
-                timed: false,
+                timer: Timer::new(),
+                deadline: None,
                 waker: Waker::from(Arc::clone(&bell)),
                 bell,
             });
@@ -270,13 +267,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         let place = &mut this.places[number as usize];
         place.index = index;
         place.future.as_mut().set(Some(future));
-        place.timed = deadline.is_some();
-        if let Some(at) = deadline {
-            match &mut place.timer {
-                Some(timer) => timer.reset(at),
-                none => *none = Some(Timer::new(at)),
-            }
-        }
+        place.deadline = deadline;
         number
     }
 
@@ -291,14 +282,11 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         let result = match polled {
             Ok(Poll::Ready(result)) => result.map_err(Kind::Failed),
             Err(panic) => Err(Kind::Panicked(panic)),
-            Ok(Poll::Pending) => {
-                let timer = place.timer.as_mut().filter(|_| place.timed)?;
-                match timer.poll(&mut context) {
-                    Poll::Pending => return None,
-                    Poll::Ready(Ok(())) => Err(Kind::TimedOut(this.each.unwrap_or_default())),
-                    Poll::Ready(Err(NoRuntime)) => Err(Kind::NoRuntime),
-                }
-            }
+            Ok(Poll::Pending) => match place.timer.poll(place.deadline?, || None, &mut context) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(())) => Err(Kind::TimedOut(this.each.unwrap_or_default())),
+                Poll::Ready(Err(NoRuntime)) => Err(Kind::NoRuntime),
+            },
         };
         let index = place.index;
         this.free.push(number);

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::Location,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -80,15 +81,18 @@ where
 /// A closure of the item and a lease.
 pub struct OnPool<'a, M: Manager, F> {
     pool: &'a Pool<M>,
+    /// The line of the program that maps.
+    place: &'static Location<'static>,
     /// The one request that is in the pool's line.
     get: Option<Get<'a, M>>,
     each: F,
 }
 
 impl<'a, M: Manager, F> OnPool<'a, M, F> {
-    pub(super) const fn new(pool: &'a Pool<M>, each: F) -> Self {
+    pub(super) const fn new(pool: &'a Pool<M>, place: &'static Location<'static>, each: F) -> Self {
         Self {
             pool,
+            place,
             get: None,
             each,
         }
@@ -113,7 +117,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Result<R, sealed::NoLease>> {
         let get = self.get.get_or_insert_with(|| {
-            let get = self.pool.get().label("fan-out");
+            let get = Get::new(self.pool, self.place).label("fan-out");
             match deadline {
                 Some(deadline) => get.deadline(deadline),
                 None => get,

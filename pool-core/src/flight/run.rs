@@ -18,10 +18,7 @@ use super::{
     error::Kind,
     ticket::{Join, Ticket, Told},
 };
-use crate::{
-    pool::caught,
-    timer::{NoRuntime, Timer},
-};
+use crate::host::{FAR, NoRuntime, Timer, caught};
 
 /// The future of [`Flight::run`](super::Flight::run). Until it is first polled it can be told more.
 ///
@@ -43,7 +40,9 @@ where
 
 struct Waiting {
     ticket: Ticket,
-    timer: Option<Timer>,
+    /// When it gives up, once it has had to wait.
+    deadline: Option<Instant>,
+    timer: Timer,
 }
 
 // Nothing in here is pinned but the timer, which has a box of its own.
@@ -148,8 +147,11 @@ where
                 }
                 Join::Reentrant => return Poll::Ready(Err(FlightError::new(Kind::Reentrant))),
             };
-            let timer = None;
-            this.waiting = Some(Waiting { ticket, timer });
+            this.waiting = Some(Waiting {
+                ticket,
+                deadline: None,
+                timer: Timer::new(),
+            });
             if leads && let Err(error) = this.lead() {
                 this.decline();
                 return Poll::Ready(Err(error));
@@ -184,12 +186,11 @@ where
             return Poll::Pending;
         };
         let timeout = this.timeout;
-        let timer = waiting.timer.get_or_insert_with(|| {
-            // One beyond the end of the clock is in 30 years.
-            let far = Duration::from_secs(30 * 365 * 86_400);
-            Timer::new(Instant::now() + timeout.min(far))
-        });
-        let kind = match timer.poll(context) {
+        // One beyond the end of the clock is in 30 years.
+        let deadline = waiting.deadline;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + timeout.min(FAR));
+        waiting.deadline = Some(deadline);
+        let kind = match waiting.timer.poll(deadline, || None, context) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => Kind::Timeout(timeout),
             Poll::Ready(Err(NoRuntime)) => Kind::NoRuntime,

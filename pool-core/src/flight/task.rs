@@ -18,7 +18,7 @@ use super::{
     ticket::{FlightId, Ticket},
     work::Work,
 };
-use crate::{moment::Moment, pool::Caught};
+use crate::{host::Caught, moment::Moment};
 
 thread_local! {
     /// The computation that is being polled on this thread: of which flight (by its address), and which.

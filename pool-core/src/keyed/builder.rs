@@ -1,13 +1,14 @@
 //! Making a keyed pool.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
 
 use super::{KeyLimits, KeyedManager, KeyedPool, inner::Inner};
-#[cfg(feature = "metrics")]
-use crate::observe::MetricNames;
 use crate::{
-    config::{Config, ConfigError, Env},
-    observe::Observer,
+    config::{
+        Config, ConfigError, Env,
+        settings::{at_least_one, auto_waiters},
+    },
+    host::{Setup, naming},
 };
 
 /// Begins a [`KeyedPool`].
@@ -23,17 +24,14 @@ use crate::{
 /// | [`max_waiters`](Config::max_waiters) | of one key |
 /// | [`min_idle`](Config::min_idle) | must be 0: keys come into use by being asked for |
 /// | [`shed_target`](Config::shed_target) | must be off |
-/// | [`slow_get`](Config::slow_get) | does nothing |
+/// | [`slow_get`](Config::slow_get) | as in a pool |
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,
-    name: String,
-    config: Config,
+    pub(crate) config: Config,
     max_total: Option<u32>,
     max_total_waiters: Option<usize>,
     says: Says<K>,
-    observer: Option<Arc<dyn Observer>>,
-    #[cfg(feature = "metrics")]
-    metric_names: MetricNames,
+    setup: Setup,
 }
 
 /// What the user says of keys. Called with nothing locked.
@@ -49,7 +47,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     pub(super) fn new(manager: M) -> Self {
         Self {
             manager,
-            name: "keyed pool".to_owned(),
             config: Config::new(),
             max_total: None,
             max_total_waiters: None,
@@ -57,18 +54,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
                 limits: None,
                 name: None,
             },
-            observer: None,
-            #[cfg(feature = "metrics")]
-            metric_names: MetricNames::default(),
+            setup: Setup::new("keyed pool"),
         }
     }
 
-    /// Names the pool, for messages and metrics. Default: `keyed pool`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
+    naming!("keyed pool");
 
     /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
     ///
@@ -100,15 +90,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         if let Some(waiters) = env.take("MAX_TOTAL_WAITERS")? {
             self.max_total_waiters = Some(waiters);
         }
-        env.finish()?;
+        self.setup.was_read(env)?;
         Ok(self)
-    }
-
-    /// How many may be open at once for one key. See [`Config::max_size`].
-    #[must_use]
-    pub fn max_size(mut self, value: u32) -> Self {
-        self.config.max_size = value;
-        self
     }
 
     /// How many may be open at once, all keys together, counted from the moment an open begins to the moment a close has ended. At
@@ -129,20 +112,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// How long a get may take. See [`Config::acquire_timeout`].
-    #[must_use]
-    pub fn acquire_timeout(mut self, value: Duration) -> Self {
-        self.config.acquire_timeout = value;
-        self
-    }
-
-    /// How long an idle one is kept. See [`Config::idle_timeout`].
-    #[must_use]
-    pub fn idle_timeout(mut self, value: Option<Duration>) -> Self {
-        self.config.idle_timeout = value;
-        self
-    }
-
     /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
     /// [`KeyedPool::reload_limits`], with nothing locked. What [`KeyLimits::validate`] refuses fails the gets of its key.
     #[must_use]
@@ -151,26 +120,31 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// Tells `observer` what happens.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Publishes the pool under these names, all keys together (feature `metrics`). Default: [`MetricNames::Database`].
-    #[cfg(feature = "metrics")]
-    #[must_use]
-    pub fn metric_names(mut self, names: MetricNames) -> Self {
-        self.metric_names = names;
-        self
-    }
-
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
     /// A setting that is out of its range, contradicts another, or does not go with keys.
     pub fn build(self) -> Result<KeyedPool<K, M>, ConfigError> {
+        let max_total = self
+            .max_total
+            .unwrap_or_else(|| self.config.max_size.saturating_mul(10));
+        let valid = self.validate(max_total);
+        valid.map_err(|error| self.setup.blame(error))?;
+        let max_waiters = self
+            .max_total_waiters
+            .unwrap_or_else(|| auto_waiters(max_total));
+        let inner = Inner::new(
+            self.manager,
+            self.config,
+            max_total,
+            max_waiters,
+            self.says,
+            self.setup,
+        );
+        Ok(KeyedPool::from_inner(inner))
+    }
+
+    fn validate(&self, max_total: u32) -> Result<(), ConfigError> {
         self.config.validate()?;
         if self.config.min_idle > 0 {
             let was = self.config.min_idle.to_string();
@@ -180,34 +154,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
             let was = format!("{target:?}");
             return Err(ConfigError::new("shed_target", was, "off in a keyed pool"));
         }
-        let max_total = self
-            .max_total
-            .unwrap_or_else(|| self.config.max_size.saturating_mul(10));
-        if max_total == 0 {
-            return Err(ConfigError::new("max_total", "0", "at least 1"));
-        }
-        let max_waiters = self
-            .max_total_waiters
-            .unwrap_or_else(|| (16 * max_total as usize).max(64));
-        let inner = Inner::new(
-            self.manager,
-            self.name,
-            self.config,
-            max_total,
-            max_waiters,
-            self.says,
-            self.observer,
-        );
-        #[cfg(feature = "metrics")]
-        let inner = inner.published_as(self.metric_names);
-        Ok(KeyedPool::from_inner(inner))
+        at_least_one("max_total", max_total)
     }
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for KeyedBuilder<K, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBuilder")
-            .field("name", &self.name)
+            .field("name", &self.setup.name)
             .field("config", &self.config)
             .field("max_total", &self.max_total)
             .finish_non_exhaustive()

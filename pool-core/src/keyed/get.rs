@@ -5,34 +5,26 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    mem,
     panic::Location,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::{
-    runtime::{self, Handle},
-    time::{Instant, Sleep},
-};
-
-#[cfg(feature = "tracing")]
-use super::trace::GetTrace;
 use super::{
     KeyedLease, KeyedManager, KeyedPool,
-    inner::{Inner, Slot},
-    kernel::{Asked, Kernel, Polled, Queued, Take, TimedOut},
-    lanes::Ticket,
+    inner::{Grant, Inner, Slot},
+    kernel::{Asked, Kernel, Take},
 };
 #[cfg(feature = "tracing")]
-use crate::pool::trace::Outcome;
+use crate::host::trace::Outcome;
 use crate::{
-    engine::Holder,
+    engine::{Holder, Kept},
+    host::{Ended, Error, Hosted, Kind, Limit, Queued, Wait, keeper, spend},
     moment::Moment,
-    observe::CloseReason,
-    pool::{ARM_AFTER, Error, Failure, Kind, TICK},
+    observe::Phase,
+    rt::{Handle, Instant},
 };
 
 /// The future of [`KeyedPool::get`]. Until it is first polled it can be told more.
@@ -42,35 +34,17 @@ pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized>
     key: &'a Q,
     place: &'static Location<'static>,
     label: &'static str,
-    limit: Limit,
-    state: State,
-    #[cfg(feature = "tracing")]
-    trace: GetTrace,
+    phase: Step,
+    wait: Wait<Inner<K, M>>,
 }
 
-#[derive(Clone, Copy)]
-enum Limit {
-    /// What holds for the key.
-    Key,
-    Timeout(Duration),
-    Deadline(Instant),
-    /// Worked out, when the get first had to wait.
-    Until(Moment),
-}
-
-enum State {
+/// What it does when it is polled next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It looks for an idle one: it was not polled yet, or what it was handed was broken.
     New,
-    Waiting(Waiting),
+    Waiting,
     Done,
-}
-
-struct Waiting {
-    ticket: Ticket,
-    /// Is it known exactly when it began?
-    timed: bool,
-    deadline: Moment,
-    /// Made when the wait is no longer a short one, and which runtime keeps it.
-    sleep: Option<(Option<runtime::Id>, Pin<Box<Sleep>>)>,
 }
 
 impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K, M, Q> {
@@ -85,22 +59,21 @@ impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K
             key,
             place,
             label: "",
-            limit: Limit::Key,
-            state: State::New,
-            #[cfg(feature = "tracing")]
-            trace: GetTrace::new(),
+            phase: Step::New,
+            wait: Wait::new(),
         }
     }
 
-    /// Gives up after so long, not after the `acquire_timeout` of its key. Zero: takes what is there at once, or fails.
+    /// Gives up after so long, not after the `acquire_timeout` of its key. Zero: takes what is idle and known to
+    /// be good, or fails at once; it opens nothing.
     pub const fn timeout(mut self, limit: Duration) -> Self {
-        self.limit = Limit::Timeout(limit);
+        self.wait.limit(Limit::Timeout(limit));
         self
     }
 
     /// Gives up at `deadline`, not after the `acquire_timeout` of its key.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.limit = Limit::Deadline(deadline);
+        self.wait.limit(Limit::Deadline(deadline));
         self
     }
 
@@ -134,17 +107,13 @@ where
         hash: u64,
         now: Moment,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<K, M>>, Error<M::Error>>> {
+    ) -> Poll<Result<Grant<K, M>, Error<M::Error>>> {
         let inner = self.pool.inner();
         let holder = self.holder(now);
         let runtime = Handle::try_current();
         let mut made = None;
         loop {
             let (found, youngest) = inner.find(self.key);
-            let Ok(runtime) = &runtime else {
-                let idle = found.and_then(|place| inner.kernel.take_of(place, now, holder));
-                return Poll::Ready(idle.ok_or_else(|| self.without_runtime(Duration::ZERO)));
-            };
             let asked = match found {
                 Some(place) => Asked::Known(place),
                 None => {
@@ -166,185 +135,107 @@ where
                     }
                 }
             };
-            // A closed pool has no keeper, and gets none.
-            if !inner.keeper_runs() && !inner.kernel.is_closed() {
-                inner.ensure_keeper(runtime);
+            let idle = || found.and_then(|place| inner.kernel.take_of(place, now, holder));
+            let limit = || match (&made, found) {
+                (Some((_, terms)), _) => Some(terms.acquire_timeout),
+                (None, Some(place)) => inner.kernel.acquire_timeout(place),
+                (None, None) => None,
+            };
+            let limit = || limit().unwrap_or(inner.config.acquire_timeout);
+            if self.wait.is_over(inner, limit) {
+                return Poll::Ready(match idle() {
+                    Some(slot) => Ok(self.taken(slot)),
+                    None => Err(self.at_once()),
+                });
             }
-            let (waker, exact) = (context.waker().clone(), || inner.clock.now());
+            let Ok(runtime) = &runtime else {
+                return Poll::Ready(match idle() {
+                    Some(slot) => Ok(self.taken(slot)),
+                    None => Err(self.error(Kind::NoRuntime)),
+                });
+            };
+            // A closed pool has no keeper, and gets none.
+            if !keeper::runs(&**inner) && !inner.kernel.is_closed() {
+                keeper::ensure(inner, runtime);
+            }
+            let (waker, exact) = (context.waker().clone(), || inner.now());
             match Kernel::take_or_wait(&inner.kernel, asked, now, exact, holder, waker) {
-                Take::Ready(slot) => return Poll::Ready(Ok(slot)),
+                Take::Ready(slot) => return Poll::Ready(Ok(self.taken(slot))),
                 Take::Refused(refusal, work) => {
                     inner.perform(work);
-                    return Poll::Ready(Err(inner.refused(self.key, refusal, Duration::ZERO)));
+                    // Nobody waits, and so nobody looks whether the keeper comes by.
+                    if keeper::is_elsewhere(&**inner) {
+                        keeper::look_after(inner, inner.now());
+                    }
+                    let waited = self.waited();
+                    return Poll::Ready(Err(inner.refused(self.key, refusal, waited)));
                 }
-                Take::Queued(queued) => return self.queued(queued, context),
+                Take::Queued(queued) => {
+                    let queued = Queued {
+                        ticket: queued.ticket,
+                        timed: queued.timed,
+                        acquire_timeout: queued.acquire_timeout,
+                        work: queued.work,
+                    };
+                    self.phase = Step::Waiting;
+                    #[cfg(feature = "tracing")]
+                    self.wait
+                        .trace
+                        .begin(&**inner, holder, || inner.key_name(&self.key.to_owned()));
+                    let outcome = ready!(self.wait.begin(inner, queued, holder, context));
+                    return Poll::Ready(self.ended(outcome));
+                }
                 Take::Changed => {}
             }
         }
     }
 
+    /// It found an idle one.
+    fn taken(&self, mut slot: Box<Slot<K, M>>) -> Grant<K, M> {
+        let fit = self.pool.inner().is_fit(&mut slot);
+        Grant { slot, fit }
+    }
+
+    /// It may take no time, and nothing is there.
     #[cold]
-    fn without_runtime(&self, waited: Duration) -> Error<M::Error> {
+    fn at_once(&self) -> Error<M::Error> {
         let inner = self.pool.inner();
-        let kind = if inner.kernel.is_closed() {
-            Kind::Closed
-        } else {
-            Kind::NoRuntime
-        };
-        inner.error(self.key, kind, waited, None)
-    }
-
-    fn queued(
-        &mut self,
-        queued: Queued<K, M::Resource, Failure<M::Error>>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<K, M>>, Error<M::Error>>> {
-        let inner = self.pool.inner();
-        let Queued {
-            ticket,
-            timed,
-            acquire_timeout,
-            work,
-        } = queued;
-        let since = ticket.since();
-        let after = |limit: Duration| {
-            if timed {
-                since + limit
-            } else if limit <= PRECISE {
-                inner.clock.now() + limit
-            } else {
-                // The tick may lag by its length: rather late by that much than early.
-                since + TICK + limit
-            }
-        };
-        let deadline = match self.limit {
-            Limit::Key => after(acquire_timeout),
-            Limit::Timeout(limit) => after(limit),
-            Limit::Deadline(at) => inner.clock.moment(at),
-            Limit::Until(deadline) => deadline,
-        };
-        let short = deadline - since <= ARM_AFTER + 3 * TICK;
-        self.limit = Limit::Until(deadline);
-        #[cfg(feature = "tracing")]
-        self.trace.begin(inner, self.label, || self.key.to_owned());
-        self.state = State::Waiting(Waiting {
-            ticket,
-            timed,
-            deadline,
-            sleep: None,
-        });
-        inner.perform(work);
-        // Was there a keeper when it was looked for, and had it gone before this was in line? Then nobody told this one.
-        if !inner.keeper_runs() {
-            match Handle::try_current() {
-                Ok(runtime) => inner.ensure_keeper(&runtime),
-                Err(_) => return self.abandon(),
-            }
+        let open = self
+            .pool
+            .status_of(self.key)
+            .map_or(0, |status| status.open);
+        let phase = if open > 0 { Phase::Wait } else { Phase::Create };
+        if !inner.kernel.is_closed() {
+            inner.kernel.count_timeout(inner.find(self.key).0, phase);
         }
-        self.watch_deadline(short, context)
+        self.error(Kind::Timeout(phase))
     }
 
-    /// Has the wait an end?
-    fn wait(
-        &mut self,
-        now: Moment,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<K, M>>, Error<M::Error>>> {
-        let State::Waiting(Waiting { ticket, timed, .. }) = &self.state else {
-            return Poll::Pending;
-        };
-        let inner = self.pool.inner();
-        let since = ticket.since();
-        let lasted = || {
-            if *timed {
-                Some(inner.clock.now() - since)
-            } else {
-                Some(now - since).filter(|it| *it >= TICK)
-            }
-        };
-        let (waker, holder) = (context.waker(), self.holder(now));
-        let (polled, work) = Kernel::poll(&inner.kernel, ticket, waker, holder, lasted);
-        match polled {
-            Polled::Granted(slot) => {
-                self.state = State::Done;
-                inner.perform(work);
-                inner.waited(slot.seat.key(), since);
-                Poll::Ready(Ok(slot))
-            }
-            Polled::Refused(refusal) => {
-                self.state = State::Done;
-                inner.perform(work);
-                let waited = inner.clock.now() - since;
-                Poll::Ready(Err(inner.refused(self.key, refusal, waited)))
-            }
-            Polled::Pending { armed } => {
-                match Handle::try_current() {
-                    Ok(runtime) => inner.ensure_keeper(&runtime),
-                    // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
-                    Err(_) if !inner.keeper_runs() => {
-                        inner.perform(work);
-                        return self.abandon();
-                    }
-                    Err(_) => {}
-                }
-                inner.perform(work);
-                self.watch_deadline(armed, context)
-            }
-        }
+    /// How long it has waited so far.
+    fn waited(&self) -> Duration {
+        let began = self.wait.began();
+        began.map_or(Duration::ZERO, |began| self.pool.inner().now() - began)
     }
 
-    /// Leaves the line, for want of a runtime.
+    /// The error for want of something. A closed pool says that it is closed.
     #[cold]
-    fn abandon(&mut self) -> Poll<Result<Box<Slot<K, M>>, Error<M::Error>>> {
+    fn error(&self, kind: Kind) -> Error<M::Error> {
         let inner = self.pool.inner();
-        let State::Waiting(waiting) = mem::replace(&mut self.state, State::Done) else {
-            return Poll::Pending;
-        };
-        let now = inner.clock.now();
-        let waited = now - waiting.ticket.since();
-        inner.perform(Kernel::cancel(&inner.kernel, waiting.ticket, now));
-        Poll::Ready(Err(self.without_runtime(waited)))
+        let closed = inner.kernel.is_closed();
+        let kind = if closed { Kind::Closed } else { kind };
+        inner.error_of(self.key, kind, self.waited(), None)
     }
 
-    /// Ends the wait at its deadline. Short waits never get here with `armed` set, and so never touch the timer.
-    fn watch_deadline(
-        &mut self,
-        armed: bool,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<K, M>>, Error<M::Error>>> {
+    /// The error of a wait that ended without a grant.
+    fn ended(
+        &self,
+        outcome: Result<Grant<K, M>, (Ended<M::Error>, Duration)>,
+    ) -> Result<Grant<K, M>, Error<M::Error>> {
         let inner = self.pool.inner();
-        let State::Waiting(waiting) = &mut self.state else {
-            return Poll::Pending;
-        };
-        // One on another runtime than the keeper's does not rely on that one being driven.
-        if !armed && waiting.sleep.is_none() && !inner.keeper_is_elsewhere() {
-            return Poll::Pending;
-        }
-        let at = inner.clock.instant(waiting.deadline);
-        // A timer of a runtime that has ended panics when it is polled: one that is polled elsewhere is made anew.
-        let here = inner.runtime().map(|runtime| runtime.id());
-        let made_here = |sleep: &(Option<runtime::Id>, _)| sleep.0 == here;
-        if !waiting.sleep.as_ref().is_some_and(made_here) {
-            waiting.sleep = Some((here, inner.sleep_until(at)));
-        }
-        let Some((_, sleep)) = &mut waiting.sleep else {
-            return Poll::Pending;
-        };
-        if sleep.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
-        }
-        let State::Waiting(waiting) = mem::replace(&mut self.state, State::Done) else {
-            return Poll::Pending;
-        };
-        let now = inner.clock.now();
-        let waited = now - waiting.ticket.since();
-        let holder = self.holder(now);
-        let (outcome, work) = inner.kernel.time_out(waiting.ticket, holder, waited);
-        inner.perform(work);
-        Poll::Ready(match outcome {
-            TimedOut::Granted(slot) => Ok(slot),
-            TimedOut::Refused(refusal) => Err(inner.refused(self.key, refusal, waited)),
-            TimedOut::Late(phase) => Err(inner.error(self.key, Kind::Timeout(phase), waited, None)),
+        outcome.map_err(|(ended, waited)| match ended {
+            Ended::Refused(refusal) => inner.refused(self.key, refusal, waited),
+            Ended::Late(phase) => inner.error_of(self.key, Kind::Timeout(phase), waited, None),
+            Ended::NoRuntime => self.error(Kind::NoRuntime),
         })
     }
 }
@@ -361,43 +252,57 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let inner = this.pool.inner();
+        if this.phase == Step::New {
+            // A loop of gets that are ready at once must not starve its executor.
+            ready!(spend(context));
+        }
         loop {
             let now = inner.rough_now();
-            let answer = match this.state {
-                State::New => {
+            let holder = this.holder(now);
+            let answer = match this.phase {
+                Step::New => {
                     let hash = inner.hash(this.key);
-                    let holder = this.holder(now);
                     if let Some(slot) = inner.take_fit(this.key, hash, now, holder) {
-                        this.state = State::Done;
-                        // It may have waited before, and been handed a broken one.
-                        #[cfg(feature = "tracing")]
-                        this.trace.end(inner, Outcome::Got);
-                        return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
+                        let grant = Grant { slot, fit: true };
+                        Poll::Ready(Ok(grant))
+                    } else {
+                        this.start(hash, now, context)
                     }
-                    this.start(hash, now, context)
                 }
-                State::Waiting(_) => this.wait(now, context),
-                State::Done => panic!("a get was polled after it had ended"),
+                Step::Waiting => {
+                    let outcome = ready!(this.wait.poll(inner, holder, context));
+                    Poll::Ready(this.ended(outcome))
+                }
+                Step::Done => panic!("a get was polled after it had ended"),
             };
-            match answer {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => {
-                    this.state = State::Done;
+            // It stood in line until now, and is counted as one that waited.
+            let waited = this.phase == Step::Waiting;
+            match ready!(answer) {
+                Err(error) => {
+                    this.phase = Step::Done;
                     #[cfg(feature = "tracing")]
-                    this.trace.end(inner, Outcome::Failed(error.kind()));
+                    this.wait
+                        .trace
+                        .end(&**inner, holder, Outcome::Failed(error.kind()));
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Ok(mut slot)) => {
-                    if inner.is_fit(&mut slot) {
-                        this.state = State::Done;
-                        #[cfg(feature = "tracing")]
-                        this.trace.end(inner, Outcome::Got);
-                        return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
+                Ok(Grant { slot, fit: true }) => {
+                    this.phase = Step::Done;
+                    if let Some(began) = this.wait.began() {
+                        if !waited {
+                            let lasted = this.wait.lasted(inner);
+                            inner.kernel.count_wait(&slot, lasted);
+                        }
+                        inner.waited(slot.seat.key(), began);
                     }
-                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of
-                    // the time.
-                    Inner::discard(inner, slot, CloseReason::Broken);
-                    this.state = State::New;
+                    #[cfg(feature = "tracing")]
+                    this.wait.trace.end(&**inner, holder, Outcome::Got);
+                    return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
+                }
+                Ok(Grant { slot, fit: false }) => {
+                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of the time.
+                    inner.never_had(slot, waited);
+                    this.phase = Step::New;
                 }
             }
         }
@@ -407,29 +312,23 @@ where
 impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> Drop for GetKeyed<'_, K, M, Q> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Waiting(waiting) = mem::replace(&mut self.state, State::Done) {
+        if self.wait.is_waiting() {
             let inner = self.pool.inner();
-            let now = inner.clock.now();
-            inner.perform(Kernel::cancel(&inner.kernel, waiting.ticket, now));
+            self.wait.leave(inner);
             #[cfg(feature = "tracing")]
-            self.trace.end(inner, Outcome::Cancelled);
+            {
+                let holder = self.holder(inner.now());
+                self.wait.trace.end(&**inner, holder, Outcome::Cancelled);
+            }
         }
     }
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> fmt::Debug for GetKeyed<'_, K, M, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::New => "new",
-            State::Waiting(_) => "waiting",
-            State::Done => "done",
-        };
         f.debug_struct("GetKeyed")
             .field("pool", &self.pool.name())
-            .field("state", &state)
+            .field("state", &self.phase)
             .finish_non_exhaustive()
     }
 }
-
-/// Up to this long a timeout is kept to the millisecond; a longer one may be late by a tick.
-const PRECISE: Duration = Duration::from_secs(1);

@@ -1,48 +1,39 @@
-//! What a keyed pool, its leases and its tasks have in common.
+//! What the handles, leases and tasks of a keyed pool have in common.
 
 use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     panic::resume_unwind,
-    pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
-};
-
-use tokio::{
-    runtime::Handle,
-    sync::Notify,
-    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     KeyedManager,
     builder::Says,
     keep::Snapshot,
-    keeper,
-    kernel::{Kernel, Limits},
+    kernel::{self, Kernel, Limits, TimedOut},
+    lanes::Ticket,
     limits::{KeyLimits, Terms},
     seats::{self, SeatState},
     table::Place,
-    task,
     work::Work,
 };
-#[cfg(feature = "metrics")]
-use crate::observe::Desk;
 use crate::{
     config::{Config, ConfigError, IdleOrder},
-    engine::{self, Backoff, Holder, Refusal},
-    moment::Moment,
-    observe::{CloseReason, LeaseInfo, Observer, Status, Timings},
-    pool::{
-        ARM_AFTER, Clock, Error, Failure, Home, Kind, OpenError, TICK, TICK_NANOS, Usage, caught,
-        counted, lease_info, rounds,
+    engine::{self, Backoff, Holder, Kept, Opened, Refusal},
+    host::{
+        self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, OpenError, Opens, Polled, Round,
+        Setup, TICK, Tends, Usage, Verdict, Waits, Words, caught, counted, kind_of, lease_info,
+        rounds, timings_of, verdict,
     },
-    rt,
+    moment::Moment,
+    observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
 };
 
 pub(super) type Slot<K, M> =
@@ -55,38 +46,33 @@ pub(super) type Cells<K, M> =
     Kernel<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
 
 /// One keyed pool. Handles, leases and running tasks keep it alive; its keeper does not.
-pub(super) struct Inner<K, M: KeyedManager<K>> {
+pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     pub(super) kernel: engine::Arc<Cells<K, M>>,
     pub(super) manager: M,
     pub(super) config: Config,
-    pub(super) name: Arc<str>,
-    pub(super) clock: Clock,
-    /// Tells opens that are under way to look whether they are still wanted.
-    pub(super) calls: Notify,
+    pub(super) host: Host,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
     says: Says<K>,
     /// What holds for keys of which nothing else is said.
     terms: Arc<Terms>,
     hasher: RandomState,
-    observer: Option<Arc<dyn Observer>>,
-    #[cfg(feature = "metrics")]
-    pub(super) publisher: Desk,
-    /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
-    runtime: Mutex<Option<Handle>>,
-    /// Which that is.
-    home: Home,
+}
+
+/// What a waiter is handed. It may have broken since it came back: `fit` says what its manager says.
+pub(super) struct Grant<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    pub(super) slot: Box<Slot<K, M>>,
+    pub(super) fit: bool,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     pub(super) fn new(
         manager: M,
-        name: String,
         config: Config,
         max_total: u32,
         max_waiters: usize,
         says: Says<K>,
-        observer: Option<Arc<dyn Observer>>,
+        setup: Setup,
     ) -> Self {
         let limits = Limits {
             max_total,
@@ -104,17 +90,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             manager,
             terms: Arc::new(Terms::new(&config, KeyLimits::new())),
             config,
-            name: name.into(),
-            clock: Clock::new(),
-            calls: Notify::new(),
+            host: Host::new(setup),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: RandomState::new(),
-            observer,
-            #[cfg(feature = "metrics")]
-            publisher: Desk::default(),
-            runtime: Mutex::new(None),
-            home: Home::new(),
         }
     }
 
@@ -138,14 +117,21 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         })
     }
 
-    /// The error for a get of a key whose limits cannot be used.
-    pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<M::Error>
+    /// How many there may be of this key.
+    pub(super) fn most_of<Q>(&self, key: &Q) -> u32
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let failure = OpenError::Limits(error);
-        self.error(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
+        let known = self.find(key).0;
+        let known = known.and_then(|place| self.kernel.snapshot_of(place));
+        let of_key = match known {
+            Some(of) => of.max_size,
+            None => self
+                .terms_of(&key.to_owned())
+                .map_or(0, |terms| terms.max_size),
+        };
+        of_key.min(self.kernel.snapshot().max_size)
     }
 
     /// Where this key is, if it is there. Compares with nothing locked.
@@ -163,15 +149,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         (found, seen.youngest())
     }
 
-    /// What time it is, within a tick.
-    #[inline]
-    pub(super) fn rough_now(&self) -> Moment {
-        match self.clock.ticked() {
-            Some(tick) => tick,
-            None => self.start_tick(),
-        }
-    }
-
     /// Is this lease one that is timed exactly? One in each tick is, of whichever key.
     #[inline]
     pub(super) fn times(&self, tick: Moment) -> bool {
@@ -182,12 +159,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             self.timed_at.store(nanos, Ordering::Relaxed);
         }
         times
-    }
-
-    #[cold]
-    fn start_tick(&self) -> Moment {
-        self.clock
-            .start_for(&self.kernel.post, || self.kernel.ring())
     }
 
     /// An idle one of this key that is not known to be broken, if nobody stands in its line.
@@ -213,13 +184,15 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             });
             match fit {
                 Ok(true) => return Some(slot),
-                _ if same => self.discard(slot, CloseReason::Broken),
+                _ if same => self.never_had(slot, false),
                 Ok(_) => {
                     // Another key has the same hash.
+                    self.kernel.uncount(&slot, false);
                     self.lay_back(slot);
                     return None;
                 }
                 Err(message) => {
+                    self.kernel.uncount(&slot, false);
                     self.lay_back(slot);
                     // It was the comparison that panicked: that is the caller's.
                     resume_unwind(Box::new(message));
@@ -233,144 +206,81 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         caught(|| !self.manager.is_broken(&mut slot.item)).unwrap_or(false)
     }
 
+    /// One that was counted as handed out is broken, and nobody had it.
+    #[cold]
+    pub(super) fn never_had(self: &Arc<Self>, slot: Box<Slot<K, M>>, waited: bool) {
+        self.kernel.uncount(&slot, waited);
+        self.discard(slot, CloseReason::Broken);
+    }
+
     /// A lease ends. `timed_from`: when it began, if it is timed exactly; else never.
     #[inline]
     pub(super) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<K, M>>, timed_from: Moment) {
-        if !self.is_fit(&mut slot) {
-            return self.discard(slot, CloseReason::Broken);
-        }
-        let (now, lasted) = match timed_from {
-            // Not timed exactly; known well enough if it was a long one.
-            Moment::NEVER => {
-                let now = self.rough_now();
-                let long = now.is_past(slot.used_at, TICK_NANOS);
-                (now, long.then(|| now - slot.used_at))
-            }
-            from => {
-                let now = self.clock.now();
-                (now, Some(now - from))
-            }
-        };
+        let (now, lasted) = self.lasted(timed_from);
         let usage = usage_of(&slot, now);
-        match caught(|| self.manager.needs_reset(&mut slot.item, &usage)) {
-            Ok(false) if !slot.tainted => {
+        let verdict = verdict(
+            &mut slot.item,
+            usage.tainted,
+            |item| self.manager.is_broken(item),
+            |item| self.manager.needs_reset(item, &usage),
+        );
+        match verdict {
+            Verdict::Keep => {
                 if let Some(work) = Kernel::put(&self.kernel, slot, now, lasted) {
                     self.perform(work);
                 }
             }
-            Ok(false) => self.discard(slot, CloseReason::Tainted),
-            Ok(true) => {
+            Verdict::Reset => {
                 self.kernel.begin_reset(&mut slot, lasted);
-                match self.runtime() {
-                    Some(runtime) => drop(runtime.spawn(task::reset(Arc::clone(self), slot))),
+                match self.host.runtime() {
+                    Some(runtime) => drop(runtime.spawn(host::reset(Arc::clone(self), slot))),
                     None => self.discard(slot, CloseReason::NoRuntime),
                 }
             }
-            Err(_) => self.discard(slot, CloseReason::ResetFailed),
+            Verdict::Close(reason) => {
+                self.kernel.count_use(lasted);
+                self.discard(slot, reason);
+            }
+        }
+    }
+
+    /// What time it is at the end of a lease, and how long that was if it was timed.
+    #[inline]
+    pub(super) fn lasted(&self, timed_from: Moment) -> (Moment, Option<Duration>) {
+        match timed_from {
+            Moment::NEVER => (self.rough_now(), None),
+            from => {
+                let now = self.now();
+                (now, Some(now - from))
+            }
         }
     }
 
     /// One that nobody used goes back.
     pub(super) fn lay_back(self: &Arc<Self>, slot: Box<Slot<K, M>>) {
-        let now = self.clock.now();
+        let now = self.now();
         self.perform(Kernel::put_unused(&self.kernel, slot, now));
-    }
-
-    /// Closes one for a reason that the kernel did not find itself.
-    #[cold]
-    pub(super) fn discard(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
-        self.kernel.begin_close(&slot, reason);
-        self.close_slot(slot, reason);
-    }
-
-    /// Does what a decision of the kernel left to do. Nothing is locked.
-    pub(super) fn perform(self: &Arc<Self>, work: Left<K, M>) {
-        let Work {
-            wakers,
-            opens,
-            checks,
-            closes,
-            gone,
-            called_off,
-        } = work;
-        wakers.wake();
-        drop(gone);
-        if called_off {
-            self.calls.notify_waiters();
-        }
-        if opens.is_empty() && checks.is_empty() && closes.is_empty() {
-            return;
-        }
-        for (slot, reason) in closes {
-            self.close_slot(slot, reason);
-        }
-        // Without a runtime the seats are dropped, which frees them: whoever is polled next finds the room.
-        let Some(runtime) = self.runtime() else {
-            return;
-        };
-        for slot in checks {
-            drop(runtime.spawn(task::check(Arc::clone(self), slot)));
-        }
-        for (seat, terms) in opens {
-            drop(runtime.spawn(task::open(Arc::clone(self), seat, terms)));
-        }
     }
 
     /// Closes the resource and then frees its seat, on a task if there is a runtime for it.
     fn close_slot(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
         self.tell(slot.seat.key(), |observer, pool| {
-            observer.closed(pool, reason)
+            observer.closed(pool, reason);
         });
-        match self.runtime() {
-            Some(runtime) => drop(runtime.spawn(task::close(Arc::clone(self), slot))),
+        match self.host.runtime() {
+            Some(runtime) => drop(runtime.spawn(host::close(Arc::clone(self), slot))),
             None => drop(caught(|| drop(slot))),
         }
     }
 
-    /// This thread's runtime, or the keeper's.
-    pub(super) fn runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| {
-            let kept = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.clone()
-        })
-    }
-
-    pub(super) fn keeper_runs(&self) -> bool {
-        self.kernel.post.is_filled()
-    }
-
-    /// A timer on this thread's runtime, or on the keeper's.
-    pub(super) fn sleep_until(&self, at: Instant) -> Pin<Box<Sleep>> {
-        let runtime = self.runtime();
-        let _entered = runtime.as_ref().map(Handle::enter);
-        Box::pin(sleep_until(at))
-    }
-
-    /// Is the keeper on another runtime than this thread, which may be on a thread that is busy, or that nobody drives?
-    pub(super) fn keeper_is_elsewhere(&self) -> bool {
-        let here = || Handle::try_current().ok().map(|here| here.id());
-        self.home.is_elsewhere(here)
-    }
-
-    /// Makes sure that there is a keeper. Called by gets that have to wait, on their runtime.
-    pub(super) fn ensure_keeper(self: &Arc<Self>, runtime: &Handle) {
-        if !self.kernel.post.fill() {
-            return;
-        }
-        let kept = Some(runtime.clone());
-        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        self.home.set(runtime.id(), rt::drives_itself(runtime));
-        drop(runtime.spawn(keeper::keep(self)));
-    }
-
     pub(super) fn close(self: &Arc<Self>) {
         let work = self.kernel.close();
-        self.calls.notify_waiters();
+        self.host.calls.notify_waiters();
         self.perform(work);
     }
 
-    /// The error for a get of `key`, which is at `place` if it is there.
-    pub(super) fn error<Q>(
+    /// The error for a get of `key`.
+    pub(super) fn error_of<Q>(
         &self,
         key: &Q,
         kind: Kind,
@@ -381,24 +291,23 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let name = match &self.says.name {
-            Some(_) => self.name_of(&key.to_owned()),
-            None => Arc::clone(&self.name),
-        };
-        match kind {
-            Kind::Timeout(phase) => {
-                self.tell_as(&name, |observer, pool| {
-                    observer.timed_out(pool, phase, waited)
-                });
-            }
-            Kind::Overloaded | Kind::Shed => self.tell_as(&name, Observer::overloaded),
-            Kind::Closed | Kind::Connect | Kind::Busy | Kind::NoRuntime => {}
-        }
         let place = self.find(key).0;
+        let key = key.to_owned();
         let of = place.and_then(|place| self.kernel.snapshot_of(place));
-        let of = of.unwrap_or_else(|| self.empty(&key.to_owned()));
+        let of = of.unwrap_or_else(|| self.empty(&key));
         let failure = failure.or_else(|| of.last_error.clone());
-        Error::new(name, kind, waited, status_of(&of), failure)
+        let counts = (status_of(&of), Words::Resources);
+        self.error(&key, kind, waited, failure, counts)
+    }
+
+    /// The error for a get of a key whose limits cannot be used.
+    pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<M::Error>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let failure = OpenError::Limits(error);
+        self.error_of(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
     }
 
     /// The error for a refusal of the kernel's.
@@ -412,13 +321,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (kind, failure) = match refusal {
-            Refusal::Closed => (Kind::Closed, None),
-            Refusal::Overloaded => (Kind::Overloaded, None),
-            Refusal::Shed => (Kind::Shed, None),
-            Refusal::Connect(failure) => (Kind::Connect, Some(failure)),
-        };
-        self.error(key, kind, waited, failure)
+        let (kind, failure) = kind_of(refusal);
+        self.error_of(key, kind, waited, failure)
     }
 
     /// A key that is not there.
@@ -434,82 +338,301 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
-    /// A get that began to wait at `since` got one.
-    #[inline]
-    pub(super) fn waited(&self, key: &K, since: Moment) {
-        if self.observer.is_some() {
-            let waited = self.clock.now() - since;
-            self.tell(key, |observer, pool| observer.waited(pool, waited));
-        }
-    }
-
-    /// A lease has lasted too long.
-    pub(super) fn leaked(&self, key: &K, lease: &LeaseInfo) {
-        #[cfg(feature = "tracing")]
-        crate::pool::trace::leaked(&self.name, self.key_name(key).as_deref(), lease);
-        self.tell(key, |observer, pool| observer.leaked(pool, lease));
-    }
-
-    pub(super) fn leases(&self, of: Option<Place>) -> Vec<(Arc<K>, LeaseInfo)> {
-        let now = self.clock.now();
+    pub(super) fn leases_of(&self, of: Option<Place>) -> Vec<(Arc<K>, LeaseInfo)> {
+        let now = self.now();
         let holders = self.kernel.holders(of).into_iter();
         holders
             .map(|(key, holder)| (key, lease_info(holder, now)))
             .collect()
     }
 
-    /// What a key is called: the name of the pool and that of the key, if it has one.
-    fn name_of(&self, key: &K) -> Arc<str> {
-        match self.key_name(key) {
-            Some(of_key) => format!("{}/{of_key}", self.name).into(),
-            None => Arc::clone(&self.name),
+    /// What was fetched by a waiter.
+    fn granted(&self, mut slot: Box<Slot<K, M>>) -> Grant<K, M> {
+        let fit = self.is_fit(&mut slot);
+        Grant { slot, fit }
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
+    type Kernel = Cells<K, M>;
+    type Error = M::Error;
+    type Key = K;
+    type Work = Left<K, M>;
+
+    #[cfg(feature = "tracing")]
+    const HAS_KEYS: bool = true;
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn kernel(&self) -> &Self::Kernel {
+        &self.kernel
+    }
+
+    #[cfg(feature = "tracing")]
+    fn slow_get(&self) -> Option<Duration> {
+        self.config.slow_get
+    }
+
+    fn status(&self) -> Status {
+        status_of(&self.kernel.snapshot())
+    }
+
+    fn timings(&self) -> Timings {
+        timings_of(self.kernel.histograms())
+    }
+
+    fn leases(&self) -> Vec<LeaseInfo> {
+        let leases = self.leases_of(None).into_iter();
+        leases.map(|(_, lease)| lease).collect()
+    }
+
+    fn perform(self: &Arc<Self>, work: Left<K, M>) {
+        let Work {
+            wakers,
+            opens,
+            checks,
+            closes,
+            gone,
+            called_off,
+        } = work;
+        wakers.wake();
+        drop(gone);
+        if called_off {
+            self.host.calls.notify_waiters();
+        }
+        if opens.is_empty() && checks.is_empty() && closes.is_empty() {
+            return;
+        }
+        for (slot, reason) in closes {
+            self.close_slot(slot, reason);
+        }
+        // Without a runtime the seats are dropped, which frees them: whoever is polled next finds the room.
+        let Some(runtime) = self.host.runtime() else {
+            return;
+        };
+        for slot in checks {
+            drop(runtime.spawn(host::check(Arc::clone(self), slot)));
+        }
+        for (seat, terms) in opens {
+            drop(runtime.spawn(host::open(Arc::clone(self), Opening { seat, terms })));
         }
     }
 
-    /// The name of the key alone, if it has one. Runs user code.
-    pub(super) fn key_name(&self, key: &K) -> Option<String> {
+    fn round(self: &Arc<Self>, number: u64, now: Moment, context: &Context<'_>) -> Option<Round> {
+        let tick = Kernel::round(&self.kernel, number, now, context.waker().clone())?;
+        for (key, holder) in tick.leaks {
+            self.leaked(&key, &lease_info(holder, now));
+        }
+        self.perform(tick.work);
+        Some(Round {
+            next: tick.next,
+            closed: tick.closed,
+            activity: tick.activity,
+        })
+    }
+
+    /// The name of the pool and that of the key, if it has one.
+    fn name_of(&self, key: &K) -> Arc<str> {
+        match self.key_name(key) {
+            Some(of_key) => format!("{}/{of_key}", self.host.name).into(),
+            None => Arc::clone(&self.host.name),
+        }
+    }
+
+    fn key_name(&self, key: &K) -> Option<String> {
         let name = self.says.name.as_ref()?;
         caught(|| name(key)).ok()
     }
+}
 
-    /// May keys have names?
-    #[cfg(feature = "tracing")]
-    pub(super) const fn names_keys(&self) -> bool {
-        self.says.name.is_some()
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
+    type Ticket = Ticket;
+    type Grant = Grant<K, M>;
+
+    fn since(ticket: &Ticket) -> Moment {
+        ticket.since()
     }
 
-    /// Tells the observer of something of this key, if there is one.
-    #[inline]
-    pub(super) fn tell(&self, key: &K, event: impl FnOnce(&dyn Observer, &str)) {
-        if self.observer.is_some() {
-            self.tell_as(&self.name_of(key), event);
+    fn poll(
+        self: &Arc<Self>,
+        ticket: &Ticket,
+        waker: &Waker,
+        holder: Holder,
+        lasted: impl FnOnce() -> Option<Duration>,
+    ) -> (Polled<Self>, Left<K, M>) {
+        let (polled, work) = Kernel::poll(&self.kernel, ticket, waker, holder, lasted);
+        let polled = match polled {
+            kernel::Polled::Granted(slot) => Polled::Told(Ok(self.granted(slot))),
+            kernel::Polled::Refused(refusal) => Polled::Told(Err(refusal)),
+            kernel::Polled::Pending { armed } => Polled::Pending { armed },
+        };
+        (polled, work)
+    }
+
+    fn time_out(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        holder: Holder,
+        lasted: Duration,
+    ) -> Result<Result<Grant<K, M>, Refusal<Failure<M::Error>>>, Phase> {
+        let (outcome, work) = self.kernel.time_out(ticket, holder, lasted);
+        self.perform(work);
+        match outcome {
+            TimedOut::Granted(slot) => Ok(Ok(self.granted(slot))),
+            TimedOut::Refused(refusal) => Ok(Err(refusal)),
+            TimedOut::Late(phase) => Err(phase),
         }
     }
 
-    fn tell_as(&self, name: &str, event: impl FnOnce(&dyn Observer, &str)) {
-        if let Some(observer) = &self.observer {
-            drop(caught(|| event(&**observer, name)));
-        }
+    fn cancel(self: &Arc<Self>, ticket: Ticket) {
+        self.perform(Kernel::cancel(&self.kernel, ticket, self.now()));
     }
 }
 
-impl<K, M: KeyedManager<K>> Inner<K, M> {
-    pub(super) fn timings(&self) -> Timings {
-        let of = self.kernel.histograms();
-        Timings {
-            wait: of.wait,
-            used: of.used,
-            create: of.create,
-            check: of.check,
-            reset: of.reset,
+/// The right to open one, by what held for its key when that was decided.
+pub(super) struct Opening<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    seat: Seat<K, M>,
+    terms: Arc<Terms>,
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Opens for Inner<K, M> {
+    type Seat = Opening<K, M>;
+    type Item = M::Resource;
+
+    fn key_of(&self, opening: &Opening<K, M>) -> Arc<K> {
+        Arc::clone(opening.seat.key())
+    }
+
+    fn terms(&self, opening: &Opening<K, M>) -> host::Terms {
+        host::Terms {
+            create_timeout: opening.terms.create_timeout,
+            max_lifetime: opening.terms.max_lifetime,
+            lifetime_jitter: self.config.lifetime_jitter,
         }
+    }
+
+    fn is_wanted(&self, opening: &Opening<K, M>, _: bool) -> bool {
+        self.kernel.is_wanted(&opening.seat)
+    }
+
+    async fn create(&self, opening: &Opening<K, M>) -> Result<M::Resource, M::Error> {
+        self.manager.create(opening.seat.key()).await
+    }
+
+    fn is_broken(&self, item: &mut M::Resource) -> bool {
+        self.manager.is_broken(item)
+    }
+
+    fn opened(
+        self: &Arc<Self>,
+        opening: Opening<K, M>,
+        opened: Opened<M::Resource>,
+        now: Moment,
+    ) -> Result<(), (Opening<K, M>, M::Resource)> {
+        self.perform(Kernel::opened(&self.kernel, opening.seat, opened, now));
+        Ok(())
+    }
+
+    fn open_failed(
+        self: &Arc<Self>,
+        opening: Opening<K, M>,
+        error: Failure<M::Error>,
+        now: Moment,
+        jitter: f64,
+    ) {
+        let Opening { seat, .. } = opening;
+        self.perform(Kernel::open_failed(&self.kernel, seat, error, now, jitter));
+    }
+
+    fn called_off(self: &Arc<Self>, opening: Opening<K, M>) {
+        self.perform(Kernel::closed(&self.kernel, opening.seat, self.now()));
+    }
+
+    async fn close(&self, item: M::Resource) {
+        self.manager.close(item).await;
+    }
+
+    fn close_timeout(&self) -> Duration {
+        self.config.close_timeout
     }
 }
 
-impl<K, M: KeyedManager<K>> fmt::Debug for Inner<K, M> {
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
+    type Slot = Box<Slot<K, M>>;
+    type Closing = Seat<K, M>;
+
+    fn item(slot: &mut Box<Slot<K, M>>) -> &mut M::Resource {
+        &mut slot.item
+    }
+
+    fn usage(slot: &Box<Slot<K, M>>, now: Moment) -> Usage {
+        usage_of(slot, now)
+    }
+
+    fn check_timeout(&self) -> Duration {
+        self.config.check_timeout
+    }
+
+    fn reset_timeout(&self) -> Duration {
+        self.config.reset_timeout
+    }
+
+    async fn check(&self, item: &mut M::Resource, usage: &Usage) -> Result<(), M::Error> {
+        self.manager.check(item, usage).await
+    }
+
+    async fn reset(&self, item: &mut M::Resource, usage: &Usage) -> Result<(), M::Error> {
+        self.manager.reset(item, usage).await
+    }
+
+    fn was_reset(slot: &mut Box<Slot<K, M>>, now: Moment) {
+        slot.tainted = false;
+        slot.idle_since = now;
+    }
+
+    fn put_clean(self: &Arc<Self>, slot: Box<Slot<K, M>>, now: Moment, took: Duration) {
+        self.perform(Kernel::put_clean(&self.kernel, slot, now, took));
+    }
+
+    #[cold]
+    fn discard(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
+        let now = self.now();
+        let stillborn = reason == CloseReason::Broken
+            && slot.uses == 0
+            && now - slot.opened_at < host::STILLBORN;
+        // Before its close makes room for the next.
+        if stillborn {
+            let (error, jitter) = (Arc::new(OpenError::Broken), fastrand::f64());
+            let kernel = &self.kernel;
+            self.perform(Kernel::was_stillborn(kernel, &slot, error, now, jitter));
+        }
+        self.kernel.begin_close(&slot, reason);
+        self.close_slot(slot, reason);
+    }
+
+    fn part(slot: Box<Slot<K, M>>) -> (M::Resource, Seat<K, M>) {
+        let Slot::<K, M> { item, seat, .. } = *slot;
+        (item, seat)
+    }
+
+    fn closed(self: &Arc<Self>, seat: Seat<K, M>) {
+        self.perform(Kernel::closed(&self.kernel, seat, self.now()));
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for Inner<K, M> {
+    fn drop(&mut self) {
+        host::Published::retire(self);
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for Inner<K, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
-            .field("name", &self.name)
+            .field("name", &self.host.name)
             .finish_non_exhaustive()
     }
 }

@@ -3,13 +3,7 @@
 //! A round costs what falls due in it, not what is open: idle ones are looked at when the first of their spans can be over, lines
 //! and keys that fail are on lists of their own.
 
-use std::{
-    cmp::Reverse,
-    mem,
-    sync::Arc as StdArc,
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::{cmp::Reverse, mem, sync::Arc as StdArc, task::Waker, time::Duration};
 
 use super::{
     counts::Counts,
@@ -21,10 +15,10 @@ use super::{
     work::Work,
 };
 use crate::{
-    engine::{Histograms, Holder, Refusal, Watch, Watched, Watchers},
+    engine::{Bell, Histograms, Holder, Kept, Post, Refusal, Watched, Watchers},
     moment::{Moment, nanos_of},
     observe::CloseReason,
-    sync::Arc,
+    sync::{Arc, MutexGuard},
 };
 
 /// What a round of the keeper found.
@@ -36,6 +30,8 @@ pub(super) struct Tick<K, T, E: Clone> {
     pub(super) leaks: Vec<Held<K>>,
     /// When to come by again.
     pub(super) next: Moment,
+    /// Was the pool closed?
+    pub(super) closed: bool,
     /// Leases and returns so far: has anything happened since the last round?
     pub(super) activity: u64,
 }
@@ -60,6 +56,32 @@ impl<E> Snapshot<E> {
     }
 }
 
+impl<K, T, E: Clone> Kept for Kernel<K, T, E> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn with_bell<R>(&self, look: impl FnOnce(&mut Bell) -> R) -> R {
+        look(&mut self.lock().bell)
+    }
+
+    fn all_in_line(&self) -> Vec<Waker> {
+        self.lock().lanes.all_wakers().collect()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    fn is_poisoned(&self) -> bool {
+        false
+    }
+}
+
 impl<K, T, E: Clone> Watched for Kernel<K, T, E> {
     fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
         look(&mut self.lock().watchers)
@@ -67,11 +89,35 @@ impl<K, T, E: Clone> Watched for Kernel<K, T, E> {
 }
 
 impl<K, T, E: Clone> Kernel<K, T, E> {
-    /// One round: takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
+    /// One round of the keeper that has this number. `None`: it was replaced, or the pool is over.
+    pub(super) fn round(
+        this: &Arc<Self>,
+        number: u64,
+        now: Moment,
+        keeper: Waker,
+    ) -> Option<Tick<K, T, E>> {
+        let state = this.lock();
+        if !this.post.is_held_by(number) || state.is_drained() {
+            return None;
+        }
+        Some(Self::tick_locked(this, state, now, keeper))
+    }
+
+    /// One round, whoever the keeper is.
+    #[cfg(test)]
     pub(super) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<K, T, E> {
+        Self::tick_locked(this, this.lock(), now, keeper)
+    }
+
+    /// Takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
+    fn tick_locked(
+        this: &Arc<Self>,
+        mut state: MutexGuard<'_, State<K, T, E>>,
+        now: Moment,
+        keeper: Waker,
+    ) -> Tick<K, T, E> {
         let limits = &this.limits;
         let mut work = Work::default();
-        let mut state = this.lock();
         state.now = state.now.max(now);
         state.keep_lines(this, now, &mut work);
         state.keep_idle(this, now, &mut work);
@@ -82,29 +128,15 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let next = state.next_round(now, limits);
         let before = state.bell.answer(keeper, next);
         let activity = state.counters.gets + state.counters.returns;
+        let closed = state.closed;
         drop(state);
         drop(before);
         Tick {
             work,
             leaks,
             next,
+            closed,
             activity,
-        }
-    }
-
-    /// The keeper is gone.
-    pub(super) fn keeper_left(&self) {
-        self.post.vacate(
-            || self.lock().bell.unhang(),
-            || self.lock().lanes.all_wakers().collect(),
-        );
-    }
-
-    /// Asks the keeper to come by now.
-    pub(super) fn ring(&self) {
-        let keeper = self.lock().bell.ring();
-        if let Some(keeper) = keeper {
-            keeper.wake();
         }
     }
 
@@ -217,27 +249,6 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     pub(super) fn is_wanted(&self, seat: &Seat<K, T, E>) -> bool {
         let state = self.lock();
         !state.closed && state.seats.state(seat.index()) == SeatState::Opening
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Is it closed, and everything gone that it opened?
-    pub(super) fn is_drained(&self) -> bool {
-        self.lock().is_drained()
-    }
-
-    /// Ready when the pool is closed and everything it opened is gone.
-    pub(super) fn poll_drained(&self, watch: &Watch<'_, Self>, waker: Waker) -> Poll<()> {
-        // Declared before the guard, so dropped after it.
-        let _before;
-        let mut state = self.lock();
-        if state.is_drained() {
-            return Poll::Ready(());
-        }
-        _before = state.watchers.tell(watch, waker);
-        Poll::Pending
     }
 
     /// All keys together.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Backoff, Holder, Post, Refusal,
+        Backoff, Holder, Opened, Post, Refusal,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -114,14 +114,6 @@ pub(super) enum TimedOut<K, T, E: Clone> {
     Late(Phase),
 }
 
-/// A resource that was just opened.
-#[derive(Debug)]
-pub(super) struct Opened<T> {
-    pub(super) item: T,
-    pub(super) expires_at: Moment,
-    pub(super) took: Duration,
-}
-
 impl<K, T, E: Clone> Kernel<K, T, E> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
@@ -162,6 +154,24 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             return None;
         }
         state.take(place.index, now, holder, self.limits.fifo)
+    }
+
+    /// How long a get of this key may take, if it is there.
+    pub(super) fn acquire_timeout(&self, place: Place) -> Option<Duration> {
+        let state = self.lock();
+        let there = state.table.is_there(place);
+        there.then(|| state.table.at(place.index).terms().acquire_timeout)
+    }
+
+    /// A get of this key, if it is there, gave up without having waited.
+    pub(super) fn count_timeout(&self, place: Option<Place>, phase: Phase) {
+        let mut state = self.lock();
+        match place.filter(|place| state.table.is_there(*place)) {
+            Some(place) => state.count(place.index, |counters| {
+                counters.timeouts[phase.index()] += 1;
+            }),
+            None => state.counters.timeouts[phase.index()] += 1,
+        }
     }
 
     /// The keys that have this hash.
@@ -317,8 +327,11 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.now = state.now.max(now);
         let key = ticket.key;
         let spent = state.lanes.waker(&ticket).take();
-        state.count(key, |counters| counters.cancelled += 1);
         let answer = state.lanes.cancel(ticket);
+        if !matches!(answer, Some(Err(_))) {
+            // One that was refused was counted as what it was told.
+            state.count(key, |counters| counters.cancelled += 1);
+        }
         let refused = match answer {
             Some(Ok(slot)) if mutation::on(Mutation::KeyCancelServesNobody) => {
                 state.lay_down(key, slot, &mut work);
@@ -445,6 +458,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let mut state = this.lock();
         state.now = state.now.max(now);
         let key = state.seats.key(seat.index());
+        state.count(key, |counters| counters.open_failures += 1);
         state.failed(key, error, now, jitter, &mut work);
         state.vacate(seat.index(), &mut work);
         state.tell_of_outage(key, &mut work);
@@ -482,6 +496,45 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     /// One is about to be closed, for a reason that the kernel does not see for itself.
     pub(super) fn begin_close(&self, slot: &Slot<K, T, E>, reason: CloseReason) {
         self.lock().count_close(slot, reason);
+    }
+
+    /// What was counted as handed out, after a wait or not, was broken: nobody had it.
+    pub(super) fn uncount(&self, slot: &Slot<K, T, E>, waited: bool) {
+        let mut state = self.lock();
+        let key = state.seats.key(slot.seat.index());
+        state.table.at_mut(key).gets -= 1;
+        state.counters.gets -= 1;
+        state.count(key, |counters| counters.waited -= u64::from(waited));
+    }
+
+    /// A get that was handed a broken one after a wait found this one idle.
+    pub(super) fn count_wait(&self, slot: &Slot<K, T, E>, lasted: Option<Duration>) {
+        let mut state = self.lock();
+        let key = state.seats.key(slot.seat.index());
+        state.waited(key, lasted);
+    }
+
+    /// A lease of what goes now lasted so long, if that was timed.
+    pub(super) fn count_use(&self, lasted: Option<Duration>) {
+        self.lock().returned(lasted);
+    }
+
+    /// One that is about to be closed broke before anybody could use it, just after it was opened: that is no better than a failed open,
+    /// and the next is not made at once.
+    pub(super) fn was_stillborn(
+        this: &Arc<Self>,
+        slot: &Slot<K, T, E>,
+        error: E,
+        now: Moment,
+        jitter: f64,
+    ) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        let key = state.seats.key(slot.seat.index());
+        state.failed(key, error, now, jitter, &mut work);
+        state.tell_of_outage(key, &mut work);
+        work
     }
 
     /// Gives a holder a name.

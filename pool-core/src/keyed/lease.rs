@@ -10,7 +10,10 @@ use super::{
     KeyedManager,
     inner::{Inner, Slot, usage_of},
 };
-use crate::{moment::Moment, pool::Usage};
+use crate::{
+    host::{Hosted, Usage},
+    moment::Moment,
+};
 
 /// A resource of a key, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
 ///
@@ -65,7 +68,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
         slot.uses = slot.uses.saturating_add(1);
         slot.used_at = now;
         let timed_from = if inner.times(now) {
-            inner.clock.now()
+            inner.now()
         } else {
             Moment::NEVER
         };
@@ -111,6 +114,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
     /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
     pub fn detach(mut lease: Self) -> M::Resource {
         let slot = lease.slot.take().expect(HELD);
+        let (_, lasted) = lease.inner.lasted(lease.timed_from);
+        lease.inner.kernel.count_use(lasted);
         let Slot::<K, M> { item, seat, .. } = *slot;
         drop(seat);
         item
@@ -118,7 +123,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
 
     /// What the resource has been through.
     pub fn usage(lease: &Self) -> Usage {
-        usage_of(lease.slot(), lease.inner.clock.now())
+        usage_of(lease.slot(), lease.inner.now())
     }
 
     /// Names the holder from now on, as [`GetKeyed::label`](super::GetKeyed::label).

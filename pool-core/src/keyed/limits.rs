@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, settings::no_zeros},
     moment::nanos_of,
 };
 
@@ -101,16 +101,11 @@ impl KeyLimits {
     /// assert_eq!(error.to_string(), "create_timeout is 0s, but must be longer than zero");
     /// ```
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let durations = [
+        no_zeros([
             ("create_timeout", self.create_timeout),
             ("idle_timeout", self.idle_timeout.flatten()),
             ("max_lifetime", self.max_lifetime.flatten()),
-        ];
-        let is_zero = |(_, duration): &(_, Option<Duration>)| *duration == Some(Duration::ZERO);
-        match durations.into_iter().find(is_zero) {
-            Some((name, _)) => Err(ConfigError::new(name, "0s", "longer than zero")),
-            None => Ok(()),
-        }
+        ])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, future::Future};
 
-use crate::pool::Usage;
+use crate::host::Usage;
 
 /// Opens, checks, cleans and closes the resources of a [`KeyedPool`](super::KeyedPool): a [`Manager`](crate::Manager) that is told
 /// for which key it opens one.

@@ -6,22 +6,16 @@ mod counts;
 mod get;
 mod inner;
 mod keep;
-mod keeper;
 mod kernel;
 mod lanes;
 mod lease;
 mod limits;
 mod manager;
-#[cfg(feature = "metrics")]
-mod publish;
 mod seats;
 mod state;
 mod table;
-mod task;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "tracing")]
-mod trace;
 mod turns;
 mod work;
 
@@ -40,9 +34,9 @@ pub use manager::KeyedManager;
 
 use crate::{
     config::ConfigError,
-    engine::{Holder, Watch},
+    engine::{Holder, Kept},
+    host::{self, Drained, Error, Hosted, Kind, Tends, Usage},
     observe::{CloseReason, LeaseInfo, Status, Timings},
-    pool::{Drained, Error, Kind, Usage},
 };
 
 /// Pools by key (origin, shard, tenant), with a bound for each key and one in total.
@@ -186,7 +180,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// They stay for as long as anything idle does: for `idle_timeout`, and until another key needs the place.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`Error::is_timeout`] also when the key may not have so many.
+    /// As [`get`](Self::get); [`Error::is_too_large`] when the key may not have so many.
     ///
     /// # Cancel safety
     /// What is being opened goes on.
@@ -201,9 +195,21 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let place = Location::caller();
+        // Not so many futures first, and an error then.
+        let most = self.inner().most_of(key);
+        let (count, mut refused) = if count > most {
+            let kind = Kind::TooLarge(most);
+            let error = self.inner().error_of(key, kind, Duration::ZERO, None);
+            (0, Some(error))
+        } else {
+            (count, None)
+        };
         let gets = (0..count).map(|_| GetKeyed::new(self, key, place).label("warm-up"));
         let (mut gets, mut leases): (Vec<_>, _) = (gets.collect(), Vec::new());
         std::future::poll_fn(move |context| {
+            if let Some(error) = refused.take() {
+                return Poll::Ready(Err(error));
+            }
             let mut next = 0;
             while let Some(get) = gets.get_mut(next) {
                 match Pin::new(get).poll(context) {
@@ -249,7 +255,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
             if inner.is_fit(&mut slot) {
                 taken = Some(slot);
             } else {
-                inner.discard(slot, CloseReason::Broken);
+                inner.never_had(slot, false);
             }
         }
         match taken {
@@ -257,7 +263,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
             None => {
                 let closed = inner.kernel.is_closed();
                 let kind = if closed { Kind::Closed } else { Kind::Busy };
-                Err(inner.error(key, kind, Duration::ZERO, None))
+                Err(inner.error_of(key, kind, Duration::ZERO, None))
             }
         }
     }
@@ -285,7 +291,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
 
     /// All counts of all keys together, as they are at this moment. What was counted for keys that have gone is in it.
     pub fn status(&self) -> Status {
-        status_of(&self.inner().kernel.snapshot())
+        Hosted::status(&**self.inner())
     }
 
     /// How many keys are in use.
@@ -293,15 +299,15 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().kernel.key_count()
     }
 
-    /// How long things took, for all keys together. Of leases, in every 10 ms one of whichever key is timed exactly, and all that last
-    /// longer than that.
+    /// How long things took, for all keys together. Of leases and of waits, in every 10 ms one of
+    /// whichever key is timed, and stands for those since the last one.
     pub fn timings(&self) -> Timings {
-        self.inner().timings()
+        Hosted::timings(&**self.inner())
     }
 
     /// Who holds one now, and of which key.
     pub fn leases(&self) -> Vec<(Arc<K>, LeaseInfo)> {
-        self.inner().leases(None)
+        self.inner().leases_of(None)
     }
 
     /// Who holds one of this key now.
@@ -312,13 +318,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     {
         let inner = self.inner();
         let place = inner.find(key).0;
-        let leases = place.map_or_else(Vec::new, |place| inner.leases(Some(place)));
+        let leases = place.map_or_else(Vec::new, |place| inner.leases_of(Some(place)));
         leases.into_iter().map(|(_, lease)| lease).collect()
     }
 
     /// The name that the pool was given, for messages and metrics.
     pub fn name(&self) -> &str {
-        &self.inner().name
+        &self.inner().host.name
     }
 
     /// The manager.
@@ -336,7 +342,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
             return Err(ConfigError::new("max_total", "0", "at least 1"));
         }
         let inner = self.inner();
-        inner.perform(Kernel::resize(&inner.kernel, max_total, inner.clock.now()));
+        inner.perform(Kernel::resize(&inner.kernel, max_total, inner.now()));
         Ok(())
     }
 
@@ -354,7 +360,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
             for (place, key) in part {
                 match inner.terms_of(&key) {
                     Ok(terms) => {
-                        let now = inner.clock.now();
+                        let now = inner.now();
                         inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
                     }
                     Err(error) => outcome = outcome.and(Err(error)),
@@ -368,7 +374,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// when it is open.
     pub fn reset_all(&self) {
         let inner = self.inner();
-        inner.perform(Kernel::reset(&inner.kernel, None, inner.clock.now()));
+        inner.perform(Kernel::reset(&inner.kernel, None, inner.now()));
     }
 
     /// The same for one key. For when its backend moved, or its credentials changed.
@@ -379,7 +385,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     {
         let inner = self.inner();
         if let Some(place) = inner.find(key).0 {
-            inner.perform(Kernel::reset(&inner.kernel, Some(place), inner.clock.now()));
+            inner.perform(Kernel::reset(&inner.kernel, Some(place), inner.now()));
         }
     }
 
@@ -391,7 +397,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         let (mut from, mut closed) = (0, 0);
         while let Some((next, mut slot)) = inner.kernel.next_idle(from) {
             from = next;
-            let usage = usage_of(&slot, inner.clock.now());
+            let usage = usage_of(&slot, inner.now());
             if keep(slot.seat.key(), &mut slot.item, &usage) {
                 inner.lay_back(slot);
             } else {
@@ -415,25 +421,17 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; of which
     /// key, [`leases`](Self::leases) says.
     ///
+    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
+    /// tell when it has come, and the report is made at once.
+    ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with a timer.
+    /// When it waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        let inner = self.inner();
-        inner.close();
-        let watch = Watch::new(&*inner.kernel);
-        let empty = std::future::poll_fn(|context| {
-            inner.kernel.poll_drained(&watch, context.waker().clone())
-        });
-        // In time or not: the report says.
-        drop(tokio::time::timeout(deadline, empty).await);
-        let status = self.status();
-        Drained {
-            leased: self.leases().into_iter().map(|(_, lease)| lease).collect(),
-            left: status.open + status.opening + status.closing,
-        }
+        self.inner().close();
+        host::drain(self.inner(), deadline).await
     }
 }
 

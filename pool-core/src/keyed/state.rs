@@ -76,6 +76,9 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
     pub(super) histograms: Histograms,
+    /// Waits and leases that ended since one that was timed.
+    untimed_waits: u64,
+    untimed_uses: u64,
     /// Who to wake when there is upkeep to do, and when it comes by unasked.
     pub(super) bell: Bell,
     /// Who wants to know when the last seat of a closed pool is free.
@@ -108,6 +111,8 @@ impl<K, T, E: Clone> State<K, T, E> {
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),
             histograms: Histograms::default(),
+            untimed_waits: 0,
+            untimed_uses: 0,
             bell: Bell::new(),
             watchers: Watchers::new(),
         }
@@ -217,18 +222,28 @@ impl<K, T, E: Clone> State<K, T, E> {
     ) {
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
-        self.count(key, |counters| counters.waited += 1);
-        if let Some(lasted) = lasted {
-            self.histograms.wait.record(lasted);
-        }
+        self.waited(key, lasted);
         self.seats.hold(slot.seat.index(), holder);
+    }
+
+    /// A get of `key` had to wait for what it has.
+    pub(super) fn waited(&mut self, key: u32, lasted: Option<Duration>) {
+        self.count(key, |counters| counters.waited += 1);
+        self.untimed_waits += 1;
+        if let Some(lasted) = lasted {
+            // It stands for those since the last that was timed.
+            let weight = mem::take(&mut self.untimed_waits);
+            self.histograms.wait.record_weighted(lasted, weight);
+        }
     }
 
     #[inline]
     pub(super) fn returned(&mut self, lasted: Option<Duration>) {
         self.counters.returns += 1;
+        self.untimed_uses += 1;
         if let Some(lasted) = lasted {
-            self.histograms.used.record(lasted);
+            let weight = mem::take(&mut self.untimed_uses);
+            self.histograms.used.record_weighted(lasted, weight);
         }
     }
 
@@ -464,7 +479,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// An open of `key` failed.
+    /// An open of `key` failed, or came to nothing.
     pub(super) fn failed(
         &mut self,
         key: u32,
@@ -473,7 +488,6 @@ impl<K, T, E: Clone> State<K, T, E> {
         jitter: f64,
         work: &mut Work<K, T, E>,
     ) {
-        self.count(key, |counters| counters.open_failures += 1);
         let (listed, place) = (self.failing.len(), self.table.place(key));
         let cold = self.table.cold_mut(key);
         work.gone.errors.extend(cold.gate.last_error());

@@ -7,7 +7,7 @@ use super::{
     seats::{Seat, Slot},
     table::Cold,
 };
-use crate::{observe::CloseReason, pool::caught};
+use crate::{host::caught, observe::CloseReason};
 
 /// What is left to do after the lock was released.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::{
     lines::Ticket,
     permits::{Refusal, Take},
 };
-use crate::timer::{NoRuntime, Timer};
+use crate::host::{NoRuntime, Timer, spend};
 
 /// The future of [`Limiter::acquire`](super::Limiter::acquire). Until it is first polled it can be told more.
 ///
@@ -69,7 +69,8 @@ enum Limit {
 struct Waiting {
     ticket: Ticket,
     /// What is left of the time when the wait begins, and its end; `None` when it has no end.
-    deadline: Option<(Duration, Timer)>,
+    deadline: Option<(Duration, Instant)>,
+    timer: Timer,
 }
 
 impl Acquire {
@@ -128,6 +129,7 @@ impl Acquire {
         let waiting = self.waiting.insert(Waiting {
             ticket,
             deadline: None,
+            timer: Timer::new(),
         });
         let (left, at) = match self.limit.or(handle.timeout) {
             Limit::Default => return Poll::Pending,
@@ -138,7 +140,7 @@ impl Acquire {
             },
             Limit::Deadline(at) => (at.saturating_duration_since(Instant::now()), at),
         };
-        waiting.deadline = Some((left, Timer::new(at)));
+        waiting.deadline = Some((left, at));
         self.watch_deadline(context)
     }
 
@@ -161,19 +163,17 @@ impl Acquire {
     }
 
     fn watch_deadline(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
-        let deadline = self
-            .waiting
-            .as_mut()
-            .and_then(|waiting| waiting.deadline.as_mut());
-        let Some((left, timer)) = deadline else {
+        let Some(waiting) = &mut self.waiting else {
             return Poll::Pending;
         };
-        match timer.poll(context) {
+        let Some((left, at)) = waiting.deadline else {
+            return Poll::Pending;
+        };
+        match waiting.timer.poll(at, || None, context) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(NoRuntime)) => return Poll::Ready(Err(Kind::NoRuntime)),
             Poll::Ready(Ok(())) => {}
         }
-        let left = *left;
         let (Some(handle), Some(waiting)) = (&self.handle, self.waiting.take()) else {
             return Poll::Pending;
         };
@@ -214,6 +214,9 @@ impl Future for Acquire {
         };
         let answer = if this.waiting.is_some() {
             this.wait(context)
+        } else if spend(context).is_pending() {
+            // A loop of acquires that are ready at once must not starve its executor.
+            return Poll::Pending;
         } else if handle.permits.take(this.count) {
             Poll::Ready(Ok(()))
         } else {

@@ -66,8 +66,6 @@
 #![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
 #![cfg_attr(not(feature = "metrics"), doc = "[names]: crate::Builder")]
 
-#[cfg(feature = "metrics")]
-mod desk;
 mod histogram;
 #[cfg(feature = "metrics")]
 mod metric_names;
@@ -77,15 +75,11 @@ mod publisher;
 mod reason;
 mod status;
 
-#[cfg(feature = "metrics")]
-pub(crate) use desk::{Desk, Published};
 pub use histogram::Histogram;
 #[cfg(feature = "metrics")]
 pub use metric_names::MetricNames;
 pub use observer::Observer;
 #[cfg(feature = "metrics")]
-use publisher::Publisher;
-#[cfg(feature = "metrics")]
-pub(crate) use publisher::{INTERVAL, Shares, Snapshot};
+pub(crate) use publisher::{INTERVAL, Publisher, Shares, Snapshot};
 pub use reason::{CloseReason, Phase};
 pub use status::{Closes, LeaseInfo, Status, Timings};

@@ -1,13 +1,11 @@
 //! Making a pool.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use super::{Manager, Pool, shared::Shared};
-#[cfg(feature = "metrics")]
-use crate::observe::MetricNames;
+use super::{Manager, Pool, inner::Inner};
 use crate::{
     config::{Config, ConfigError, Env},
-    observe::Observer,
+    host::{Setup, naming},
 };
 
 /// Begins a [`Pool`]. Every setting of [`Config`] has a method here.
@@ -44,33 +42,23 @@ use crate::{
 /// ```
 pub struct Builder<M: Manager> {
     manager: M,
-    name: String,
     pub(crate) config: Config,
-    observer: Option<Arc<dyn Observer>>,
-    #[cfg(feature = "metrics")]
-    metric_names: MetricNames,
+    setup: Setup,
 }
 
 impl<M: Manager> Builder<M> {
     pub(crate) fn new(manager: M) -> Self {
         Self {
             manager,
-            name: "pool".to_owned(),
             config: Config::new(),
-            observer: None,
-            #[cfg(feature = "metrics")]
-            metric_names: MetricNames::default(),
+            setup: Setup::new("pool"),
         }
     }
 
-    /// Names the pool, for messages and metrics. Default: `pool`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
+    naming!("pool");
 
-    /// Takes all settings from `config`: one that a file was read into, or that several pools share.
+    /// Takes all settings from `config`: one that a file was read into, or that several pools share. Those that were set before are
+    /// replaced; those that are set after this override it.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage, Config};
@@ -130,57 +118,8 @@ impl<M: Manager> Builder<M> {
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
-        env.finish()?;
+        self.setup.was_read(env)?;
         Ok(self)
-    }
-
-    /// Tells `observer` what happens.
-    ///
-    /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
-    /// # use std::{sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}}, time::Duration};
-    /// # use pool_core::observe::{Observer, Phase};
-    /// # type Alarms = AtomicU64;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # struct Pager(Arc<Alarms>);
-    /// # impl Observer for Pager {
-    /// #     fn timed_out(&self, _: &str, _: Phase, _: Duration) {
-    /// #         self.0.fetch_add(1, Relaxed);
-    /// #     }
-    /// # }
-    /// let alarms = Arc::new(Alarms::default());
-    /// let pool = Pool::builder(Db).max_size(1).observer(Pager(Arc::clone(&alarms))).build()?;
-    /// let held = pool.get().await?;
-    /// assert!(pool.get().timeout(Duration::from_millis(5)).await.is_err());
-    /// assert_eq!(alarms.load(Relaxed), 1);
-    /// # drop(held);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Publishes the pool under these names (feature `metrics`). Default: [`MetricNames::Database`].
-    #[cfg(feature = "metrics")]
-    #[must_use]
-    pub fn metric_names(mut self, names: MetricNames) -> Self {
-        self.metric_names = names;
-        self
     }
 
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
@@ -188,18 +127,17 @@ impl<M: Manager> Builder<M> {
     /// # Errors
     /// A setting that is out of its range, or contradicts another; see [`Config::validate`].
     pub fn build(self) -> Result<Pool<M>, ConfigError> {
-        self.config.validate()?;
-        let shared = Shared::new(self.manager, self.name, self.config, self.observer);
-        #[cfg(feature = "metrics")]
-        let shared = shared.published_as(self.metric_names);
-        Ok(Pool::from_shared(shared))
+        let valid = self.config.validate();
+        valid.map_err(|error| self.setup.blame(error))?;
+        let inner = Inner::new(self.manager, self.config, self.setup);
+        Ok(Pool::from_inner(inner))
     }
 }
 
 impl<M: Manager> fmt::Debug for Builder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("name", &self.name)
+            .field("name", &self.setup.name)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }

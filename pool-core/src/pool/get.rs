@@ -5,25 +5,25 @@ use std::{
     future::Future,
     panic::Location,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-#[cfg(feature = "tracing")]
-use super::trace::{GetTrace, Outcome};
 use super::{
     Lease, Manager, Pool,
-    error::{Error, Kind},
-    shared::{ARM_AFTER, Queue, Slot, TICK, TICK_NANOS, Ticket},
-    timer::Timer,
+    inner::{Grant, Inner, Slot},
 };
+#[cfg(feature = "tracing")]
+use crate::host::trace::Outcome;
 use crate::{
     engine::{
-        Holder, Kernel, Polled, Queued, Take,
+        self, Holder, Kept, Kernel, Take,
         mutation::{self, Mutation},
     },
-    moment::{Moment, nanos_of},
-    observe::CloseReason,
+    host::{Ended, Error, Hosted, Kind, Limit, Queued, Tends, Wait, keeper, spend},
+    moment::Moment,
+    observe::{CloseReason, Phase},
     rt::{Handle, Instant},
 };
 
@@ -63,28 +63,9 @@ pub struct Get<'a, M: Manager> {
     pool: &'a Pool<M>,
     place: &'static Location<'static>,
     label: &'static str,
-    limit: Limit,
     /// It is to look for one: it was not polled yet, or what it was handed was broken.
     looks: bool,
-    /// Its place in line.
-    ticket: Option<Ticket<M>>,
-    /// Is it known exactly when it joined that?
-    timed: bool,
-    timer: Timer,
-    #[cfg(feature = "tracing")]
-    trace: GetTrace,
-}
-
-#[derive(Clone, Copy)]
-enum Limit {
-    /// The pool's `acquire_timeout`.
-    Pool,
-    Timeout(Duration),
-    Deadline(Instant),
-    /// Worked out, when the get first had to wait.
-    Until(Moment),
-    /// The same, by a tick that may turn out to have been late: so many nanoseconds after it.
-    After(Moment, u64),
+    wait: Wait<Inner<M>>,
 }
 
 impl<'a, M: Manager> Get<'a, M> {
@@ -94,17 +75,13 @@ impl<'a, M: Manager> Get<'a, M> {
             pool,
             place,
             label: "",
-            limit: Limit::Pool,
             looks: true,
-            ticket: None,
-            timed: false,
-            timer: Timer::new(),
-            #[cfg(feature = "tracing")]
-            trace: GetTrace::new(),
+            wait: Wait::new(),
         }
     }
 
-    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
+    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is idle and known to be good, or fails at once; it
+    /// opens nothing.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage};
@@ -132,7 +109,7 @@ impl<'a, M: Manager> Get<'a, M> {
     /// # }
     /// ```
     pub const fn timeout(mut self, limit: Duration) -> Self {
-        self.limit = Limit::Timeout(limit);
+        self.wait.limit(Limit::Timeout(limit));
         self
     }
 
@@ -165,7 +142,7 @@ impl<'a, M: Manager> Get<'a, M> {
     /// # }
     /// ```
     pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.limit = Limit::Deadline(deadline);
+        self.wait.limit(Limit::Deadline(deadline));
         self
     }
 
@@ -212,31 +189,105 @@ impl<'a, M: Manager> Get<'a, M> {
         &mut self,
         now: Moment,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let shared = self.pool.shared();
-        if !shared.keeper_runs() {
-            if let Some(slot) = shared.kernel.take_locked(now) {
-                return Poll::Ready(Ok(slot));
+    ) -> Poll<Result<Grant<M>, Error<M::Error>>> {
+        let inner = self.pool.inner();
+        if self.wait.is_over(inner, || inner.config.acquire_timeout) {
+            return Poll::Ready(self.at_once(now).map(|slot| self.taken(slot)));
+        }
+        if !keeper::runs(&**inner) {
+            if let Some(slot) = inner.kernel.take_locked(now) {
+                return Poll::Ready(Ok(self.taken(slot)));
             }
             // A closed pool has no keeper, and gets none.
-            if shared.kernel.is_closed() {
-                return Poll::Ready(Err(shared.error(Kind::Closed, Duration::ZERO, None)));
+            if inner.kernel.is_closed() {
+                return Poll::Ready(Err(self.error(Kind::Closed)));
             }
             let Ok(runtime) = Handle::try_current() else {
-                return Poll::Ready(Err(shared.error(Kind::NoRuntime, Duration::ZERO, None)));
+                return Poll::Ready(Err(self.error(Kind::NoRuntime)));
             };
-            shared.ensure_keeper(&runtime);
+            keeper::ensure(inner, &runtime);
         }
-        match Kernel::take_or_wait(
-            &shared.kernel,
-            now,
-            || shared.clock.now(),
-            context.waker().clone(),
-        ) {
-            Take::Ready(slot) => Poll::Ready(Ok(slot)),
-            Take::Refused(refusal) => Poll::Ready(Err(shared.refused(refusal, Duration::ZERO))),
-            Take::Queued(queued) => self.queued(queued, context),
+        let (waker, exact) = (context.waker().clone(), || inner.now());
+        match Kernel::take_or_wait(&inner.kernel, now, exact, waker) {
+            Take::Ready(slot) => Poll::Ready(Ok(self.taken(slot))),
+            Take::Refused(refusal, work) => {
+                inner.perform(work);
+                // Nobody waits, and so nobody looks whether the keeper comes by.
+                if keeper::is_elsewhere(&**inner) {
+                    keeper::look_after(inner, inner.now());
+                }
+                let waited = self.waited();
+                Poll::Ready(Err(inner.refused(refusal, waited)))
+            }
+            Take::Queued(engine::Queued { id, timed, work }) => {
+                let queued = Queued {
+                    ticket: id,
+                    timed,
+                    acquire_timeout: inner.config.acquire_timeout,
+                    work,
+                };
+                self.looks = false;
+                let holder = self.holder(now);
+                #[cfg(feature = "tracing")]
+                self.wait.trace.begin(&**inner, holder, || None);
+                let outcome = ready!(self.wait.begin(inner, queued, holder, context));
+                Poll::Ready(self.ended(outcome))
+            }
         }
+    }
+
+    /// It found an idle one. It may have waited before, and been handed a broken one.
+    fn taken(&self, mut slot: Box<Slot<M>>) -> Grant<M> {
+        let inner = self.pool.inner();
+        let fit = inner.is_fit(&mut slot);
+        if fit && self.wait.began().is_some() {
+            inner.kernel.count_wait(self.wait.lasted(inner));
+        }
+        Grant { slot, fit }
+    }
+
+    /// It may take no time: what is idle and known to be good, if nobody stands in line.
+    #[cold]
+    fn at_once(&self, now: Moment) -> Result<Box<Slot<M>>, Error<M::Error>> {
+        let inner = self.pool.inner();
+        if let Some(slot) = inner.kernel.take_locked(now) {
+            return Ok(slot);
+        }
+        if inner.kernel.is_closed() {
+            return Err(self.error(Kind::Closed));
+        }
+        let phase = if Hosted::status(&**inner).open > 0 {
+            Phase::Wait
+        } else {
+            Phase::Create
+        };
+        inner.kernel.count_timeout(phase);
+        Err(self.error(Kind::Timeout(phase)))
+    }
+
+    /// How long it has waited so far.
+    fn waited(&self) -> Duration {
+        let began = self.wait.began();
+        began.map_or(Duration::ZERO, |began| self.pool.inner().now() - began)
+    }
+
+    #[cold]
+    fn error(&self, kind: Kind) -> Error<M::Error> {
+        let inner = self.pool.inner();
+        inner.error_of(kind, self.waited(), None)
+    }
+
+    /// The error of a wait that ended without a grant.
+    fn ended(
+        &self,
+        outcome: Result<Grant<M>, (Ended<M::Error>, Duration)>,
+    ) -> Result<Grant<M>, Error<M::Error>> {
+        let inner = self.pool.inner();
+        outcome.map_err(|(ended, waited)| match ended {
+            Ended::Refused(refusal) => inner.refused(refusal, waited),
+            Ended::Late(phase) => inner.error_of(Kind::Timeout(phase), waited, None),
+            Ended::NoRuntime => inner.error_of(Kind::NoRuntime, waited, None),
+        })
     }
 
     /// Nothing was to be had at once.
@@ -250,9 +301,9 @@ impl<'a, M: Manager> Get<'a, M> {
             match self.start(now, context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return self.fail(error, now),
-                Poll::Ready(Ok(slot)) => match self.finish(slot, now) {
+                Poll::Ready(Ok(grant)) => match self.finish(grant, now) {
                     Some(lease) => return Poll::Ready(Ok(lease)),
-                    None => now = self.pool.shared().rough_now(),
+                    None => now = self.pool.inner().rough_now(),
                 },
             }
         }
@@ -264,32 +315,36 @@ impl<'a, M: Manager> Get<'a, M> {
         now: Moment,
         context: &mut Context<'_>,
     ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
-        let slot = match self.wait(now, context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(error)) => return self.fail(error, now),
-            Poll::Ready(Ok(slot)) => slot,
-        };
-        match self.finish(slot, now) {
-            Some(lease) => Poll::Ready(Ok(lease)),
-            // The search starts again, with what is left of the time.
-            None => self.poll_new(now, context),
+        let holder = self.holder(now);
+        let outcome = ready!(self.wait.poll(self.pool.inner(), holder, context));
+        match self.ended(outcome) {
+            Ok(grant) => match self.finish(grant, now) {
+                Some(lease) => Poll::Ready(Ok(lease)),
+                // The search starts again, with what is left of the time.
+                None => self.poll_new(now, context),
+            },
+            Err(error) => self.fail(error, now),
         }
     }
 
     /// It has one, unless that broke while it was handed over: its close makes room.
     #[inline]
-    fn finish(&mut self, mut slot: Box<Slot<M>>, now: Moment) -> Option<Lease<M>> {
-        let shared = self.pool.shared();
-        if !shared.is_fit(&mut slot) {
-            shared.discard(slot, CloseReason::Broken);
+    fn finish(&mut self, grant: Grant<M>, now: Moment) -> Option<Lease<M>> {
+        let inner = self.pool.inner();
+        let Grant { slot, fit } = grant;
+        if !fit {
+            inner.discard(slot, CloseReason::Broken);
             self.looks = true;
-            // One that has rung is not to be asked again.
-            self.timer = Timer::new();
             return None;
         }
         self.looks = false;
+        if let Some(began) = self.wait.began() {
+            inner.waited(&(), began);
+        }
         #[cfg(feature = "tracing")]
-        self.trace.end(shared, self.holder(now), Outcome::Got);
+        self.wait
+            .trace
+            .end(&**inner, self.holder(now), Outcome::Got);
         Some(Lease::new(slot, self.holder(now)))
     }
 
@@ -301,210 +356,14 @@ impl<'a, M: Manager> Get<'a, M> {
     ) -> Poll<Result<Lease<M>, Error<M::Error>>> {
         self.looks = false;
         #[cfg(feature = "tracing")]
-        self.trace.end(
-            self.pool.shared(),
+        self.wait.trace.end(
+            &**self.pool.inner(),
             self.holder(now),
             Outcome::Failed(error.kind()),
         );
         #[cfg(not(feature = "tracing"))]
         let _ = now;
         Poll::Ready(Err(error))
-    }
-
-    fn queued(
-        &mut self,
-        queued: Queue<M>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let shared = self.pool.shared();
-        let Queued { id, timed, work } = queued;
-        let limit = match self.limit {
-            Limit::Pool => shared.config.acquire_timeout,
-            Limit::Timeout(limit) => limit,
-            Limit::Deadline(_) | Limit::Until(_) | Limit::After(..) => Duration::ZERO,
-        };
-        self.limit = match self.limit {
-            Limit::Deadline(at) => Limit::Until(shared.clock.moment(at)),
-            Limit::Until(_) | Limit::After(..) => self.limit,
-            Limit::Pool | Limit::Timeout(_) if timed => Limit::Until(id.since() + limit),
-            Limit::Pool | Limit::Timeout(_) if limit <= PRECISE => {
-                Limit::Until(shared.clock.now() + limit)
-            }
-            Limit::Pool | Limit::Timeout(_) => Limit::After(id.since(), nanos_of(limit)),
-        };
-        // From now, and not from the tick, which may have stood still for long: then a short wait would look like a long one, and
-        // who keeps no timer is told to by the keeper, after those ahead who joined the line by another clock.
-        let short = match self.limit {
-            Limit::Until(deadline) => deadline - shared.clock.now() <= ARM_AFTER + 3 * TICK,
-            // Longer than `PRECISE`.
-            Limit::After(..) | Limit::Pool | Limit::Timeout(_) | Limit::Deadline(_) => false,
-        };
-        #[cfg(feature = "tracing")]
-        let since = id.since();
-        self.ticket = Some(id);
-        self.timed = timed;
-        self.looks = false;
-        if let Some(work) = work {
-            shared.perform(*work);
-        }
-        #[cfg(feature = "tracing")]
-        self.trace.begin(shared, self.holder(since));
-        // Was there a keeper when it was looked for, and had it gone before this was in line? Then nobody told this one.
-        if !shared.keeper_runs() {
-            match Handle::try_current() {
-                Ok(runtime) => shared.ensure_keeper(&runtime),
-                Err(_) => return self.abandon(),
-            }
-        }
-        self.watch_deadline(short, context)
-    }
-
-    /// Has the wait an end?
-    #[inline]
-    fn wait(
-        &mut self,
-        now: Moment,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let Some(id) = &self.ticket else {
-            panic!("a get was polled after it had ended");
-        };
-        let shared = self.pool.shared();
-        let since = id.since();
-        let lasted = || {
-            if self.timed {
-                return Some(shared.clock.now() - since);
-            }
-            now.is_past(since, TICK_NANOS).then(|| now - since)
-        };
-        // The usual case: it was woken because it was told something, and that is where only it looks.
-        match id.fetch(lasted) {
-            Some(Ok(slot)) => {
-                // It is spent: no user code runs while it could be used again.
-                self.ticket = None;
-                shared.waited(since);
-                Poll::Ready(Ok(slot))
-            }
-            Some(Err(refusal)) => {
-                self.ticket = None;
-                Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
-            }
-            None => self.wait_on(now, context),
-        }
-    }
-
-    /// It was woken though it was told nothing, or nobody woke it.
-    #[inline(never)]
-    fn wait_on(
-        &mut self,
-        now: Moment,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let Some(id) = &self.ticket else {
-            return Poll::Pending;
-        };
-        let shared = self.pool.shared();
-        let since = id.since();
-        match Kernel::poll(&shared.kernel, id, context.waker(), now) {
-            Polled::Granted(slot) => {
-                self.ticket = None;
-                shared.waited(since);
-                Poll::Ready(Ok(slot))
-            }
-            Polled::Refused(refusal) => {
-                self.ticket = None;
-                Poll::Ready(Err(shared.refused(refusal, shared.clock.now() - since)))
-            }
-            Polled::Pending { work, armed } => {
-                match Handle::try_current() {
-                    Ok(runtime) => shared.ensure_keeper(&runtime),
-                    // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
-                    Err(_) if !shared.keeper_runs() => {
-                        let answer = self.abandon();
-                        // After it has left the line: the room is for others. The keeper may be called in this: another that has come.
-                        if let Some(work) = work {
-                            shared.perform(*work);
-                        }
-                        return answer;
-                    }
-                    Err(_) => {}
-                }
-                if let Some(work) = work {
-                    shared.perform(*work);
-                }
-                self.watch_deadline(armed, context)
-            }
-        }
-    }
-
-    /// Leaves the line, for want of a runtime.
-    #[cold]
-    fn abandon(&mut self) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let shared = self.pool.shared();
-        let Some(id) = self.ticket.take() else {
-            return Poll::Pending;
-        };
-        let now = shared.clock.now();
-        let waited = now - id.since();
-        shared.settle(shared.kernel.cancel(id, now));
-        Poll::Ready(Err(shared.error(Kind::NoRuntime, waited, None)))
-    }
-
-    /// Ends the wait at its deadline. Waits that turn out to be short never get here with `armed` set, and so never touch the timer:
-    /// the keeper tells those that turn out to be long. But for those on another runtime than the keeper's, which may be blocked, or
-    /// driven by nobody: they have a timer from the beginning, and see to it that there is a keeper that comes by.
-    #[inline]
-    fn watch_deadline(
-        &mut self,
-        armed: bool,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let away = self.pool.shared().keeper_is_elsewhere();
-        if !(armed || away || self.timer.is_made()) {
-            return Poll::Pending;
-        }
-        self.poll_timer(away, context)
-    }
-
-    #[inline(never)]
-    fn poll_timer(
-        &mut self,
-        away: bool,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Box<Slot<M>>, Error<M::Error>>> {
-        let shared = self.pool.shared();
-        // Before the tick is looked at for how late it was, which moves it on.
-        if away && !self.timer.is_made() {
-            let now = shared.clock.now();
-            if shared.clock.is_stalled(now) {
-                shared.look_after_keeper(now);
-            }
-        }
-        // Now it is known how late the tick was. Rather late by that much than early.
-        if let Limit::After(tick, nanos) = self.limit {
-            self.limit = Limit::Until(shared.clock.latest(tick).later(nanos));
-        }
-        let Limit::Until(deadline) = self.limit else {
-            return Poll::Pending;
-        };
-        let over = self.timer.poll_watching(shared, deadline, away, context);
-        if over.is_pending() {
-            return Poll::Pending;
-        }
-        let Some(id) = self.ticket.take() else {
-            return Poll::Pending;
-        };
-        let now = shared.clock.now();
-        let waited = now - id.since();
-        let since = id.since();
-        Poll::Ready(match shared.kernel.time_out(id, waited) {
-            Ok(slot) => {
-                shared.waited(since);
-                Ok(slot)
-            }
-            Err((Some(refusal), _)) => Err(shared.refused(refusal, waited)),
-            Err((None, phase)) => Err(shared.error(Kind::Timeout(phase), waited, None)),
-        })
     }
 }
 
@@ -514,18 +373,21 @@ impl<M: Manager> Future for Get<'_, M> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let shared = this.pool.shared();
-        let now = shared.rough_now();
+        let inner = this.pool.inner();
         if !this.looks {
+            let now = inner.rough_now();
             return this.poll_waiting(now, context);
         }
+        // A loop of gets that are ready at once must not starve its executor.
+        ready!(spend(context));
+        let now = inner.rough_now();
         // The usual case: one is idle, and nobody waits.
-        if let Some(mut slot) = shared.take(now) {
-            if shared.is_fit(&mut slot) {
+        if let Some(mut slot) = inner.take(now) {
+            if inner.is_fit(&mut slot) {
                 this.looks = false;
                 return Poll::Ready(Ok(Lease::new(slot, this.holder(now))));
             }
-            shared.discard(slot, CloseReason::Broken);
+            inner.discard(slot, CloseReason::Broken);
         }
         this.poll_new(now, context)
     }
@@ -534,24 +396,31 @@ impl<M: Manager> Future for Get<'_, M> {
 impl<M: Manager> Drop for Get<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(id) = self.ticket.take()
-            && !mutation::on(Mutation::DroppedGetStaysInLine)
+        if self.wait.is_waiting() && !mutation::on(Mutation::DroppedGetStaysInLine) {
+            self.give_up();
+        }
+    }
+}
+
+impl<M: Manager> Get<'_, M> {
+    #[cold]
+    fn give_up(&mut self) {
+        let inner: &Arc<Inner<M>> = self.pool.inner();
+        self.wait.leave(inner);
+        #[cfg(feature = "tracing")]
         {
-            let shared = self.pool.shared();
-            let now = shared.clock.now();
-            shared.settle(shared.kernel.cancel(id, now));
-            #[cfg(feature = "tracing")]
-            self.trace.end(shared, self.holder(now), Outcome::Cancelled);
+            let holder = self.holder(inner.now());
+            self.wait.trace.end(&**inner, holder, Outcome::Cancelled);
         }
     }
 }
 
 impl<M: Manager> fmt::Debug for Get<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.ticket {
-            Some(_) => "waiting",
-            None if self.looks => "new",
-            None => "done",
+        let state = match self.wait.is_waiting() {
+            true => "waiting",
+            false if self.looks => "new",
+            false => "done",
         };
         f.debug_struct("Get")
             .field("pool", &self.pool.name())
@@ -559,6 +428,3 @@ impl<M: Manager> fmt::Debug for Get<'_, M> {
             .finish_non_exhaustive()
     }
 }
-
-/// Up to this long a timeout is kept to the millisecond; a longer one may be late by a tick.
-const PRECISE: Duration = Duration::from_secs(1);

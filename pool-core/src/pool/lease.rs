@@ -6,10 +6,13 @@ use std::{
 };
 
 use super::{
-    Manager, Usage,
-    shared::{Shared, Slot, lasted, usage_of},
+    Manager,
+    inner::{Inner, Slot, lasted, usage_of},
 };
-use crate::engine::Holder;
+use crate::{
+    engine::Holder,
+    host::{Hosted, Usage},
+};
 
 /// A resource, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
 ///
@@ -56,7 +59,7 @@ impl<M: Manager> Lease<M> {
         // One lease of each resource in each tick is timed exactly.
         if slot.timed_at != now {
             slot.timed_at = now;
-            slot.timed_from = Some(slot.item.home.clock.now());
+            slot.timed_from = Some(slot.item.home.now());
         }
         Self { slot: Some(slot) }
     }
@@ -142,8 +145,8 @@ impl<M: Manager> Lease<M> {
     /// # }
     /// ```
     pub fn detach(mut lease: Self) -> M::Resource {
-        let slot = lease.slot.take().expect(HELD);
-        let (_, lasted) = lasted(&slot);
+        let mut slot = lease.slot.take().expect(HELD);
+        let (_, lasted) = lasted(&mut slot);
         slot.item.home.count_use(lasted);
         let Slot::<M> { item, seat, .. } = *slot;
         drop(seat);
@@ -179,7 +182,7 @@ impl<M: Manager> Lease<M> {
     /// # }
     /// ```
     pub fn usage(lease: &Self) -> Usage {
-        usage_of(lease.slot(), lease.slot().item.home.clock.now())
+        usage_of(lease.slot(), lease.slot().item.home.now())
     }
 
     /// Names the holder from now on, as [`Get::label`](super::Get::label).
@@ -258,7 +261,7 @@ impl<M: Manager> Drop for Lease<M> {
         if let Some(mut slot) = self.slot.take() {
             // A panic may have stopped its user anywhere.
             slot.tainted |= std::thread::panicking();
-            Shared::give_back(slot);
+            Inner::give_back(slot);
         }
     }
 }

@@ -1,47 +1,25 @@
-//! The async face of the kernel: `Pool` and what belongs to it.
+//! A pool of anything, each resource for one at a time.
 
 mod builder;
-mod caught;
-mod clock;
-mod error;
-mod failure;
 mod get;
-mod home;
-mod keeper;
+mod inner;
 mod lease;
 mod manager;
-#[cfg(feature = "metrics")]
-mod publish;
-mod shared;
-mod task;
 #[cfg(all(test, pool_shuttle))]
 mod tests;
-mod thread;
-mod timer;
-#[cfg(feature = "tracing")]
-pub(crate) mod trace;
 
-use std::{fmt, panic::Location, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 pub use builder::Builder;
-pub(crate) use caught::{Caught, caught};
-pub(crate) use clock::Clock;
-pub use error::Error;
-pub(crate) use error::Kind;
-pub(crate) use failure::Failure;
-pub use failure::OpenError;
 pub use get::Get;
-pub(crate) use home::Home;
+use inner::Inner;
 pub use lease::Lease;
-pub use manager::{Manager, Usage};
-use shared::Shared;
-pub(crate) use shared::{ARM_AFTER, TICK, TICK_NANOS, counted, lease_info, rounds};
-pub(crate) use task::{bounded, lifetime_end, unless};
-use timer::Timer;
+pub use manager::Manager;
 
 use crate::{
     config::ConfigError,
-    engine::{Holder, Kernel, Watch},
+    engine::{Holder, Kept, Kernel, Watch},
+    host::{self, Drained, Error, Hosted, Kind, Tends, Usage, keeper},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
     rt,
 };
@@ -76,53 +54,7 @@ pub struct Pool<M: Manager> {
 
 /// What all handles of one pool share, and nobody else: it closes the pool when it is dropped.
 struct Owner<M: Manager> {
-    shared: Arc<Shared<M>>,
-}
-
-/// What [`Pool::drain`] left behind.
-///
-/// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
-/// # use std::time::Duration;
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
-/// let export = pool.get().label("nightly export").await?;
-/// let drained = pool.drain(Duration::from_millis(10)).await;
-/// assert!(!drained.is_complete());
-/// for lease in &drained.leased {
-///     eprintln!("still out: {lease}"); // nightly export, got at src/export.rs:7:23, held for 10ms
-/// }
-/// assert_eq!((drained.left, drained.leased[0].label), (1, "nightly export"));
-/// # drop(export);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Who still holds one.
-    pub leased: Vec<LeaseInfo>,
-    /// How many places are still taken, whether leased or on their way out. Zero when all is closed.
-    pub left: u32,
-}
-
-impl Drained {
-    /// Was everything closed in time?
-    pub const fn is_complete(&self) -> bool {
-        self.left == 0
-    }
+    inner: Arc<Inner<M>>,
 }
 
 impl<M: Manager> Pool<M> {
@@ -131,17 +63,17 @@ impl<M: Manager> Pool<M> {
         Builder::new(manager)
     }
 
-    pub(crate) fn from_shared(shared: Shared<M>) -> Self {
+    fn from_inner(inner: Inner<M>) -> Self {
         Self {
             owner: Arc::new(Owner {
-                shared: Arc::new(shared),
+                inner: Arc::new(inner),
             }),
         }
     }
 
     #[inline]
-    pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
-        &self.owner.shared
+    pub(crate) fn inner(&self) -> &Arc<Inner<M>> {
+        &self.owner.inner
     }
 
     /// Gets a resource: an idle one, or the first that is given back or opened, in order of arrival.
@@ -231,22 +163,19 @@ impl<M: Manager> Pool<M> {
     /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
     #[track_caller]
     pub fn try_get(&self) -> Result<Lease<M>, Error<M::Error>> {
-        let shared = self.shared();
-        let now = shared.rough_now();
+        let inner = self.inner();
+        let now = inner.rough_now();
         let holder = Holder {
             since: now,
             place: Location::caller(),
             label: "",
         };
-        match shared.take_fit(now) {
+        match inner.take_fit(now) {
             Some(slot) => Ok(Lease::new(slot, holder)),
             None => {
-                let kind = if shared.kernel.is_closed() {
-                    Kind::Closed
-                } else {
-                    Kind::Busy
-                };
-                Err(shared.error(kind, Duration::ZERO, None))
+                let closed = inner.kernel.is_closed();
+                let kind = if closed { Kind::Closed } else { Kind::Busy };
+                Err(inner.error_of(kind, Duration::ZERO, None))
             }
         }
     }
@@ -289,40 +218,39 @@ impl<M: Manager> Pool<M> {
     /// # Panics
     /// On a tokio runtime that was built without a timer.
     pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
-        let shared = self.shared();
-        if shared.config.min_idle == 0 {
+        let inner = self.inner();
+        if inner.config.min_idle == 0 {
             return self.get().label("warm-up").await.map(drop);
         }
-        let started = shared.clock.now();
+        let started = inner.now();
         let runtime = rt::Handle::try_current();
-        let runtime = runtime.map_err(|_| shared.error(Kind::NoRuntime, Duration::ZERO, None))?;
-        shared.ensure_keeper(&runtime);
-        let watch = Watch::new(&*shared.kernel);
+        let runtime = runtime.map_err(|_| inner.error_of(Kind::NoRuntime, Duration::ZERO, None))?;
+        keeper::ensure(inner, &runtime);
+        let watch = Watch::new(&*inner.kernel);
         let warm = std::future::poll_fn(|context| {
-            let now = shared.clock.now();
-            let (poll, work) = Kernel::poll_warm(&shared.kernel, &watch, now, context);
-            shared.perform(work);
+            let (poll, work) = Kernel::poll_warm(&inner.kernel, &watch, inner.now(), context);
+            inner.perform_work(work);
             poll
         });
-        let outcome = rt::timeout(shared.config.acquire_timeout, warm).await;
-        let waited = shared.clock.now() - started;
+        let outcome = rt::timeout(inner.config.acquire_timeout, warm).await;
+        let waited = inner.now() - started;
         match outcome {
-            Ok(outcome) => outcome.map_err(|refusal| shared.refused(refusal, waited)),
+            Ok(outcome) => outcome.map_err(|refusal| inner.refused(refusal, waited)),
             Err(_) => {
-                shared.kernel.count_timeout(Phase::Create);
-                Err(shared.error(Kind::Timeout(Phase::Create), waited, None))
+                inner.kernel.count_timeout(Phase::Create);
+                Err(inner.error_of(Kind::Timeout(Phase::Create), waited, None))
             }
         }
     }
 
     /// All counts, as they are at this moment; [`Status`] has an example.
     pub fn status(&self) -> Status {
-        self.shared().status()
+        Hosted::status(&**self.inner())
     }
 
     /// How long things took; [`Timings`] has an example.
     pub fn timings(&self) -> Timings {
-        self.shared().timings()
+        Hosted::timings(&**self.inner())
     }
 
     /// Who holds one now.
@@ -354,17 +282,17 @@ impl<M: Manager> Pool<M> {
     /// # }
     /// ```
     pub fn leases(&self) -> Vec<LeaseInfo> {
-        self.shared().leases()
+        Hosted::leases(&**self.inner())
     }
 
     /// The name that the pool was given, for messages and metrics.
     pub fn name(&self) -> &str {
-        &self.shared().name
+        &self.inner().host.name
     }
 
     /// The manager.
     pub fn manager(&self) -> &M {
-        &self.shared().manager
+        &self.inner().manager
     }
 
     /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
@@ -398,13 +326,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// `max_size` is 0, or less than `min_idle`.
     pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
-        let shared = self.shared();
-        let config = shared.config.clone().max_size(max_size);
-        config.validate()?;
-        shared.kernel.bound_line(config.waiters());
-        let work = Kernel::resize(&shared.kernel, max_size, shared.clock.now());
-        shared.perform(work);
-        Ok(())
+        self.inner().resize(max_size)
     }
 
     /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back. For when the
@@ -438,9 +360,8 @@ impl<M: Manager> Pool<M> {
     /// # }
     /// ```
     pub fn reset_all(&self) {
-        let shared = self.shared();
-        let work = Kernel::reset_all(&shared.kernel, shared.clock.now());
-        shared.perform(work);
+        let inner = self.inner();
+        inner.perform_work(Kernel::reset_all(&inner.kernel, inner.now()));
     }
 
     /// Closes those idle ones for which `keep` says no. Returns how many.
@@ -473,16 +394,15 @@ impl<M: Manager> Pool<M> {
     /// # }
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, &Usage) -> bool) -> usize {
-        let shared = self.shared();
+        let inner = self.inner();
         let mut closed = 0;
-        for mut slot in shared.kernel.take_idle() {
-            let now = shared.clock.now();
-            let usage = shared::usage_of(&slot, now);
+        for mut slot in inner.kernel.take_idle() {
+            let usage = inner::usage_of(&slot, inner.now());
             if keep(&mut slot.item.resource, &usage) {
-                shared.lay_back(slot);
+                inner.lay_back(slot);
             } else {
                 closed += 1;
-                shared.discard(slot, CloseReason::NotRetained);
+                inner.discard(slot, CloseReason::NotRetained);
             }
         }
         closed
@@ -490,12 +410,12 @@ impl<M: Manager> Pool<M> {
 
     /// Closes the pool: all who wait are told so, idle ones are closed, leased ones when they come back. Does not wait.
     pub fn close(&self) {
-        self.shared().close();
+        self.inner().close();
     }
 
     /// Was the pool closed?
     pub fn is_closed(&self) -> bool {
-        self.shared().kernel.is_closed()
+        self.inner().kernel.is_closed()
     }
 
     /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
@@ -535,39 +455,14 @@ impl<M: Manager> Pool<M> {
     /// # Panics
     /// When it waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        let shared = self.shared();
-        shared.close();
-        // What was handed to a get that nobody polls comes back only if there is a keeper to take it.
-        if let Ok(runtime) = rt::Handle::try_current()
-            && !shared.kernel.is_over()
-        {
-            shared.ensure_keeper(&runtime);
-        }
-        let until = shared.clock.now() + deadline;
-        let mut timer = Timer::new();
-        let watch = Watch::new(&*shared.kernel);
-        let empty = std::future::poll_fn(|context| {
-            if shared.kernel.poll_drained(&watch, context).is_ready() {
-                return Poll::Ready(());
-            }
-            if rt::Handle::try_current().is_err() && !shared.keeper_runs() {
-                return Poll::Ready(());
-            }
-            timer.poll_watching(shared, until, shared.keeper_is_elsewhere(), context)
-        });
-        // In time or not: the report says.
-        empty.await;
-        let status = shared.status();
-        Drained {
-            leased: shared.leases(),
-            left: status.open + status.opening + status.closing,
-        }
+        self.inner().close();
+        host::drain(self.inner(), deadline).await
     }
 }
 
 impl<M: Manager> Drop for Owner<M> {
     fn drop(&mut self) {
-        self.shared.close();
+        self.inner.close();
     }
 }
 

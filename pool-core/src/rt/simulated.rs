@@ -466,6 +466,11 @@ pub(crate) fn now() -> Instant {
     SIM.with_borrow(|sim| sim.base + sim.now)
 }
 
+/// What time it is, in nanoseconds.
+pub(crate) fn coarse_now() -> u64 {
+    u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How long the model has run, in its own time.
 pub(crate) fn elapsed() -> Duration {
     SIM.with_borrow(|sim| sim.now)

@@ -2,12 +2,43 @@
 
 use std::task::{Poll, Waker};
 
-use super::{counts::Snapshot, link::Phase, links::Links, work::Work};
-use crate::{
-    engine::{Refusal, WaiterId, Watch, Watched, Watchers},
-    moment::Moment,
-    observe::{CloseReason, Timings},
+use super::{
+    counts::Snapshot,
+    link::Phase,
+    links::{Links, Locked},
+    work::Work,
 };
+use crate::{
+    engine::{Bell, Kept, Post, Refusal, WaiterId, Watch, Watched, Watchers},
+    moment::{Moment, nanos_of},
+    observe::{self, CloseReason, Timings},
+};
+
+impl<C, E: Clone> Kept for Links<C, E> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn with_bell<R>(&self, look: impl FnOnce(&mut Bell) -> R) -> R {
+        look(&mut self.lock().bell)
+    }
+
+    fn all_in_line(&self) -> Vec<Waker> {
+        self.lock().queue.all_wakers()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    fn is_poisoned(&self) -> bool {
+        false
+    }
+}
 
 impl<C, E: Clone> Watched for Links<C, E> {
     fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
@@ -16,26 +47,41 @@ impl<C, E: Clone> Watched for Links<C, E> {
 }
 
 impl<C, E: Clone> Links<C, E> {
-    /// What somebody in line does for a keeper that may stand still: takes back what nobody fetched, and opens what is missing.
-    pub(super) fn look_after(&self, now: Moment) -> Work<C> {
-        let mut work = Work::default();
-        let mut state = self.lock();
-        state.reclaim(self.limits.reclaim_after, now, &mut work);
-        state.serve(now, &mut work);
-        state.meet_demand(&self.limits, now, &mut work);
-        work
+    /// One round of the keeper that has this number: takes back what nobody fetched, retires what is too old or unused, opens what is
+    /// missing. Says when to come again. `None`: it was replaced, or the pool is over.
+    pub(super) fn round(
+        &self,
+        number: u64,
+        now: Moment,
+        keeper: Waker,
+    ) -> Option<(Moment, bool, Work<C>)> {
+        let state = self.lock();
+        if !self.post.is_held_by(number) || state.is_drained() {
+            return None;
+        }
+        let closed = state.closed;
+        let (next, work) = self.tick_locked(state, now, keeper);
+        Some((next, closed, work))
     }
 
-    /// One round: takes back what nobody fetched, retires what is too old or unused, opens what is missing. Says when to come
-    /// again.
+    /// One round, whoever the keeper is.
+    #[cfg(test)]
     pub(super) fn tick(&self, now: Moment, keeper: Waker) -> (Moment, Work<C>) {
+        self.tick_locked(self.lock(), now, keeper)
+    }
+
+    fn tick_locked(
+        &self,
+        mut state: Locked<'_, C, E>,
+        now: Moment,
+        keeper: Waker,
+    ) -> (Moment, Work<C>) {
         let limits = &self.limits;
         let mut work = Work::default();
-        let mut state = self.lock();
         state.reclaim(limits.reclaim_after, now, &mut work);
-        // Those who came before the last tick keep a timer of their own from now on; short waits, which are most, never do.
-        let passed = now - Moment::from_nanos(0);
-        let before = Moment::from_nanos(0) + passed.saturating_sub(limits.tick);
+        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        let before = now.as_nanos().saturating_sub(nanos_of(limits.arm_after));
+        let before = Moment::from_nanos(before);
         state.queue.arm(before, &mut work.wakers);
         state.retire(limits, now, &mut work);
         state.serve(now, &mut work);
@@ -45,14 +91,6 @@ impl<C, E: Clone> Links<C, E> {
         drop(state);
         drop(before);
         (next, work)
-    }
-
-    /// The keeper is gone.
-    pub(super) fn keeper_left(&self) {
-        self.post.vacate(
-            || self.lock().bell.unhang(),
-            || self.lock().queue.all_wakers(),
-        );
     }
 
     /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.
@@ -114,29 +152,15 @@ impl<C, E: Clone> Links<C, E> {
         (Poll::Pending, work)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Ready when the pool is closed and everything it opened is gone.
-    pub(super) fn poll_drained(&self, watch: &Watch<'_, Self>, waker: Waker) -> Poll<()> {
-        let _before;
-        let mut state = self.lock();
-        if state.is_drained() {
-            return Poll::Ready(());
-        }
-        _before = state.watchers.tell(watch, waker);
-        Poll::Pending
-    }
-
     /// How many are open, those included that take no more.
     #[cfg(feature = "metrics")]
     pub(super) fn alive(&self) -> u32 {
         self.lock().alive()
     }
 
-    pub(super) fn is_drained(&self) -> bool {
-        self.lock().is_drained()
+    /// Something gave up without having stood in line.
+    pub(super) fn count_timeout(&self, phase: observe::Phase) {
+        self.lock().counters.timeouts[phase.index()] += 1;
     }
 
     /// How long things took.

@@ -50,6 +50,8 @@ pub(super) struct LinkLimits {
     pub(super) spare: u32,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) reclaim_after: Duration,
+    /// Who has waited for so long keeps a timer of its own from then on.
+    pub(super) arm_after: Duration,
     pub(super) tick: Duration,
     pub(super) rounds: Duration,
 }
@@ -173,6 +175,10 @@ impl<C, E: Clone> Links<C, E> {
         }
         if let Some(error) = state.gate.verdict(state.alive()) {
             state.counters.failed_fast += 1;
+            // The keeper may be where nobody drives it: an outage ends because somebody asks.
+            if !mutation::on(Mutation::RefusedTriesNothing) {
+                state.meet_demand(&self.limits, now, &mut work);
+            }
             return (Take::Refused(Refusal::Connect(error)), work);
         }
         if state.queue.len() >= self.limits.max_waiters {
@@ -263,9 +269,13 @@ impl<C, E: Clone> Links<C, E> {
         // Declared before the guard, so dropped after it: a waker may be the last to hold a task, a refusal an error.
         let (_held, _refusal);
         let mut state = self.lock();
-        state.counters.cancelled += 1;
         _held = state.queue.waker(&id).take();
-        match state.queue.cancel(id) {
+        let answer = state.queue.cancel(id);
+        if !matches!(answer, Some(Err(_))) {
+            // One that was refused was counted as what it was told.
+            state.counters.cancelled += 1;
+        }
+        match answer {
             Some(Ok(_)) if mutation::on(Mutation::ShareCancelKeepsGrant) => {}
             Some(Ok(share)) => state.put(share, now, &mut work),
             Some(Err(refusal)) => _refusal = refusal,
@@ -373,6 +383,7 @@ impl<C, E: Clone> Links<C, E> {
         let used = state.publish(index);
         work.deaths.extend(state.places.peek(index));
         state.counters.died += 1;
+        state.counters.closed[CloseReason::Broken.index()] += 1;
         if used == 0 {
             state.free(index, &mut work);
         }
@@ -448,6 +459,7 @@ impl<C, E: Clone> Links<C, E> {
             state.free(link.index, &mut work);
         }
         if let Some(error) = state.gate.verdict(state.alive()) {
+            state.counters.failed_fast += state.queue.len() as u64;
             let mut told = state.queue.refuse_all(|| Refusal::Connect(error.clone()));
             work.wakers.append(&mut told);
         }

@@ -1,6 +1,7 @@
 //! Connections that many use at the same time.
 
 mod builder;
+mod config;
 mod counts;
 mod gauge;
 mod get;
@@ -12,8 +13,6 @@ mod links;
 mod manager;
 #[allow(unsafe_code, reason = "cells that the halves of an atomic word guard")]
 mod places;
-#[cfg(feature = "metrics")]
-mod publish;
 mod share;
 mod state;
 mod status;
@@ -24,6 +23,7 @@ mod work;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::SharedBuilder;
+pub use config::SharedConfig;
 pub use gauge::Gauge;
 pub use get::GetShare;
 use handle::Handle;
@@ -31,13 +31,13 @@ use inner::Inner;
 pub use manager::SharedManager;
 pub use share::{ConnectionDied, Share};
 pub use status::SharedStatus;
-use tokio::runtime;
 
 use crate::{
     config::ConfigError,
-    engine::Watch,
+    engine::{Kept, Watch},
+    host::{self, Drained, Error, Hosted, Kind, keeper},
     observe::{Phase, Timings},
-    pool::{Error, Kind},
+    rt,
 };
 
 /// A bounded pool of connections that many use at the same time: HTTP/2, multiplexed Redis, pipelined Postgres.
@@ -153,14 +153,14 @@ impl<M: SharedManager> SharedPool<M> {
             None => {
                 let closed = inner.links.is_closed();
                 let kind = if closed { Kind::Closed } else { Kind::Busy };
-                Err(inner.error(kind, Duration::ZERO, None))
+                Err(inner.error_of(kind, Duration::ZERO, None))
             }
         }
     }
 
     /// All counts, as they are at this moment.
     pub fn status(&self) -> SharedStatus {
-        self.inner().status()
+        self.inner().shared_status()
     }
 
     /// How long it took to wait for a share, and to open a connection. How long a share lasts is not timed.
@@ -170,7 +170,7 @@ impl<M: SharedManager> SharedPool<M> {
 
     /// The name that the pool was given, for messages.
     pub fn name(&self) -> &str {
-        &self.inner().name
+        &self.inner().host.name
     }
 
     /// The manager.
@@ -218,11 +218,14 @@ impl<M: SharedManager> SharedPool<M> {
             inner.perform(work);
             poll
         });
-        let outcome = tokio::time::timeout(inner.config.acquire_timeout, warm).await;
+        let outcome = rt::timeout(inner.config.acquire_timeout, warm).await;
         let waited = inner.now() - started;
         match outcome {
             Ok(outcome) => outcome.map_err(|refusal| inner.refused(refusal, waited)),
-            Err(_) => Err(inner.error(Kind::Timeout(Phase::Create), waited, None)),
+            Err(_) => {
+                inner.links.count_timeout(Phase::Create);
+                Err(inner.error_of(Kind::Timeout(Phase::Create), waited, None))
+            }
         }
     }
 
@@ -271,24 +274,20 @@ impl<M: SharedManager> SharedPool<M> {
         self.inner().links.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. How many places are still taken.
+    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; who has a
+    /// share is not known.
+    ///
+    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
+    /// tell when it has come, and the report is made at once.
     ///
     /// # Cancel safety
     /// The pool stays closed; dropping the future only stops the waiting.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with a timer.
-    pub async fn drain(&self, deadline: Duration) -> u32 {
-        let inner = self.inner();
-        inner.close();
-        let watch = Watch::new(&inner.links);
-        let empty = std::future::poll_fn(|context| {
-            inner.links.poll_drained(&watch, context.waker().clone())
-        });
-        // In time or not: the count says.
-        drop(tokio::time::timeout(deadline, empty).await);
-        let status = inner.status();
-        status.open + status.draining + status.dead + status.opening + status.closing
+    /// When it waits on a tokio runtime that was built without a timer.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        self.inner().close();
+        host::drain(self.inner(), deadline).await
     }
 
     /// Starts what keeps the minimum and the ages, on the runtime that this runs on; else the first get that has to wait does.
@@ -297,12 +296,12 @@ impl<M: SharedManager> SharedPool<M> {
     /// [`Error::is_no_runtime`] outside of tokio.
     pub fn start(&self) -> Result<(), Error<M::Error>> {
         let inner = self.inner();
-        match runtime::Handle::try_current() {
+        match rt::Handle::try_current() {
             Ok(runtime) => {
-                inner.ensure_keeper(&runtime);
+                keeper::ensure(inner, &runtime);
                 Ok(())
             }
-            Err(_) => Err(inner.error(Kind::NoRuntime, Duration::ZERO, None)),
+            Err(_) => Err(inner.error_of(Kind::NoRuntime, Duration::ZERO, None)),
         }
     }
 }

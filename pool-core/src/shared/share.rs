@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{SharedManager, handle::Handle, inner::Wired, places};
-use crate::{observe::CloseReason, pool::unless};
+use crate::{
+    host::{Hosted, unless},
+    observe::CloseReason,
+};
 
 /// A share of a connection: given back when dropped, on any thread, with or without a runtime.
 ///

@@ -40,7 +40,8 @@ pub struct SharedStatus {
     pub opened: u64,
     /// Opens that failed.
     pub open_failures: u64,
-    /// Connections that were closed after their last share, by reason. Those that died are not among them.
+    /// Connections that were closed, by reason: after their last share, or as [`Broken`](crate::observe::CloseReason::Broken) when they
+    /// died.
     pub closed: Closes,
     /// Connections that died.
     pub died: u64,

@@ -20,7 +20,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use pool_core::{Config, ConnectionDied, Gauge, Share, SharedManager, SharedPool};
+use pool_core::{ConnectionDied, Gauge, Share, SharedConfig, SharedManager, SharedPool};
 use tokio::time::{Instant, sleep, timeout};
 
 const MS: Duration = Duration::from_millis(1);
@@ -381,7 +381,7 @@ async fn a_backend_that_is_down_is_said_to_be_with_the_real_error() {
 #[tokio::test(start_paused = true)]
 async fn unused_ones_go_and_old_ones_too() {
     let backend = Backend::new(1);
-    let config = Config::new()
+    let config = SharedConfig::new()
         .max_size(3)
         .idle_timeout(Some(Duration::from_secs(60)))
         .max_lifetime(Some(Duration::from_secs(600)))
@@ -417,14 +417,14 @@ async fn closing_tells_those_in_line_and_draining_waits_for_the_last_share() {
         async move { pool.get().await.map(drop).unwrap_err().is_closed() }
     });
     sleep(MS).await;
-    assert_eq!(pool.drain(5 * MS).await, 1);
+    assert_eq!(pool.drain(5 * MS).await.left, 1);
     assert!(waiting.await.unwrap());
     let releasing = async {
         sleep(5 * MS).await;
         drop(held);
     };
     let (left, ()) = tokio::join!(pool.drain(50 * MS), releasing);
-    assert_eq!((left, backend.closed.load(SeqCst)), (0, 1));
+    assert_eq!((left.left, backend.closed.load(SeqCst)), (0, 1));
     assert!(pool.get().await.map(drop).unwrap_err().is_closed());
 }
 

@@ -20,7 +20,7 @@ async fn a_share_that_is_there_is_had_at_once_though_spare_ones_are_kept() {
 #[tokio::test(start_paused = true)]
 async fn spare_ones_are_not_closed_to_be_opened_again() {
     let backend = Backend::new(4);
-    let config = Config::new()
+    let config = SharedConfig::new()
         .max_size(3)
         .idle_timeout(Some(Duration::from_secs(60)))
         .max_lifetime(None);
@@ -46,14 +46,14 @@ async fn who_holds_on_to_a_dead_one_keeps_nobody_from_another() {
     drop(held);
     assert_eq!((pool.status().dead, backend.alive.load(SeqCst)), (0, 1));
     drop(other);
-    assert_eq!(pool.drain(MS).await, 0);
+    assert_eq!(pool.drain(MS).await.left, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_opens_as_many_as_it_needs_of_what_takes_one_at_a_time() {
     let backend = Backend::new(SAYS_NOTHING);
     backend.connect_ms.store(100, SeqCst);
-    let config = Config::new().max_size(16).max_opening(16);
+    let config = SharedConfig::new().max_size(16).max_opening(16);
     let builder = SharedPool::builder(Http2(Arc::clone(&backend))).config(config);
     let pool = builder.build().unwrap();
     let start = Instant::now();
@@ -70,6 +70,6 @@ async fn there_may_be_more_connections_than_there_are_places_to_begin_with() {
     let ids: std::collections::BTreeSet<_> = shares.iter().map(|share| share.id).collect();
     assert_eq!((ids.len(), pool.status().open), (40, 40));
     drop(shares);
-    assert_eq!((pool.status().shares, pool.drain(MS).await), (0, 0));
+    assert_eq!((pool.status().shares, pool.drain(MS).await.left), (0, 0));
     assert_eq!(backend.closed.load(SeqCst), 40);
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pool_core::{
-    Config, Share, SharedPool,
+    Share, SharedConfig, SharedPool,
     observe::{CloseReason, Observer, Phase},
 };
 use tokio::time::sleep;
@@ -59,7 +59,7 @@ async fn an_observer_is_told_what_happens() {
     backend.connect_ms.store(5, SeqCst);
     let pool = SharedPool::builder(Http2(Arc::clone(&backend)))
         .name("h2")
-        .config(Config::new().max_size(1).max_waiters(Some(1)))
+        .config(SharedConfig::new().max_size(1).max_waiters(Some(1)))
         .observer(diary.clone())
         .build()
         .unwrap();
@@ -84,5 +84,5 @@ async fn an_observer_is_told_what_happens() {
     drop(share);
     assert_eq!(diary.read(), ["closed: tainted"]);
     sleep(MS).await;
-    assert_eq!(pool.drain(Duration::from_secs(1)).await, 0);
+    assert_eq!(pool.drain(Duration::from_secs(1)).await.left, 0);
 }

@@ -59,7 +59,7 @@ fn wakers_run_and_go_with_nothing_locked() {
     drop(gets.pop());
     assert_eq!(looks.load(SeqCst), 2, "it left");
     // Those that are left are told to keep a timer, then one is served.
-    runtime.block_on(sleep(30 * MS));
+    runtime.block_on(sleep(600 * MS));
     assert_eq!(
         looks.load(SeqCst),
         8,

@@ -4,7 +4,7 @@ use pool_core::observe::CloseReason;
 
 use super::*;
 
-fn configured(backend: &Arc<Backend>, config: Config) -> SharedPool<Http2> {
+fn configured(backend: &Arc<Backend>, config: SharedConfig) -> SharedPool<Http2> {
     let builder = SharedPool::builder(Http2(Arc::clone(backend)));
     builder.config(config).build().unwrap()
 }
@@ -13,14 +13,14 @@ fn configured(backend: &Arc<Backend>, config: Config) -> SharedPool<Http2> {
 async fn a_warm_pool_has_its_minimum_open_before_anybody_comes() {
     let backend = Backend::new(4);
     backend.connect_ms.store(10, SeqCst);
-    let pool = configured(&backend, Config::new().max_size(5).min_idle(3));
+    let pool = configured(&backend, SharedConfig::new().max_size(5).min_idle(3));
     pool.warm_up().await.unwrap();
     assert_eq!((pool.status().open, pool.status().unused), (3, 3));
     let start = Instant::now();
     pool.warm_up().await.unwrap();
     assert_eq!((start.elapsed(), pool.status().opened), (Duration::ZERO, 3));
 
-    let lazy = configured(&backend, Config::new().max_size(5));
+    let lazy = configured(&backend, SharedConfig::new().max_size(5));
     lazy.warm_up().await.unwrap();
     assert_eq!((lazy.status().open, lazy.status().shares), (1, 0));
 }
@@ -29,7 +29,7 @@ async fn a_warm_pool_has_its_minimum_open_before_anybody_comes() {
 async fn a_pool_that_cannot_be_warmed_says_why() {
     let backend = Backend::new(4);
     backend.fails.store(100, SeqCst);
-    let config = Config::new().max_size(5).min_idle(3);
+    let config = SharedConfig::new().max_size(5).min_idle(3);
     let pool = configured(&backend, config.clone());
     let error = pool.warm_up().await.unwrap_err();
     assert!(error.is_connect(), "{error}");
@@ -106,7 +106,7 @@ async fn what_was_open_or_being_opened_at_a_reset_gives_no_share_after_it() {
 #[tokio::test(start_paused = true)]
 async fn what_ended_is_counted_by_why() {
     let backend = Backend::new(1);
-    let config = Config::new().max_size(1).max_waiters(Some(2));
+    let config = SharedConfig::new().max_size(1).max_waiters(Some(2));
     let pool = configured(&backend, config);
     let held = pool.get().await.unwrap();
     assert!(
@@ -133,31 +133,27 @@ async fn what_ended_is_counted_by_why() {
 }
 
 #[test]
-fn a_setting_without_a_meaning_here_is_refused() {
-    let says = |config: Config| {
-        let builder = SharedPool::builder(Http2(Backend::new(1)));
-        builder.config(config).build().unwrap_err().to_string()
-    };
-    let second = Duration::from_secs(1);
+fn a_setting_without_a_meaning_here_is_none() {
+    for name in [
+        "LEAK_AFTER",
+        "SHED_TARGET",
+        "KEEPALIVE",
+        "CHECK_AFTER",
+        "IDLE_ORDER",
+    ] {
+        let mut env = pool_core::Env::from_vars("P", [(format!("P_{name}"), "1s")]);
+        let mut config = SharedConfig::new();
+        config.apply_env(&mut env).unwrap();
+        let says = env.finish().unwrap_err().to_string();
+        let expected =
+            format!("P_{name} is \"1s\", but must be unset, as no setting has this name");
+        assert!(says.starts_with(&expected), "{says}");
+        assert!(says.contains("P_SPARE_SHARES"), "{says}");
+    }
+    let error = SharedConfig::new().max_size(2).min_idle(3).validate();
     assert_eq!(
-        says(Config::new().leak_after(Some(second))),
-        "leak_after is 1s, but must be off in a shared pool"
-    );
-    assert_eq!(
-        says(Config::new().shed_target(Some(second))),
-        "shed_target is 1s, but must be off in a shared pool"
-    );
-    assert_eq!(
-        says(Config::new().keepalive(Some(second))),
-        "keepalive is 1s, but must be off in a shared pool"
-    );
-    assert_eq!(
-        says(Config::new().check_after(second)),
-        "check_after is 1s, but must be 500ms, the default, in a shared pool"
-    );
-    assert_eq!(
-        says(Config::new().idle_order(pool_core::IdleOrder::Fifo)),
-        "idle_order is fifo, but must be lifo in a shared pool"
+        error.unwrap_err().to_string(),
+        "min_idle is 3, but must be at most max_size, which is 2"
     );
 }
 
@@ -169,7 +165,7 @@ fn a_get_ends_at_its_deadline_though_the_keeper_stands_still() {
         builder.enable_time().build().unwrap()
     };
     let backend = Backend::new(1);
-    let pool = configured(&backend, Config::new().max_size(1));
+    let pool = configured(&backend, SharedConfig::new().max_size(1));
     let (still, driven) = (runtime(), runtime());
     let held = still.block_on(pool.get()).unwrap();
     driven.block_on(async {
@@ -200,7 +196,7 @@ async fn a_grant_that_nobody_fetches_does_not_hold_up_the_end_of_a_pool() {
     })
     .await;
     drop(held);
-    assert_eq!(pool.drain(Duration::from_secs(5)).await, 0);
+    assert_eq!(pool.drain(Duration::from_secs(5)).await.left, 0);
     assert!(get.await.map(drop).unwrap_err().is_closed());
 }
 
@@ -302,7 +298,7 @@ async fn a_connection_that_panics_when_it_goes_takes_no_place_with_it() {
     let share = pool.get().await.unwrap();
     pool.manager().0.lock().unwrap()[3].dead();
     drop(share);
-    assert_eq!(pool.drain(Duration::from_secs(1)).await, 0);
+    assert_eq!(pool.drain(Duration::from_secs(1)).await.left, 0);
 }
 
 #[test]

@@ -92,6 +92,7 @@ pub(super) fn limits(max_size: u32) -> Limits {
         fifo: false,
         parts: 1,
         check_after_nanos: 1_000_000_000,
+        open_ends_nanos: 11_000_000_000,
         shed_target: None,
         backoff,
         keeping,
@@ -323,7 +324,10 @@ impl Wait {
                 context.waker().clone(),
             ) {
                 Take::Ready(slot) => Poll::Ready(Ok(slot)),
-                Take::Refused(refusal) => Poll::Ready(Err(refusal)),
+                Take::Refused(refusal, work) => {
+                    work.into_iter().for_each(|work| bed.perform(*work));
+                    Poll::Ready(Err(refusal))
+                }
                 Take::Queued(Queued { id, work, .. }) => {
                     self.id = Some(id);
                     work.into_iter().for_each(|work| bed.perform(*work));
@@ -334,7 +338,10 @@ impl Wait {
         let answer = match id.fetch(|| None) {
             Some(answer) => answer,
             None => match Kernel::poll(&bed.kernel, id, context.waker(), bed.now()) {
-                Polled::Granted(slot) => Ok(slot),
+                Polled::Granted(slot) => {
+                    bed.kernel.count_wait(None);
+                    Ok(slot)
+                }
                 Polled::Refused(refusal) => Err(refusal),
                 Polled::Pending { work, .. } => {
                     work.into_iter().for_each(|work| bed.perform(*work));

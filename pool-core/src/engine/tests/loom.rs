@@ -21,7 +21,7 @@ use loom::{
 
 use super::bed::{Bed, START, TestSlot, limits};
 use crate::engine::{
-    Fast, Kernel, Queued, Refusal, Take,
+    Fast, Kept, Kernel, Queued, Refusal, Take,
     mutation::{self, Mutation},
 };
 
@@ -458,7 +458,7 @@ models! {
         bed.perform(Kernel::tick(&bed.kernel, START, Waker::noop().clone()).work);
         let goes = spawn(&bed, move |bed| bed.kernel.keeper_left(number));
         let next = std::sync::Arc::new(Rung::default());
-        let fills = bed.kernel.post.fill();
+        let fills = bed.kernel.post.enter().is_some();
         if fills {
             let waker = Waker::from(std::sync::Arc::clone(&next));
             bed.perform(Kernel::tick(&bed.kernel, START, waker).work);

@@ -12,9 +12,9 @@ use std::{
 };
 
 use crate::{
-    engine::{Backoff, Holder, Refusal},
+    engine::{Backoff, Holder, Opened, Refusal},
     keyed::{
-        kernel::{Asked, Kernel, Limits, Opened, Polled, Take},
+        kernel::{Asked, Kernel, Limits, Polled, Take},
         lanes::Ticket,
         limits::Terms,
         seats::{Seat, SeatState, Slot},

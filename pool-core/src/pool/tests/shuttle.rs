@@ -135,7 +135,7 @@ models! {
         mutant_dropped_get_stays_in_line = DroppedGetStaysInLine,
         mutant_failed_reset_is_handed_on = FailedResetIsHandedOn,
         mutant_taint_is_forgotten = TaintIsForgotten,
-        mutant_late_tick_is_trusted = LateTickIsTrusted;
+        mutant_old_tick_is_trusted = OldTickIsTrusted;
 
     users_and_operators_lose_nothing(users_and_operators), caught by
         mutant_opening_is_not_counted = OpeningIsNotCounted;

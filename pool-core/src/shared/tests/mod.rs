@@ -22,6 +22,7 @@ fn limits(max_links: u32) -> LinkLimits {
         spare: 0,
         idle_timeout: None,
         reclaim_after: Duration::from_millis(50),
+        arm_after: Duration::from_millis(500),
         tick: Duration::from_millis(10),
         rounds: Duration::from_secs(30),
     }

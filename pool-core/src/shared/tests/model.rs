@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::limits;
 use crate::{
-    engine::{Refusal, WaiterId},
+    engine::{Kept, Refusal, WaiterId},
     moment::Moment,
     observe::CloseReason,
     shared::{
@@ -481,7 +481,7 @@ impl Run {
             self.step(&Step::Dropped(0));
             self.step(&Step::Closed(0));
         }
-        assert!(self.links.is_drained());
+        assert!(self.links.is_over());
     }
 }
 

@@ -21,7 +21,7 @@ use shuttle::{
 use super::backend::{Backend, Ledger, one_in, up_to_ms};
 use crate::{
     Builder, Pool, Status,
-    pool::{clock::LAG, shared::TICK},
+    host::{LAG, TICK},
     rt::simulated::{self, Runtime, advance, elapsed, fail, next_timer, pause, slip, slipped},
 };
 
@@ -111,7 +111,7 @@ impl World {
         if idle > 0 {
             return Err(format!(
                 "somebody waits while one is idle: {status:?} {:?} at {:?} next {:?}",
-                self.pool().unwrap().shared().kernel,
+                self.pool().unwrap().inner().kernel,
                 elapsed(),
                 next_timer()
             ));

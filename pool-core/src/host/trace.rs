@@ -5,74 +5,18 @@
 use std::{
     error::Error as StdError,
     panic::Location,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use tracing::{Span, debug, debug_span, field::Empty, info, instrument::Instrumented, warn};
 
-use super::{Manager, error::Kind, failure::OpenError, shared::Shared};
+use super::{Hosted, error::Kind, failure::OpenError};
 use crate::{
     engine::Holder,
     moment::Moment,
     observe::{LeaseInfo, Phase, Status},
 };
-
-/// A pool that has something to say.
-pub(crate) trait Traced {
-    fn name(&self) -> &str;
-    fn slow_get(&self) -> Option<Duration>;
-    fn now(&self) -> Moment;
-    fn counts(&self) -> Status;
-    fn streak(&self) -> &Streak;
-}
-
-impl<T: Traced> Traced for Arc<T> {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-
-    fn slow_get(&self) -> Option<Duration> {
-        (**self).slow_get()
-    }
-
-    fn now(&self) -> Moment {
-        (**self).now()
-    }
-
-    fn counts(&self) -> Status {
-        (**self).counts()
-    }
-
-    fn streak(&self) -> &Streak {
-        (**self).streak()
-    }
-}
-
-impl<M: Manager> Traced for Shared<M> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn slow_get(&self) -> Option<Duration> {
-        self.config.slow_get
-    }
-
-    fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
-    fn counts(&self) -> Status {
-        self.status()
-    }
-
-    fn streak(&self) -> &Streak {
-        &self.streak
-    }
-}
 
 /// The span of a get, from when it first joins the line; until then nothing.
 pub(crate) struct GetTrace(Option<Begun>);
@@ -96,8 +40,13 @@ impl GetTrace {
         Self(None)
     }
 
-    /// The get of `holder` joined the line, at `holder.since` or up to a tick later.
-    pub(crate) fn begin(&mut self, pool: &impl Traced, holder: Holder) {
+    /// The get of `holder` joined the line, at `holder.since` or up to a tick later. `key` names its key, if it has one with a name.
+    pub(crate) fn begin(
+        &mut self,
+        pool: &impl Hosted,
+        holder: Holder,
+        key: impl FnOnce() -> Option<String>,
+    ) {
         // What it was handed before was broken: it is still the same wait.
         if self.0.is_some() {
             return;
@@ -105,24 +54,29 @@ impl GetTrace {
         let span = debug_span!(
             target: TARGET,
             "pool.get",
-            pool.name = pool.name(),
+            pool.name = &*pool.host().name,
+            pool.key = Empty,
             label = named(holder.label),
             wait_ms = Empty,
             outcome = Empty,
             phase = Empty,
         );
-        // Only a span that somebody sees is worth the exact time.
-        let since = if span.is_disabled() {
-            holder.since
-        } else {
+        if !span.is_disabled()
+            && let Some(key) = key()
+        {
+            span.record("pool.key", key);
+        }
+        let since = if is_exact(pool, &span) {
             pool.now()
+        } else {
+            holder.since
         };
         self.0 = Some(Begun { since, span });
     }
 
     /// The get ended. Does nothing if it never had to wait.
     #[inline]
-    pub(crate) fn end(&mut self, pool: &impl Traced, holder: Holder, outcome: Outcome) {
+    pub(crate) fn end(&mut self, pool: &impl Hosted, holder: Holder, outcome: Outcome) {
         if let Some(begun) = self.0.take() {
             begun.end(pool, holder, outcome);
         }
@@ -131,12 +85,12 @@ impl GetTrace {
 
 impl Begun {
     #[cold]
-    fn end(self, pool: &impl Traced, holder: Holder, outcome: Outcome) {
+    fn end(self, pool: &impl Hosted, holder: Holder, outcome: Outcome) {
         let Self { since, span } = self;
-        let now = if span.is_disabled() {
-            holder.since
-        } else {
+        let now = if is_exact(pool, &span) {
             pool.now()
+        } else {
+            holder.since
         };
         let waited = now - since;
         let (word, phase) = outcome.record(&span, waited);
@@ -150,13 +104,13 @@ impl Begun {
             opening,
             waiting,
             ..
-        } = pool.counts();
+        } = pool.counts().0;
         let Holder { place, label, .. } = holder;
         span.in_scope(|| {
             warn!(
                 target: TARGET,
                 {
-                    pool.name = pool.name(),
+                    pool.name = &*pool.host().name,
                     label = named(label),
                     place = place_of(place),
                     wait_ms = ms(waited),
@@ -174,6 +128,14 @@ impl Begun {
     }
 }
 
+/// Is the exact time worth its price: for a span that somebody sees, and where a tick matters to what is slow?
+fn is_exact(pool: &impl Hosted, span: &Span) -> bool {
+    !span.is_disabled() || pool.slow_get().is_some_and(|limit| limit < ROUGH)
+}
+
+/// A limit from which on the length of a tick does not matter.
+const ROUGH: Duration = Duration::from_secs(1);
+
 impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
@@ -186,15 +148,13 @@ impl Outcome {
             Self::Failed(Kind::Connect) => "connect",
             Self::Failed(Kind::Busy) => "busy",
             Self::Failed(Kind::NoRuntime) => "no_runtime",
+            Self::Failed(Kind::Poisoned) => "poisoned",
+            Self::Failed(Kind::TooLarge(_)) => "too_large",
         }
     }
 
     /// Says in the span of a get how it ended, after so long. The words for that.
-    pub(crate) fn record(
-        self,
-        span: &Span,
-        waited: Duration,
-    ) -> (&'static str, Option<&'static str>) {
+    fn record(self, span: &Span, waited: Duration) -> (&'static str, Option<&'static str>) {
         let (word, phase) = (self.as_str(), self.phase().map(Phase::as_str));
         span.record("wait_ms", ms(waited)).record("outcome", word);
         if let Some(phase) = phase {
@@ -219,36 +179,41 @@ pub(crate) struct OpenTrace {
 
 impl OpenTrace {
     /// Runs `create` inside of the span, so that what the manager says is found there.
-    pub(crate) fn around<F>(pool: &str, create: F) -> (Self, Instrumented<F>) {
+    pub(crate) fn around<P: Hosted, F>(
+        pool: &P,
+        key: &P::Key,
+        create: F,
+    ) -> (Self, Instrumented<F>) {
         use tracing::Instrument;
 
         let span = debug_span!(
             target: TARGET,
             parent: None,
             "pool.connect",
-            pool.name = pool,
+            pool.name = &*pool.host().name,
             pool.key = Empty,
             took_ms = Empty,
             outcome = Empty,
         );
+        if !span.is_disabled()
+            && let Some(key) = pool.key_name(key)
+        {
+            span.record("pool.key", key);
+        }
         let create = create.instrument(span.clone());
         (Self { span: Some(span) }, create)
     }
 
-    /// The span, as long as the open is under way.
-    pub(crate) fn span(&self) -> &Span {
-        self.span.as_ref().expect("it is under way")
-    }
-
-    pub(crate) fn opened(mut self, took: Duration) -> Span {
+    fn opened(mut self, took: Duration) -> Span {
         self.end("ok", Some(took))
     }
 
-    pub(crate) fn failed<E>(mut self, took: Duration, error: &OpenError<E>) -> Span {
+    fn failed<E>(mut self, took: Duration, error: &OpenError<E>) -> Span {
         let outcome = match error {
             OpenError::Manager(_) => "failed",
             OpenError::TimedOut(_) => "timeout",
             OpenError::Panicked(_) => "panicked",
+            OpenError::Broken => "broken",
             OpenError::Gone => "gone",
             OpenError::Limits(_) => "limits",
         };
@@ -275,37 +240,45 @@ impl Drop for OpenTrace {
 }
 
 /// One was opened: an outage is over, if there was one.
-pub(crate) fn opened(pool: &impl Traced, trace: OpenTrace, took: Duration) {
+pub(crate) fn opened<P: Hosted>(pool: &P, trace: OpenTrace, took: Duration) {
     let span = trace.opened(took);
-    let failures = pool.streak().end();
+    // Of which key an outage is would have to be remembered for each.
+    if P::HAS_KEYS {
+        return;
+    }
+    let failures = pool.host().outage.end();
     if failures > 0 {
         let _in = span.entered();
-        info!(target: TARGET, { pool.name = pool.name(), failures }, "can open again");
+        info!(target: TARGET, { pool.name = &*pool.host().name, failures }, "can open again");
     }
 }
 
 /// One could not be opened. An outage is one warning, however long it lasts.
-pub(crate) fn failed<E: StdError + 'static>(
-    pool: &impl Traced,
+pub(crate) fn failed<P: Hosted>(
+    pool: &P,
     trace: OpenTrace,
     took: Duration,
-    error: &OpenError<E>,
+    error: &OpenError<P::Error>,
 ) {
-    let _in = trace.failed(took, error).entered();
-    let took_ms = ms(took);
+    let span = trace.failed(took, error);
+    if P::HAS_KEYS {
+        return;
+    }
+    let _in = span.entered();
+    let (name, took_ms) = (&*pool.host().name, ms(took));
     let error: &(dyn StdError + 'static) = error;
-    if pool.streak().fail() {
-        warn!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "cannot open one");
+    if pool.host().outage.fail() {
+        warn!(target: TARGET, { pool.name = name, took_ms, error }, "cannot open one");
     } else {
-        debug!(target: TARGET, { pool.name = pool.name(), took_ms, error }, "still cannot open one");
+        debug!(target: TARGET, { pool.name = name, took_ms, error }, "still cannot open one");
     }
 }
 
 /// Opens that failed since the last one that did not.
 #[derive(Default)]
-pub(crate) struct Streak(AtomicU32);
+pub(crate) struct Outage(AtomicU32);
 
-impl Streak {
+impl Outage {
     /// Is this failure the first one?
     fn fail(&self) -> bool {
         // Ordering: a count, and nothing else is published with it.
@@ -335,14 +308,14 @@ pub(crate) fn leaked(pool: &str, key: Option<&str>, lease: &LeaseInfo) {
 }
 
 /// What all spans and events are found under.
-pub(crate) const TARGET: &str = "pool_core";
+const TARGET: &str = "pool_core";
 
 /// To the microsecond.
 fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }
 
-pub(crate) fn named(label: &'static str) -> Option<&'static str> {
+fn named(label: &'static str) -> Option<&'static str> {
     Some(label).filter(|label| !label.is_empty())
 }
 

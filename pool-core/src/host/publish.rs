@@ -1,12 +1,15 @@
 //! Where the publisher of a pool lies.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use super::{MetricNames, Publisher, Snapshot};
-use crate::{moment::Moment, pool::caught};
+use super::{Host, Hosted, caught};
+use crate::{
+    moment::Moment,
+    observe::{MetricNames, Publisher},
+};
 
 /// Where the publisher of a pool lies, for one keeper after the other. Whoever publishes takes it off meanwhile: no recorder is
 /// called with this locked. Who finds it taken off has nothing to tell: the other one does.
@@ -17,17 +20,13 @@ pub(crate) struct Desk {
 }
 
 /// A pool that is published.
-pub(crate) trait Published {
-    fn desk(&self) -> &Desk;
-    fn name(&self) -> &Arc<str>;
-    fn for_publishing(&self) -> Snapshot;
-
+pub(crate) trait Published: Hosted {
     /// Publishes, if the last time is long enough ago, and once when it is `closed`: that is told at once. When to come again; never,
     /// if the pool is at rest, and its next use brings the keeper.
     fn publish_if_due(&self, now: Moment, closed: bool) -> Moment {
-        let desk = self.desk();
+        let Host { desk, name, .. } = self.host();
         let publish = |publisher: &mut Publisher| {
-            publisher.publish_if_due(self.name(), now, || self.for_publishing())
+            publisher.publish_if_due(name, now, || self.for_publishing())
         };
         let next = desk.with(publish).unwrap_or(Moment::NEVER);
         // Ordering: Relaxed, whoever is second has nothing to do.
@@ -39,20 +38,19 @@ pub(crate) trait Published {
 
     /// Publishes now.
     fn publish(&self) {
-        let publish = |publisher: &mut Publisher| {
-            publisher.publish(self.name(), self.for_publishing());
-        };
-        self.desk().with(publish);
+        let Host { desk, name, .. } = self.host();
+        desk.with(|publisher| publisher.publish(name, self.for_publishing()));
     }
 
-    /// Publishes for the last time: the pool is gone.
+    /// Publishes for the last time: the last lease was given back and the last resource closed. What nobody was told yet, and that
+    /// nothing is left.
     fn retire(&self) {
-        let publish = |publisher: &mut Publisher| {
-            publisher.retire(self.name(), self.for_publishing());
-        };
-        self.desk().with(publish);
+        let Host { desk, name, .. } = self.host();
+        desk.with(|publisher| publisher.retire(name, self.for_publishing()));
     }
 }
+
+impl<P: Hosted> Published for P {}
 
 impl Desk {
     pub(crate) fn new(names: MetricNames) -> Self {
@@ -74,11 +72,5 @@ impl Desk {
         let outcome = caught(|| publish(&mut publisher));
         *self.lock() = Some(publisher);
         outcome.ok()
-    }
-}
-
-impl Default for Desk {
-    fn default() -> Self {
-        Self::new(MetricNames::default())
     }
 }

@@ -1,4 +1,4 @@
-//! A number for each thread.
+//! What each thread keeps: its number, and how many turns it has had.
 
 use std::{
     cell::Cell,
@@ -7,7 +7,7 @@ use std::{
 
 /// The number of this thread: small, its own, and the same whenever it asks.
 #[inline]
-pub(super) fn number() -> usize {
+pub(crate) fn number() -> usize {
     NUMBER.with(|number| match number.get() {
         NONE => assign(number),
         number => number,
@@ -21,8 +21,19 @@ fn assign(number: &Cell<usize>) -> usize {
     number.get()
 }
 
+/// Counts a turn of this thread: another number each time.
+#[inline]
+pub(super) fn turn() -> u32 {
+    TURNS.with(|turns| {
+        let turn = turns.get().wrapping_add(1);
+        turns.set(turn);
+        turn
+    })
+}
+
 thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(NONE) };
+    static TURNS: Cell<u32> = const { Cell::new(0) };
 }
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -39,6 +39,8 @@ pub enum OpenError<E> {
     TimedOut(Duration),
     /// The manager panicked, and what it said.
     Panicked(String),
+    /// It was broken as soon as it was open: [`Manager::is_broken`](crate::Manager::is_broken).
+    Broken,
     /// It died or took its leave before it was open: [`Gauge::dead`](crate::Gauge::dead), [`Gauge::drain`](crate::Gauge::drain).
     Gone,
     /// What [`limits_of`](crate::KeyedBuilder::limits_of) says of the key cannot be used.
@@ -56,6 +58,7 @@ impl<E: fmt::Display> fmt::Display for OpenError<E> {
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while opening one: {message}")
             }
+            Self::Broken => f.write_str("it was broken as soon as it was open"),
             Self::Gone => f.write_str("it died or took its leave before it was open"),
             Self::Limits(error) => write!(f, "the limits of the key cannot be used: {error}"),
         }
@@ -66,7 +69,7 @@ impl<E: Error + 'static> Error for OpenError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Manager(error) => error.source(),
-            Self::TimedOut(_) | Self::Panicked(_) | Self::Gone => None,
+            Self::TimedOut(_) | Self::Panicked(_) | Self::Broken | Self::Gone => None,
             Self::Limits(error) => Some(error),
         }
     }

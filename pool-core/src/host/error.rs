@@ -58,7 +58,17 @@ struct Inner<E> {
     kind: Kind,
     waited: Duration,
     status: Status,
+    words: Words,
     failure: Option<Failure<E>>,
+}
+
+/// In which words an error says what is in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Words {
+    /// Each resource serves one.
+    Resources,
+    /// Each connection serves many: so many are open, of so many at most.
+    Shares { open: u32, max: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +80,10 @@ pub(crate) enum Kind {
     Connect,
     Busy,
     NoRuntime,
+    /// The kernel panicked.
+    Poisoned,
+    /// More than there may be were asked for at once: so many may be.
+    TooLarge(u32),
 }
 
 impl<E> Error<E> {
@@ -78,6 +92,7 @@ impl<E> Error<E> {
         kind: Kind,
         waited: Duration,
         status: Status,
+        words: Words,
         failure: Option<Failure<E>>,
     ) -> Self {
         Self {
@@ -86,6 +101,7 @@ impl<E> Error<E> {
                 kind,
                 waited,
                 status,
+                words,
                 failure,
             }),
         }
@@ -109,6 +125,17 @@ impl<E> Error<E> {
     /// The pool was closed.
     pub fn is_closed(&self) -> bool {
         self.inner.kind == Kind::Closed
+    }
+
+    /// The pool itself failed: its kernel panicked, which is a bug of this crate. It is closed, and hands out nothing any more; what is
+    /// leased stays usable.
+    pub fn is_poisoned(&self) -> bool {
+        self.inner.kind == Kind::Poisoned
+    }
+
+    /// More were asked for at once than there may be: [`KeyedPool::warm_up`](crate::KeyedPool::warm_up).
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.inner.kind, Kind::TooLarge(_))
     }
 
     /// Nothing is open and nothing can be opened; [`connect_error`](Self::connect_error) says why.
@@ -166,6 +193,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             kind,
             waited,
             status,
+            words,
             failure,
         } = &*self.inner;
         let waited = Duration::from_micros(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
@@ -185,6 +213,18 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 "pool `{pool}`: overloaded, told no after waiting {waited:?}"
             )?,
             Kind::Closed => return write!(f, "pool `{pool}` is closed"),
+            Kind::Poisoned => {
+                return write!(
+                    f,
+                    "pool `{pool}` is poisoned: its kernel panicked, and it hands out nothing any more"
+                );
+            }
+            Kind::TooLarge(most) => {
+                return write!(
+                    f,
+                    "pool `{pool}`: more were asked for at once than there may be, which is {most}"
+                );
+            }
             Kind::Connect => write!(
                 f,
                 "pool `{pool}`: nothing is open and nothing can be opened"
@@ -205,10 +245,16 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             waiting,
             ..
         } = status;
-        write!(
-            f,
-            " ({leased} of {max_size} in use, {idle} idle, {opening} opening, {waiting} waiting)"
-        )?;
+        match words {
+            Words::Resources => write!(
+                f,
+                " ({leased} of {max_size} in use, {idle} idle, {opening} opening, {waiting} waiting)"
+            )?,
+            Words::Shares { open, max } => write!(
+                f,
+                " ({open} of {max} connections open, {opening} opening, {leased} of {max_size} shares in use, {waiting} waiting)"
+            )?,
+        }
         match failure {
             Some(failure) => write!(f, "; the last attempt to open one failed: {failure}"),
             None => Ok(()),

@@ -1,0 +1,165 @@
+//! What time it is, to the precision that it is needed.
+
+use std::time::Duration;
+
+use super::{TICK, TICK_NANOS};
+use crate::{
+    engine::{
+        Post,
+        mutation::{self, Mutation},
+    },
+    moment::Moment,
+    rt::{self, Instant},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// The clock of one pool: exact where that matters, and a coarse tick for the hot path.
+///
+/// Reading the clock costs as much as getting and giving back a resource. So while the pool is in use its keeper advances a
+/// tick, every 10 ms, and the hot path reads that. When nothing happened between two ticks the tick stops, and the next
+/// reader takes the exact time and starts it again: an unused pool wakes nobody.
+///
+/// A keeper may not get to run: its runtime is blocked, or nobody drives it. So a reader trusts the tick only while it is
+/// young, by [`rt::coarse_now`], which costs a quarter of an exact reading; a reader that finds it old advances it. A tick that
+/// [`ticked`](Self::ticked) returns is never older than [`LAG`]. A clock that stands still (tokio's, when a test has paused it) may leap
+/// at any time without the system's knowing: its tick is never trusted.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+    tick: AtomicU64,
+    /// What the coarse clock showed when the tick was last set; `NEVER_TRUSTED` if the exact clock stood still then.
+    stamp: AtomicU64,
+    /// When the keeper came by last, while the tick runs.
+    round: AtomicU64,
+}
+
+/// How old the tick may be for a reader: as long as one is, and twice the resolution of the coarse clock, of which the slowest advances by
+/// 10 ms at a time.
+pub(crate) const LAG: Duration = TICK.saturating_mul(3);
+/// Older than that by the coarse clock, and a reader advances it.
+const OLD_NANOS: u64 = TICK_NANOS;
+/// The coarse clock is far from it by the time that anybody looks.
+const NEVER_TRUSTED: u64 = 0;
+/// A keeper that gets to run comes by long before that.
+const STALLED: Duration = Duration::from_millis(500);
+/// The tick stands still.
+const STOPPED: u64 = u64::MAX;
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: rt::now(),
+            tick: AtomicU64::new(STOPPED),
+            stamp: AtomicU64::new(0),
+            round: AtomicU64::new(0),
+        }
+    }
+
+    /// The exact time.
+    pub(crate) fn now(&self) -> Moment {
+        let elapsed = rt::now().saturating_duration_since(self.epoch);
+        Moment::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The tick, if it runs and is young.
+    #[inline]
+    pub(crate) fn ticked(&self) -> Option<Moment> {
+        // Ordering: Acquire pairs with the Release in `set`, so that the tick read below is the one of this stamp, or a later one.
+        let stamp = self.stamp.load(Ordering::Acquire);
+        let nanos = self.tick.load(Ordering::Relaxed);
+        let old = rt::coarse_now().saturating_sub(stamp) > OLD_NANOS;
+        let trusted = !old || mutation::on(Mutation::OldTickIsTrusted);
+        (nanos != STOPPED && trusted).then(|| Moment::from_nanos(nanos))
+    }
+
+    /// Has the keeper not come by for long, though it was to advance the tick?
+    pub(crate) fn is_stalled(&self, now: Moment) -> bool {
+        // Ordering: Relaxed, all are hints.
+        let runs = self.tick.load(Ordering::Relaxed) != STOPPED;
+        let round = Moment::from_nanos(self.round.load(Ordering::Relaxed));
+        runs && now - round > STALLED
+    }
+
+    /// Starts the tick at `now`. Was it standing still?
+    pub(crate) fn start(&self, now: Moment) -> bool {
+        // Ordering: Acquire pairs with the Release of `stop`: who starts a tick that the last keeper stopped sees that it went.
+        let stopped = self.tick.compare_exchange(
+            STOPPED,
+            now.as_nanos(),
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        if stopped.is_ok() {
+            self.round.store(now.as_nanos(), Ordering::Relaxed);
+            self.stamp();
+        }
+        stopped.is_ok()
+    }
+
+    /// The exact time, for a reader that found no tick, or an old one. Starts or advances the tick, if there is a keeper to go on with
+    /// that, which `ring` calls.
+    #[cold]
+    pub(crate) fn start_for(&self, post: &Post, ring: impl FnOnce()) -> Moment {
+        let now = self.now();
+        if !post.is_filled() {
+            return now;
+        }
+        if self.start(now) {
+            ring();
+            // One that went meanwhile stopped it, unless that was before the start.
+            if !post.is_filled() {
+                self.stop();
+            }
+        } else {
+            self.set(now);
+        }
+        now
+    }
+
+    /// The keeper has come by, and advances the tick. It may stand still: then it stays so.
+    pub(crate) fn advance(&self, now: Moment) {
+        self.round.store(now.as_nanos(), Ordering::Relaxed);
+        self.set(now);
+    }
+
+    /// Sets a tick that runs.
+    fn set(&self, now: Moment) {
+        let running = |nanos| (nanos != STOPPED).then_some(now.as_nanos().max(nanos));
+        let set = self
+            .tick
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, running);
+        if set.is_ok() {
+            self.stamp();
+        }
+    }
+
+    /// Says how old the tick is that was just set.
+    fn stamp(&self) {
+        let stamp = if rt::stands_still() {
+            NEVER_TRUSTED
+        } else {
+            rt::coarse_now()
+        };
+        // Ordering: Release, after the tick: whoever sees this stamp sees that tick.
+        self.stamp.store(stamp, Ordering::Release);
+    }
+
+    /// Stops the tick.
+    pub(crate) fn stop(&self) {
+        // Ordering: as in `start`.
+        self.tick.store(STOPPED, Ordering::Release);
+    }
+
+    /// When that is on the runtime's clock. Never is in 30 years.
+    pub(crate) fn instant(&self, at: Moment) -> Instant {
+        self.epoch + at.since(Moment::from_nanos(0)).min(FAR)
+    }
+
+    /// What a time on the runtime's clock is here.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        Moment::from_nanos(0) + at.saturating_duration_since(self.epoch)
+    }
+}
+
+/// No wait is longer.
+pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);

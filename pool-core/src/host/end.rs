@@ -1,0 +1,100 @@
+//! The end of a pool: closed, and all that it opened gone.
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use super::{Hosted, Timer, keeper};
+use crate::{
+    engine::{Kept, Watch, Watched},
+    observe::LeaseInfo,
+    rt::{self, Handle},
+};
+
+/// What [`Pool::drain`] left behind.
+///
+/// ```
+/// # use pool_core::{Manager, Pool, Usage};
+/// # #[derive(Debug)] struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
+/// # }
+/// # struct Db;
+/// # impl Manager for Db {
+/// #     type Resource = Connection;
+/// #     type Error = std::io::Error;
+/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
+/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
+/// let export = pool.get().label("nightly export").await?;
+/// let drained = pool.drain(Duration::from_millis(10)).await;
+/// assert!(!drained.is_complete());
+/// for lease in &drained.leased {
+///     eprintln!("still out: {lease}"); // nightly export, got at src/export.rs:7:23, held for 10ms
+/// }
+/// assert_eq!((drained.left, drained.leased[0].label), (1, "nightly export"));
+/// # drop(export);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Who still holds one.
+    pub leased: Vec<LeaseInfo>,
+    /// How many places are still taken, whether leased or on their way out. Zero when all is closed.
+    pub left: u32,
+}
+
+impl Drained {
+    /// Was everything closed in time?
+    pub const fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Waits, for `within` at most, until a pool that was closed has nothing open any more.
+///
+/// On a thread without a runtime the keeper's keeps the time; where there is none, nobody could tell when it is over, and the report is
+/// made at once.
+pub(crate) async fn drain<P: Hosted>(pool: &Arc<P>, within: Duration) -> Drained {
+    // What was handed to a get that nobody polls comes back only if there is a keeper to take it.
+    if let Ok(runtime) = Handle::try_current()
+        && !pool.kernel().is_over()
+    {
+        keeper::ensure(pool, &runtime);
+    }
+    let clock = &pool.host().clock;
+    let until = clock.instant(clock.now() + within);
+    let mut timer = Timer::new();
+    let watch = Watch::new(pool.kernel());
+    poll_fn(|context| {
+        if pool.kernel().poll_drained(&watch, context).is_ready() {
+            return Poll::Ready(());
+        }
+        loop {
+            let away = keeper::is_elsewhere(&**pool);
+            let at = match timer.rings_at() {
+                Some(at) => at,
+                None if away => until.min(rt::now() + super::ARM_AFTER),
+                None => until,
+            };
+            match timer.poll(at, || pool.host().runtime(), context) {
+                Poll::Pending => return Poll::Pending,
+                // In time or not, and also where nobody keeps the time: the report says.
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if at >= until => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {}
+            }
+            timer = Timer::new();
+            keeper::look_after(pool, clock.now());
+        }
+    })
+    .await;
+    Drained {
+        leased: pool.leases(),
+        left: pool.left(),
+    }
+}

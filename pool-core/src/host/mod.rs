@@ -1,0 +1,327 @@
+//! What every pool has beside its kernel, once: its name and clock, a keeper, tasks, the wait of a get, the end, what it says.
+//!
+//! A kernel decides under its lock, and knows neither runtime nor clock. A face (`pool/`, `keyed/`, `shared/`) says what is pooled: a
+//! manager, a lease, a builder. All between the two is here, written over a few traits:
+//!
+//! | trait | what implements it | what it is given here |
+//! |---|---|---|
+//! | [`Kept`](crate::engine::Kept) | a kernel | a keeper that is started, called, replaced and ended ([`keeper`]) |
+//! | [`Hosted`] | what the handles and tasks of a pool share | name, clock, observer, runtime, [`end`], tracing, metrics |
+//! | [`Waits`] | the same, with the ticket of a waiter | deadline, timer and abandonment of a get ([`wait`]) |
+//! | [`Opens`], [`Tends`] | the same, with what is opened | opens, checks, resets and closes, bounded and with their panics caught ([`task`]) |
+//!
+//! # Time
+//! One rule for all of them: *a time that was read has an age*. Nothing is decided by a tick that may have stood ([`clock`]), a wait
+//! relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due.
+
+mod budget;
+mod caught;
+mod clock;
+mod end;
+mod error;
+mod failure;
+mod home;
+pub(crate) mod keeper;
+mod lend;
+#[cfg(feature = "metrics")]
+mod publish;
+mod setup;
+mod task;
+mod thread;
+mod timer;
+#[cfg(feature = "tracing")]
+pub(crate) mod trace;
+mod usage;
+mod wait;
+
+use std::{sync::Arc, task::Context, time::Duration};
+
+pub(crate) use budget::spend;
+pub(crate) use caught::{Caught, caught};
+pub(crate) use clock::{Clock, FAR, LAG};
+pub use end::Drained;
+pub(crate) use end::drain;
+pub use error::Error;
+pub(crate) use error::{Kind, Words};
+pub(crate) use failure::Failure;
+pub use failure::OpenError;
+pub(crate) use home::Home;
+pub(crate) use keeper::Round;
+pub(crate) use lend::{Verdict, verdict};
+#[cfg(feature = "metrics")]
+pub(crate) use publish::{Desk, Published};
+pub(crate) use setup::{Setup, naming};
+pub(crate) use task::{Opens, Tends, Terms, check, close, open, reset, say_goodbye, unless};
+pub(crate) use thread::number as thread_number;
+pub(crate) use timer::{NoRuntime, Timer};
+#[cfg(feature = "tracing")]
+pub(crate) use trace::Outage;
+pub use usage::Usage;
+pub(crate) use wait::{Ended, Limit, Polled, Queued, Wait, Waits};
+
+use crate::{
+    config::Config,
+    engine::{Counters, Histograms, Holder, Kept, Refusal, Watched},
+    moment::Moment,
+    observe::{Closes, LeaseInfo, Observer, Status, Timings},
+    rt::{Handle, Notify},
+    sync::Mutex,
+};
+
+/// What a pool has beside its kernel.
+pub(crate) struct Host {
+    pub(crate) name: Arc<str>,
+    pub(crate) clock: Clock,
+    /// Tells opens that are under way to look whether they are still wanted.
+    pub(crate) calls: Notify,
+    observer: Option<Arc<dyn Observer>>,
+    /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
+    runtime: Mutex<Option<Handle>>,
+    /// Which that is.
+    home: Home,
+    #[cfg(feature = "tracing")]
+    pub(crate) outage: Outage,
+    #[cfg(feature = "metrics")]
+    pub(crate) desk: Desk,
+}
+
+impl Host {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self {
+            name: setup.name.into(),
+            clock: Clock::new(),
+            calls: Notify::new(),
+            observer: setup.observer,
+            runtime: Mutex::new(None),
+            home: Home::new(),
+            #[cfg(feature = "tracing")]
+            outage: Outage::default(),
+            #[cfg(feature = "metrics")]
+            desk: Desk::new(setup.metric_names),
+        }
+    }
+
+    /// This thread's runtime, or the keeper's.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        let here = Handle::try_current().ok();
+        here.or_else(|| self.runtime.lock().clone())
+    }
+
+    /// Is there an observer to be told?
+    #[inline]
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+}
+
+/// What the handles, leases and tasks of one pool share: a kernel, a manager, and the [`Host`]. Handles, leases and running tasks keep
+/// it alive; its keeper does not.
+pub(crate) trait Hosted: Sized + Send + Sync + 'static {
+    type Kernel: Watched;
+    /// The manager's.
+    type Error: std::error::Error + Send + Sync + 'static;
+    /// What a resource belongs to: nothing, where there are no keys.
+    type Key: Send + Sync + 'static;
+    /// What a decision of the kernel leaves to do.
+    type Work: Send;
+
+    /// May several resources belong to several keys?
+    #[cfg(feature = "tracing")]
+    const HAS_KEYS: bool = false;
+
+    fn host(&self) -> &Host;
+    fn kernel(&self) -> &Self::Kernel;
+    #[cfg(feature = "tracing")]
+    fn slow_get(&self) -> Option<Duration>;
+
+    /// All counts, as those of an exclusive pool.
+    fn status(&self) -> Status;
+    fn timings(&self) -> Timings;
+    fn leases(&self) -> Vec<LeaseInfo>;
+
+    /// Does what a decision of the kernel left to do. Nothing is locked.
+    fn perform(self: &Arc<Self>, work: Self::Work);
+
+    /// A round of the keeper of this number: does what is due. `None`: it was replaced, or the pool is over.
+    fn round(self: &Arc<Self>, number: u64, now: Moment, context: &Context<'_>) -> Option<Round>;
+
+    /// How many places are taken, whatever is on them.
+    fn left(&self) -> u32 {
+        let status = self.status();
+        status.open + status.opening + status.closing
+    }
+
+    /// What of the pool an error shows, and in which words.
+    fn counts(&self) -> (Status, Words) {
+        (self.status(), Words::Resources)
+    }
+
+    /// What the observer is told that this is: the name of the pool, and that of the key if it has one. May run user code.
+    fn name_of(&self, key: &Self::Key) -> Arc<str> {
+        let _ = key;
+        Arc::clone(&self.host().name)
+    }
+
+    /// The name of the key alone. May run user code.
+    fn key_name(&self, key: &Self::Key) -> Option<String> {
+        let _ = key;
+        None
+    }
+
+    /// How many are kept idle.
+    #[cfg(feature = "metrics")]
+    fn min_idle(&self) -> u32 {
+        0
+    }
+
+    /// For publishing; what an exclusive pool has.
+    #[cfg(feature = "metrics")]
+    fn for_publishing(&self) -> crate::observe::Snapshot {
+        crate::observe::Snapshot {
+            status: self.status(),
+            timings: self.timings(),
+            min_idle: self.min_idle(),
+            shares: None,
+        }
+    }
+
+    /// What time it is, within [`LAG`].
+    #[inline]
+    fn rough_now(&self) -> Moment {
+        let clock = &self.host().clock;
+        clock.ticked().unwrap_or_else(|| {
+            let kernel = self.kernel();
+            clock.start_for(kernel.post(), || kernel.ring())
+        })
+    }
+
+    /// The exact time.
+    #[inline]
+    fn now(&self) -> Moment {
+        self.host().clock.now()
+    }
+
+    /// Tells the observer of something of this key, if there is one.
+    #[inline]
+    fn tell(&self, key: &Self::Key, event: impl FnOnce(&dyn Observer, &str)) {
+        if let Some(observer) = &self.host().observer {
+            let name = self.name_of(key);
+            drop(caught(|| event(&**observer, &name)));
+        }
+    }
+
+    /// A get that began to wait at `since` got one.
+    #[inline]
+    fn waited(&self, key: &Self::Key, since: Moment) {
+        if self.host().is_observed() {
+            let waited = self.now() - since;
+            self.tell(key, |observer, pool| observer.waited(pool, waited));
+        }
+    }
+
+    /// A lease has lasted too long.
+    fn leaked(&self, key: &Self::Key, lease: &LeaseInfo) {
+        #[cfg(feature = "tracing")]
+        trace::leaked(&self.host().name, self.key_name(key).as_deref(), lease);
+        self.tell(key, |observer, pool| observer.leaked(pool, lease));
+    }
+
+    /// The error of a get that ended without a resource. The observer is told.
+    fn error(
+        &self,
+        key: &Self::Key,
+        kind: Kind,
+        waited: Duration,
+        failure: Option<Failure<Self::Error>>,
+        (status, words): (Status, Words),
+    ) -> Error<Self::Error> {
+        // What a kernel that panicked says is that it is closed.
+        let poisoned = kind == Kind::Closed && self.kernel().is_poisoned();
+        let kind = if poisoned { Kind::Poisoned } else { kind };
+        match kind {
+            Kind::Timeout(phase) => self.tell(key, |observer, pool| {
+                observer.timed_out(pool, phase, waited);
+            }),
+            Kind::Overloaded | Kind::Shed => self.tell(key, Observer::overloaded),
+            Kind::Closed
+            | Kind::Connect
+            | Kind::Busy
+            | Kind::NoRuntime
+            | Kind::Poisoned
+            | Kind::TooLarge(_) => {}
+        }
+        Error::new(self.name_of(key), kind, waited, status, words, failure)
+    }
+}
+
+/// How a refusal of the kernel's is told.
+pub(crate) fn kind_of<E>(refusal: Refusal<Failure<E>>) -> (Kind, Option<Failure<E>>) {
+    match refusal {
+        Refusal::Closed => (Kind::Closed, None),
+        Refusal::Overloaded => (Kind::Overloaded, None),
+        Refusal::Shed => (Kind::Shed, None),
+        Refusal::Connect(failure) => (Kind::Connect, Some(failure)),
+    }
+}
+
+/// A status with what was counted, and nothing of what is now.
+pub(crate) fn counted(of: &Counters) -> Status {
+    let mut status = Status {
+        waited: of.waited,
+        opened: of.opened,
+        open_failures: of.open_failures,
+        closed: Closes::new(of.closed),
+        dropped: of.dropped,
+        overloaded: of.overloaded,
+        shed: of.shed,
+        failed_fast: of.failed_fast,
+        cancelled: of.cancelled,
+        reclaimed: of.reclaimed,
+        ..Status::default()
+    };
+    status.set_timeouts(of.timeouts);
+    status
+}
+
+pub(crate) fn timings_of(of: Histograms) -> Timings {
+    Timings {
+        wait: of.wait,
+        used: of.used,
+        create: of.create,
+        check: of.check,
+        reset: of.reset,
+    }
+}
+
+pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
+    LeaseInfo {
+        held_for: now - holder.since,
+        place: holder.place,
+        label: holder.label,
+    }
+}
+
+/// How often the keeper must come by, so that nothing falls due unseen for long: a quarter of the shortest span, 30 s at most
+/// (HikariCP's housekeeping period).
+pub(crate) fn rounds(config: &Config) -> Duration {
+    let spans = [
+        config.idle_timeout,
+        config.max_lifetime,
+        config.keepalive,
+        config.leak_after,
+    ];
+    rounds_of(spans)
+}
+
+pub(crate) fn rounds_of(spans: impl IntoIterator<Item = Option<Duration>>) -> Duration {
+    let shortest = spans.into_iter().flatten().min().unwrap_or(Duration::MAX);
+    (shortest / 4).clamp(TICK, Duration::from_secs(30))
+}
+
+/// One that breaks before anybody used it, and so soon after it was opened, counts as what could not be opened.
+pub(crate) const STILLBORN: Duration = Duration::from_secs(1);
+/// How often the keeper comes by, and the tick of the coarse clock advances, while the pool is in use.
+pub(crate) const TICK: Duration = Duration::from_nanos(TICK_NANOS);
+pub(crate) const TICK_NANOS: u64 = 10_000_000;
+/// A wait that is longer keeps a timer for its deadline; a shorter one, as nearly all are, never touches the timer.
+pub(crate) const ARM_AFTER: Duration = Duration::from_millis(500);

@@ -104,7 +104,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 
     /// One round, whoever the keeper is.
-    #[cfg(test)]
+    #[cfg(all(test, not(pool_shuttle)))]
     pub(super) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<K, T, E> {
         Self::tick_locked(this, this.lock(), now, keeper)
     }

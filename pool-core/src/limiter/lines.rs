@@ -282,8 +282,7 @@ impl Lines {
         ticket: Ticket,
     ) -> (Option<Result<u32, Refusal>>, Option<Waker>) {
         let row = self.row(ticket.line);
-        let waker = row.queue.waker(&ticket.id).take();
-        let answer = row.queue.cancel(ticket.id);
+        let (answer, waker) = row.queue.cancel(ticket.id);
         let done = row.takes_turns && row.queue.is_empty();
         let line = ticket.line;
         if answer.is_none() {

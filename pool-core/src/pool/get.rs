@@ -446,7 +446,7 @@ impl<'a, M: Manager> Get<'a, M> {
         };
         let now = shared.clock.now();
         let waited = now - id.since();
-        shared.settle(shared.kernel.cancel(id, now));
+        shared.settle(shared.kernel.cancel(id, || now));
         Poll::Ready(Err(shared.error(Kind::NoRuntime, waited, None)))
     }
 
@@ -538,10 +538,10 @@ impl<M: Manager> Drop for Get<'_, M> {
             && !mutation::on(Mutation::DroppedGetStaysInLine)
         {
             let shared = self.pool.shared();
-            let now = shared.clock.now();
-            shared.settle(shared.kernel.cancel(id, now));
+            shared.settle(shared.kernel.cancel(id, || shared.clock.now()));
             #[cfg(feature = "tracing")]
-            self.trace.end(shared, self.holder(now), Outcome::Cancelled);
+            self.trace
+                .end(shared, self.holder(shared.clock.now()), Outcome::Cancelled);
         }
     }
 }

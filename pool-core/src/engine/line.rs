@@ -162,6 +162,11 @@ impl<G, R> Waiter<G, R> {
         self.since
     }
 
+    /// Names it without being it: see [`refuse_ticket`](Line::refuse_ticket).
+    pub(crate) const fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
     /// What it was told, if anything yet. Without the owner's lock; the owner hears of it later, and of how long it `lasted`.
     #[inline]
     pub(crate) fn fetch(&self, lasted: impl FnOnce() -> Option<Duration>) -> Option<Answer<G, R>> {
@@ -383,6 +388,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
     /// Takes back one grant that nobody fetched for so long. Its waiter is parked: it keeps its place, and is back in line as
     /// soon as its future is polled.
     pub(crate) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> Option<G> {
+        self.hear_all();
         let told = self.line.iter_mut().take(self.told);
         for place in told.chain(&mut self.told_apart) {
             // Those who were refused, and those who are known to have fetched theirs.

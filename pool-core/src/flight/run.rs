@@ -38,11 +38,11 @@ where
     /// Until it is this call's turn to compute.
     compute: Option<F>,
     timeout: Duration,
-    waiting: Option<Waiting>,
+    waiting: Option<Waiting<V, E>>,
 }
 
-struct Waiting {
-    ticket: Ticket,
+struct Waiting<V, E> {
+    ticket: Ticket<V, E>,
     timer: Option<Timer>,
 }
 

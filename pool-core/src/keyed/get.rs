@@ -23,8 +23,7 @@ use super::trace::GetTrace;
 use super::{
     KeyedLease, KeyedManager, KeyedPool,
     inner::{Inner, Slot},
-    kernel::{Asked, Kernel, Polled, Queued, Take, TimedOut},
-    lanes::Ticket,
+    kernel::{Asked, Kernel, Polled, Queued, Take, Ticket, TimedOut},
 };
 #[cfg(feature = "tracing")]
 use crate::pool::trace::Outcome;
@@ -43,7 +42,7 @@ pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized>
     place: &'static Location<'static>,
     label: &'static str,
     limit: Limit,
-    state: State,
+    state: State<K, M>,
     #[cfg(feature = "tracing")]
     trace: GetTrace,
 }
@@ -58,14 +57,14 @@ enum Limit {
     Until(Moment),
 }
 
-enum State {
+enum State<K: Send + Sync + 'static, M: KeyedManager<K>> {
     New,
-    Waiting(Waiting),
+    Waiting(Waiting<K, M>),
     Done,
 }
 
-struct Waiting {
-    ticket: Ticket,
+struct Waiting<K: Send + Sync + 'static, M: KeyedManager<K>> {
+    ticket: Ticket<K, M::Resource, Failure<M::Error>>,
     /// Is it known exactly when it began?
     timed: bool,
     deadline: Moment,

@@ -13,9 +13,15 @@ use std::panic::Location;
 
 use tokio::{runtime, time::Instant};
 
-use super::{Share, SharedManager, handle::Handle, inner::Parts, links::Take, places};
+use super::{
+    Share, SharedManager,
+    handle::Handle,
+    inner::Parts,
+    links::{Take, Ticket},
+    places,
+};
 use crate::{
-    engine::{Refusal, WaiterId},
+    engine::Refusal,
     pool::{Error, Failure, Kind},
     timer::{NoRuntime, Timer},
 };
@@ -35,7 +41,7 @@ pub struct GetShare<M: SharedManager> {
     /// `None` once it has ended: the share took it.
     inner: Option<Arc<Handle<M>>>,
     limit: Limit,
-    waiting: Option<Waiting>,
+    waiting: Option<Waiting<M::Error>>,
     #[cfg(feature = "tracing")]
     place: &'static Location<'static>,
     #[cfg(feature = "tracing")]
@@ -48,8 +54,8 @@ enum Limit {
     Deadline(Instant),
 }
 
-struct Waiting {
-    id: WaiterId,
+struct Waiting<E> {
+    id: Ticket<Failure<E>>,
     started: Instant,
     deadline: Option<Instant>,
     timer: Option<Timer>,

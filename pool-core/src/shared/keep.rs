@@ -2,9 +2,14 @@
 
 use std::task::{Poll, Waker};
 
-use super::{counts::Snapshot, link::Phase, links::Links, work::Work};
+use super::{
+    counts::Snapshot,
+    link::Phase,
+    links::{Links, Ticket},
+    work::Work,
+};
 use crate::{
-    engine::{Refusal, WaiterId, Watch, Watched, Watchers},
+    engine::{Refusal, Watch, Watched, Watchers},
     moment::Moment,
     observe::{CloseReason, Timings},
 };
@@ -149,7 +154,7 @@ impl<C, E: Clone> Links<C, E> {
         }
     }
 
-    pub(super) fn is_armed(&self, id: &WaiterId) -> bool {
+    pub(super) fn is_armed(&self, id: &Ticket<E>) -> bool {
         self.lock().queue.is_armed(id)
     }
 

@@ -109,6 +109,14 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.free.drain(rest..)
     }
 
+    /// Nobody is in it any more: what is to be kept of it until somebody is.
+    pub(crate) fn rest(&mut self) {
+        self.hear_all();
+        self.free.truncate(FEW_RESTING);
+        self.free.shrink_to(FEW_RESTING);
+        self.line.shrink_to(FEW_RESTING);
+    }
+
     /// What a long line has left behind goes, a part at a time.
     pub(super) fn give_back_memory(&mut self) {
         let surplus = self.free.len().saturating_sub(self.waiting() + FEW_FREE);
@@ -223,5 +231,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
 
 /// So many free mails are kept, and so many more are dropped at once: what a burst needs again.
 pub(super) const FEW_FREE: usize = 1024;
+/// So many of a line that nobody is in.
+const FEW_RESTING: usize = 4;
 /// So many holes in a line are never too many.
 pub(super) const FEW_HOLES: usize = 32;

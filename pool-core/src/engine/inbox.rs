@@ -27,6 +27,7 @@ pub(crate) struct Inbox<G, R, A = ()> {
     /// When it was opened, by the owner's clock: since when those wait who join.
     tick: Moment,
     next_ticket: u64,
+    next_spot: u32,
     joined: Vec<Place<G, R, A>>,
     /// Mails that nobody uses.
     free: Vec<Arc<Mail<Answer<G, R>>>>,
@@ -38,6 +39,7 @@ impl<G, R, A> Inbox<G, R, A> {
             room: 0,
             tick: Moment::NEVER,
             next_ticket: 0,
+            next_spot: 0,
             joined: Vec::new(),
             free: Vec::new(),
         }
@@ -57,8 +59,10 @@ impl<G, R, A> Inbox<G, R, A> {
         }
         self.room -= 1;
         let mail = self.free.pop().unwrap_or_else(|| Arc::new(Mail::new()));
-        let (id, place) = Place::new(self.next_ticket, mail, asked, waker.take(), self.tick);
+        let (ticket, spot) = (self.next_ticket, self.next_spot);
+        let (id, place) = Place::new(ticket, spot, mail, asked, waker.take(), self.tick);
         self.next_ticket += 1;
+        self.next_spot = self.next_spot.wrapping_add(1);
         self.joined.push(place);
         Some(id)
     }
@@ -69,7 +73,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
     #[inline]
     pub(crate) fn open(&self, inbox: &mut Inbox<G, R, A>, room: usize, tick: Moment) {
         (inbox.room, inbox.tick) = (room.min(BATCH), tick);
-        inbox.next_ticket = self.next_ticket;
+        (inbox.next_ticket, inbox.next_spot) = self.next();
     }
 
     /// Shuts `inbox`, and lets those in who joined there: so many. It gets the mails that are free instead.
@@ -79,11 +83,11 @@ impl<G, R, A: Copy> Line<G, R, A> {
         if joined == 0 {
             return 0;
         }
-        self.next_ticket = inbox.next_ticket;
         let used = (0..joined).map_while(|_| self.used_mail());
         inbox.free.extend(used);
-        self.make_room(joined);
-        self.line.extend(inbox.joined.drain(..));
+        let more = joined.saturating_sub(inbox.free.len());
+        inbox.free.extend(self.free_mails(more));
+        self.extend(&mut inbox.joined, inbox.next_ticket);
         joined
     }
 }

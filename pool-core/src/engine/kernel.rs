@@ -340,10 +340,11 @@ impl<T, E: Clone> Kernel<T, E> {
         // Dropped after the guard, as in `poll`.
         let _spent;
         let mut state = self.lock();
-        _spent = state.queue.waker(&id).take();
         // As long as it stands in line.
         let phase = state.phase(&id, lasted, &self.limits);
-        match state.queue.cancel(id) {
+        let (answer, waker) = state.queue.cancel(id);
+        _spent = waker;
+        match answer {
             // Not counted yet, as in `poll`.
             Some(Ok(slot)) => Ok(slot),
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
@@ -368,12 +369,13 @@ impl<T, E: Clone> Kernel<T, E> {
     }
 
     /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
-    pub(crate) fn cancel(&self, id: Ticket<T, E>, now: Moment) -> Put<T, E> {
+    /// `now` is asked for only where something was handed to it.
+    pub(crate) fn cancel(&self, id: Ticket<T, E>, now: impl FnOnce() -> Moment) -> Put<T, E> {
         // Dropped after the guard, as in `poll`: a refusal may be the last to hold an error of the user's.
         let (_spent, _refused);
-        let mut state = self.lock();
-        _spent = state.queue.waker(&id).take();
-        let answer = state.queue.cancel(id);
+        let mut state = self.lock_to_leave();
+        let (answer, waker) = state.queue.cancel(id);
+        _spent = waker;
         let grant = match answer {
             Some(Ok(slot)) => Some(slot),
             Some(Err(refusal)) => {
@@ -386,7 +388,7 @@ impl<T, E: Clone> Kernel<T, E> {
         state.counters.cancelled += 1;
         match grant {
             Some(slot) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
-            Some(slot) => state.settle(slot, now, &self.limits),
+            Some(slot) => state.settle(slot, now(), &self.limits),
             // A keeper that was not called yet is called by who makes room, and nobody else is told.
             None if state.bell.is_hung() || mutation::on(Mutation::CancelTellsNobody) => Put::Kept,
             None => state

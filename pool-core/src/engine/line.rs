@@ -1,4 +1,4 @@
-//! The wait queue: FIFO, every waiter cancellable at any point, a grant and a fetch O(1), a cancel a search after many have left.
+//! The wait queue: FIFO, every waiter cancellable at any point, a push, a grant and a fetch O(1), a cancel amortised O(1).
 //!
 //! Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking: no method here calls,
 //! clones or drops a waker. What a waiter is handed lies in its [`Mail`]: so a waiter can [`fetch`](Waiter::fetch) its answer without
@@ -16,9 +16,13 @@
 //! | done | it fetched what it was told, or left; the mail is used again by another waiter | `push` |
 //!
 //! In line means: parked and waiting together, ordered by ticket. A grant skips the parked ones, since nobody would fetch it.
+//!
+//! Who leaves from the middle of the line leaves a hole. When half of the line is holes they are taken out, which moves the others
+//! forward: a mail says at which *spot* its waiter stands, so a cancel finds it without a search. Memory follows those who wait: see
+//! `line/holes.rs`.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     mem,
     task::{Poll, Waker},
     time::Duration,
@@ -30,12 +34,16 @@ use super::{
 };
 use crate::{moment::Moment, sync::Arc};
 
+mod holes;
+
 /// Names one waiter for as long as its future lives. Not `Clone`: `fetch`, `answer` and `cancel` spend it once it has an answer.
 #[derive(Debug)]
 pub(crate) struct Waiter<G, R> {
     mail: Arc<Mail<Answer<G, R>>>,
     ticket: u64,
     since: Moment,
+    /// At which spot it joined.
+    spot: u32,
 }
 
 /// What a waiter gets: a grant `G`, or a refusal `R`.
@@ -46,14 +54,16 @@ pub(crate) type Answer<G, R> = Result<G, R>;
 /// Who waits stands in `line` by ticket, after those in front of it who were told something: so a grant moves nobody.
 #[derive(Debug)]
 pub(crate) struct Line<G, R, A = ()> {
-    pub(super) line: VecDeque<Place<G, R, A>>,
+    line: VecDeque<Place<G, R, A>>,
+    /// The spot of whoever joins next. The last in line stands one before it, and so on to the front. It wraps around.
+    end: u32,
     /// So many at the front of it were told, oldest first. Those who are known to have fetched it since are holes.
     told: usize,
     /// So many of those who wait have left, and are holes; the first and the last are none.
     holes: usize,
     /// Those who wait again after they were parked: by ticket, ahead of the line.
-    early: Vec<Place<G, R, A>>,
-    parked: Vec<Place<G, R, A>>,
+    early: BTreeMap<u64, Place<G, R, A>>,
+    parked: BTreeMap<u64, Place<G, R, A>>,
     /// Who was told something while not in `line`, oldest first.
     told_apart: Vec<Place<G, R, A>>,
     /// Whoever in line has an older ticket was told to keep a timer of its own.
@@ -82,19 +92,22 @@ pub(super) struct Place<G, R, A> {
 }
 
 impl<G, R, A> Place<G, R, A> {
-    /// Of one who joined at `since`, and how that is named.
+    /// Of one who joined at `since`, at this spot, and how that is named.
     #[inline]
     pub(super) fn new(
         ticket: u64,
+        spot: u32,
         mail: Arc<Mail<Answer<G, R>>>,
         asked: A,
         waker: Option<Waker>,
         since: Moment,
     ) -> (Waiter<G, R>, Self) {
+        mail.stand_at(spot);
         let id = Waiter {
             mail: Arc::clone(&mail),
             ticket,
             since,
+            spot,
         };
         let place = Self {
             ticket,
@@ -149,6 +162,11 @@ impl<G, R> Waiter<G, R> {
         self.since
     }
 
+    /// Names it without being it: see [`refuse_ticket`](Line::refuse_ticket).
+    pub(crate) const fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
     /// What it was told, if anything yet. Without the owner's lock; the owner hears of it later, and of how long it `lasted`.
     #[inline]
     pub(crate) fn fetch(&self, lasted: impl FnOnce() -> Option<Duration>) -> Option<Answer<G, R>> {
@@ -171,10 +189,11 @@ impl<G, R, A: Copy> Line<G, R, A> {
     pub(crate) const fn new() -> Self {
         Self {
             line: VecDeque::new(),
+            end: 0,
             told: 0,
             holes: 0,
-            early: Vec::new(),
-            parked: Vec::new(),
+            early: BTreeMap::new(),
+            parked: BTreeMap::new(),
             told_apart: Vec::new(),
             armed: 0,
             next_ticket: 0,
@@ -225,30 +244,39 @@ impl<G, R, A: Copy> Line<G, R, A> {
         let used = self.used_mail().or_else(|| self.free.pop());
         let mail = used.unwrap_or_else(|| Arc::new(Mail::new()));
         self.make_room(1);
-        let (id, place) = Place::new(ticket, mail, asked, waker.into(), now);
+        let (id, place) = Place::new(ticket, self.end, mail, asked, waker.into(), now);
+        self.end = self.end.wrapping_add(1);
         self.line.push_back(place);
         id
     }
 
-    /// Before the line grows by so many: is it full of those who have their answer?
+    /// The ticket and the spot of whoever joins next.
     #[inline]
-    pub(super) fn make_room(&mut self, more: usize) {
-        if self.line.len() + more > self.line.capacity() && self.told > self.line.len() / 2 {
-            self.hear_all();
-        }
+    pub(super) const fn next(&self) -> (u64, u32) {
+        (self.next_ticket, self.end)
+    }
+
+    /// Those joined who were told that these tickets and spots are next.
+    #[inline]
+    pub(super) fn extend(&mut self, joined: &mut Vec<Place<G, R, A>>, next_ticket: u64) {
+        self.make_room(joined.len());
+        self.next_ticket = next_ticket;
+        self.end = self.end.wrapping_add(joined.len() as u32);
+        self.line.extend(joined.drain(..));
     }
 
     /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
     #[inline]
     pub(crate) fn first(&self) -> Option<(A, Moment)> {
-        let place = self.early.first().or_else(|| self.line.get(self.told))?;
+        let early = self.early.values().next();
+        let place = early.or_else(|| self.line.get(self.told))?;
         Some((place.asked, place.since))
     }
 
     /// Is this waiter one of the first `few` who would fetch a grant?
     pub(crate) fn is_among_first(&self, id: &Waiter<G, R>, few: usize) -> bool {
         let waiting = self.line.range(self.told..);
-        let all = self.early.iter().chain(waiting);
+        let all = self.early.values().chain(waiting);
         all.filter(|place| place.who.is_some())
             .take(few)
             .any(|place| place.ticket == id.ticket)
@@ -256,8 +284,8 @@ impl<G, R, A: Copy> Line<G, R, A> {
 
     /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
     pub(crate) fn first_waker(&mut self) -> Option<Waker> {
-        let first = match self.early.first_mut() {
-            Some(early) => early,
+        let first = match self.early.first_entry() {
+            Some(early) => early.into_mut(),
             None => self.line.get_mut(self.told)?,
         };
         first.waker.take()
@@ -270,7 +298,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
 
     /// The wakers of all who would fetch a grant, to make them poll again.
     pub(crate) fn all_wakers(&mut self) -> Vec<Waker> {
-        let all = self.early.iter_mut().chain(&mut self.line);
+        let all = self.early.values_mut().chain(&mut self.line);
         all.filter_map(|place| place.waker.take()).collect()
     }
 
@@ -288,23 +316,28 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.tell_first(Err(why), Moment::NEVER)
     }
 
-    /// Tells the last waiter no. Wake what it returns after unlocking.
+    /// Tells the last in line no, parked or not. Wake what it returns after unlocking.
     pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
-        let mut place = if self.line.len() > self.told {
-            self.line.pop_back()?
-        } else {
-            self.early.pop()?
-        };
+        let waits = self.line.len() > self.told;
+        let in_line = self.line.back().filter(|_| waits).map(|last| last.ticket);
+        let early = self.early.last_key_value().map(|(ticket, _)| *ticket);
+        let parked = self.parked.last_key_value().map(|(ticket, _)| *ticket);
+        let last = in_line.max(early).max(parked)?;
+        self.refuse_ticket(last, why)
+    }
+
+    /// Tells the one with this ticket no, wherever it stands in line. Wake what it returns after unlocking.
+    pub(crate) fn refuse_ticket(&mut self, ticket: u64, why: R) -> Option<Waker> {
+        let mut place = self.take_apart(ticket)?;
         let waker = place.tell(Err(why), Moment::NEVER);
         self.put_apart(place);
-        self.fill_ends();
         waker
     }
 
     /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
     pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len());
-        for mut place in mem::take(&mut self.parked) {
+        for mut place in mem::take(&mut self.parked).into_values() {
             wakers.extend(place.tell(Err(why()), Moment::NEVER));
             self.put_apart(place);
         }
@@ -326,57 +359,52 @@ impl<G, R, A: Copy> Line<G, R, A> {
             return Poll::Ready(told);
         }
         let parked = !mutation::on(Mutation::ParkedStaysParked) && id.mail.resume();
-        if parked && let Some(index) = position(&self.parked, id.ticket) {
-            let place = self.parked.remove(index);
-            insert(&mut self.early, place);
+        if parked && let Some(place) = self.parked.remove(&id.ticket) {
+            self.early.insert(id.ticket, place);
         }
         Poll::Pending
     }
 
     /// Who to wake for this waiter, for an owner that clones and drops wakers with nothing locked.
     pub(crate) fn waker(&mut self, id: &Waiter<G, R>) -> &mut Option<Waker> {
-        if let Some(index) = self.find(id.ticket) {
+        if let Some(index) = self.find(id) {
             return &mut self.line[index].waker;
         }
-        for few in [&mut self.early, &mut self.parked] {
-            if let Some(index) = position(few, id.ticket) {
-                return &mut few[index].waker;
-            }
-        }
-        &mut self.no_waker
+        let apart = self.early.get_mut(&id.ticket);
+        let apart = apart.or_else(|| self.parked.get_mut(&id.ticket));
+        apart.map_or(&mut self.no_waker, |place| &mut place.waker)
     }
 
     /// Was this waiter told to keep a timer of its own?
     pub(crate) fn is_armed(&self, id: &Waiter<G, R>) -> bool {
         // `arm` goes through the line once; who was parked is past that.
-        id.ticket < self.armed || position(&self.early, id.ticket).is_some()
+        id.ticket < self.armed || self.early.contains_key(&id.ticket)
     }
 
-    /// Gives up its place. What was granted and not fetched comes back, for the next in line.
-    pub(crate) fn cancel(&mut self, id: Waiter<G, R>) -> Option<Answer<G, R>> {
+    /// Gives up its place. What was granted and not fetched comes back, for the next in line; and its waker, which is to be dropped
+    /// with nothing locked.
+    #[inline]
+    pub(crate) fn cancel(&mut self, id: Waiter<G, R>) -> (Option<Answer<G, R>>, Option<Waker>) {
         let told = id.mail.leave();
         if told.is_some() {
-            return told;
+            return (told, None);
         }
-        if let Some(index) = self.find(id.ticket) {
-            self.free.extend(self.line[index].who.take());
-            self.holes += 1;
-            self.fill_ends();
-            return None;
-        }
-        if let Some(index) = position(&self.early, id.ticket) {
-            let left = self.early.remove(index);
-            self.free.extend(left.who);
-        } else if let Some(index) = position(&self.parked, id.ticket) {
-            let left = self.parked.remove(index);
-            self.free.extend(left.who);
-        }
-        None
+        let (mail, waker) = match self.find(&id) {
+            Some(index) => self.leave_hole(index),
+            None => {
+                let left = self.early.remove(&id.ticket);
+                let left = left.or_else(|| self.parked.remove(&id.ticket));
+                left.map_or((None, None), |place| (place.who, place.waker))
+            }
+        };
+        self.free_up(mail);
+        (None, waker)
     }
 
     /// Takes back one grant that nobody fetched for so long. Its waiter is parked: it keeps its place, and is back in line as
     /// soon as its future is polled.
     pub(crate) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> Option<G> {
+        self.hear_all();
         let told = self.line.iter_mut().take(self.told);
         for place in told.chain(&mut self.told_apart) {
             // Those who were refused, and those who are known to have fetched theirs.
@@ -386,7 +414,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
             let Some((grant, parked)) = place.take_back() else {
                 continue;
             };
-            insert(&mut self.parked, parked);
+            self.parked.insert(parked.ticket, parked);
             return Some(grant);
         }
         None
@@ -412,20 +440,10 @@ impl<G, R, A: Copy> Line<G, R, A> {
         (mem::take(&mut self.fetched), self.waits.drain(..))
     }
 
-    /// What a long line has left behind goes, a part at a time.
-    fn give_back_memory(&mut self) {
-        let surplus = self.free.len().saturating_sub(self.waiting() + FEW_FREE);
-        self.free.truncate(self.free.len() - surplus.min(FEW_FREE));
-        if self.line.is_empty() && self.line.capacity() > FEW_FREE {
-            self.line = VecDeque::new();
-        }
-    }
-
     /// Tells the first in line.
     #[inline(always)]
     fn tell_first(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
-        if !self.early.is_empty() {
-            let mut place = self.early.remove(0);
+        if let Some((_, mut place)) = self.early.pop_first() {
             let waker = place.tell(answer, granted_at);
             self.put_apart(place);
             return waker;
@@ -440,136 +458,6 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
         waker
     }
-
-    /// The mail of the one who was told first, if that has fetched it.
-    #[inline]
-    pub(super) fn used_mail(&mut self) -> Option<Arc<Mail<Answer<G, R>>>> {
-        if self.told == 0 {
-            return None;
-        }
-        let outcome = self.line.front()?.outcome();
-        if outcome == Outcome::Open {
-            return None;
-        }
-        self.count(outcome);
-        self.told -= 1;
-        self.line.pop_front()?.who
-    }
-
-    /// Looks who has fetched an answer: those mails are free.
-    fn hear_all(&mut self) {
-        let mut open = 0;
-        for index in 0..self.told {
-            let place = &mut self.line[index];
-            let outcome = place.outcome();
-            if outcome == Outcome::Open {
-                open += 1;
-                continue;
-            }
-            // A hole from now on.
-            place.granted_at = Moment::NEVER;
-            self.free.extend(place.who.take());
-            self.count(outcome);
-        }
-        while self.told > 0 && self.line.front().is_some_and(|first| first.who.is_none()) {
-            self.line.pop_front();
-            self.told -= 1;
-        }
-        // The first has not fetched its answer, and nearly all behind it have.
-        if self.told > FEW_HOLES && open <= self.told / 2 {
-            self.fill_holes();
-        }
-        self.hear_apart();
-    }
-
-    fn hear_apart(&mut self) {
-        for mut place in mem::take(&mut self.told_apart) {
-            let outcome = place.outcome();
-            if outcome == Outcome::Open {
-                self.told_apart.push(place);
-            } else {
-                self.free.extend(place.who.take());
-                self.count(outcome);
-            }
-        }
-    }
-
-    /// One was told something, and is not in line any more.
-    fn put_apart(&mut self, place: Place<G, R, A>) {
-        if self.told_apart.len() == self.told_apart.capacity() {
-            self.hear_apart();
-        }
-        self.told_apart.push(place);
-    }
-
-    #[inline]
-    fn count(&mut self, outcome: Outcome) {
-        if let Outcome::Fetched(lasted) = outcome {
-            self.fetched += 1;
-            self.waits.extend(lasted);
-        }
-    }
-
-    /// Takes away holes at the ends of those who wait, and all of them when they are most of it.
-    fn fill_ends(&mut self) {
-        while let Some(first) = self.line.get(self.told)
-            && first.who.is_none()
-        {
-            // Behind somebody who was told something it counts as one of those.
-            match self.told {
-                0 => drop(self.line.pop_front()),
-                _ => self.told += 1,
-            }
-            self.holes -= 1;
-        }
-        while self.holes > 0 && self.line.back().is_some_and(|last| last.who.is_none()) {
-            self.line.pop_back();
-            self.holes -= 1;
-        }
-        if self.holes > FEW_HOLES && self.holes > (self.line.len() - self.told) / 2 {
-            self.fill_holes();
-        }
-    }
-
-    /// Takes away all holes.
-    fn fill_holes(&mut self) {
-        let told = self.line.iter().take(self.told);
-        self.told = told.filter(|place| place.who.is_some()).count();
-        self.line.retain(|place| place.who.is_some());
-        self.holes = 0;
-    }
-
-    /// Where in line the one with that ticket waits.
-    fn find(&self, ticket: u64) -> Option<usize> {
-        let first = self.line.front()?.ticket;
-        // As long as no hole was filled it stands as far from the first as it came after it; else further ahead.
-        let guess = usize::try_from(ticket.checked_sub(first)?).ok()?;
-        let index = match self.line.get(guess) {
-            Some(place) if place.ticket == ticket => guess,
-            _ => {
-                let search = self
-                    .line
-                    .binary_search_by_key(&ticket, |place| place.ticket);
-                search.ok()?
-            }
-        };
-        // What is before that was told, and may be a hole of one that is parked.
-        (index >= self.told).then_some(index)
-    }
-}
-
-/// So many free mails are kept, and so many more are dropped at once: what a burst needs again.
-const FEW_FREE: usize = 1024;
-/// So many holes in a line are never too many.
-const FEW_HOLES: usize = 32;
-
-fn position<G, R, A>(few: &[Place<G, R, A>], ticket: u64) -> Option<usize> {
-    few.binary_search_by_key(&ticket, |place| place.ticket).ok()
-}
-
-fn insert<G, R, A>(few: &mut Vec<Place<G, R, A>>, place: Place<G, R, A>) {
-    let index = few.partition_point(|other| other.ticket < place.ticket);
-    few.insert(index, place);
 }
 
 #[cfg(test)]

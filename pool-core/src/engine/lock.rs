@@ -20,6 +20,8 @@ pub(crate) struct Apart<T>(pub(crate) T);
 pub(super) struct Locked<'a, T, E: Clone> {
     state: MutexGuard<'a, State<T, E>>,
     kernel: &'a Kernel<T, E>,
+    /// The inbox is shut, and stays so until somebody joins the line.
+    stays_shut: bool,
 }
 
 impl<T, E: Clone> Kernel<T, E> {
@@ -40,7 +42,20 @@ impl<T, E: Clone> Kernel<T, E> {
         Locked {
             state: self.state.0.lock(),
             kernel: self,
+            stays_shut: false,
         }
+    }
+
+    /// As [`lock`](Self::lock), for who leaves the line: many may do so one after another, and an inbox that is shut need not be opened
+    /// and shut again for each.
+    #[inline]
+    pub(super) fn lock_to_leave(&self) -> Locked<'_, T, E> {
+        let mut state = self.lock_leaving_open();
+        state.stays_shut = !state.is_open;
+        if !mutation::on(Mutation::InboxIsForgotten) {
+            state.shut();
+        }
+        state
     }
 }
 
@@ -92,6 +107,9 @@ impl<T, E: Clone> Drop for Locked<'_, T, E> {
             return;
         }
         self.state.call();
+        if self.stays_shut {
+            return;
+        }
         if let Some((tick, room)) = self.state.opens(&self.kernel.limits) {
             self.state.is_open = true;
             let mut inbox = self.kernel.inbox.0.lock();

@@ -11,7 +11,11 @@
 //! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it. The letter has a
 //! lock of its own, under which nothing else is locked, and which only a waiter and the owner can want at once.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{self, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::mutation::{self, Mutation};
 use crate::{
@@ -23,8 +27,14 @@ use crate::{
 };
 
 /// The mail of one waiter, for an answer of type `T`.
+///
+/// What a cancel looks at comes first, beside the counts of the `Arc` that it is in: then it is on one line of the cache, as a rule.
+#[repr(C)]
 pub(super) struct Mail<T> {
     state: AtomicU8,
+    /// At which spot of the line the waiter stands, as long as it stands there. Written by who takes it into the line, and read and
+    /// moved under the owner's lock: a plain atomic, which models do not explore.
+    spot: sync::atomic::AtomicU32,
     letter: Mutex<Option<T>>,
     /// How long the waiter had waited when it fetched a grant, in nanoseconds; `UNKNOWN` if it did not say.
     lasted: AtomicU64,
@@ -52,9 +62,22 @@ impl<T> Mail<T> {
     pub(super) fn new() -> Self {
         Self {
             state: AtomicU8::new(WAITING),
+            spot: sync::atomic::AtomicU32::new(0),
             letter: Mutex::new(None),
             lasted: AtomicU64::new(UNKNOWN),
         }
+    }
+
+    /// At which spot of the line its waiter stands. Under the owner's lock.
+    #[inline]
+    pub(super) fn spot(&self) -> u32 {
+        self.spot.load(Relaxed)
+    }
+
+    /// Its waiter stands at this spot from now on. Under the owner's lock, or before its waiter is let into the line.
+    #[inline]
+    pub(super) fn stand_at(&self, spot: u32) {
+        self.spot.store(spot, Relaxed);
     }
 
     /// Tells the waiter. Under the owner's lock, and only one who waits or is parked.

@@ -15,9 +15,10 @@ mod lock;
 mod mail;
 pub(crate) mod mutation;
 mod post;
-pub(crate) mod queue;
+
 mod seat;
 mod shed;
+mod slab;
 mod slot;
 mod state;
 mod stats;
@@ -34,8 +35,8 @@ pub(crate) use kernel::{
 pub(crate) use line::{Line, Waiter};
 pub(crate) use lock::Apart;
 pub(crate) use post::{Bell, Kept, Post};
-pub(crate) use queue::WaiterId;
 pub(crate) use seat::Seat;
+pub(crate) use slab::Slab;
 pub(crate) use slot::Slot;
 pub(crate) use stats::{Counters, Histograms, Sample};
 pub(crate) use tag::Holder;

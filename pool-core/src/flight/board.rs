@@ -30,10 +30,10 @@ use super::{
 };
 use crate::{
     engine::{
+        Line, Slab,
         mutation::{self, Mutation},
-        queue::{WaitQueue, WaiterPlace},
     },
-    moment::Moment,
+    moment::{Moment, nanos_of},
     sync::{Mutex, MutexGuard},
 };
 
@@ -47,8 +47,7 @@ pub(super) struct Board<K, V, E, A> {
 
 struct State<K, V, E, A> {
     by_key: HashMap<Arc<K>, u32>,
-    flights: Vec<Place<K, V, E, A>>,
-    free: Vec<u32>,
+    flights: Slab<Place<K, V, E, A>>,
     next_serial: u64,
     waiting: usize,
     counters: FlightStatus,
@@ -63,8 +62,8 @@ struct Place<K, V, E, A> {
     /// Which of its computations this is: there are several where one failed, or was lost, and the next in line tries.
     attempt: u32,
     /// Who started it, if that one still waits.
-    leader: Option<WaiterPlace>,
-    line: WaitQueue<Lead, Arc<End<V, E>>>,
+    leader: Option<u64>,
+    line: Line<Lead, Arc<End<V, E>>>,
     /// Those who wait, and those who have not fetched their answer.
     tickets: usize,
     /// The flights that its computation waits for.
@@ -101,8 +100,7 @@ impl<K, V, E, A> Board<K, V, E, A> {
     pub(super) fn new(max_waiters: usize, retry_errors: bool) -> Self {
         let state = State {
             by_key: HashMap::new(),
-            flights: Vec::new(),
-            free: Vec::new(),
+            flights: Slab::new(),
             next_serial: 0,
             waiting: 0,
             counters: FlightStatus::default(),
@@ -126,8 +124,7 @@ impl<K, V, E, A> Board<K, V, E, A> {
     /// Flights that are not free: under way, or with answers that nobody has fetched.
     #[cfg(test)]
     pub(super) fn places_in_use(&self) -> usize {
-        let state = self.lock();
-        state.flights.len() - state.free.len()
+        self.lock().flights.iter_mut().count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, V, E, A>> {
@@ -143,7 +140,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         parent: Option<FlightId>,
         waker: Waker,
         now: Moment,
-    ) -> Join {
+    ) -> Join<V, E> {
         let mut state = self.lock();
         if state.waiting >= self.max_waiters {
             state.counters.overloaded += 1;
@@ -165,11 +162,11 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
             None => state.begin(Arc::clone(key)),
         };
         state.waiting += 1;
-        let place = &mut state.flights[index as usize];
+        let place = &mut state.flights[index];
         place.tickets += 1;
-        let id = place.line.push(waker, now);
+        let id = place.line.push((), waker, now);
         if leads {
-            place.leader = Some(id.place());
+            place.leader = Some(id.ticket());
         }
         let flight = FlightId {
             index,
@@ -193,7 +190,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
     }
 
     /// The leader has started the computation, and `stop` stops it. `Some` comes back when it is to be stopped at once.
-    pub(super) fn started(&self, leader: &Ticket, stop: A) -> Option<A> {
+    pub(super) fn started(&self, leader: &Ticket<V, E>, stop: A) -> Option<A> {
         let mut state = self.lock();
         let place = state.at(leader.flight)?;
         if place.attempt != leader.attempt && !mutation::on(Mutation::FlightLateStartStopsAnother) {
@@ -209,7 +206,12 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
     }
 
     /// Has a waiter its answer? After an end its ticket is spent; after `Lead` it waits for the end of what it starts.
-    pub(super) fn poll(&self, ticket: &mut Ticket, waker: &Waker, now: Moment) -> Poll<Told<V, E>> {
+    pub(super) fn poll(
+        &self,
+        ticket: &mut Ticket<V, E>,
+        waker: &Waker,
+        now: Moment,
+    ) -> Poll<Told<V, E>> {
         // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
         let mut new = None;
         loop {
@@ -238,13 +240,13 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
     }
 
     /// A waiter goes away. The last one stops the computation.
-    pub(super) fn leave(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+    pub(super) fn leave(&self, ticket: Ticket<V, E>, now: Moment) -> Work<K, V, E, A> {
         self.part(ticket, false, now)
     }
 
     /// A waiter that was told to lead cannot start anything, and goes away: the next in line leads. Nobody else would end the flight,
     /// since nothing runs that could.
-    pub(super) fn decline(&self, ticket: Ticket, now: Moment) -> Work<K, V, E, A> {
+    pub(super) fn decline(&self, ticket: Ticket<V, E>, now: Moment) -> Work<K, V, E, A> {
         self.part(
             ticket,
             !mutation::on(Mutation::FlightDeclinedLeadIsLost),
@@ -252,20 +254,20 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         )
     }
 
-    fn part(&self, ticket: Ticket, declines: bool, now: Moment) -> Work<K, V, E, A> {
+    fn part(&self, ticket: Ticket<V, E>, declines: bool, now: Moment) -> Work<K, V, E, A> {
         let mut work = Work::new();
         let mut state = self.lock();
         let index = ticket.flight.index;
-        let place = &mut state.flights[index as usize];
-        if place.leader == Some(ticket.id.place()) {
+        let place = &mut state.flights[index];
+        if place.leader == Some(ticket.id.ticket()) {
             place.leader = None;
         }
-        let line = &mut place.line;
-        work.dropped.2 = line.waker(&ticket.id).take();
         let Ticket {
             flight, id, parent, ..
         } = ticket;
-        match line.cancel(id) {
+        let (answer, waker) = place.line.cancel(id);
+        work.dropped.2 = waker;
+        match answer {
             Some(Ok(Lead)) if mutation::on(Mutation::FlightLeadIsLost) => {}
             Some(Ok(Lead)) => state.pass_lead(index, now, &mut work),
             Some(Err(end)) => work.dropped.1 = Some(end),
@@ -362,10 +364,10 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         if !matches!(place.phase, Phase::Led { .. }) {
             return false;
         }
-        if let Some(Lead) = place.line.reclaim(now, grace) {
+        if let Some(Lead) = place.line.reclaim(now, nanos_of(grace)) {
             state.pass_lead(flight.index, now, &mut work);
         }
-        let place = &state.flights[flight.index as usize];
+        let place = &state.flights[flight.index];
         let more = matches!(place.phase, Phase::Led { handed: true, .. });
         drop(state);
         work.wake();
@@ -395,7 +397,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
 
 impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
     fn at(&mut self, flight: FlightId) -> Option<&mut Place<K, V, E, A>> {
-        let place = self.flights.get_mut(flight.index as usize)?;
+        let place = self.flights.get_mut(flight.index)?;
         (place.serial == flight.serial).then_some(place)
     }
 
@@ -410,39 +412,30 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             phase: Phase::Running(None),
             attempt: 0,
             leader: None,
-            line: WaitQueue::new(),
+            line: Line::new(),
             tickets: 0,
             waits_for: Vec::new(),
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.flights[index as usize] = place;
-                index
-            }
-            None => {
-                self.flights.push(place);
-                (self.flights.len() - 1) as u32
-            }
-        };
+        let index = self.flights.insert(place);
         self.by_key.insert(key, index);
         index
     }
 
     fn told(
         &mut self,
-        ticket: &mut Ticket,
+        ticket: &mut Ticket<V, E>,
         now: Moment,
         work: &mut Work<K, V, E, A>,
     ) -> Poll<Told<V, E>> {
         let index = ticket.flight.index;
-        let line = &mut self.flights[index as usize].line;
+        let line = &mut self.flights[index].line;
         let mut answer = line.answer(&ticket.id);
-        let place = &mut self.flights[index as usize];
+        let place = &mut self.flights[index];
         match &mut place.phase {
             // It was parked, or has just come, and nobody else would take the lead.
             Phase::Led { handed: false, .. } if answer.is_pending() => {
                 self.pass_lead(index, now, work);
-                answer = self.flights[index as usize].line.answer(&ticket.id);
+                answer = self.flights[index].line.answer(&ticket.id);
             }
             Phase::Led { watched, .. } if answer.is_pending() && !*watched => {
                 (*watched, ticket.watch) = (true, true);
@@ -453,10 +446,10 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(end)) => Poll::Ready(Told::End(end)),
             Poll::Ready(Ok(Lead)) => {
-                let place = &mut self.flights[index as usize];
+                let place = &mut self.flights[index];
                 // It says whom to wake when it is polled next.
-                ticket.id = place.line.push(Waker::noop().clone(), now);
-                place.leader = Some(ticket.id.place());
+                ticket.id = place.line.push((), Waker::noop().clone(), now);
+                place.leader = Some(ticket.id.ticket());
                 place.phase = Phase::Running(None);
                 // Another with the same number was started 2^32 attempts ago.
                 place.attempt = place.attempt.wrapping_add(1);
@@ -467,14 +460,14 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         }
     }
 
-    fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
-        let place = &mut self.flights[ticket.flight.index as usize];
+    fn waker(&mut self, ticket: &Ticket<V, E>) -> &mut Option<Waker> {
+        let place = &mut self.flights[ticket.flight.index];
         place.line.waker(&ticket.id)
     }
 
     /// Hands the lead to the first in line.
     fn pass_lead(&mut self, index: u32, now: Moment, work: &mut Work<K, V, E, A>) {
-        let place = &mut self.flights[index as usize];
+        let place = &mut self.flights[index];
         let next = place.line.grant(Lead, now);
         place.leader = None;
         place.phase = Phase::Led {
@@ -487,7 +480,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
 
     /// Frees the key.
     fn end(&mut self, index: u32, work: &mut Work<K, V, E, A>) {
-        let place = &mut self.flights[index as usize];
+        let place = &mut self.flights[index];
         place.phase = Phase::Ended;
         if mutation::on(Mutation::FlightEndFreesNoKey) {
             return;
@@ -510,7 +503,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
                 }
             });
         }
-        let place = &mut self.flights[flight.index as usize];
+        let place = &mut self.flights[flight.index];
         place.tickets -= 1;
         let wanted = place.is_wanted();
         match &mut place.phase {
@@ -527,13 +520,13 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
     }
 
     fn free_if_unused(&mut self, index: u32) {
-        let place = &mut self.flights[index as usize];
-        if place.tickets == 0 && matches!(place.phase, Phase::Ended) && place.serial != FREE {
-            place.serial = FREE;
-            // Its memory goes with it: nobody is in there, and so no waker.
-            place.line = WaitQueue::new();
-            place.waits_for = Vec::new();
-            self.free.push(index);
+        let place = &self.flights[index];
+        if place.tickets == 0 && matches!(place.phase, Phase::Ended) {
+            // Nobody is in there, and so no waker.
+            drop(self.flights.remove(index));
+            if self.by_key.len() * 4 < self.by_key.capacity() && self.by_key.capacity() > FEW_KEYS {
+                self.by_key.shrink_to(FEW_KEYS.max(self.by_key.len() * 2));
+            }
         }
     }
 
@@ -549,12 +542,13 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         let mut next = 0;
         while let Some(index) = seen.get(next).copied() {
             next += 1;
-            let place = &self.flights[index as usize];
+            let place = &self.flights[index];
             if index == target.index && place.serial == target.serial {
                 return true;
             }
             for flight in &place.waits_for {
-                let live = self.flights[flight.index as usize].serial == flight.serial;
+                let other = self.flights.get(flight.index);
+                let live = other.is_some_and(|other| other.serial == flight.serial);
                 if live && !seen.contains(&flight.index) {
                     seen.push(flight.index);
                 }
@@ -566,7 +560,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
 
 impl<K, V, E, A> Place<K, V, E, A> {
     /// Does anybody wait, parked or not? (The line's own `is_empty` is about those who would fetch a grant.)
-    const fn is_wanted(&self) -> bool {
+    fn is_wanted(&self) -> bool {
         let in_line = self.line.len();
         in_line > 0
     }
@@ -578,12 +572,12 @@ impl<K, V, E, A> Place<K, V, E, A> {
     /// Tells the leader, or the first in line if that one has gone.
     fn tell_one(&mut self, end: &Arc<End<V, E>>, wakers: &mut Vec<Waker>) {
         let told = match self.leader.take() {
-            Some(leader) => self.line.refuse_at(leader, Arc::clone(end)),
+            Some(leader) => self.line.refuse_ticket(leader, Arc::clone(end)),
             None => self.line.refuse_first(Arc::clone(end)),
         };
         wakers.extend(told);
     }
 }
 
-/// The serial of a place that is free.
-const FREE: u64 = u64::MAX;
+/// What has room for so many keys is not worth shrinking.
+const FEW_KEYS: usize = 64;

@@ -35,11 +35,11 @@ where
     /// Until it is this call's turn to compute.
     compute: Option<F>,
     timeout: Duration,
-    waiting: Option<Waiting>,
+    waiting: Option<Waiting<V, E>>,
 }
 
-struct Waiting {
-    ticket: Ticket,
+struct Waiting<V, E> {
+    ticket: Ticket<V, E>,
     /// When it gives up, once it has had to wait.
     deadline: Option<Instant>,
     timer: Timer,

@@ -82,7 +82,7 @@ where
     /// Runs the computation that `leader` is to start on a task of this runtime.
     pub(super) fn start(
         self: &Arc<Self>,
-        leader: &Ticket,
+        leader: &Ticket<V, E>,
         compute: impl Future<Output = Result<V, E>> + Send + 'static,
         runtime: &Handle,
     ) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::board::End;
-use crate::engine::queue::WaiterId;
+use super::board::{End, Lead};
+use crate::engine::Waiter;
 
 /// Names a flight, also after it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +14,11 @@ pub(super) struct FlightId {
 
 /// Names one who waits, for as long as its future lives.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct Ticket<V, E> {
     pub(super) flight: FlightId,
     /// Of the one who leads: which computation it starts.
     pub(super) attempt: u32,
-    pub(super) id: WaiterId,
+    pub(super) id: Waiter<Lead, Arc<End<V, E>>>,
     /// The computation that makes this call.
     pub(super) parent: Option<FlightId>,
     /// It is to see to it that somebody looks whether the lead is taken, which was handed to another: see
@@ -26,7 +26,7 @@ pub(super) struct Ticket {
     pub(super) watch: bool,
 }
 
-impl Ticket {
+impl<V, E> Ticket<V, E> {
     pub(super) const fn flight(&self) -> FlightId {
         self.flight
     }
@@ -34,10 +34,10 @@ impl Ticket {
 
 /// What came of asking for a key.
 #[derive(Debug)]
-pub(super) enum Join {
+pub(super) enum Join<V, E> {
     /// Nothing is under way: the caller starts it, or [declines](super::board::Board::decline).
-    Lead(Ticket),
-    Wait(Ticket),
+    Lead(Ticket<V, E>),
+    Wait(Ticket<V, E>),
     Overloaded(usize),
     Reentrant,
 }

@@ -18,7 +18,6 @@ use super::{
     builder::Says,
     keep::Snapshot,
     kernel::{self, Kernel, Limits, TimedOut},
-    lanes::Ticket,
     limits::{KeyLimits, Terms},
     seats::{self, SeatState},
     table::Place,
@@ -44,6 +43,9 @@ pub(super) type Left<K, M> =
     Work<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
 pub(super) type Cells<K, M> =
     Kernel<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
+
+type Ticket<K, M> =
+    kernel::Ticket<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
 
 /// One keyed pool. Handles, leases and running tasks keep it alive; its keeper does not.
 pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
@@ -448,16 +450,16 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
-    type Ticket = Ticket;
+    type Ticket = Ticket<K, M>;
     type Grant = Grant<K, M>;
 
-    fn since(ticket: &Ticket) -> Moment {
+    fn since(ticket: &Ticket<K, M>) -> Moment {
         ticket.since()
     }
 
     fn poll(
         self: &Arc<Self>,
-        ticket: &Ticket,
+        ticket: &Ticket<K, M>,
         waker: &Waker,
         holder: Holder,
         lasted: impl FnOnce() -> Option<Duration>,
@@ -473,7 +475,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
 
     fn time_out(
         self: &Arc<Self>,
-        ticket: Ticket,
+        ticket: Ticket<K, M>,
         holder: Holder,
         lasted: Duration,
     ) -> Result<Result<Grant<K, M>, Refusal<Failure<M::Error>>>, Phase> {
@@ -486,7 +488,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
         }
     }
 
-    fn cancel(self: &Arc<Self>, ticket: Ticket) {
+    fn cancel(self: &Arc<Self>, ticket: Ticket<K, M>) {
         self.perform(Kernel::cancel(&self.kernel, ticket, self.now()));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    lanes::Ticket,
+    lanes,
     limits::Terms,
     seats::{Seat, SeatState, Slot},
     state::State,
@@ -82,10 +82,13 @@ pub(super) enum Take<K, T, E: Clone> {
     Changed,
 }
 
+/// Names one who waits.
+pub(super) type Ticket<K, T, E> = lanes::Ticket<Box<Slot<K, T, E>>, Refusal<E>>;
+
 /// A place in line.
 #[derive(Debug)]
 pub(super) struct Queued<K, T, E: Clone> {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: Ticket<K, T, E>,
     /// Is it known exactly when it joined?
     pub(super) timed: bool,
     pub(super) acquire_timeout: Duration,
@@ -239,7 +242,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     /// Has a waiter its answer? After that its ticket is spent. `lasted` is how long it has waited, when that is worth recording.
     pub(super) fn poll(
         this: &Arc<Self>,
-        ticket: &Ticket,
+        ticket: &Ticket<K, T, E>,
         waker: &Waker,
         holder: Holder,
         lasted: impl FnOnce() -> Option<Duration>,
@@ -292,7 +295,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     /// A waiter gives up at its deadline, after waiting so long.
     pub(super) fn time_out(
         &self,
-        ticket: Ticket,
+        ticket: Ticket<K, T, E>,
         holder: Holder,
         lasted: Duration,
     ) -> (TimedOut<K, T, E>, Work<K, T, E>) {
@@ -300,8 +303,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let mut state = self.lock();
         state.now = state.now.max(holder.since);
         let key = ticket.key;
-        let spent = state.lanes.waker(&ticket).take();
-        let outcome = match state.lanes.cancel(ticket) {
+        let (answer, spent) = state.lanes.cancel(ticket);
+        let outcome = match answer {
             Some(Ok(slot)) => {
                 state.fetched(key, &slot, holder, Some(lasted));
                 TimedOut::Granted(slot)
@@ -321,13 +324,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 
     /// A waiter goes away. What was handed to it goes to the next in its line, or to the key whose turn it is.
-    pub(super) fn cancel(this: &Arc<Self>, ticket: Ticket, now: Moment) -> Work<K, T, E> {
+    pub(super) fn cancel(this: &Arc<Self>, ticket: Ticket<K, T, E>, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.now = state.now.max(now);
         let key = ticket.key;
-        let spent = state.lanes.waker(&ticket).take();
-        let answer = state.lanes.cancel(ticket);
+        let (answer, spent) = state.lanes.cancel(ticket);
         if !matches!(answer, Some(Err(_))) {
             // One that was refused was counted as what it was told.
             state.count(key, |counters| counters.cancelled += 1);

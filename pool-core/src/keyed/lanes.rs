@@ -7,19 +7,19 @@ use std::{
 
 use super::table::NIL;
 use crate::{
-    engine::queue::{WaitQueue, WaiterId},
-    moment::Moment,
+    engine::{Line, Slab, Waiter},
+    moment::{Moment, nanos_of},
 };
 
 /// Names one waiter for as long as its future lives.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct Ticket<G, R> {
     pub(super) key: u32,
     lane: u32,
-    id: WaiterId,
+    id: Waiter<G, R>,
 }
 
-impl Ticket {
+impl<G, R> Ticket<G, R> {
     /// When it joined the line.
     pub(super) const fn since(&self) -> Moment {
         self.id.since()
@@ -29,8 +29,9 @@ impl Ticket {
 /// All lines, for grants `G` and refusals `R`.
 #[derive(Debug)]
 pub(super) struct Lanes<G, R> {
-    lanes: Vec<Lane<G, R>>,
-    free: Vec<u32>,
+    lanes: Slab<Lane<G, R>>,
+    /// Lines that nobody is in, for keys that need one next.
+    spare: Vec<Line<G, R>>,
     /// In line in all, those who are parked included.
     len: usize,
     /// No line is longer than that.
@@ -41,7 +42,7 @@ pub(super) struct Lanes<G, R> {
 struct Lane<G, R> {
     /// Whose line it is.
     key: u32,
-    queue: WaitQueue<G, R>,
+    queue: Line<G, R>,
     /// Futures that hold a ticket of this line.
     tickets: usize,
 }
@@ -49,8 +50,8 @@ struct Lane<G, R> {
 impl<G, R> Lanes<G, R> {
     pub(super) const fn new() -> Self {
         Self {
-            lanes: Vec::new(),
-            free: Vec::new(),
+            lanes: Slab::new(),
+            spare: Vec::new(),
             len: 0,
             longest: 0,
         }
@@ -78,30 +79,32 @@ impl<G, R> Lanes<G, R> {
     }
 
     /// Joins the end of the line of `key`, which is `lane`: it gets one if it has none.
-    pub(super) fn push(&mut self, key: u32, lane: &mut u32, waker: Waker, now: Moment) -> Ticket {
+    pub(super) fn push(
+        &mut self,
+        key: u32,
+        lane: &mut u32,
+        waker: Waker,
+        now: Moment,
+    ) -> Ticket<G, R> {
         if *lane == NIL {
-            *lane = self.free.pop().unwrap_or_else(|| {
-                self.lanes.push(Lane {
-                    key,
-                    queue: WaitQueue::new(),
-                    tickets: 0,
-                });
-                (self.lanes.len() - 1) as u32
+            *lane = self.lanes.insert(Lane {
+                key,
+                queue: self.spare.pop().unwrap_or_else(Line::new),
+                tickets: 0,
             });
         }
         let lane = *lane;
-        let of = &mut self.lanes[lane as usize];
-        of.key = key;
+        let of = &mut self.lanes[lane];
         of.tickets += 1;
         self.len += 1;
-        let id = of.queue.push(waker, now);
+        let id = of.queue.push((), waker, now);
         self.longest = self.longest.max(of.queue.len());
         Ticket { key, lane, id }
     }
 
     /// Hands `grant` to the first; gives it back when there is none.
     pub(super) fn grant(&mut self, lane: u32, grant: G, now: Moment) -> Result<Option<Waker>, G> {
-        let Some(of) = self.lanes.get_mut(lane as usize) else {
+        let Some(of) = self.lanes.get_mut(lane) else {
             return Err(grant);
         };
         let waker = of.queue.grant(grant, now)?;
@@ -111,7 +114,7 @@ impl<G, R> Lanes<G, R> {
 
     /// Tells everybody in this line no.
     pub(super) fn refuse_all(&mut self, lane: u32, why: impl Fn() -> R) -> Vec<Waker> {
-        let Some(of) = self.lanes.get_mut(lane as usize) else {
+        let Some(of) = self.lanes.get_mut(lane) else {
             return Vec::new();
         };
         self.len -= of.queue.len();
@@ -137,23 +140,23 @@ impl<G, R> Lanes<G, R> {
     }
 
     /// Has this waiter an answer? After `Ready` its ticket is spent; see [`leave`](Self::leave).
-    pub(super) fn answer(&mut self, ticket: &Ticket) -> Poll<Result<G, R>> {
-        self.lanes[ticket.lane as usize].queue.answer(&ticket.id)
+    pub(super) fn answer(&mut self, ticket: &Ticket<G, R>) -> Poll<Result<G, R>> {
+        self.of(ticket).queue.answer(&ticket.id)
     }
 
     /// Who to wake for this waiter.
-    pub(super) fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
-        self.lanes[ticket.lane as usize].queue.waker(&ticket.id)
+    pub(super) fn waker(&mut self, ticket: &Ticket<G, R>) -> &mut Option<Waker> {
+        self.of(ticket).queue.waker(&ticket.id)
     }
 
     /// Was this waiter told to keep a timer of its own?
-    pub(super) fn is_armed(&self, ticket: &Ticket) -> bool {
-        self.lanes[ticket.lane as usize].queue.is_armed(&ticket.id)
+    pub(super) fn is_armed(&self, ticket: &Ticket<G, R>) -> bool {
+        self.lanes[ticket.lane].queue.is_armed(&ticket.id)
     }
 
     /// A waker of the first one in this line.
     pub(super) fn first_waker(&mut self, lane: u32) -> Option<Waker> {
-        self.lanes.get_mut(lane as usize)?.queue.first_waker()
+        self.lanes.get_mut(lane)?.queue.first_waker()
     }
 
     /// A waker of the first one in each line.
@@ -170,30 +173,38 @@ impl<G, R> Lanes<G, R> {
             .flat_map(|lane| lane.queue.all_wakers())
     }
 
-    /// Gives up a place. What was granted and not fetched comes back; see [`leave`](Self::leave).
-    pub(super) fn cancel(&mut self, ticket: Ticket) -> Option<Result<G, R>> {
-        let of = &mut self.lanes[ticket.lane as usize];
-        let answer = of.queue.cancel(ticket.id);
+    /// Gives up a place. What was granted and not fetched comes back, and its waker, to be dropped after unlocking; see
+    /// [`leave`](Self::leave).
+    pub(super) fn cancel(&mut self, ticket: Ticket<G, R>) -> (Option<Result<G, R>>, Option<Waker>) {
+        let of = self.of(&ticket);
+        let (answer, waker) = of.queue.cancel(ticket.id);
         self.len -= usize::from(answer.is_none());
-        answer
+        (answer, waker)
     }
 
     /// One ticket of the line `lane` of a key is spent. When nobody has one any more, the key has no line.
     pub(super) fn leave(&mut self, lane: &mut u32) {
-        let Some(of) = self.lanes.get_mut(*lane as usize) else {
+        let Some(of) = self.lanes.get_mut(*lane) else {
             return;
         };
         of.tickets -= 1;
-        if of.tickets == 0 {
-            self.free.push(*lane);
-            *lane = NIL;
+        if of.tickets > 0 {
+            return;
+        }
+        let left = self.lanes.remove(*lane);
+        *lane = NIL;
+        if let Some(mut of) = left
+            && self.spare.len() < MOST_SPARE
+        {
+            of.queue.rest();
+            self.spare.push(of.queue);
         }
     }
 
     /// Takes back one grant of this line that nobody fetched for `grace`.
     pub(super) fn reclaim(&mut self, lane: u32, now: Moment, grace: Duration) -> Option<G> {
-        let of = self.lanes.get_mut(lane as usize)?;
-        let grant = of.queue.reclaim(now, grace)?;
+        let of = self.lanes.get_mut(lane)?;
+        let grant = of.queue.reclaim(now, nanos_of(grace))?;
         self.len += 1;
         self.longest = self.longest.max(of.queue.len());
         Some(grant)
@@ -201,13 +212,20 @@ impl<G, R> Lanes<G, R> {
 
     /// Tells those of this line who have been in it since before `before` to keep a timer of their own.
     pub(super) fn arm(&mut self, lane: u32, before: Moment, wakers: &mut Vec<Waker>) {
-        if let Some(of) = self.lanes.get_mut(lane as usize) {
+        if let Some(of) = self.lanes.get_mut(lane) {
             of.queue.arm(before, wakers);
         }
     }
 
+    fn of(&mut self, ticket: &Ticket<G, R>) -> &mut Lane<G, R> {
+        &mut self.lanes[ticket.lane]
+    }
+
     #[inline]
     fn lane(&self, lane: u32) -> Option<&Lane<G, R>> {
-        self.lanes.get(lane as usize)
+        self.lanes.get(lane)
     }
 }
+
+/// So many lines that nobody is in are kept.
+const MOST_SPARE: usize = 16;

@@ -8,7 +8,7 @@ use std::{
 
 use super::permits::Refusal;
 use crate::{
-    engine::{self, Line as Places, Waiter},
+    engine::{self, Line as Places, Slab, Waiter},
     moment::Moment,
 };
 
@@ -48,9 +48,8 @@ pub(super) struct Lines {
     /// Not among the others: most limiters have no other, and find it without looking elsewhere.
     keyless: Line,
     /// Of the keys: the first is number 1.
-    keyed: Vec<Line>,
+    keyed: Slab<Line>,
     by_key: HashMap<u64, u32>,
-    free: Vec<u32>,
     /// The ring of the lines in which somebody waits: whose turn it is, and who had the last.
     first: u32,
     last: u32,
@@ -76,13 +75,15 @@ struct Line {
 const NIL: u32 = u32::MAX;
 const KEYLESS: u32 = 0;
 
+/// What has room for so many keys is not worth shrinking.
+const FEW_KEYS: usize = 64;
+
 impl Lines {
     pub(super) fn new() -> Self {
         Self {
             keyless: Line::new(None),
-            keyed: Vec::new(),
+            keyed: Slab::new(),
             by_key: HashMap::new(),
-            free: Vec::new(),
             first: NIL,
             last: NIL,
             len: 0,
@@ -167,7 +168,7 @@ impl Lines {
     pub(super) fn first(&self) -> Option<u32> {
         let line = match self.first {
             KEYLESS => &self.keyless,
-            keyed => self.keyed.get((keyed as usize).wrapping_sub(1))?,
+            keyed => self.keyed.get(keyed.wrapping_sub(1))?,
         };
         line.queue.first().map(|(asked, _)| asked)
     }
@@ -282,8 +283,7 @@ impl Lines {
         ticket: Ticket,
     ) -> (Option<Result<u32, Refusal>>, Option<Waker>) {
         let row = self.row(ticket.line);
-        let waker = row.queue.waker(&ticket.id).take();
-        let answer = row.queue.cancel(ticket.id);
+        let (answer, waker) = row.queue.cancel(ticket.id);
         let done = row.takes_turns && row.queue.is_empty();
         let line = ticket.line;
         if answer.is_none() {
@@ -313,7 +313,7 @@ impl Lines {
     fn row(&mut self, line: u32) -> &mut Line {
         match line {
             KEYLESS => &mut self.keyless,
-            keyed => &mut self.keyed[keyed as usize - 1],
+            keyed => &mut self.keyed[keyed - 1],
         }
     }
 
@@ -323,12 +323,12 @@ impl Lines {
         match line {
             KEYLESS => Some(&mut self.keyless),
             NIL => None,
-            keyed => self.keyed.get_mut(keyed as usize - 1),
+            keyed => self.keyed.get_mut(keyed - 1),
         }
     }
 
     fn rows(&mut self) -> impl Iterator<Item = &mut Line> {
-        std::iter::once(&mut self.keyless).chain(&mut self.keyed)
+        std::iter::once(&mut self.keyless).chain(self.keyed.iter_mut())
     }
 
     fn line_of(&mut self, key: Option<u64>) -> u32 {
@@ -336,16 +336,7 @@ impl Lines {
         if let Some(line) = self.by_key.get(&hash) {
             return *line;
         }
-        let line = match self.free.pop() {
-            Some(line) => {
-                *self.row(line) = Line::new(key);
-                line
-            }
-            None => {
-                self.keyed.push(Line::new(key));
-                self.keyed.len() as u32
-            }
-        };
+        let line = self.keyed.insert(Line::new(key)) + 1;
         self.by_key.insert(hash, line);
         line
     }
@@ -358,10 +349,12 @@ impl Lines {
         row.tickets -= 1;
         if row.tickets == 0 {
             let (fetched, _) = row.queue.hear();
-            *row = Line::new(None);
             self.fetched += fetched;
             self.by_key.remove(&key);
-            self.free.push(line);
+            if self.by_key.len() * 4 < self.by_key.capacity() && self.by_key.capacity() > FEW_KEYS {
+                self.by_key.shrink_to(FEW_KEYS.max(self.by_key.len() * 2));
+            }
+            drop(self.keyed.remove(line - 1));
         }
     }
 

@@ -380,7 +380,7 @@ impl<M: Manager> Waits for Inner<M> {
     }
 
     fn cancel(self: &Arc<Self>, ticket: Ticket<M>) {
-        self.settle(self.kernel.cancel(ticket, self.now()));
+        self.settle(self.kernel.cancel(ticket, || self.now()));
     }
 }
 

@@ -13,12 +13,12 @@ use super::{
     Gauge, SharedConfig, SharedManager, SharedStatus,
     gauge::{Listens, Word},
     link::LinkId,
-    links::{LinkLimits, Links},
+    links::{LinkLimits, Links, Ticket},
     places,
     work::Work,
 };
 use crate::{
-    engine::{Holder, Kept, Opened, Refusal, WaiterId},
+    engine::{Holder, Kept, Opened, Refusal},
     host::{
         self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, Opens, Polled, Round, Setup, TICK,
         Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,
@@ -297,16 +297,16 @@ impl<M: SharedManager> Hosted for Inner<M> {
 }
 
 impl<M: SharedManager> Waits for Inner<M> {
-    type Ticket = WaiterId;
+    type Ticket = Ticket<Failure<M::Error>>;
     type Grant = places::Share;
 
-    fn since(ticket: &WaiterId) -> Moment {
+    fn since(ticket: &Ticket<Failure<M::Error>>) -> Moment {
         ticket.since()
     }
 
     fn poll(
         self: &Arc<Self>,
-        ticket: &WaiterId,
+        ticket: &Ticket<Failure<M::Error>>,
         waker: &Waker,
         holder: Holder,
         _: impl FnOnce() -> Option<Duration>,
@@ -323,14 +323,14 @@ impl<M: SharedManager> Waits for Inner<M> {
 
     fn time_out(
         self: &Arc<Self>,
-        ticket: WaiterId,
+        ticket: Ticket<Failure<M::Error>>,
         holder: Holder,
         _: Duration,
     ) -> Result<Result<places::Share, Refusal<Failure<M::Error>>>, Phase> {
         self.links.time_out(ticket, holder.since)
     }
 
-    fn cancel(self: &Arc<Self>, ticket: WaiterId) {
+    fn cancel(self: &Arc<Self>, ticket: Ticket<Failure<M::Error>>) {
         self.perform(self.links.cancel(ticket, self.now()));
     }
 }

@@ -5,11 +5,11 @@ use std::task::{Poll, Waker};
 use super::{
     counts::Snapshot,
     link::Phase,
-    links::{Links, Locked},
+    links::{Links, Locked, Ticket},
     work::Work,
 };
 use crate::{
-    engine::{Bell, Kept, Post, Refusal, WaiterId, Watch, Watched, Watchers},
+    engine::{Bell, Kept, Post, Refusal, Watch, Watched, Watchers},
     moment::{Moment, nanos_of},
     observe::{self, CloseReason, Timings},
 };
@@ -173,7 +173,7 @@ impl<C, E: Clone> Links<C, E> {
         }
     }
 
-    pub(super) fn is_armed(&self, id: &WaiterId) -> bool {
+    pub(super) fn is_armed(&self, id: &Ticket<E>) -> bool {
         self.lock().queue.is_armed(id)
     }
 

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Post, Refusal, WaiterId,
+        Post, Refusal, Waiter,
         mutation::{self, Mutation},
     },
     moment::Moment,
@@ -66,11 +66,14 @@ pub(super) struct Links<C, E: Clone> {
     pub(super) limits: LinkLimits,
 }
 
+/// Names one who waits.
+pub(super) type Ticket<E> = Waiter<Share, Refusal<E>>;
+
 /// What came of asking for a share.
 #[derive(Debug)]
 pub(super) enum Take<C, E> {
     Ready(Share),
-    Queued(WaiterId, Work<C>),
+    Queued(Ticket<E>, Work<C>),
     Refused(Refusal<E>),
 }
 
@@ -185,7 +188,7 @@ impl<C, E: Clone> Links<C, E> {
             state.counters.overloaded += 1;
             return (Take::Refused(Refusal::Overloaded), work);
         }
-        let id = state.queue.push(waker, now);
+        let id = state.queue.push((), waker, now);
         state.meet_demand(&self.limits, now, &mut work);
         work.wakers.extend(state.bell.call(now + self.limits.tick));
         drop(state);
@@ -195,7 +198,7 @@ impl<C, E: Clone> Links<C, E> {
     /// Has a waiter its answer? After that its id is spent.
     pub(super) fn poll(
         &self,
-        id: &WaiterId,
+        id: &Ticket<E>,
         waker: &Waker,
         now: Moment,
     ) -> (Poll<Result<Share, Refusal<E>>>, Work<C>) {
@@ -238,13 +241,13 @@ impl<C, E: Clone> Links<C, E> {
     /// A waiter gives up at its deadline: what it was told or handed meanwhile, or else what it waited for.
     pub(super) fn time_out(
         &self,
-        id: WaiterId,
+        id: Ticket<E>,
         now: Moment,
     ) -> Result<Result<Share, Refusal<E>>, Phase> {
         let waited = now - id.since();
         let mut state = self.lock();
-        let held = state.queue.waker(&id).take();
-        let answer = match state.queue.cancel(id) {
+        let (answer, held) = state.queue.cancel(id);
+        let answer = match answer {
             Some(answer) => {
                 if answer.is_ok() {
                     state.fetched(waited);
@@ -264,13 +267,13 @@ impl<C, E: Clone> Links<C, E> {
     }
 
     /// A waiter goes away. What was handed to it goes to the next in line.
-    pub(super) fn cancel(&self, id: WaiterId, now: Moment) -> Work<C> {
+    pub(super) fn cancel(&self, id: Ticket<E>, now: Moment) -> Work<C> {
         let mut work = Work::default();
         // Declared before the guard, so dropped after it: a waker may be the last to hold a task, a refusal an error.
         let (_held, _refusal);
         let mut state = self.lock();
-        _held = state.queue.waker(&id).take();
-        let answer = state.queue.cancel(id);
+        let (answer, held) = state.queue.cancel(id);
+        _held = held;
         if !matches!(answer, Some(Err(_))) {
             // One that was refused was counted as what it was told.
             state.counters.cancelled += 1;

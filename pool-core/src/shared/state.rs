@@ -14,11 +14,10 @@ use super::{
 };
 use crate::{
     engine::{
-        Backoff, Bell, Gate, Refusal, Watchers,
+        Backoff, Bell, Gate, Line, Refusal, Watchers,
         mutation::{self, Mutation},
-        queue::WaitQueue,
     },
-    moment::Moment,
+    moment::{Moment, nanos_of},
     observe::CloseReason,
 };
 
@@ -30,7 +29,7 @@ pub(super) struct State<C, E: Clone> {
     pub(super) places: PlacesMut<C>,
     /// Is everybody called to the lock, to take a share and to give one back?
     called: bool,
-    pub(super) queue: WaitQueue<Share, Refusal<E>>,
+    pub(super) queue: Line<Share, Refusal<E>>,
     pub(super) gate: Gate<E>,
     /// What the gate holds: so that it is never the last to drop an error, under the lock.
     pub(super) failure: Option<E>,
@@ -52,7 +51,7 @@ impl<C, E: Clone> State<C, E> {
             links: Vec::new(),
             places,
             called: false,
-            queue: WaitQueue::new(),
+            queue: Line::new(),
             gate: Gate::new(Backoff::default()),
             failure: None,
             expected: FIRST_GUESS,
@@ -190,7 +189,7 @@ impl<C, E: Clone> State<C, E> {
 
     /// Takes back what nobody fetched.
     pub(super) fn reclaim(&mut self, after: Duration, now: Moment, work: &mut Work<C>) {
-        while let Some(share) = self.queue.reclaim(now, after) {
+        while let Some(share) = self.queue.reclaim(now, nanos_of(after)) {
             self.counters.reclaimed += 1;
             self.put(share, now, work);
         }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{
+    holes::{FEW_FREE, FEW_HOLES},
+    *,
+};
 use crate::moment::nanos_of;
 
 const NOW: Moment = Moment::from_nanos(1_000);
@@ -14,6 +17,10 @@ fn push(queue: &mut Line<u32, ()>) -> Waiter<u32, ()> {
     queue.push((), Waker::noop().clone(), NOW)
 }
 
+fn cancel(queue: &mut Line<u32, ()>, id: Waiter<u32, ()>) -> Option<Answer<u32, ()>> {
+    queue.cancel(id).0
+}
+
 fn is_granted(queue: &mut Line<u32, ()>, id: &Waiter<u32, ()>, grant: u32) -> bool {
     queue.answer(id) == Poll::Ready(Ok(grant))
 }
@@ -22,7 +29,7 @@ fn is_granted(queue: &mut Line<u32, ()>, id: &Waiter<u32, ()>, grant: u32) -> bo
 fn grants_go_out_in_order_of_arrival_past_those_who_left() {
     let mut queue = queue();
     let [first, second, third] = [(); 3].map(|()| push(&mut queue));
-    assert_eq!(queue.cancel(second), None);
+    assert_eq!(cancel(&mut queue, second), None);
     assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, NOW).is_ok());
     assert_eq!(queue.grant(3, NOW).err(), Some(3), "nobody is left");
     assert!(is_granted(&mut queue, &first, 1) && is_granted(&mut queue, &third, 2));
@@ -33,7 +40,7 @@ fn who_leaves_gives_back_what_was_handed_to_it() {
     let mut queue = queue();
     let (first, second) = (push(&mut queue), push(&mut queue));
     assert!(queue.grant(1, NOW).is_ok());
-    assert_eq!(queue.cancel(first), Some(Ok(1)));
+    assert_eq!(cancel(&mut queue, first), Some(Ok(1)));
     assert_eq!((queue.len(), queue.answer(&second)), (1, Poll::Pending));
 }
 
@@ -93,7 +100,7 @@ fn mails_and_places_are_used_again() {
     let first = push(&mut queue);
     for _ in 0..1000 {
         let (a, b) = (push(&mut queue), push(&mut queue));
-        assert_eq!((queue.cancel(a), queue.cancel(b)), (None, None));
+        assert_eq!((cancel(&mut queue, a), cancel(&mut queue, b)), (None, None));
         assert!(
             queue.line.len() <= 2 * FEW_HOLES + 3,
             "{}",
@@ -101,7 +108,7 @@ fn mails_and_places_are_used_again() {
         );
         assert!(queue.free.len() <= 2);
     }
-    assert_eq!((queue.len(), queue.cancel(first)), (1, None));
+    assert_eq!((queue.len(), cancel(&mut queue, first)), (1, None));
     assert_eq!((queue.line.len(), queue.holes), (0, 0));
 }
 
@@ -111,7 +118,7 @@ fn who_left_is_found_wherever_holes_were_filled() {
     let mut ids: Vec<_> = (0..500).map(|_| Some(push(&mut queue))).collect();
     // Two of three go, from the middle outwards, and the rest are served in order.
     for index in (0..500).rev().filter(|index| index % 3 != 0) {
-        assert_eq!(queue.cancel(ids[index].take().unwrap()), None);
+        assert_eq!(cancel(&mut queue, ids[index].take().unwrap()), None);
     }
     let left: Vec<_> = ids.into_iter().flatten().collect();
     assert_eq!(queue.waiting(), left.len());
@@ -148,19 +155,62 @@ fn what_was_fetched_without_the_lock_is_heard_of_once() {
     assert_eq!(ids[1].fetch(|| None), None);
 }
 
+/// Bytes that this line has in its own hands.
+fn bytes(queue: &Line<u32, ()>) -> usize {
+    let mail = size_of::<Mail<Answer<u32, ()>>>() + 2 * size_of::<usize>();
+    queue.line.capacity() * size_of::<Place<u32, (), ()>>()
+        + queue.free.len() * mail
+        + queue.free.capacity() * size_of::<usize>()
+}
+
+/// So many wait at once behind one that stays, and leave in this order.
+fn after(many: usize, order: impl FnOnce(&mut Vec<Waiter<u32, ()>>)) -> usize {
+    let mut queue = queue();
+    let stays = push(&mut queue);
+    let mut leave: Vec<_> = (0..many).map(|_| push(&mut queue)).collect();
+    order(&mut leave);
+    for id in leave {
+        assert_eq!(cancel(&mut queue, id), None);
+    }
+    let bytes = bytes(&queue);
+    assert_eq!((queue.len(), cancel(&mut queue, stays)), (1, None));
+    bytes
+}
+
 #[test]
-fn a_long_line_leaves_little_behind() {
+fn a_long_line_leaves_behind_what_a_short_one_does_in_whichever_order_it_goes() {
+    let orders: [fn(&mut Vec<Waiter<u32, ()>>); 3] = [
+        |_| {},
+        |leave| leave.reverse(),
+        |leave| {
+            let len = leave.len();
+            // Far apart.
+            (0..len / 2)
+                .step_by(3)
+                .for_each(|at| leave.swap(at, len - 1 - at));
+        },
+    ];
+    for order in orders {
+        let (short, long) = (after(1_000, order), after(100_000, order));
+        assert!(long <= 2 * short.max(100_000), "{long} and {short} bytes");
+    }
+}
+
+#[test]
+fn a_long_line_that_was_served_leaves_little_behind() {
     let mut queue = queue();
     let ids: Vec<_> = (0..10_000).map(|_| push(&mut queue)).collect();
+    let stays = push(&mut queue);
     for id in ids {
-        assert_eq!(queue.cancel(id), None);
+        assert!(queue.grant(0, NOW).is_ok());
+        assert_eq!(id.fetch(|| None), Some(Ok(0)));
     }
-    assert_eq!(queue.free.len(), 10_000);
     for _ in 0..20 {
-        assert_eq!(queue.hear().0, 0);
+        drop(queue.hear());
     }
-    assert_eq!(queue.free.len(), FEW_FREE);
-    assert!(queue.line.capacity() <= FEW_FREE);
+    assert!(queue.free.len() <= FEW_FREE + 1);
+    assert!(queue.line.capacity() <= 2 * FEW_FREE && queue.free.capacity() <= 4 * FEW_FREE);
+    assert_eq!(cancel(&mut queue, stays), None);
 }
 
 #[test]
@@ -189,7 +239,7 @@ fn the_last_can_be_told_no_and_what_that_leaves_behind_is_used_again() {
     let first = push(&mut queue);
     for _ in 0..1000 {
         let (gone, last) = (push(&mut queue), push(&mut queue));
-        assert_eq!(queue.cancel(gone), None);
+        assert_eq!(cancel(&mut queue, gone), None);
         assert!(queue.refuse_last(()).is_some());
         assert_eq!(queue.waiting(), 1, "the first");
         assert_eq!(last.fetch(|| None), Some(Err(())));

@@ -368,7 +368,8 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Some(id) = self.id.take().filter(|_| !std::thread::panicking()) {
-            self.bed.settle(self.bed.kernel.cancel(id, self.bed.now()));
+            self.bed
+                .settle(self.bed.kernel.cancel(id, || self.bed.now()));
         }
     }
 }

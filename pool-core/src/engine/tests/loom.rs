@@ -404,7 +404,7 @@ models! {
         let mut given_up = bed.wait();
         let Take::Queued(Queued { id, work: Some(mut work), .. }) =
             Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone()) else { panic!("nothing is open") };
-        bed.settle(bed.kernel.cancel(id, START));
+        bed.settle(bed.kernel.cancel(id, || START));
         let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it opens one itself")));
         drop(work.opens.pop());
         waiter.join().unwrap();

@@ -45,7 +45,7 @@ fn an_attempt_that_hangs_after_a_failure_does_not_keep_the_keeper_awake() {
     let seat = opens.pop().expect("it opens one");
     let retry = Kernel::open_failed(&bed.kernel, seat, "down", START, 1.0);
     assert!(retry.opens.is_empty(), "not before the backoff is over");
-    bed.settle(bed.kernel.cancel(id, START));
+    bed.settle(bed.kernel.cancel(id, || START));
     let mut now = START;
     let mut hung = Vec::new();
     let mut rounds = 0;

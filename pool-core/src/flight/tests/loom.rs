@@ -60,12 +60,12 @@ impl Bed {
         Self(Arc::new(Board::new(8, retry_errors)))
     }
 
-    fn join(&self, waker: &Waker) -> Join {
+    fn join(&self, waker: &Waker) -> Join<u32, &'static str> {
         self.0.join(&Arc::new(KEY), None, waker.clone(), NOW)
     }
 
     /// Begins a flight.
-    fn lead(&self) -> (Ticket, Stop) {
+    fn lead(&self) -> (Ticket<u32, &'static str>, Stop) {
         let Join::Lead(ticket) = self.join(Waker::noop()) else {
             panic!("the key is free");
         };
@@ -89,13 +89,13 @@ impl Bed {
         Self::perform(self.0.complete(flight, end, NOW));
     }
 
-    fn leave(&self, ticket: Ticket) {
+    fn leave(&self, ticket: Ticket<u32, &'static str>) {
         Self::perform(self.0.leave(ticket, NOW));
     }
 
     /// Asks for the value, and waits for it to the end; computes `answer` on the spot if it is its turn.
     fn run(&self, answer: Answer) -> Answer {
-        let mut held: Option<Ticket> = None;
+        let mut held: Option<Ticket<u32, &'static str>> = None;
         block_on(poll_fn(|context| {
             if held.is_none() {
                 held = Some(match self.join(context.waker()) {
@@ -124,7 +124,7 @@ impl Bed {
         }))
     }
 
-    fn compute(&self, ticket: &Ticket, answer: Answer) {
+    fn compute(&self, ticket: &Ticket<u32, &'static str>, answer: Answer) {
         assert!(self.0.started(ticket, Stop::new()).is_none());
         self.complete(ticket.flight(), answer);
     }

@@ -167,7 +167,7 @@ impl Model {
 struct Run {
     board: Board<u8, (), (), u8>,
     model: Model,
-    tickets: Vec<Ticket>,
+    tickets: Vec<Ticket<(), ()>>,
 }
 
 impl Run {

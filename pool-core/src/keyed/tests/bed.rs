@@ -14,8 +14,7 @@ use std::{
 use crate::{
     engine::{Backoff, Holder, Opened, Refusal},
     keyed::{
-        kernel::{Asked, Kernel, Limits, Polled, Take},
-        lanes::Ticket,
+        kernel::{Asked, Kernel, Limits, Polled, Take, Ticket},
         limits::Terms,
         seats::{Seat, SeatState, Slot},
         work::Work,
@@ -240,7 +239,7 @@ impl Bed {
 pub(super) struct Wait {
     bed: Bed,
     pub(super) key: char,
-    ticket: Option<Ticket>,
+    ticket: Option<Ticket<char, Item, &'static str>>,
 }
 
 const HASH: u64 = 7;

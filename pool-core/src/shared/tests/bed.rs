@@ -16,11 +16,11 @@ use super::limits;
 #[cfg(pool_loom)]
 use crate::engine::tests::block_on;
 use crate::{
-    engine::{Refusal, WaiterId},
+    engine::Refusal,
     moment::Moment,
     shared::{
         link::LinkId,
-        links::{Links, Take},
+        links::{Links, Take, Ticket},
         places::Share,
         work::Work,
     },
@@ -107,7 +107,7 @@ impl Bed {
     }
 
     /// Takes a share, or joins the line.
-    pub(super) fn ask(&self, waker: Waker) -> Result<Share, WaiterId> {
+    pub(super) fn ask(&self, waker: Waker) -> Result<Share, Ticket<&'static str>> {
         let (take, work) = self.links.take_or_wait(waker, NOW);
         self.perform(work);
         match take {
@@ -122,7 +122,7 @@ impl Bed {
 
     pub(super) fn look(
         &self,
-        id: &WaiterId,
+        id: &Ticket<&'static str>,
         waker: &Waker,
     ) -> Poll<Result<Share, Refusal<&'static str>>> {
         let (answer, work) = self.links.poll(id, waker, NOW);

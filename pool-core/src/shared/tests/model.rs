@@ -12,12 +12,12 @@ use proptest::prelude::*;
 
 use super::limits;
 use crate::{
-    engine::{Kept, Refusal, WaiterId},
+    engine::{Kept, Refusal},
     moment::Moment,
     observe::CloseReason,
     shared::{
         link::LinkId,
-        links::{Links, Take},
+        links::{Links, Take, Ticket},
         places::Share,
         work::Work,
     },
@@ -93,7 +93,7 @@ struct Conn {
 
 #[derive(Debug)]
 struct Waiter {
-    id: WaiterId,
+    id: Ticket<&'static str>,
     /// What it should be told: a share of this connection, or that the pool is closed.
     answer: Option<Option<LinkId>>,
 }

@@ -28,19 +28,6 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Is the runtime's clock paused, as far as can be told? One that runs does not say the same twice.
-#[cfg(not(pool_shuttle))]
-pub(crate) fn stands_still() -> bool {
-    let now = now();
-    now == self::now()
-}
-
-/// That of a model advances when the model says so, and the coarse one with it.
-#[cfg(pool_shuttle)]
-pub(crate) const fn stands_still() -> bool {
-    false
-}
-
 /// What time it is, in nanoseconds since some time or other, to within the resolution of the system's coarse clock: 1 to 10 ms. It stands
 /// still for no runtime, not even for one whose clock is paused.
 ///

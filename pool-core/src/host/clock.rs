@@ -26,11 +26,20 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
+    /// The tick in nanoseconds, but for its lowest bit: `STOPPED` while it stands still. It never goes back.
     tick: AtomicU64,
-    /// What the coarse clock showed when the tick was last set; `NEVER_TRUSTED` if the exact clock stood still then.
+    /// The coarse clock as it was just before the tick was read, or earlier. 0 if the exact clock stood still then.
     stamp: AtomicU64,
     /// When the keeper came by last, while the tick runs.
     round: AtomicU64,
+}
+
+/// What time it was by both clocks: by the coarse one first. Whoever is held up between reading the time and setting the tick so makes it
+/// look older than it is, and never younger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    stamp: u64,
+    pub(crate) now: Moment,
 }
 
 /// How old the tick may be for a reader: as long as one is, and twice the resolution of the coarse clock, of which the slowest advances by
@@ -38,12 +47,10 @@ pub(crate) struct Clock {
 pub(crate) const LAG: Duration = TICK.saturating_mul(3);
 /// Older than that by the coarse clock, and a reader advances it.
 const OLD_NANOS: u64 = TICK_NANOS;
-/// The coarse clock is far from it by the time that anybody looks.
-const NEVER_TRUSTED: u64 = 0;
 /// A keeper that gets to run comes by long before that.
 const STALLED: Duration = Duration::from_millis(500);
 /// The tick stands still.
-const STOPPED: u64 = u64::MAX;
+const STOPPED: u64 = 1;
 
 impl Clock {
     pub(crate) fn new() -> Self {
@@ -57,97 +64,94 @@ impl Clock {
 
     /// The exact time.
     pub(crate) fn now(&self) -> Moment {
-        let elapsed = rt::now().saturating_duration_since(self.epoch);
-        Moment::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        self.moment(rt::now())
+    }
+
+    /// The exact time, to set the tick by.
+    pub(crate) fn read(&self) -> Reading {
+        let stamp = rt::coarse_now();
+        let now = rt::now();
+        // A clock that runs does not say the same twice.
+        let stands_still = !cfg!(pool_shuttle) && now == rt::now();
+        Reading {
+            stamp: if stands_still { 0 } else { stamp },
+            now: self.moment(now),
+        }
     }
 
     /// The tick, if it runs and is young.
     #[inline]
     pub(crate) fn ticked(&self) -> Option<Moment> {
-        // Ordering: Acquire pairs with the Release in `set`, so that the tick read below is the one of this stamp, or a later one.
+        // Ordering: Acquire pairs with the Release in `set`: the tick that is read below is the one of this stamp, or a later one.
         let stamp = self.stamp.load(Ordering::Acquire);
-        let nanos = self.tick.load(Ordering::Relaxed);
+        let tick = self.tick.load(Ordering::Relaxed);
         let old = rt::coarse_now().saturating_sub(stamp) > OLD_NANOS;
         let trusted = !old || mutation::on(Mutation::OldTickIsTrusted);
-        (nanos != STOPPED && trusted).then(|| Moment::from_nanos(nanos))
+        (tick & STOPPED == 0 && trusted).then(|| Moment::from_nanos(tick))
     }
 
     /// Has the keeper not come by for long, though it was to advance the tick?
     pub(crate) fn is_stalled(&self, now: Moment) -> bool {
-        // Ordering: Relaxed, all are hints.
-        let runs = self.tick.load(Ordering::Relaxed) != STOPPED;
+        // Ordering: Relaxed, both are hints.
+        let runs = self.tick.load(Ordering::Relaxed) & STOPPED == 0;
         let round = Moment::from_nanos(self.round.load(Ordering::Relaxed));
         runs && now - round > STALLED
     }
 
-    /// Starts the tick at `now`. Was it standing still?
-    pub(crate) fn start(&self, now: Moment) -> bool {
-        // Ordering: Acquire pairs with the Release of `stop`: who starts a tick that the last keeper stopped sees that it went.
-        let stopped = self.tick.compare_exchange(
-            STOPPED,
-            now.as_nanos(),
-            Ordering::Acquire,
-            Ordering::Relaxed,
-        );
-        if stopped.is_ok() {
-            self.round.store(now.as_nanos(), Ordering::Relaxed);
-            self.stamp();
+    /// Starts the tick. Was it standing still?
+    pub(crate) fn start(&self, reading: Reading) -> bool {
+        let started = self.set(reading, |tick| tick & STOPPED != 0);
+        if started {
+            self.round.store(reading.now.as_nanos(), Ordering::Relaxed);
         }
-        stopped.is_ok()
+        started
     }
 
     /// The exact time, for a reader that found no tick, or an old one. Starts or advances the tick, if there is a keeper to go on with
     /// that, which `ring` calls.
     #[cold]
     pub(crate) fn start_for(&self, post: &Post, ring: impl FnOnce()) -> Moment {
-        let now = self.now();
+        let reading = self.read();
         if !post.is_filled() {
-            return now;
+            return reading.now;
         }
-        if self.start(now) {
+        if self.start(reading) {
             ring();
             // One that went meanwhile stopped it, unless that was before the start.
             if !post.is_filled() {
                 self.stop();
             }
         } else {
-            self.set(now);
+            self.set(reading, |tick| tick & STOPPED == 0);
         }
-        now
+        reading.now
     }
 
     /// The keeper has come by, and advances the tick. It may stand still: then it stays so.
-    pub(crate) fn advance(&self, now: Moment) {
-        self.round.store(now.as_nanos(), Ordering::Relaxed);
-        self.set(now);
+    pub(crate) fn advance(&self, reading: Reading) {
+        self.round.store(reading.now.as_nanos(), Ordering::Relaxed);
+        self.set(reading, |tick| tick & STOPPED == 0);
     }
 
-    /// Sets a tick that runs.
-    fn set(&self, now: Moment) {
-        let running = |nanos| (nanos != STOPPED).then_some(now.as_nanos().max(nanos));
+    /// Sets the tick, if it is one that `may` be set. Was it?
+    fn set(&self, Reading { stamp, now }: Reading, may: impl Fn(u64) -> bool) -> bool {
+        let nanos = now.as_nanos() & !STOPPED;
+        let later = |tick| may(tick).then_some(nanos.max(tick & !STOPPED));
+        // Ordering: Acquire pairs with the Release of `stop`: who starts a tick that the last keeper stopped sees that it went.
         let set = self
             .tick
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, running);
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, later);
         if set.is_ok() {
-            self.stamp();
+            // Ordering: Release, after the tick: whoever sees this stamp sees that tick, or a later one.
+            self.stamp.store(stamp, Ordering::Release);
         }
-    }
-
-    /// Says how old the tick is that was just set.
-    fn stamp(&self) {
-        let stamp = if rt::stands_still() {
-            NEVER_TRUSTED
-        } else {
-            rt::coarse_now()
-        };
-        // Ordering: Release, after the tick: whoever sees this stamp sees that tick.
-        self.stamp.store(stamp, Ordering::Release);
+        set.is_ok()
     }
 
     /// Stops the tick.
     pub(crate) fn stop(&self) {
-        // Ordering: as in `start`.
-        self.tick.store(STOPPED, Ordering::Release);
+        // Ordering: as in `set`.
+        self.tick.fetch_or(STOPPED, Ordering::Release);
     }
 
     /// When that is on the runtime's clock. Never is in 30 years.

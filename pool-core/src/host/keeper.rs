@@ -66,7 +66,7 @@ pub(crate) fn look_after<P: Hosted>(pool: &Arc<P>, now: Moment) {
     if let Some(number) = kernel.replace_keeper(now, stalled) {
         start(pool, &here, number);
         // It is not late before it had its turn.
-        host.clock.advance(now);
+        host.clock.advance(host.clock.read());
         // Those who relied on the last one look where this one is.
         kernel.all_in_line().into_iter().for_each(Waker::wake);
     }
@@ -136,8 +136,9 @@ impl<P: Hosted> Keeper<P> {
     /// Does what is due; when to come by again. `None`: never.
     fn round(&mut self, pool: &Arc<P>, context: &Context<'_>) -> Option<Moment> {
         let clock = &pool.host().clock;
-        let now = clock.now();
-        clock.advance(now);
+        let reading = clock.read();
+        let now = reading.now;
+        clock.advance(reading);
         let Round {
             next,
             #[cfg(feature = "metrics")]
@@ -153,7 +154,7 @@ impl<P: Hosted> Keeper<P> {
             return Some(next);
         }
         self.activity = activity;
-        clock.start(now);
+        clock.start(reading);
         Some(next.min(now + TICK))
     }
 }

@@ -115,12 +115,11 @@ impl<M: Manager> Inner<M> {
     #[inline]
     pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
         let (now, lasted) = lasted(&mut slot);
-        slot.tainted &= !mutation::on(Mutation::TaintIsForgotten);
         let usage = usage_of(&slot, now);
         let Held { resource, home } = &mut slot.item;
         let verdict = verdict(
             resource,
-            usage.tainted,
+            usage.tainted && !mutation::on(Mutation::TaintIsForgotten),
             |resource| home.manager.is_broken(resource),
             |resource| home.manager.needs_reset(resource, &usage),
         );

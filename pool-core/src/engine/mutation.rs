@@ -42,6 +42,10 @@ pub(crate) enum Mutation {
     GrantIsNeverReclaimed,
     /// A waiter that is polled after its grant was taken back stays parked.
     ParkedStaysParked,
+    /// When a grant was taken back, the next in line is handed it, polled or not.
+    ReclaimParksOne,
+    /// Those in line who are parked when a grant was taken back are not told to poll again.
+    ParkedAreNotTold,
     /// Shrinking forgets those that are leased.
     ResizeForgetsLeased,
     /// What the keeper had checked is laid down, though others wait.

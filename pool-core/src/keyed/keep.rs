@@ -21,7 +21,10 @@ use super::{
     work::Work,
 };
 use crate::{
-    engine::{Histograms, Holder, Refusal, Watch, Watched, Watchers},
+    engine::{
+        Histograms, Holder, Refusal, Watch, Watched, Watchers,
+        mutation::{self, Mutation},
+    },
     moment::{Moment, nanos_of},
     observe::CloseReason,
     sync::Arc,
@@ -327,19 +330,35 @@ impl<K, T, E: Clone> State<K, T, E> {
         } = kernel.limits;
         // Nearly every wait is over long before that; who is still there keeps a timer from now on.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(arm_after)));
-        for place in mem::take(&mut self.ticking) {
+        let ticking = mem::take(&mut self.ticking);
+        let there = ticking.into_iter().filter(|at| self.table.is_there(*at));
+        let ticking: Vec<_> = there.collect();
+        let mut unfetched = Vec::new();
+        for place in &ticking {
+            let lane = self.table.at(place.index).lane;
+            let wakers = work.wakers.many();
+            for slot in self.lanes.reclaim(lane, now, reclaim_after, wakers) {
+                self.count(place.index, |counters| counters.reclaimed += 1);
+                unfetched.push(slot);
+            }
+        }
+        if !unfetched.is_empty() && !mutation::on(Mutation::ReclaimParksOne) {
+            // A place goes to any key: those of other keys may be as little polled.
+            for key in self.lanes.park_all(work.wakers.many()) {
+                self.refresh(key);
+            }
+        }
+        for slot in unfetched {
+            self.settle(kernel, slot, now, work);
+        }
+        for place in ticking {
             if !self.table.is_there(place) {
                 continue;
             }
-            let key = place.index;
-            let lane = self.table.at(key).lane;
-            while let Some(slot) = self.lanes.reclaim(lane, now, reclaim_after) {
-                self.count(key, |counters| counters.reclaimed += 1);
-                self.settle(kernel, slot, now, work);
-            }
+            let lane = self.table.at(place.index).lane;
             self.lanes.arm(lane, before, work.wakers.many());
             let again = self.lanes.wants_ticks(lane);
-            self.table.cold_mut(key).ticks = again;
+            self.table.cold_mut(place.index).ticks = again;
             if again {
                 self.ticking.push(place);
             }

@@ -147,8 +147,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return;
         }
         if self.now < self.favours_next {
-            // The keeper comes by for the keys that fail.
-            self.failing_next = self.failing_next.min(self.favours_next);
+            self.favour_due = self.favours_next;
             self.call_keeper(self.favours_next, work);
         } else if self.table.at(key).alive() > 0 {
             self.turns.pass(key);

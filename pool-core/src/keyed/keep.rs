@@ -427,32 +427,38 @@ impl<K, T, E: Clone> State<K, T, E> {
         now: Moment,
         work: &mut Work<K, T, E>,
     ) {
-        if now < self.failing_next {
-            return;
+        if now >= self.favour_due {
+            self.favour_due = Moment::NEVER;
         }
-        self.failing_next = Moment::NEVER;
-        for place in mem::take(&mut self.failing) {
-            if !self.table.is_there(place) {
+        while let Some(Reverse((at, place))) = self.failing.peek().copied()
+            && at <= now
+        {
+            self.failing.pop();
+            #[cfg(test)]
+            steps::count();
+            if !self.table.is_there(place) || self.table.cold(place.index).due != at {
+                // It has gone, or is on the list for another time.
                 continue;
             }
             let key = place.index;
             let cold = self.table.cold_mut(key);
+            cold.due = Moment::NEVER;
             let Some(next_try) = cold.gate.next_try() else {
-                cold.listed = false;
+                self.unlist(key);
                 continue;
             };
             let forgotten_at = cold.asked_at + REMEMBERED;
+            // From now on it is in its ring until it has had its turn.
             self.meet(kernel, key, now, work);
             self.forget(key, work);
             if !self.table.is_there(place) {
                 continue;
             }
-            self.failing.push(place);
             for next in [next_try, forgotten_at]
                 .into_iter()
                 .filter(|next| *next > now)
             {
-                self.failing_next = self.failing_next.min(next);
+                self.look_at_failing(key, next);
             }
         }
     }
@@ -491,7 +497,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         if let Some((_, _, began)) = self.opens.front() {
             next = next.min(*began + LATE);
         }
-        next.min(self.failing_next).max(now + MIN_ROUND)
+        if let Some(Reverse((due, _))) = self.failing.peek() {
+            next = next.min(*due);
+        }
+        next.min(self.favour_due).max(now + MIN_ROUND)
     }
 
     /// Makes it idle again; the keeper looks at it later, and not at once for what is due there already.
@@ -547,3 +556,22 @@ const MIN_ROUND: Duration = Duration::from_millis(1);
 
 /// So many keys are looked at under one lock.
 const PART: u32 = 256;
+
+/// How often the keeper looked at a key that cannot be opened, on this thread.
+#[cfg(test)]
+pub(super) mod steps {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    pub(in crate::keyed) fn taken() -> u64 {
+        STEPS.get()
+    }
+}

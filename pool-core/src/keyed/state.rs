@@ -69,9 +69,12 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) favours_next: Moment,
     /// Keys whose lines the keeper looks after.
     pub(super) ticking: Vec<Place>,
-    /// Keys that cannot be opened, and when the next of them is due.
-    pub(super) failing: Vec<Place>,
-    pub(super) failing_next: Moment,
+    /// Keys that cannot be opened, by when the keeper looks at them. Some entries are stale.
+    pub(super) failing: BinaryHeap<Reverse<(Moment, Place)>>,
+    /// So many of them are kept in mind.
+    remembered: usize,
+    /// When the keeper comes by for a prober that has no place.
+    pub(super) favour_due: Moment,
     /// When leases are looked at that last too long.
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
@@ -103,8 +106,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             favoured: NIL,
             favours_next: Moment::from_nanos(0),
             ticking: Vec::new(),
-            failing: Vec::new(),
-            failing_next: Moment::NEVER,
+            failing: BinaryHeap::new(),
+            remembered: 0,
+            favour_due: Moment::NEVER,
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),
             histograms: Histograms::default(),
@@ -145,9 +149,9 @@ impl<K, T, E: Clone> State<K, T, E> {
     ) -> Result<Queued<K, T, E>, Refusal<E>> {
         let cold = self.table.cold_mut(key);
         cold.asked_at = now;
-        if cold.listed {
+        if cold.listed && cold.due == Moment::NEVER {
             // When it is to be forgotten, if nobody asks again.
-            self.failing_next = self.failing_next.min(now + REMEMBERED);
+            self.look_at_failing(key, now + REMEMBERED);
         }
         let verdict = self
             .table
@@ -474,16 +478,32 @@ impl<K, T, E: Clone> State<K, T, E> {
         work: &mut Work<K, T, E>,
     ) {
         self.count(key, |counters| counters.open_failures += 1);
-        let (listed, place) = (self.failing.len(), self.table.place(key));
         let cold = self.table.cold_mut(key);
         work.gone.errors.extend(cold.gate.last_error());
         cold.gate.failed(error, now, jitter);
         let next = cold.gate.next_try().unwrap_or(now);
-        if listed < MOST_REMEMBERED && !mem::replace(&mut cold.listed, true) {
-            self.failing.push(place);
+        if !cold.listed && self.remembered < MOST_REMEMBERED {
+            cold.listed = true;
+            self.remembered += 1;
         }
-        self.failing_next = self.failing_next.min(next);
+        self.look_at_failing(key, next);
         self.call_keeper(next, work);
+    }
+
+    /// The keeper looks at this key, which cannot be opened, at `at`, or earlier.
+    pub(super) fn look_at_failing(&mut self, key: u32, at: Moment) {
+        let place = self.table.place(key);
+        let due = &mut self.table.cold_mut(key).due;
+        if at < *due {
+            *due = at;
+            self.failing.push(Reverse((at, place)));
+        }
+    }
+
+    /// This key is not kept in mind any more.
+    pub(super) fn unlist(&mut self, key: u32) {
+        let listed = mem::replace(&mut self.table.cold_mut(key).listed, false);
+        self.remembered -= usize::from(listed);
     }
 
     /// Tells those in the line of `key` no, if it is known that nothing can be opened for it.
@@ -567,6 +587,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         if self.favoured == key {
             self.favoured = NIL;
         }
+        self.unlist(key);
         work.gone.keys.extend(self.table.remove(key));
     }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Names a key, also after it has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) index: u32,
     serial: u64,
@@ -75,8 +75,10 @@ pub(super) struct Cold<K, E> {
     pub(super) asked_at: Moment,
     /// Does the keeper come by for its line?
     pub(super) ticks: bool,
-    /// Is it on the list of those that cannot be opened?
+    /// Is it kept in mind though nobody waits for it, because it cannot be opened?
     pub(super) listed: bool,
+    /// When the keeper looks at it because it cannot be opened; never, if it need not.
+    pub(super) due: Moment,
 }
 
 /// All keys.
@@ -216,6 +218,7 @@ impl<K, E: Clone> Table<K, E> {
             asked_at: Moment::from_nanos(0),
             ticks: false,
             listed: false,
+            due: Moment::NEVER,
         }));
         index
     }

@@ -400,7 +400,7 @@ impl<T, E: Clone> State<T, E> {
         if known.is_empty() {
             PATIENCE
         } else {
-            (known.mean() * 4).max(PATIENCE / 4)
+            known.mean().saturating_mul(4).max(PATIENCE / 4)
         }
     }
 

@@ -467,7 +467,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         let Some(after) = limits.leak_after.filter(|_| now >= self.leaks_next) else {
             return Vec::new();
         };
-        self.leaks_next = now + (after / 4).clamp(limits.tick, limits.rounds);
+        self.leaks_next = now + (after / 4).max(limits.tick).min(limits.rounds);
         // Nothing is that old in a pool that is younger.
         let before = now.earlier(nanos_of(after));
         let leaks = before.map_or_else(Vec::new, |before| self.seats.report_before(before));

@@ -22,6 +22,9 @@ pub(super) enum Case {
     Shared64on2,
     /// A get and return by one task, of a random one of 10,000 keys.
     KeyedRandom,
+    /// A get by one task that fails fast, or of the one key that works, while 10,000 keys cannot be opened.
+    #[value(name = "failing10k")]
+    Failing10k,
     /// 1,000 callers on one key.
     Flight,
 }
@@ -31,6 +34,25 @@ pub(super) enum Case {
 pub(super) enum Side {
     Ours,
     Measure,
+}
+
+/// How much ours may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bar {
+    /// So many times what the measure takes.
+    Times(f64),
+    /// So many nanoseconds.
+    Ns(f64),
+}
+
+impl Bar {
+    /// Is it met by what ours takes, beside the measure?
+    pub(super) fn is_met(self, ours: f64, theirs: f64) -> bool {
+        match self {
+            Self::Times(most) => ours / theirs <= most,
+            Self::Ns(most) => ours <= most,
+        }
+    }
 }
 
 impl Case {
@@ -43,6 +65,7 @@ impl Case {
             Self::SharedAlone => "shared-alone",
             Self::Shared64on2 => "shared-64on2",
             Self::KeyedRandom => "keyed-random",
+            Self::Failing10k => "failing10k",
             Self::Flight => "flight",
         }
     }
@@ -58,19 +81,22 @@ impl Case {
             (Self::SharedAlone | Self::Shared64on2, Side::Measure) => "Pool",
             (Self::KeyedRandom, Side::Ours) => "KeyedPool",
             (Self::KeyedRandom, Side::Measure) => "Pool",
+            (Self::Failing10k, Side::Ours) => "KeyedPool",
+            (Self::Failing10k, Side::Measure) => "100 failing",
             (Self::Flight, Side::Ours) => "Flight",
             (Self::Flight, Side::Measure) => "moka get_with",
         }
     }
 
-    /// How many times the measure's time ours may take.
-    pub(super) fn bar(self) -> f64 {
-        match self {
+    /// How much ours may take.
+    pub(super) fn bar(self) -> Bar {
+        Bar::Times(match self {
+            Self::Failing10k => return Bar::Ns(10_000.0),
             Self::LimiterAlone | Self::Limiter64on8 | Self::FanOut => 1.0,
             Self::SharedAlone | Self::KeyedRandom => 2.0,
             Self::Shared64on2 => 0.5,
             Self::Flight => 1.2,
-        }
+        })
     }
 
     /// Nanoseconds for one of it, on a runtime of its own.
@@ -84,6 +110,10 @@ impl Case {
             Self::SharedAlone => single()?.block_on(work::gets_alone(ours, 500_000 / times)),
             Self::Shared64on2 => pair()?.block_on(work::gets_crowd(ours, 2_000 / times)),
             Self::KeyedRandom => single()?.block_on(keyed::random_key(ours, 500_000 / times)),
+            Self::Failing10k => {
+                let failing = if ours { 10_000 } else { 100 };
+                single()?.block_on(keyed::failing(failing / times as u32, 20_000 / times))
+            }
             Self::Flight => pair()?.block_on(work::callers(ours, 1_000)),
         }
     }

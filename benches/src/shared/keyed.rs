@@ -73,6 +73,52 @@ pub(super) async fn random_key(ours: bool, times: usize) -> Result<f64, Failure>
     Ok(start.elapsed().as_nanos() as f64 / times as f64)
 }
 
+/// Opens one key of many.
+struct Outage;
+
+impl KeyedManager<u32> for Outage {
+    type Resource = u32;
+    type Error = io::Error;
+
+    async fn create(&self, key: &u32) -> Result<u32, io::Error> {
+        match key {
+            0 => Ok(0),
+            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    async fn check(&self, _: &mut u32, _: &Usage) -> Result<(), io::Error> {
+        Ok(())
+    }
+}
+
+/// Nanoseconds for a get while so many keys cannot be opened: every other one of such a key, which fails fast, and of the one that
+/// works. Between them the pool's tasks have their turns: what those take counts.
+pub(super) async fn failing(keys: u32, times: usize) -> Result<f64, Failure> {
+    let waiters = keys as usize + 1;
+    let builder = KeyedPool::builder(Outage).config(config().max_waiters(Some(waiters)));
+    let pool = builder
+        .max_total(1_000)
+        .max_total_waiters(waiters)
+        .build()?;
+    let fails = |key: u32| {
+        let pool = &pool;
+        async move { pool.get(&key).await.is_err() }
+    };
+    let all = futures_util::future::join_all((1..=keys).map(fails)).await;
+    if !all.into_iter().all(|failed| failed) {
+        return Err("a get of a key that cannot be opened succeeded".into());
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    let start = Instant::now();
+    for _ in 0..times / 2 {
+        black_box(fails(black_box(random.u32(1..=keys))).await);
+        black_box(&*pool.get(&0).await?);
+        tokio::task::yield_now().await;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / times as f64)
+}
+
 /// The same as people write it without us: a map of pools, one a key, which have no bound in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MapOfPools {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::moment::Moment;
+use crate::moment::{Moment, nanos_of};
 
 /// How attempts to open are spaced after a failure.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +66,9 @@ impl<E: Clone> Gate<E> {
             .base
             .saturating_mul(1 << doublings)
             .min(self.backoff.cap);
-        // Never the seconds and the nanoseconds apart: that gives a base of one second no jitter at all.
-        self.next_try = now + ceiling.mul_f64(jitter.clamp(0.0, 1.0));
+        // Never the seconds and the nanoseconds apart: that gives a base of one second no jitter at all. The cast saturates.
+        let wait = nanos_of(ceiling) as f64 * jitter.clamp(0.0, 1.0);
+        self.next_try = now.later(wait as u64);
         before
     }
 

@@ -142,15 +142,16 @@ impl<T, E: Clone> Kernel<T, E> {
         let keeping = this.limits.keeping;
         let mut work = Work::default();
         state.hear();
-        while !mutation::on(Mutation::GrantIsNeverReclaimed)
-            && let Some(slot) = state.queue.reclaim(now, keeping.reclaim_after_nanos)
-        {
-            state.counters.reclaimed += 1;
-            match state.settle(slot, now, &this.limits) {
-                Put::Kept => {}
-                Put::Wake(waker) => work.wakers.push(waker),
-                Put::Close(slot, reason) => work.closes.push((slot, reason)),
-                Put::Work(mut more) => work.wakers.append(&mut more.wakers),
+        if !mutation::on(Mutation::GrantIsNeverReclaimed) {
+            let after = keeping.reclaim_after_nanos;
+            for slot in state.queue.reclaim(now, after, &mut work.wakers) {
+                state.counters.reclaimed += 1;
+                match state.settle(slot, now, &this.limits) {
+                    Put::Kept => {}
+                    Put::Wake(waker) => work.wakers.push(waker),
+                    Put::Close(slot, reason) => work.closes.push((slot, reason)),
+                    Put::Work(mut more) => work.wakers.append(&mut more.wakers),
+                }
             }
         }
         if state.closed {

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | waiting | in line, next grant goes to the first | `grant`, `refuse`, `cancel` |
 //! | granted | something was handed to it, its future has not fetched it | `fetch`, `answer`, `cancel`, `reclaim` |
-//! | parked | its grant was taken back, because its future was not polled in time; keeps its place | `answer` puts it back in line |
+//! | parked | its grant, or that of one before it, was taken back, because a future was not polled in time; keeps its place | `answer` puts it back in line |
 //! | refused | told no; its future has not fetched that | `fetch`, `answer`, `cancel` |
 //! | done | it fetched what it was told, or left; the mail is used again by another waiter | `push` |
 //!
@@ -401,23 +401,56 @@ impl<G, R, A: Copy> Line<G, R, A> {
         (None, waker)
     }
 
-    /// Takes back one grant that nobody fetched for so long. Its waiter is parked: it keeps its place, and is back in line as
-    /// soon as its future is polled.
-    pub(crate) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> Option<G> {
+    /// Takes back what was granted and not fetched for so long. Its waiters are parked: they keep their places, and are back in line
+    /// as soon as their futures are polled.
+    ///
+    /// Where there is any, the next in line may be as little polled as those: so all in line are parked as well, and told to poll
+    /// again. Wake what it adds to `wakers` after unlocking, and give what comes back to the first that is polled. So those who are
+    /// not polled cost the others one grace in all, and not one each; and a live line, however long, one more poll each.
+    pub(crate) fn reclaim(
+        &mut self,
+        now: Moment,
+        grace_nanos: u64,
+        wakers: &mut Vec<Waker>,
+    ) -> Vec<G> {
         self.hear_all();
+        let mut grants = Vec::new();
         let told = self.line.iter_mut().take(self.told);
         for place in told.chain(&mut self.told_apart) {
             // Those who were refused, and those who are known to have fetched theirs.
             if place.granted_at == Moment::NEVER || !now.is_past(place.granted_at, grace_nanos) {
                 continue;
             }
-            let Some((grant, parked)) = place.take_back() else {
-                continue;
-            };
-            self.parked.insert(parked.ticket, parked);
-            return Some(grant);
+            if let Some((grant, parked)) = place.take_back() {
+                self.parked.insert(parked.ticket, parked);
+                grants.push(grant);
+            }
         }
-        None
+        if !grants.is_empty() && !mutation::on(Mutation::ReclaimParksOne) {
+            self.park_all(wakers);
+        }
+        grants
+    }
+
+    /// Parks all in line, and has them poll again. Wake what it adds to `wakers` after unlocking.
+    pub(crate) fn park_all(&mut self, wakers: &mut Vec<Waker>) {
+        let waits = self.line.len() - self.told;
+        self.end = self.end.wrapping_sub(waits as u32);
+        self.holes = 0;
+        // Both are in order, so that they are put together in one pass.
+        let in_line = self.line.drain(self.told..);
+        let in_line = in_line.filter(|place| place.who.is_some());
+        let mut all: BTreeMap<_, _> = in_line.map(|place| (place.ticket, place)).collect();
+        all.append(&mut self.early);
+        for place in all.values_mut() {
+            if let Some(mail) = &place.who {
+                mail.park();
+            }
+            if !mutation::on(Mutation::ParkedAreNotTold) {
+                wakers.extend(place.waker.take());
+            }
+        }
+        self.parked.append(&mut all);
     }
 
     /// Tells those who have been in line since before `before` to keep a timer of their own: short waits, which are nearly all,

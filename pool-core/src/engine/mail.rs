@@ -2,11 +2,11 @@
 //!
 //! | state | the letter | who moves it on |
 //! |---|---|---|
-//! | `WAITING` | there is none | the owner of the line, under its lock: `tell` |
+//! | `WAITING` | there is none | the owner of the line, under its lock: `tell`, `park` |
 //! | `TOLD` | the answer, or whoever took it is about to say so | the waiter: `fetch`; or the owner: `take_back`. One of them finds the letter |
 //! | `FETCHED` | there is none; it was a grant | the owner, for another waiter: `tell` |
 //! | `DONE` | there is none; it was a refusal, or the waiter left | the owner, for another waiter: `tell` |
-//! | `PARKED` | there is none; the grant was taken back | the owner: `resume` |
+//! | `PARKED` | there is none; the grant was taken back, or that of one before it | the owner: `resume` |
 //!
 //! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it. The letter has a
 //! lock of its own, under which nothing else is locked, and which only a waiter and the owner can want at once.
@@ -120,6 +120,12 @@ impl<T> Mail<T> {
         // Ordering: Release, as in `fetch`; the waiter looks on under the lock.
         self.state.store(PARKED, Ordering::Release);
         letter
+    }
+
+    /// One who waits is parked. Under the owner's lock.
+    pub(super) fn park(&self) {
+        // Ordering: Relaxed. It is looked at under the lock that is held, and nobody else changes it but under that.
+        self.state.store(PARKED, Ordering::Relaxed);
     }
 
     /// The waiter leaves, with what it was told and had not fetched. Under the owner's lock.

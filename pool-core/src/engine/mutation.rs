@@ -42,6 +42,10 @@ pub(crate) enum Mutation {
     GrantIsNeverReclaimed,
     /// A waiter that is polled after its grant was taken back stays parked.
     ParkedStaysParked,
+    /// When a grant was taken back, the next in line is handed it, polled or not.
+    ReclaimParksOne,
+    /// Those in line who are parked when a grant was taken back are not told to poll again.
+    ParkedAreNotTold,
     /// Shrinking forgets those that are leased.
     ResizeForgetsLeased,
     /// What the keeper had checked is laid down, though others wait.
@@ -88,6 +92,8 @@ pub(crate) enum Mutation {
     RefusedTriesNothing,
     /// A check that does not end is waited for as one that has just begun.
     LateCheckIsAwaited,
+    /// The same for a check of a key.
+    KeyLateCheckIsAwaited,
     /// A thread without a runtime polls a timer of the pool's.
     TimerIsPolledElsewhere,
     /// Whoever locks the pool sees those in line, and not those who joined by the inbox.

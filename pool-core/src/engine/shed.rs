@@ -40,13 +40,13 @@ impl Shed {
     pub(crate) fn used(&mut self, lasted: Duration) {
         self.mean_use = match self.mean_use {
             Duration::ZERO => lasted,
-            mean => mean * 15 / 16 + lasted / 16,
+            mean => mean.saturating_mul(15) / 16 + lasted / 16,
         };
     }
 
     /// The wait above which the pool counts as overloaded when nobody waited less.
     pub(crate) fn target(&self) -> Duration {
-        self.least_target.max(self.mean_use * 2)
+        self.least_target.max(self.mean_use.saturating_mul(2))
     }
 
     /// Somebody joins an empty line: it got short, so what was before does not count.
@@ -59,7 +59,7 @@ impl Shed {
     /// Somebody is about to get a resource after `waited`: tell it no instead?
     pub(crate) fn drops(&mut self, waited: Duration, now: Moment) -> bool {
         let target = self.target();
-        let interval = target * 10;
+        let interval = target.saturating_mul(10);
         if now > self.interval_ends {
             // What nobody was served after says nothing of now.
             let fresh = self.fresh && now <= self.interval_ends + interval;
@@ -70,7 +70,7 @@ impl Shed {
             return false;
         }
         self.least_wait = self.least_wait.min(waited);
-        self.overloaded && waited > target * 2
+        self.overloaded && waited > target.saturating_mul(2)
     }
 }
 
@@ -139,6 +139,21 @@ mod tests {
         assert!(!shed.drops(90 * MS, at(211)));
         assert!(!shed.drops(90 * MS, at(412)));
         assert!(shed.drops(90 * MS, at(413)), "and is judged as any other");
+    }
+
+    #[test]
+    fn the_longest_target_and_lease_there_are_shed_nobody() {
+        let mut shed = Shed::new(Duration::MAX);
+        shed.used(Duration::MAX);
+        shed.used(Duration::MAX);
+        for now in [Moment::from_nanos(0), at(1), Moment::NEVER] {
+            assert!(!shed.drops(Duration::MAX, now));
+        }
+        let mut shed = Shed::new(MS);
+        for _ in 0..100 {
+            shed.used(Duration::MAX);
+        }
+        assert!(!shed.drops(Duration::MAX, at(1)) && shed.target() >= Duration::MAX / 16);
     }
 
     #[test]

@@ -364,7 +364,12 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         if !matches!(place.phase, Phase::Led { .. }) {
             return false;
         }
-        if let Some(Lead) = place.line.reclaim(now, nanos_of(grace)) {
+        // One at most: there is one lead.
+        if !place
+            .line
+            .reclaim(now, nanos_of(grace), &mut work.wakers)
+            .is_empty()
+        {
             state.pass_lead(flight.index, now, &mut work);
         }
         let place = &state.flights[flight.index];

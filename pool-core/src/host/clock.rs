@@ -90,6 +90,14 @@ impl Clock {
         (tick & STOPPED == 0 && trusted).then(|| Moment::from_nanos(tick))
     }
 
+    /// The tick as it stands, if it runs: it may be old.
+    #[inline]
+    pub(crate) fn last_tick(&self) -> Option<Moment> {
+        // Ordering: as in `ticked`, but for the stamp.
+        let tick = self.tick.load(Ordering::Relaxed);
+        (tick & STOPPED == 0).then(|| Moment::from_nanos(tick))
+    }
+
     /// Has the keeper not come by for long, though it was to advance the tick?
     pub(crate) fn is_stalled(&self, now: Moment) -> bool {
         // Ordering: Relaxed, both are hints.

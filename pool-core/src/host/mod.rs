@@ -195,6 +195,13 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         })
     }
 
+    /// What time it was at the last tick, for what that can only make look older than it is.
+    #[inline]
+    fn last_tick(&self) -> Moment {
+        let tick = self.host().clock.last_tick();
+        tick.unwrap_or_else(|| self.rough_now())
+    }
+
     /// The exact time.
     #[inline]
     fn now(&self) -> Moment {

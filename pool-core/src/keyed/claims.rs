@@ -33,9 +33,15 @@ impl<K, T, E: Clone> State<K, T, E> {
             return (0, Claim::Probe);
         };
         let waiting = self.lanes.waiting(row.lane);
-        let comes = row.count(SeatState::Idle) + row.coming();
-        let missing = waiting.saturating_sub(comes as usize);
         let cold = self.table.cold(key);
+        let coming = row.coming(cold.late_checks);
+        // Where one that is checked does not answer, those that are idle may not either: an open is the better bet.
+        let comes = if cold.late_checks > 0 {
+            coming
+        } else {
+            coming + row.count(SeatState::Idle)
+        };
+        let missing = waiting.saturating_sub(comes as usize);
         let (missing, claim) = if missing == 0 {
             // The prober, so that the pool knows when the backend of this key is back.
             let probes = cold.gate.is_failing() && self.is_remembered(key);
@@ -147,8 +153,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return;
         }
         if self.now < self.favours_next {
-            // The keeper comes by for the keys that fail.
-            self.failing_next = self.failing_next.min(self.favours_next);
+            self.favour_due = self.favours_next;
             self.call_keeper(self.favours_next, work);
         } else if self.table.at(key).alive() > 0 {
             self.turns.pass(key);

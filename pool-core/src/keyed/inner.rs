@@ -250,7 +250,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     #[inline]
     pub(super) fn lasted(&self, timed_from: Moment) -> (Moment, Option<Duration>) {
         match timed_from {
-            Moment::NEVER => (self.rough_now(), None),
+            // Were that old, it would be checked, or closed, a little earlier than need be.
+            Moment::NEVER => (self.last_tick(), None),
             from => {
                 let now = self.now();
                 (now, Some(now - from))

@@ -15,7 +15,10 @@ use super::{
     work::Work,
 };
 use crate::{
-    engine::{Bell, Histograms, Holder, Kept, Post, Refusal, Watched, Watchers},
+    engine::{
+        Bell, Histograms, Holder, Kept, Post, Refusal, Watched, Watchers,
+        mutation::{self, Mutation},
+    },
     moment::{Moment, nanos_of},
     observe::CloseReason,
     sync::{Arc, MutexGuard},
@@ -338,19 +341,35 @@ impl<K, T, E: Clone> State<K, T, E> {
         } = kernel.limits;
         // Nearly every wait is over long before that; who is still there keeps a timer from now on.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(arm_after)));
-        for place in mem::take(&mut self.ticking) {
+        let ticking = mem::take(&mut self.ticking);
+        let there = ticking.into_iter().filter(|at| self.table.is_there(*at));
+        let ticking: Vec<_> = there.collect();
+        let mut unfetched = Vec::new();
+        for place in &ticking {
+            let lane = self.table.at(place.index).lane;
+            let wakers = work.wakers.many();
+            for slot in self.lanes.reclaim(lane, now, reclaim_after, wakers) {
+                self.count(place.index, |counters| counters.reclaimed += 1);
+                unfetched.push(slot);
+            }
+        }
+        if !unfetched.is_empty() && !mutation::on(Mutation::ReclaimParksOne) {
+            // A place goes to any key: those of other keys may be as little polled.
+            for key in self.lanes.park_all(work.wakers.many()) {
+                self.refresh(key);
+            }
+        }
+        for slot in unfetched {
+            self.settle(kernel, slot, now, work);
+        }
+        for place in ticking {
             if !self.table.is_there(place) {
                 continue;
             }
-            let key = place.index;
-            let lane = self.table.at(key).lane;
-            while let Some(slot) = self.lanes.reclaim(lane, now, reclaim_after) {
-                self.count(key, |counters| counters.reclaimed += 1);
-                self.settle(kernel, slot, now, work);
-            }
+            let lane = self.table.at(place.index).lane;
             self.lanes.arm(lane, before, work.wakers.many());
             let again = self.lanes.wants_ticks(lane);
-            self.table.cold_mut(key).ticks = again;
+            self.table.cold_mut(place.index).ticks = again;
             if again {
                 self.ticking.push(place);
             }
@@ -386,7 +405,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             } else if lapsed(slot.used_at, terms.keepalive)
                 && self.table.at(key).count(SeatState::Checking) < terms.max_opening
             {
-                self.set(index, SeatState::Checking);
+                self.begin_check(index, now, work);
                 work.checks.push(slot);
             } else {
                 let later = now + kernel.limits.rounds;
@@ -410,6 +429,15 @@ impl<K, T, E: Clone> State<K, T, E> {
                 self.meet(kernel, key, now, work);
             }
         }
+        while let Some((index, check, began)) = self.checks.front().copied()
+            && began + LATE <= now
+        {
+            self.checks.pop_front();
+            if let Some(key) = self.seats.is_check_late(index, check) {
+                self.table.cold_mut(key).late_checks += 1;
+                self.meet(kernel, key, now, work);
+            }
+        }
     }
 
     /// Tries the keys that cannot be opened, when they are due, and forgets those that nobody asks for.
@@ -419,32 +447,38 @@ impl<K, T, E: Clone> State<K, T, E> {
         now: Moment,
         work: &mut Work<K, T, E>,
     ) {
-        if now < self.failing_next {
-            return;
+        if now >= self.favour_due {
+            self.favour_due = Moment::NEVER;
         }
-        self.failing_next = Moment::NEVER;
-        for place in mem::take(&mut self.failing) {
-            if !self.table.is_there(place) {
+        while let Some(Reverse((at, place))) = self.failing.peek().copied()
+            && at <= now
+        {
+            self.failing.pop();
+            #[cfg(test)]
+            steps::count();
+            if !self.table.is_there(place) || self.table.cold(place.index).due != at {
+                // It has gone, or is on the list for another time.
                 continue;
             }
             let key = place.index;
             let cold = self.table.cold_mut(key);
+            cold.due = Moment::NEVER;
             let Some(next_try) = cold.gate.next_try() else {
-                cold.listed = false;
+                self.unlist(key);
                 continue;
             };
             let forgotten_at = cold.asked_at + REMEMBERED;
+            // From now on it is in its ring until it has had its turn.
             self.meet(kernel, key, now, work);
             self.forget(key, work);
             if !self.table.is_there(place) {
                 continue;
             }
-            self.failing.push(place);
             for next in [next_try, forgotten_at]
                 .into_iter()
                 .filter(|next| *next > now)
             {
-                self.failing_next = self.failing_next.min(next);
+                self.look_at_failing(key, next);
             }
         }
     }
@@ -453,7 +487,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         let Some(after) = limits.leak_after.filter(|_| now >= self.leaks_next) else {
             return Vec::new();
         };
-        self.leaks_next = now + (after / 4).clamp(limits.tick, limits.rounds);
+        self.leaks_next = now + (after / 4).max(limits.tick).min(limits.rounds);
         // Nothing is that old in a pool that is younger.
         let before = now.earlier(nanos_of(after));
         let leaks = before.map_or_else(Vec::new, |before| self.seats.report_before(before));
@@ -480,10 +514,13 @@ impl<K, T, E: Clone> State<K, T, E> {
         if let Some(Reverse((due, _))) = self.due.peek() {
             next = next.min(*due);
         }
-        if let Some((_, _, began)) = self.opens.front() {
+        for (_, _, began) in self.opens.front().into_iter().chain(self.checks.front()) {
             next = next.min(*began + LATE);
         }
-        next.min(self.failing_next).max(now + MIN_ROUND)
+        if let Some(Reverse((due, _))) = self.failing.peek() {
+            next = next.min(*due);
+        }
+        next.min(self.favour_due).max(now + MIN_ROUND)
     }
 
     /// Makes it idle again; the keeper looks at it later, and not at once for what is due there already.
@@ -539,3 +576,22 @@ const MIN_ROUND: Duration = Duration::from_millis(1);
 
 /// So many keys are looked at under one lock.
 const PART: u32 = 256;
+
+/// How often the keeper looked at a key that cannot be opened, on this thread.
+#[cfg(test)]
+pub(super) mod steps {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    pub(in crate::keyed) fn taken() -> u64 {
+        STEPS.get()
+    }
+}

@@ -201,13 +201,31 @@ impl<G, R> Lanes<G, R> {
         }
     }
 
-    /// Takes back one grant of this line that nobody fetched for `grace`.
-    pub(super) fn reclaim(&mut self, lane: u32, now: Moment, grace: Duration) -> Option<G> {
-        let of = self.lanes.get_mut(lane)?;
-        let grant = of.queue.reclaim(now, nanos_of(grace))?;
-        self.len += 1;
+    /// Takes back what nobody of this line fetched for `grace`. All in that line are parked then: see [`Line::reclaim`].
+    pub(super) fn reclaim(
+        &mut self,
+        lane: u32,
+        now: Moment,
+        grace: Duration,
+        wakers: &mut Vec<Waker>,
+    ) -> Vec<G> {
+        let Some(of) = self.lanes.get_mut(lane) else {
+            return Vec::new();
+        };
+        let grants = of.queue.reclaim(now, nanos_of(grace), wakers);
+        self.len += grants.len();
         self.longest = self.longest.max(of.queue.len());
-        Some(grant)
+        grants
+    }
+
+    /// Parks all in all lines: see [`Line::park_all`]. Whose lines these are.
+    pub(super) fn park_all(&mut self, wakers: &mut Vec<Waker>) -> Vec<u32> {
+        let lanes = self.lanes.iter_mut();
+        let park = |of: &mut Lane<G, R>| {
+            of.queue.park_all(wakers);
+            of.key
+        };
+        lanes.map(park).collect()
     }
 
     /// Tells those of this line who have been in it since before `before` to keep a timer of their own.

@@ -143,6 +143,8 @@ struct Note {
     looked_at: Moment,
     /// Which open this is.
     open: u64,
+    /// Which check; 0 while it is not checked.
+    check: u64,
     begun: Begun,
 }
 
@@ -243,6 +245,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         let note = Note {
             looked_at: Moment::NEVER,
             open,
+            check: 0,
             begun,
         };
         self.counts[SeatState::Opening as usize] += 1;
@@ -310,6 +313,27 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     /// Does the open on this seat take so long that nobody counts on it?
     pub(super) fn was_late(&self, index: u32) -> bool {
         self.rows[index as usize].late
+    }
+
+    /// What is idle here is checked from now on: that is this check.
+    pub(super) fn begin_check(&mut self, index: u32, check: u64) {
+        self.notes[index as usize].check = check;
+    }
+
+    /// If this check is still under way it counts as late from now on: of which key it is.
+    pub(super) fn is_check_late(&mut self, index: u32, check: u64) -> Option<u32> {
+        if self.notes[index as usize].check != check {
+            return None;
+        }
+        let row = &mut self.rows[index as usize];
+        row.late = true;
+        Some(row.key)
+    }
+
+    /// The check on this seat has ended. Was it late?
+    pub(super) fn end_check(&mut self, index: u32) -> bool {
+        self.notes[index as usize].check = 0;
+        mem::replace(&mut self.rows[index as usize].late, false)
     }
 
     /// How the open on this seat began.

@@ -59,6 +59,9 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Opens in the order in which they began: seat, which open that is, and when.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
+    /// Checks in the order in which they began: the seat, and which check it is.
+    pub(super) checks: VecDeque<(u32, u64, Moment)>,
+    last_check: u64,
     next_open: u64,
     /// Opens that got a place that nobody wanted, or that take too long: they may owe it to others. Some have ended.
     pub(super) slow: Vec<(u32, u64)>,
@@ -69,9 +72,12 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) favours_next: Moment,
     /// Keys whose lines the keeper looks after.
     pub(super) ticking: Vec<Place>,
-    /// Keys that cannot be opened, and when the next of them is due.
-    pub(super) failing: Vec<Place>,
-    pub(super) failing_next: Moment,
+    /// Keys that cannot be opened, by when the keeper looks at them. Some entries are stale.
+    pub(super) failing: BinaryHeap<Reverse<(Moment, Place)>>,
+    /// So many of them are kept in mind.
+    remembered: usize,
+    /// When the keeper comes by for a prober that has no place.
+    pub(super) favour_due: Moment,
     /// When leases are looked at that last too long.
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
@@ -100,14 +106,17 @@ impl<K, T, E: Clone> State<K, T, E> {
             timed_at: Moment::NEVER,
             due: BinaryHeap::new(),
             opens: VecDeque::new(),
+            checks: VecDeque::new(),
+            last_check: 0,
             next_open: 0,
             slow: Vec::new(),
             probing: 0,
             favoured: NIL,
             favours_next: Moment::from_nanos(0),
             ticking: Vec::new(),
-            failing: Vec::new(),
-            failing_next: Moment::NEVER,
+            failing: BinaryHeap::new(),
+            remembered: 0,
+            favour_due: Moment::NEVER,
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),
             histograms: Histograms::default(),
@@ -150,9 +159,9 @@ impl<K, T, E: Clone> State<K, T, E> {
     ) -> Result<Queued<K, T, E>, Refusal<E>> {
         let cold = self.table.cold_mut(key);
         cold.asked_at = now;
-        if cold.listed {
+        if cold.listed && cold.due == Moment::NEVER {
             // When it is to be forgotten, if nobody asks again.
-            self.failing_next = self.failing_next.min(now + REMEMBERED);
+            self.look_at_failing(key, now + REMEMBERED);
         }
         let verdict = self
             .table
@@ -366,19 +375,49 @@ impl<K, T, E: Clone> State<K, T, E> {
         {
             self.hand_on(kernel, key, slot, now, work);
         }
-        while self.waiting(key) > self.table.at(key).coming() as usize
+        if self.table.cold(key).late_checks > 0 {
+            self.refresh(key);
+            self.assign(kernel, now, work);
+        }
+        while self.waiting(key) > self.coming(key) as usize
             && let Some(index) = self.table.at(key).idle.end(fifo)
             && let Some(slot) = self.pick_up(key, index)
         {
             if self.is_over(key, &slot, now) {
                 self.retire(slot, CloseReason::Lifetime, work);
             } else {
-                self.set(index, SeatState::Checking);
+                self.begin_check(index, now, work);
                 work.checks.push(slot);
             }
         }
         self.refresh(key);
         self.assign(kernel, now, work);
+    }
+
+    /// What is on its way to those who wait for `key`.
+    fn coming(&self, key: u32) -> u32 {
+        let late = self.table.cold(key).late_checks;
+        self.table.at(key).coming(late)
+    }
+
+    /// What was idle on this seat is checked from now on.
+    pub(super) fn begin_check(&mut self, index: u32, now: Moment, work: &mut Work<K, T, E>) {
+        self.set(index, SeatState::Checking);
+        if mutation::on(Mutation::KeyLateCheckIsAwaited) {
+            return;
+        }
+        self.last_check += 1;
+        self.seats.begin_check(index, self.last_check);
+        self.checks.push_back((index, self.last_check, now));
+        self.call_keeper(now + LATE, work);
+    }
+
+    /// The check on this seat has ended.
+    fn check_ended(&mut self, index: u32) {
+        if self.seats.end_check(index) {
+            let key = self.seats.key(index);
+            self.table.cold_mut(key).late_checks -= 1;
+        }
     }
 
     /// Takes a seat for `key` to open something on.
@@ -488,16 +527,32 @@ impl<K, T, E: Clone> State<K, T, E> {
         jitter: f64,
         work: &mut Work<K, T, E>,
     ) {
-        let (listed, place) = (self.failing.len(), self.table.place(key));
         let cold = self.table.cold_mut(key);
         work.gone.errors.extend(cold.gate.last_error());
         cold.gate.failed(error, now, jitter);
         let next = cold.gate.next_try().unwrap_or(now);
-        if listed < MOST_REMEMBERED && !mem::replace(&mut cold.listed, true) {
-            self.failing.push(place);
+        if !cold.listed && self.remembered < MOST_REMEMBERED {
+            cold.listed = true;
+            self.remembered += 1;
         }
-        self.failing_next = self.failing_next.min(next);
+        self.look_at_failing(key, next);
         self.call_keeper(next, work);
+    }
+
+    /// The keeper looks at this key, which cannot be opened, at `at`, or earlier.
+    pub(super) fn look_at_failing(&mut self, key: u32, at: Moment) {
+        let place = self.table.place(key);
+        let due = &mut self.table.cold_mut(key).due;
+        if at < *due {
+            *due = at;
+            self.failing.push(Reverse((at, place)));
+        }
+    }
+
+    /// This key is not kept in mind any more.
+    pub(super) fn unlist(&mut self, key: u32) {
+        let listed = mem::replace(&mut self.table.cold_mut(key).listed, false);
+        self.remembered -= usize::from(listed);
     }
 
     /// Tells those in the line of `key` no, if it is known that nothing can be opened for it.
@@ -519,8 +574,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         let key = self.seats.key(index);
         let was = self.seats.vacate(index);
         self.table.at_mut(key).leave(was);
-        if was == SeatState::Opening {
-            self.open_ended(index);
+        match was {
+            SeatState::Opening => self.open_ended(index),
+            SeatState::Checking => self.check_ended(index),
+            _ => {}
         }
         if self.is_drained() {
             work.wakers.many().append(&mut self.watchers.take());
@@ -581,6 +638,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         if self.favoured == key {
             self.favoured = NIL;
         }
+        self.unlist(key);
         work.gone.keys.extend(self.table.remove(key));
     }
 
@@ -621,8 +679,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         let row = self.table.at_mut(self.seats.key(index));
         row.leave(was);
         row.enter(state);
-        if was == SeatState::Opening {
-            self.open_ended(index);
+        match was {
+            SeatState::Opening => self.open_ended(index),
+            SeatState::Checking => self.check_ended(index),
+            _ => {}
         }
     }
 

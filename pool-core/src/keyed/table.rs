@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Names a key, also after it has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) index: u32,
     serial: u64,
@@ -71,12 +71,16 @@ pub(super) struct Cold<K, E> {
     serial: u64,
     pub(super) gate: Gate<E>,
     pub(super) counters: Counts,
+    /// Checks of it that take so long that nobody counts on them.
+    pub(super) late_checks: u32,
     /// When somebody asked for it last and did not find one idle.
     pub(super) asked_at: Moment,
     /// Does the keeper come by for its line?
     pub(super) ticks: bool,
-    /// Is it on the list of those that cannot be opened?
+    /// Is it kept in mind though nobody waits for it, because it cannot be opened?
     pub(super) listed: bool,
+    /// When the keeper looks at it because it cannot be opened; never, if it need not.
+    pub(super) due: Moment,
 }
 
 /// All keys.
@@ -213,9 +217,11 @@ impl<K, E: Clone> Table<K, E> {
             serial,
             gate: Gate::new(backoff),
             counters: Counts::default(),
+            late_checks: 0,
             asked_at: Moment::from_nanos(0),
             ticks: false,
             listed: false,
+            due: Moment::NEVER,
         }));
         index
     }
@@ -353,12 +359,16 @@ impl Row {
         self.held() - self.count(SeatState::Opening)
     }
 
-    /// What is on its way to somebody.
-    pub(super) fn coming(&self) -> u32 {
+    /// What is on its way to somebody, of which so many checks are late: the more of them are, the less those count that are not.
+    pub(super) fn coming(&self, late_checks: u32) -> u32 {
         let opening = self.count(SeatState::Opening) - self.late_opens();
-        opening + self.count(SeatState::Checking) + self.count(SeatState::Resetting)
+        let checking = self.count(SeatState::Checking) - late_checks;
+        opening + self.count(SeatState::Resetting) + (checking >> late_checks.min(MOST_DOUBTS))
     }
 }
+
+/// So often a check in flight is worth half as much: then 32 idle ones are checked at once for one waiter.
+const MOST_DOUBTS: u32 = 5;
 
 /// A hash that was worked out before.
 #[derive(Debug, Default)]

@@ -8,7 +8,10 @@ use std::{
 
 use super::permits::Refusal;
 use crate::{
-    engine::{self, Line as Places, Slab, Waiter},
+    engine::{
+        self, Line as Places, Slab, Waiter,
+        mutation::{self, Mutation},
+    },
     moment::Moment,
 };
 
@@ -296,16 +299,29 @@ impl Lines {
         (answer, waker)
     }
 
-    /// Takes back what nobody fetched for so long: how many grants, and how many permits in all.
-    pub(super) fn reclaim(&mut self, now: Moment, grace_nanos: u64) -> (u64, u32) {
-        let (mut grants, mut permits) = (0_usize, 0);
+    /// Takes back what nobody fetched for so long: how many grants, and how many permits in all. Where there is any, all of all keys
+    /// are parked, and told to poll again. Wake what it adds to `wakers` after unlocking.
+    pub(super) fn reclaim(
+        &mut self,
+        now: Moment,
+        grace_nanos: u64,
+        wakers: &mut Vec<Waker>,
+    ) -> (u64, u32) {
+        let (mut grants, mut permits) = (0, 0);
         for line in self.rows() {
-            while let Some(count) = line.queue.reclaim(now, grace_nanos) {
+            for count in line.queue.reclaim(now, grace_nanos, wakers) {
                 grants += 1;
                 permits += count;
             }
         }
         self.len += grants;
+        if grants > 0 && !mutation::on(Mutation::ReclaimParksOne) {
+            for line in self.rows() {
+                line.queue.park_all(wakers);
+                line.takes_turns = false;
+            }
+            (self.first, self.last) = (NIL, NIL);
+        }
         (grants as u64, permits)
     }
 

@@ -382,7 +382,9 @@ impl Permits {
         let state = &mut *locked.state;
         state.now = state.keepers.come_by(home, passed, state.now);
         state.waited += state.lines.hear();
-        let (grants, permits) = state.lines.reclaim(state.now, nanos_of(after));
+        let (grants, permits) = state
+            .lines
+            .reclaim(state.now, nanos_of(after), &mut wakers.more);
         state.reclaimed += grants;
         if permits > 0 && !mutation::on(Mutation::PermitReclaimKeepsGrant) {
             locked.put(permits);

@@ -555,7 +555,8 @@ impl<M: Manager> fmt::Debug for Held<M> {
 #[inline]
 pub(super) fn lasted<M: Manager>(slot: &mut Slot<M>) -> (Moment, Option<Sample>) {
     let Some(from) = slot.timed_from.take() else {
-        return (slot.item.home.rough_now(), None);
+        // Were that old, it would be checked, or closed, a little earlier than need be.
+        return (slot.item.home.last_tick(), None);
     };
     let (now, uses) = (slot.item.home.now(), slot.tag.uses());
     let sample = Sample {

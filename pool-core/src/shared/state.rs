@@ -189,7 +189,7 @@ impl<C, E: Clone> State<C, E> {
 
     /// Takes back what nobody fetched.
     pub(super) fn reclaim(&mut self, after: Duration, now: Moment, work: &mut Work<C>) {
-        while let Some(share) = self.queue.reclaim(now, nanos_of(after)) {
+        for share in self.queue.reclaim(now, nanos_of(after), &mut work.wakers) {
             self.counters.reclaimed += 1;
             self.put(share, now, work);
         }

@@ -44,33 +44,62 @@ fn who_leaves_gives_back_what_was_handed_to_it() {
     assert_eq!((queue.len(), queue.answer(&second)), (1, Poll::Pending));
 }
 
+/// Takes back what is due, and how many were told to poll again.
+fn reclaim(queue: &mut Line<u32, ()>, now: Moment) -> (Vec<u32>, usize) {
+    let mut wakers = Vec::new();
+    let grants = queue.reclaim(now, nanos_of(GRACE), &mut wakers);
+    (grants, wakers.len())
+}
+
 #[test]
 fn those_whose_grants_were_taken_back_come_back_in_order_ahead_of_the_rest() {
     let mut queue = queue();
     let [first, second, third] = [(); 3].map(|()| push(&mut queue));
     assert!(queue.grant(1, NOW).is_ok() && queue.grant(2, NOW).is_ok());
-    assert_eq!(queue.reclaim(NOW, nanos_of(GRACE)), None, "not yet");
+    assert_eq!(reclaim(&mut queue, NOW), (vec![], 0), "not yet");
     let late = NOW + GRACE;
-    assert_eq!(
-        (
-            queue.reclaim(late, nanos_of(GRACE)),
-            queue.reclaim(late, nanos_of(GRACE))
-        ),
-        (Some(1), Some(2))
-    );
+    assert_eq!(reclaim(&mut queue, late), (vec![1, 2], 1));
     assert_eq!(
         (queue.len(), queue.waiting()),
-        (3, 1),
+        (3, 0),
         "they keep their places"
     );
-    // Polled in the other order: their tickets decide.
-    assert!(queue.answer(&second).is_pending() && queue.answer(&first).is_pending());
-    for grant in 1..=3 {
+    let fourth = push(&mut queue);
+    // Polled in another order: their tickets decide.
+    for id in [&third, &second, &first] {
+        assert!(queue.answer(id).is_pending());
+    }
+    for grant in 1..=4 {
         assert!(queue.grant(grant, late).is_ok());
     }
-    for (id, grant) in [(&first, 1), (&second, 2), (&third, 3)] {
+    for (id, grant) in [(&first, 1), (&second, 2), (&third, 3), (&fourth, 4)] {
         assert!(is_granted(&mut queue, id, grant));
     }
+}
+
+#[test]
+fn when_a_grant_was_taken_back_those_in_line_are_passed_over_until_they_are_polled() {
+    let mut queue = queue();
+    let unpolled: Vec<_> = (0..10_000).map(|_| push(&mut queue)).collect();
+    let polled = push(&mut queue);
+    assert!(queue.grant(1, NOW).is_ok());
+    let late = NOW + GRACE;
+    assert_eq!(reclaim(&mut queue, late), (vec![1], 10_000));
+    assert_eq!(
+        queue.grant(1, late).err(),
+        Some(1),
+        "nobody is known to be polled"
+    );
+    assert!(queue.answer(&polled).is_pending());
+    assert!(queue.grant(1, late).is_ok() && is_granted(&mut queue, &polled, 1));
+    // Nobody is parked, or told, twice.
+    assert_eq!(reclaim(&mut queue, late + GRACE), (vec![], 0));
+    let newcomer = push(&mut queue);
+    assert!(queue.grant(2, late).is_ok() && is_granted(&mut queue, &newcomer, 2));
+    for id in unpolled {
+        assert_eq!(cancel(&mut queue, id), None);
+    }
+    assert_eq!((queue.len(), queue.parked.len()), (0, 0));
 }
 
 #[test]
@@ -148,8 +177,8 @@ fn what_was_fetched_without_the_lock_is_heard_of_once() {
         (0, 2, true)
     );
     assert_eq!(
-        queue.reclaim(NOW + GRACE, nanos_of(GRACE)),
-        Some(1),
+        reclaim(&mut queue, NOW + GRACE),
+        (vec![1], 0),
         "the one that nobody fetched"
     );
     assert_eq!(ids[1].fetch(|| None), None);

@@ -478,8 +478,13 @@ impl Run {
         let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
         bed.perform(tick.work);
         let closed = self.bed.kernel.is_closed();
+        let due = |at: u64| self.now_ms - at >= RECLAIM_MS && !self.setup.sheds;
+        let late = |it: &Expected| matches!(it, Expected::Told(at, _) if due(*at));
+        let any = self.line.iter().any(late);
         for waiter in &mut self.line {
-            let due = |at: u64| self.now_ms - at >= RECLAIM_MS && !self.setup.sheds;
+            if any && *waiter == Expected::Waits {
+                *waiter = Expected::Parked;
+            }
             if matches!(waiter, Expected::Told(at, _) if due(*at)) {
                 // In a closed pool it is told so.
                 *waiter = if closed {

@@ -438,6 +438,25 @@ models! {
         bed.finish();
     }, caught by mutant_a_grant_is_never_reclaimed = GrantIsNeverReclaimed, mutant_parked_stays_parked = ParkedStaysParked;
 
+    /// Where a grant was not fetched, the next in line may be as little polled: who is polled has what was taken back, and no second
+    /// grace goes by.
+    one_grace_for_all_who_are_not_polled(BOUND) {
+        let bed = Bed::new(limits(1));
+        let held = bed.lease();
+        let mut unpolled = [bed.wait(), bed.wait()];
+        for wait in &mut unpolled {
+            assert!(poll_once(wait).is_pending());
+        }
+        let polled = spawn(&bed, |bed| bed.put(get(bed).expect("it is taken back once")));
+        bed.put(held);
+        let late = START + Duration::from_millis(60);
+        let tick = Kernel::tick(&bed.kernel, late, Waker::noop().clone());
+        bed.perform(tick.work);
+        polled.join().unwrap();
+        drop(unpolled);
+        bed.finish();
+    }, caught by mutant_reclaim_parks_one = ReclaimParksOne, mutant_parked_are_not_told = ParkedAreNotTold;
+
     /// A pool that shrinks while leases come back ends at its new size, and not below.
     resize_against_returns(BOUND) {
         let bed = Bed::new(limits(2));

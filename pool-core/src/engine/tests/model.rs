@@ -89,7 +89,8 @@ impl Model {
         }
     }
 
-    /// Grants that nobody fetched go round, oldest first; each time to somebody who has none. In a closed pool they are gone.
+    /// Grants that nobody fetched are for the first that is polled: all in line are passed over until then. In a closed pool they are
+    /// gone.
     fn reclaim(&mut self) {
         let now = self.now_ms;
         let parked = if self.closed {
@@ -97,9 +98,12 @@ impl Model {
         } else {
             Expected::Parked
         };
-        for waiter in &mut self.line {
-            if matches!(waiter, Expected::Granted(at) if now - *at >= RECLAIM_MS) {
-                *waiter = parked;
+        let due = |it: &Expected| matches!(it, Expected::Granted(at) if now - *at >= RECLAIM_MS);
+        if self.line.iter().any(due) {
+            for waiter in &mut self.line {
+                if due(waiter) || *waiter == Expected::Waits {
+                    *waiter = parked;
+                }
             }
         }
         self.serve();

@@ -396,6 +396,10 @@ impl Run {
                 .find(late)
                 .map(|waiter| waiter.place = Place::Parked);
             if late.is_some() {
+                // Who else is in line may be as little polled.
+                let waits = |waiter: &&mut Waiter| waiter.place == Place::Waits;
+                let in_line = model.of(flight).filter(waits);
+                in_line.for_each(|waiter| waiter.place = Place::Parked);
                 model.pass_lead(key);
             }
             let handed = |waiter: &mut Waiter| matches!(waiter.place, Place::Leads(_));

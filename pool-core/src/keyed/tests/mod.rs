@@ -1,6 +1,8 @@
 //! The kernel under test: in every interleaving, and against a plain model.
 
 mod bed;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod failing;
 #[cfg(pool_loom)]
 mod loom;
 #[cfg(not(any(pool_loom, pool_shuttle)))]

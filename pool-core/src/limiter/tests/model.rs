@@ -119,7 +119,8 @@ impl Model {
 
     fn push_out(&mut self, key: Option<u64>) {
         let longest = self.longest(key).expect("there was room");
-        let last = |waiter: &&mut Waiter| waiter.key == longest && waiter.place == Place::Waits;
+        let waits = |waiter: &Waiter| matches!(waiter.place, Place::Waits | Place::Parked);
+        let last = |waiter: &&mut Waiter| waiter.key == longest && waits(waiter);
         let last = self.line.iter_mut().rev().find(last).unwrap();
         last.place = Place::Refused(Refusal::Overloaded);
     }
@@ -162,13 +163,23 @@ impl Model {
         if !alone {
             return;
         }
+        let mut reclaimed = false;
         for waiter in &mut self.line {
             if let Place::Granted(age) = &mut waiter.place {
                 *age += 1;
                 if *age >= GRACE {
                     waiter.place = Place::Parked;
+                    reclaimed = true;
                 }
             }
+        }
+        if reclaimed {
+            // Who else is in line, of whichever key, may be as little polled.
+            let in_line = self
+                .line
+                .iter_mut()
+                .filter(|waiter| waiter.place == Place::Waits);
+            in_line.for_each(|waiter| waiter.place = Place::Parked);
         }
         self.serve();
     }

@@ -26,7 +26,14 @@ pub(crate) use imp::atomic;
 #[cfg(pool_loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
-use std::sync::PoisonError;
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+    sync::PoisonError,
+    task::Waker,
+};
+
+use crate::host::caught;
 
 /// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
 #[derive(Debug)]
@@ -66,6 +73,201 @@ impl<T> Mutex<T> {
             }
         }
         self.lock()
+    }
+}
+
+/// What a kernel's lock guards.
+pub(crate) trait Poisonable {
+    /// A panic of the kernel has left it half changed. From now on it is one that is closed, in which every operation is well defined;
+    /// what was in it is leaked. Who waited comes back, to be woken with nothing locked.
+    fn poison(&mut self) -> Vec<Waker>;
+}
+
+/// The mutex of a kernel. No user code runs under it; if the kernel itself panics all the same, what it guards is
+/// [poisoned](Poisonable::poison), by the thread that unwinds, once it has let go, or by whoever is quicker.
+#[derive(Debug)]
+pub(crate) struct KernelMutex<T> {
+    state: Mutex<T>,
+    /// A plain atomic, which models do not explore: in a model a panic is the end.
+    poisoned: std::sync::atomic::AtomicBool,
+}
+
+/// A [`KernelMutex`], held.
+#[derive(Debug)]
+pub(crate) struct KernelGuard<'a, T: Poisonable> {
+    state: MutexGuard<'a, T>,
+    // After the guard: when that is dropped, the mutex is free.
+    _held: Held<'a, T>,
+}
+
+#[derive(Debug)]
+struct Held<'a, T: Poisonable> {
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "in a model a panic is the end")
+    )]
+    mutex: &'a KernelMutex<T>,
+    /// The thread was unwinding already when it took the lock.
+    unwinding: bool,
+}
+
+thread_local! {
+    /// Which kernel's lock this thread holds, by its address: 0 for none. It never holds two.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<T: Poisonable> KernelMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            state: Mutex::new(value),
+            poisoned: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> KernelGuard<'_, T> {
+        KernelGuard {
+            state: self.lock_whole(),
+            _held: Held::new(self),
+        }
+    }
+
+    /// Does somebody hold it?
+    #[cfg(all(test, pool_loom))]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.state.is_locked()
+    }
+
+    /// Is this thread unwinding from a panic under this very lock? Then what it drops must not lock it again.
+    pub(crate) fn unwinds_here(&self) -> bool {
+        std::thread::panicking() && HELD.get() == self.address()
+    }
+
+    /// Has the kernel panicked under this lock?
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    #[cfg(any(pool_loom, pool_shuttle))]
+    fn lock_whole(&self) -> MutexGuard<'_, T> {
+        self.state.lock()
+    }
+
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    #[inline]
+    fn lock_whole(&self) -> MutexGuard<'_, T> {
+        loop {
+            match self.state.0.lock() {
+                Ok(guard) => return guard,
+                Err(poisoned) => self.poison(poisoned.into_inner()),
+            }
+        }
+    }
+
+    #[cfg(not(any(pool_loom, pool_shuttle)))]
+    #[cold]
+    fn poison(&self, mut state: MutexGuard<'_, T>) {
+        let orphans = caught(|| state.poison()).unwrap_or_default();
+        self.poisoned
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.state.0.clear_poison();
+        drop(state);
+        wake_all(orphans);
+    }
+}
+
+/// Wakes all, and contains what panics.
+pub(crate) fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        drop(caught(|| waker.wake()));
+    }
+}
+
+impl<'a, T: Poisonable> Held<'a, T> {
+    #[inline]
+    fn new(mutex: &'a KernelMutex<T>) -> Self {
+        HELD.set(mutex.address());
+        Self {
+            mutex,
+            unwinding: std::thread::panicking(),
+        }
+    }
+}
+
+impl<T: Poisonable> KernelGuard<'_, T> {
+    /// Is this guard dropped because the kernel panicked under it? What it guards is half changed then.
+    #[inline]
+    pub(crate) fn is_spoilt(&self) -> bool {
+        !self._held.unwinding && std::thread::panicking()
+    }
+}
+
+impl<T: Poisonable> Drop for Held<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        HELD.set(0);
+        #[cfg(not(any(pool_loom, pool_shuttle)))]
+        if !self.unwinding && std::thread::panicking() {
+            drop(self.mutex.lock_whole());
+        }
+    }
+}
+
+impl<T: Poisonable> Deref for KernelGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.state
+    }
+}
+
+impl<T: Poisonable> DerefMut for KernelGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        #[cfg(test)]
+        fuse::burn();
+        &mut self.state
+    }
+}
+
+/// A panic of the kernel on purpose.
+#[cfg(test)]
+pub(crate) mod fuse {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// From now on the `n`th step under a kernel's lock on this thread panics, counting from 1.
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "for unit tests")
+    )]
+    pub(crate) fn light(n: u32) {
+        LEFT.set(n);
+    }
+
+    /// Has it burnt out, or was none lit?
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "for unit tests")
+    )]
+    pub(crate) fn put_out() -> bool {
+        LEFT.replace(0) == 0
+    }
+
+    pub(super) fn burn() {
+        let left = LEFT.get();
+        if left > 0 && !std::thread::panicking() {
+            LEFT.set(left - 1);
+            assert!(left > 1, "the fuse has burnt down");
+        }
     }
 }
 

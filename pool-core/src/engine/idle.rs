@@ -44,6 +44,12 @@ impl<T, E: Clone> IdleSet<T, E> {
         }
     }
 
+    /// What comes in its place after a panic of the kernel. What lies on the board stays there: everybody is called to the lock, which
+    /// gives nothing out.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(Arc::clone(&self.board), self.fifo)
+    }
+
     /// Are gets and returns to come to the lock? What was laid down before is seen by whoever looks after this.
     #[inline]
     pub(super) fn call(&mut self, on: bool) {

@@ -68,6 +68,15 @@ impl<G, R, A> Inbox<G, R, A> {
     }
 }
 
+impl<G, R, A> Inbox<G, R, A> {
+    /// The owner panicked: nobody joins here any more. Who did comes back, to be woken with nothing locked.
+    pub(super) fn abandon(&mut self) -> Vec<Waker> {
+        self.room = 0;
+        let mut joined = std::mem::take(&mut self.joined);
+        joined.iter_mut().filter_map(Place::take_waker).collect()
+    }
+}
+
 impl<G, R, A: Copy> Line<G, R, A> {
     /// Opens `inbox` for so many, at `tick`.
     #[inline]

@@ -107,7 +107,7 @@ impl<T, E: Clone> Kept for Kernel<T, E> {
     }
 
     fn is_poisoned(&self) -> bool {
-        false
+        self.state.0.is_poisoned()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     moment::Moment,
     observe::{CloseReason, Phase},
     sync::{
-        Arc, Mutex,
+        Arc, KernelMutex, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -54,7 +54,7 @@ pub(crate) struct Limits {
 /// The state machine of one pool, over resources `T`, with open failures kept as `E`.
 #[derive(Debug)]
 pub(crate) struct Kernel<T, E: Clone> {
-    pub(super) state: Apart<Mutex<State<T, E>>>,
+    pub(super) state: Apart<KernelMutex<State<T, E>>>,
     /// Where waiters join while they need nothing but a place in line.
     pub(super) inbox: Apart<Mutex<Inbox<Box<Slot<T, E>>, Refusal<E>>>>,
     /// What is idle, for gets and returns that need not decide anything.
@@ -198,7 +198,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let seats = if limits.fifo { 0 } else { limits.max_size };
         let board = Arc::new(Board::new(seats, limits.parts));
         Self {
-            state: Apart(Mutex::new(State::new(&limits, Arc::clone(&board)))),
+            state: Apart(KernelMutex::new(State::new(&limits, Arc::clone(&board)))),
             inbox: Apart(Mutex::new(Inbox::new())),
             board,
             generation: AtomicU64::new(0),
@@ -315,6 +315,10 @@ impl<T, E: Clone> Kernel<T, E> {
                         } else {
                             _spent = spent;
                         }
+                    }
+                    if state.closed {
+                        // The kernel panicked, and who waited is in no line any more.
+                        return Polled::Refused(Refusal::Closed);
                     }
                     let mut work = Work::default();
                     state.meet_demand(this, now, &mut work);

@@ -121,6 +121,12 @@ impl<G, R, A> Place<G, R, A> {
     }
 }
 
+impl<G, R, A> Place<G, R, A> {
+    pub(super) const fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
+}
+
 impl<G, R, A: Copy> Place<G, R, A> {
     /// Tells this waiter. Wake what it returns after unlocking.
     #[inline(always)]

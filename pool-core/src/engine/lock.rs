@@ -1,13 +1,16 @@
 //! The state of a pool, locked.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    task::Waker,
+};
 
 use super::{
-    kernel::Kernel,
+    kernel::{Kernel, Refusal},
     mutation::{self, Mutation},
     state::State,
 };
-use crate::sync::MutexGuard;
+use crate::sync::{KernelGuard, wake_all};
 
 /// On lines of the cache of its own: what only reads what is beside it does not wait for those who write this.
 #[derive(Debug)]
@@ -18,10 +21,25 @@ pub(crate) struct Apart<T>(pub(crate) T);
 /// if newcomers need not.
 #[derive(Debug)]
 pub(super) struct Locked<'a, T, E: Clone> {
-    state: MutexGuard<'a, State<T, E>>,
+    state: KernelGuard<'a, State<T, E>>,
+    // After the guard: they are woken with nothing locked.
+    orphans: Orphans,
     kernel: &'a Kernel<T, E>,
     /// The inbox is shut, and stays so until somebody joins the line.
     stays_shut: bool,
+}
+
+/// Who joined by the inbox of a kernel that panicked.
+#[derive(Debug)]
+struct Orphans(Vec<Waker>);
+
+impl Drop for Orphans {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            wake_all(std::mem::take(&mut self.0));
+        }
+    }
 }
 
 impl<T, E: Clone> Kernel<T, E> {
@@ -41,6 +59,7 @@ impl<T, E: Clone> Kernel<T, E> {
     pub(super) fn lock_leaving_open(&self) -> Locked<'_, T, E> {
         Locked {
             state: self.state.0.lock(),
+            orphans: Orphans(Vec::new()),
             kernel: self,
             stays_shut: false,
         }
@@ -80,6 +99,11 @@ impl<T, E: Clone> Locked<'_, T, E> {
         self.state.is_open = false;
         let mut inbox = self.kernel.inbox.0.lock();
         self.state.queue.take_in(&mut inbox);
+        if self.state.closed {
+            // They joined while the kernel panicked.
+            let told = self.state.queue.refuse_all(|| Refusal::Closed);
+            self.orphans.0.extend(told);
+        }
     }
 }
 
@@ -102,6 +126,12 @@ impl<T, E: Clone> DerefMut for Locked<'_, T, E> {
 impl<T, E: Clone> Drop for Locked<'_, T, E> {
     #[inline]
     fn drop(&mut self) {
+        if self.state.is_spoilt() {
+            // Nothing of the state is looked at any more. Who comes next is called to the lock, where the pool is closed.
+            self.kernel.board.call(true);
+            self.orphans.0 = self.kernel.inbox.0.lock().abandon();
+            return;
+        }
         if self.state.is_open {
             // Somebody is in line, and everybody was called to the lock when it was opened.
             return;

@@ -72,7 +72,8 @@ impl<T, E: Clone> Drop for Seat<T, E> {
     fn drop(&mut self) {
         // A model that failed is being torn down: its mutexes are gone.
         let torn_down = cfg!(any(pool_loom, pool_shuttle)) && std::thread::panicking();
-        if self.index != SPENT && !torn_down {
+        // A thread that unwinds from under the kernel's lock must not take it again; what seats there were is leaked with the rest.
+        if self.index != SPENT && !torn_down && !self.kernel.state.0.unwinds_here() {
             self.kernel.vacate(self.index);
         }
     }
@@ -80,7 +81,8 @@ impl<T, E: Clone> Drop for Seat<T, E> {
 
 const SPENT: u32 = u32::MAX;
 
-/// All seats of one pool, and how many are in each state.
+/// All seats of one pool, and how many are in each state. What is said of a seat that is none of them does nothing: after a panic of
+/// the kernel, seats of before are still out.
 #[derive(Debug)]
 pub(crate) struct Seats {
     rows: Vec<Row>,
@@ -222,19 +224,24 @@ impl Seats {
     /// What was being opened on this seat is open. Its tag.
     pub(super) fn opened(&mut self, index: u32, expires_at: Moment) -> std::sync::Arc<Tag> {
         self.set(index, SeatState::Open);
-        let row = &mut self.rows[index as usize];
+        let Some(row) = self.rows.get_mut(index as usize) else {
+            return std::sync::Arc::new(Tag::new());
+        };
         row.expires_at = expires_at;
         let tag = row.tag.insert(std::sync::Arc::new(Tag::new()));
         std::sync::Arc::clone(tag)
     }
 
     pub(super) fn state(&self, index: u32) -> SeatState {
-        self.rows[index as usize].state
+        let row = self.rows.get(index as usize);
+        row.map_or(SeatState::Closing, |row| row.state)
     }
 
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
-        let row = &mut self.rows[index as usize];
+        let Some(row) = self.rows.get_mut(index as usize) else {
+            return;
+        };
         match row.state {
             SeatState::Opening => self.opening.retain(|opening| opening.index != index),
             SeatState::Checking => self.checking.retain(|(checked, _)| *checked != index),
@@ -247,8 +254,10 @@ impl Seats {
 
     pub(super) fn vacate(&mut self, index: u32) {
         self.set(index, SeatState::Free);
+        let Some(row) = self.rows.get_mut(index as usize) else {
+            return;
+        };
         self.counts[SeatState::Free as usize] -= 1;
-        let row = &mut self.rows[index as usize];
         row.expires_at = Moment::NEVER;
         self.past_uses += row.tag.take().map_or(0, |tag| tag.uses());
         self.free.push(index);

@@ -4,7 +4,7 @@ use std::{mem, task::Waker, time::Duration};
 
 use super::{
     board::Board,
-    gate::Gate,
+    gate::{Backoff, Gate},
     idle::IdleSet,
     kernel::{Kernel, Limits, Put, Queued, Refusal, Take, Ticket, Work},
     line::Line,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     moment::{Moment, nanos_of},
     observe::{CloseReason, Histogram, Phase},
-    sync::Arc,
+    sync::{Arc, Poisonable},
 };
 
 /// What the kernel's mutex guards. While it is held no user code runs, and nothing is locked but the inbox or a waiter's mail, for a
@@ -83,6 +83,34 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
+    /// What comes in place of this one after a panic of the kernel: closed, and without anything. Seats, tickets and keepers of before
+    /// are known to none of its parts, and each part does nothing for those.
+    fn after_a_panic(&self) -> Self {
+        Self {
+            idle: self.idle.emptied(),
+            seats: Seats::new(),
+            queue: Line::new(),
+            target: self.target,
+            max_waiters: 0,
+            generation: self.generation,
+            closed: true,
+            // It may be: who locks next shuts it.
+            is_open: true,
+            timed_at: Moment::NEVER,
+            untimed: 0,
+            replacements: 0,
+            outlived: false,
+            suspicion: 0,
+            gate: Gate::new(Backoff::default()),
+            shed: None,
+            counters: self.counters,
+            histograms: Histograms::default(),
+            sweep_at: Moment::NEVER,
+            bell: Bell::new(),
+            watchers: Watchers::new(),
+        }
+    }
+
     /// Gets and returns have to come to the lock while there is something to decide: somebody waits, the pool has shrunk below what
     /// is in use, or it is closed. Called before that is acted on, and before the lock is released.
     #[inline]
@@ -116,7 +144,7 @@ impl<T, E: Clone> State<T, E> {
     ) -> Result<Put<T, E>, Box<Slot<T, E>>> {
         let good = slot.generation == self.generation && now < slot.expires_at;
         let usual = good && !self.is_shrinking() && !mutation::on(Mutation::NewcomerBarges);
-        if !(self.is_open && usual) {
+        if self.closed || !(self.is_open && usual) {
             return Err(slot);
         }
         Ok(self.hand_to_first(slot, now, limits))
@@ -125,6 +153,10 @@ impl<T, E: Clone> State<T, E> {
     /// The next idle one that may be handed out as it is.
     #[inline]
     pub(super) fn pop_ready(&mut self, now: Moment, limits: &Limits) -> Option<Box<Slot<T, E>>> {
+        if self.closed {
+            // After a panic of the kernel something lies on the board still.
+            return None;
+        }
         let generation = self.generation;
         self.idle
             .pop(|slot| slot.is_ready(now, limits.check_after_nanos, generation))
@@ -661,6 +693,17 @@ impl<T, E: Clone> State<T, E> {
             }
         }
         Phase::Wait
+    }
+}
+
+impl<T, E: Clone> Poisonable for State<T, E> {
+    fn poison(&mut self) -> Vec<Waker> {
+        let after = self.after_a_panic();
+        let mut before = mem::ManuallyDrop::new(mem::replace(self, after));
+        let mut orphans = before.queue.all_wakers();
+        orphans.append(&mut before.watchers.take());
+        orphans.extend(before.bell.ring());
+        orphans
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     },
     moment::{Moment, nanos_of},
     observe::CloseReason,
-    sync::{Arc, MutexGuard},
+    sync::{Arc, KernelGuard},
 };
 
 /// What a round of the keeper found.
@@ -81,7 +81,7 @@ impl<K, T, E: Clone> Kept for Kernel<K, T, E> {
     }
 
     fn is_poisoned(&self) -> bool {
-        false
+        self.state.is_poisoned()
     }
 }
 
@@ -115,7 +115,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     /// Takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
     fn tick_locked(
         this: &Arc<Self>,
-        mut state: MutexGuard<'_, State<K, T, E>>,
+        mut state: KernelGuard<'_, State<K, T, E>>,
         now: Moment,
         keeper: Waker,
     ) -> Tick<K, T, E> {

@@ -25,7 +25,7 @@ use crate::{
     },
     moment::Moment,
     observe::{CloseReason, Phase},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, KernelGuard, KernelMutex},
 };
 
 /// The bounds of one keyed pool, all keys together. Those of one key are its [`Terms`].
@@ -51,7 +51,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Kernel<K, T, E: Clone> {
     /// The only lock. Nothing else is locked and no user code runs while it is held: no key is hashed, compared, cloned or dropped.
-    state: Mutex<State<K, T, E>>,
+    pub(super) state: KernelMutex<State<K, T, E>>,
     pub(super) post: Post,
     pub(super) limits: Limits,
 }
@@ -120,15 +120,20 @@ pub(super) enum TimedOut<K, T, E: Clone> {
 impl<K, T, E: Clone> Kernel<K, T, E> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            state: Mutex::new(State::new(limits.max_total)),
+            state: KernelMutex::new(State::new(limits.max_total)),
             post: Post::new(),
             limits,
         }
     }
 
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<K, T, E>> {
+    pub(super) fn lock(&self) -> KernelGuard<'_, State<K, T, E>> {
         self.state.lock()
+    }
+
+    /// Is this thread unwinding from a panic under this very lock?
+    pub(super) fn unwinds_here(&self) -> bool {
+        self.state.unwinds_here()
     }
 
     /// Takes an idle one of the key with this hash that needs nothing done to it, if nobody stands in its line. Whether it is the

@@ -94,7 +94,8 @@ impl<K, T, E: Clone> Drop for Seat<K, T, E> {
     fn drop(&mut self) {
         // A model that failed is being torn down: its mutexes are gone.
         let torn_down = cfg!(pool_loom) && std::thread::panicking();
-        if self.index != NIL && !torn_down {
+        // A thread that unwinds from under the kernel's lock must not take it again.
+        if self.index != NIL && !torn_down && !self.kernel.unwinds_here() {
             self.kernel.vacate(self.index);
         }
     }

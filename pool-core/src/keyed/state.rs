@@ -36,7 +36,7 @@ use crate::{
     },
     moment::Moment,
     observe::{CloseReason, Phase},
-    sync::Arc,
+    sync::{Arc, Poisonable},
 };
 
 /// What the lock guards.
@@ -741,6 +741,18 @@ impl<K, T, E: Clone> State<K, T, E> {
         } else {
             Phase::Wait
         }
+    }
+}
+
+impl<K, T, E: Clone> Poisonable for State<K, T, E> {
+    /// It stays as it is, but closed: who waits is refused when it is polled, and what comes back is closed.
+    fn poison(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        self.turns.clear();
+        let mut orphans: Vec<_> = self.lanes.all_wakers().collect();
+        orphans.append(&mut self.watchers.take());
+        orphans.extend(self.bell.ring());
+        orphans
     }
 }
 

@@ -18,3 +18,5 @@ pub(crate) use loom::{block_on, model, models};
 #[cfg(pool_shuttle)]
 #[allow(unused_imports, reason = "for the models of the other modules")]
 pub(crate) use shuttle::{ITERATIONS, PATIENCE, model, models};
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod poison;

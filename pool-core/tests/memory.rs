@@ -79,7 +79,8 @@ type Wait<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Begins to wait.
 fn begin<'a>(wait: impl Future<Output = ()> + 'a) -> Wait<'a> {
-    let mut wait: Wait<'a> = Box::pin(wait);
+    // Without tokio's budget, which this one turn of the executor would soon have spent: then it would not be in line.
+    let mut wait: Wait<'a> = Box::pin(tokio::task::unconstrained(wait));
     let mut context = Context::from_waker(Waker::noop());
     assert!(wait.as_mut().poll(&mut context).is_pending());
     wait

@@ -74,6 +74,10 @@ pub(crate) async fn drain<P: Hosted>(pool: &Arc<P>, within: Duration) -> Drained
         if pool.kernel().poll_drained(&watch, context).is_ready() {
             return Poll::Ready(());
         }
+        // Here is no runtime, and the keeper's has ended: nobody keeps the time.
+        if Handle::try_current().is_err() && !keeper::runs(&**pool) {
+            return Poll::Ready(());
+        }
         loop {
             let away = keeper::is_elsewhere(&**pool);
             let at = match timer.rings_at() {

@@ -261,10 +261,9 @@ where
         } else {
             contain(|| drop(place));
         }
-        self.finish(
-            result
-                .map_err(|payload| Error::panicked(core.name(), self.head.label, worker, payload)),
-        );
+        self.finish(result.map_err(|payload| {
+            Error::panicked(core.name(), self.head.label, Some(worker), payload)
+        }));
         Some(ended)
     }
 

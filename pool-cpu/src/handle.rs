@@ -8,9 +8,10 @@ use std::{
 };
 
 use crate::{
+    AbortHandle,
     engine::Core,
     error::{Error, Kind},
-    job::Outcome,
+    job::{Outcome, Run},
     sync::{Arc, torn_down},
     worker,
 };
@@ -77,6 +78,16 @@ impl<T> JobHandle<T> {
     /// ```
     pub fn abort(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.abort(&self.core))
+    }
+
+    /// What gives up the job from elsewhere, while this awaits it.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::of_job(&self.core, self.job())
+    }
+
+    /// The job, for whoever may have to give it up. `None` if the result was fetched.
+    pub(crate) fn job(&self) -> Option<Arc<dyn Run>> {
+        self.job.clone().map(|job| job as Arc<dyn Run>)
     }
 }
 

@@ -79,24 +79,23 @@ pub(crate) trait Run: Send + Sync {
 
     /// Tells its caller that it takes too long. It goes on; what it returns is dropped.
     fn overrun(&self, why: Error) -> bool;
+
+    /// Gives it up: one that waits is dropped, one that runs is told, and so is whoever awaits it. `false` if it has its answer already.
+    fn abort(&self, core: &Core) -> bool;
+
+    /// Is there a result, or was it fetched?
+    fn is_finished(&self) -> bool;
 }
 
 /// What the handle knows of a job.
-pub(crate) trait Outcome<T>: Send + Sync {
-    fn head(&self) -> &Head;
-
+pub(crate) trait Outcome<T>: Run {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>>;
-
-    fn is_finished(&self) -> bool;
 
     /// Nobody wants the result; the job is to run all the same.
     fn detach(&self);
 
     /// Nobody wants the result: a job that waits is dropped, one that runs is told.
     fn cancel(&self, core: &Core);
-
-    /// Like `cancel`, but whoever awaits the job is told so. `false` if it has its answer already.
-    fn abort(&self, core: &Core) -> bool;
 }
 
 impl Head {
@@ -310,6 +309,15 @@ where
         }
         true
     }
+
+    fn abort(&self, core: &Core) -> bool {
+        let why = core.error(self.head.label, Kind::Cancelled { began: false });
+        self.give_up(core, Some(why))
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(self.slot.lock().stage, Stage::Done(_) | Stage::Gone)
+    }
 }
 
 impl<F, T> Outcome<T> for Job<F, T>
@@ -317,10 +325,6 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let mut fresh = None;
         loop {
@@ -354,10 +358,6 @@ where
         }
     }
 
-    fn is_finished(&self) -> bool {
-        matches!(self.slot.lock().stage, Stage::Done(_) | Stage::Gone)
-    }
-
     fn detach(&self) {
         let left = {
             let mut slot = self.slot.lock();
@@ -380,11 +380,6 @@ where
 
     fn cancel(&self, core: &Core) {
         self.give_up(core, None);
-    }
-
-    fn abort(&self, core: &Core) -> bool {
-        let why = core.error(self.head.label, Kind::Cancelled { began: false });
-        self.give_up(core, Some(why))
     }
 }
 

@@ -41,6 +41,12 @@ impl<'p> JobBuilder<'p> {
         Self { workers, options }
     }
 
+    /// # Errors
+    /// A setting with which the job could not run.
+    fn check(&self) -> Result<(), Error> {
+        self.options.check(self.workers.core())
+    }
+
     pub(crate) fn error(&self, kind: Kind) -> Error {
         self.workers.core().error(self.options.label, kind)
     }
@@ -126,7 +132,8 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// How long the job may wait for a place and a worker; after that it never runs. Default: the pool's.
+    /// How long the job may wait for a place and a worker; after that it never runs. Not zero: a job that may not wait at all is for
+    /// [`try_run`](Self::try_run). Default: the pool's.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,7 +156,7 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// How long the job may run before its caller gets an error. The job is told ([`Ctx::is_cancelled`]) and keeps its
-    /// place until it ends. Default: no limit. Counts from when it starts: the wait has a limit of its own.
+    /// place until it ends. Not zero. Default: no limit. Counts from when it starts: the wait has a limit of its own.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -261,6 +268,7 @@ impl<'p> JobBuilder<'p> {
     {
         let f = Caller::here().carry(f);
         async move {
+            self.check()?;
             match self.offer(f, |f| f) {
                 // Made without a waker: nobody waits for it so far, so nobody is to be woken.
                 Ok(job) => Ok(job),
@@ -323,6 +331,9 @@ impl<'p> JobBuilder<'p> {
     {
         let core = self.workers.core();
         let label = self.options.label;
+        if let Err(error) = self.check() {
+            return Err(Rejected { closure: f, error });
+        }
         if core.is_closed() {
             return Err(Rejected {
                 closure: f,
@@ -390,6 +401,9 @@ impl<'p> JobBuilder<'p> {
         T: Send + 'static,
     {
         let core = self.workers.core();
+        if let Err(error) = self.check() {
+            return Spawned::refused(core.name(), error);
+        }
         let f = match self.offer(Caller::here().carry(f), |f| f) {
             Ok(job) => return Spawned::submitted(core.name(), job),
             Err(f) => f,
@@ -437,7 +451,7 @@ impl<F> Rejected<F> {
         self.error
     }
 
-    /// Why it was rejected: [`Error::is_overloaded`] or [`Error::is_closed`].
+    /// Why it was rejected: [`Error::is_overloaded`], [`Error::is_closed`] or [`Error::is_invalid`].
     pub const fn error(&self) -> &Error {
         &self.error
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Ctx, JobHandle,
+    ConfigError, Ctx, JobHandle,
     engine::Core,
     error::{Error, Kind},
     job::{Head, Job, Outcome},
@@ -63,6 +63,21 @@ struct InLine<'p, F> {
 }
 
 impl Options {
+    /// # Errors
+    /// A setting with which the job could not run.
+    pub(crate) fn check(&self, core: &Core) -> Result<(), Error> {
+        for (setting, value) in [
+            ("queue_timeout", self.queue_timeout),
+            ("budget", self.budget),
+        ] {
+            if value.is_some_and(|time| time.is_zero()) {
+                let error = ConfigError::new(setting, "0s", "longer than nothing");
+                return Err(core.error(self.label, Kind::Invalid(error)));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn head(&self, now: Instant) -> Head {
         // A deadline past the end of time is none.
         let deadline = self
@@ -173,17 +188,21 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Nobody who works for the pool may wait for it.
-    fn check_self_wait(&self) -> Result<(), Error> {
-        if matches!(self.stage, Stage::New(_)) && worker::is_worker_of(self.core) {
-            return Err(self.core.error(self.options.label, Kind::SelfWait));
+    /// Before anything is done for it: nobody who works for the pool may wait for it, and its settings must be such that it can run.
+    fn check(&self) -> Result<(), Error> {
+        match self.stage {
+            Stage::New(_) if worker::is_worker_of(self.core) => {
+                Err(self.core.error(self.options.label, Kind::SelfWait))
+            }
+            Stage::New(_) => self.options.check(self.core),
+            Stage::Spent => Err(self.core.error(self.options.label, Kind::Fetched)),
+            Stage::InLine(_) | Stage::Submitted(..) => Ok(()),
         }
-        Ok(())
     }
 
     /// Waits for a place only.
     pub(crate) async fn submitted(self) -> Result<JobHandle<T>, Error> {
-        self.check_self_wait()?;
+        self.check()?;
         self.sent().await
     }
 
@@ -212,7 +231,7 @@ where
             this.stage = Stage::Spent;
             return Poll::Ready(result);
         }
-        if let Err(error) = this.check_self_wait() {
+        if let Err(error) = this.check() {
             this.stage = Stage::Spent;
             return Poll::Ready(Err(error));
         }

@@ -25,6 +25,7 @@ pub enum Shutdown {
 /// How a shutdown went.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "only the report says whether everything has ended"]
 pub struct Report {
     /// Jobs that were dropped unrun.
     pub dropped: u64,

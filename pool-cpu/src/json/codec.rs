@@ -252,8 +252,8 @@ mod tests {
     #[tokio::test]
     async fn a_closed_pool_is_an_error_of_the_job() {
         let cpu = pool();
-        cpu.shutdown(crate::Shutdown::Drain, std::time::Duration::from_secs(5))
-            .await;
+        let end = cpu.shutdown(crate::Shutdown::Drain, std::time::Duration::from_secs(5));
+        assert!(end.await.is_clean());
         let error = encode(&cpu, "x".repeat(2 * INLINE)).await.unwrap_err();
         assert!(error.job_error().unwrap().is_closed());
     }

@@ -47,6 +47,7 @@ use crate::{ConfigError, quiet::contain};
 ///
 /// [`event_interval`]: tokio::runtime::Builder::event_interval
 #[derive(Debug)]
+#[must_use = "dropping the watchdog ends the watch"]
 pub struct Watchdog {
     seen: Arc<Mutex<Stalls>>,
     /// Dropping it ends the thread.

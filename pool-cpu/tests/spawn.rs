@@ -142,7 +142,7 @@ async fn an_abort_handle_gives_a_job_up_while_somebody_else_awaits_it() {
     assert!(stop.clone().abort());
     assert!(answer.await.unwrap().unwrap_err().is_cancelled());
 
-    let done = cpu.try_run(|| 7).unwrap();
+    let done = cpu.job("").enqueue(|| 7).await.unwrap();
     let stop = done.abort_handle();
     assert_eq!(done.await.unwrap(), 7);
     assert!(stop.is_finished() && !stop.abort());

@@ -3,12 +3,14 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use crate::{
     AbortHandle,
+    clock::{self, Clock},
     engine::Core,
     error::{Error, Kind},
     job::{Outcome, Run},
@@ -24,13 +26,16 @@ use crate::{
 pub struct JobHandle<T> {
     core: Arc<Core>,
     job: Option<Arc<dyn Outcome<T>>>,
+    /// Was it looked whether the clock of whoever awaits it is to be held?
+    is_seen: bool,
 }
 
 impl<T> JobHandle<T> {
-    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>, is_seen: bool) -> Self {
         Self {
             core,
             job: Some(job),
+            is_seen,
         }
     }
 
@@ -111,7 +116,14 @@ impl<T> Future for JobHandle<T> {
                 this.job = None;
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if !mem::replace(&mut this.is_seen, true)
+                    && let Clock::Held(hold) = clock::hold()
+                {
+                    job.hold(hold);
+                }
+                Poll::Pending
+            }
         }
     }
 }

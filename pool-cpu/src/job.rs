@@ -22,6 +22,7 @@ use std::{
 
 use crate::{
     Ctx,
+    clock::Hold,
     engine::Core,
     error::{Error, Kind},
     mutation::{self, Mutation},
@@ -55,6 +56,9 @@ struct Slot<F, T> {
     waker: Option<Waker>,
     /// Does anybody want the result?
     awaited: bool,
+    /// Holds the clock of whoever asked for it, if that is paused. Let go of when the job has ended, or its caller has an answer, and
+    /// after the waker was woken: else the clock could leap in between.
+    hold: Option<Hold>,
 }
 
 enum Stage<F, T> {
@@ -85,6 +89,9 @@ pub(crate) trait Run: Send + Sync {
 
     /// Is there a result, or was it fetched?
     fn is_finished(&self) -> bool;
+
+    /// Holds a paused clock until it has ended.
+    fn hold(&self, clock: Hold);
 }
 
 /// What the handle knows of a job.
@@ -132,13 +139,20 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    pub(crate) fn new(head: Head, f: F, place: Place, waker: Option<Waker>) -> Self {
+    pub(crate) fn new(
+        head: Head,
+        f: F,
+        place: Place,
+        waker: Option<Waker>,
+        hold: Option<Hold>,
+    ) -> Self {
         Self {
             head,
             slot: Mutex::new(Slot {
                 stage: Stage::Queued(f, place),
                 waker,
                 awaited: true,
+                hold,
             }),
         }
     }
@@ -162,7 +176,7 @@ where
     /// answer already.
     fn give_up(&self, core: &Core, why: Option<Error>) -> bool {
         let awaited = why.is_some();
-        let (stage, waker) = {
+        let (stage, waker, _hold) = {
             let mut slot = self.slot.lock();
             slot.awaited &= awaited;
             if awaited && matches!(slot.stage, Stage::Done(_) | Stage::Gone) {
@@ -177,7 +191,8 @@ where
                 Some(why) => Stage::Done(Err(why)),
                 None => Stage::Gone,
             };
-            (mem::replace(&mut slot.stage, left), slot.waker.take())
+            let stage = mem::replace(&mut slot.stage, left);
+            (stage, slot.waker.take(), slot.hold.take())
         };
         match stage {
             Stage::Queued(f, place) => {
@@ -204,9 +219,10 @@ where
     }
 
     fn finish(&self, result: Result<T, Error>) {
-        let (unwanted, waker) = {
+        let (unwanted, waker, _hold) = {
             let mut slot = self.slot.lock();
-            match slot.stage {
+            let hold = slot.hold.take();
+            let (unwanted, waker) = match slot.stage {
                 Stage::Running if slot.awaited => {
                     slot.stage = Stage::Done(result);
                     (None, slot.waker.take())
@@ -221,7 +237,8 @@ where
                 }
                 // Overrun, or given up, while it ran.
                 _ => (Some(result), None),
-            }
+            };
+            (unwanted, waker, hold)
         };
         if mutation::on(Mutation::FinishWakesNobody) {
             return;
@@ -267,7 +284,7 @@ where
     }
 
     fn end(&self, why: Error) -> bool {
-        let (dropped, waker) = {
+        let (dropped, waker, _hold) = {
             let mut slot = self.slot.lock();
             let Stage::Queued(..) = slot.stage else {
                 return false;
@@ -277,7 +294,8 @@ where
             } else {
                 Stage::Gone
             };
-            (mem::replace(&mut slot.stage, stage), slot.waker.take())
+            let dropped = mem::replace(&mut slot.stage, stage);
+            (dropped, slot.waker.take(), slot.hold.take())
         };
         if mutation::on(Mutation::EndKeepsPlace) {
             mem::forget(dropped);
@@ -291,7 +309,7 @@ where
     }
 
     fn overrun(&self, why: Error) -> bool {
-        let waker = {
+        let (waker, _hold) = {
             let mut slot = self.slot.lock();
             let Stage::Running = slot.stage else {
                 return false;
@@ -301,7 +319,7 @@ where
             } else {
                 Stage::Gone
             };
-            slot.waker.take()
+            (slot.waker.take(), slot.hold.take())
         };
         self.head.set_cancelled();
         if let Some(waker) = waker {
@@ -313,6 +331,16 @@ where
     fn abort(&self, core: &Core) -> bool {
         let why = core.error(self.head.label, Kind::Cancelled { began: false });
         self.give_up(core, Some(why))
+    }
+
+    fn hold(&self, clock: Hold) {
+        let mut slot = self.slot.lock();
+        let unused = match slot.stage {
+            Stage::Queued(..) | Stage::Running => slot.hold.replace(clock),
+            Stage::Done(_) | Stage::Gone => Some(clock),
+        };
+        drop(slot);
+        drop(unused);
     }
 
     fn is_finished(&self) -> bool {

@@ -3,8 +3,15 @@
 use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
-    Ctx, Error, JobHandle, Run, Spawned, Workers, block_on::block_on, errand::Errand, error::Kind,
-    job::Job, run::Options, sync::Arc, trace::Caller,
+    Ctx, Error, JobHandle, Run, Spawned, Workers,
+    block_on::block_on,
+    clock::{self, Clock},
+    errand::Errand,
+    error::Kind,
+    job::{Job, Run as _},
+    run::Options,
+    sync::Arc,
+    trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -362,9 +369,17 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, job(f), place, None));
+        let job = Arc::new(Job::new(head, job(f), place, None, None));
         core.submit(&job);
-        Ok(JobHandle::new(Arc::clone(core), job))
+        let is_seen = match clock::hold() {
+            Clock::Held(hold) => {
+                job.hold(hold);
+                true
+            }
+            Clock::Runs => true,
+            Clock::None => false,
+        };
+        Ok(JobHandle::new(Arc::clone(core), job, is_seen))
     }
 
     /// Submits `f` and lets it go on when the handle is dropped. While there is no place it waits in line for one, polled or not; when the

@@ -50,6 +50,7 @@ mod abort;
 mod block_on;
 mod blocking;
 mod chunked;
+mod clock;
 mod config;
 pub mod coop;
 mod cpu;

@@ -11,9 +11,10 @@ use std::{
 
 use crate::{
     ConfigError, Ctx, JobHandle,
+    clock::{self, Clock, Hold},
     engine::Core,
     error::{Error, Kind},
-    job::{Head, Job, Outcome},
+    job::{Head, Job, Outcome, Run as _},
     keeper::Timer,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
@@ -60,6 +61,7 @@ struct InLine<'p, F> {
     head: Head,
     place: Waiting,
     timer: Option<(Timer<'p>, Waker)>,
+    hold: Option<Hold>,
 }
 
 impl Options {
@@ -116,7 +118,7 @@ where
         let head = self.options.head(Instant::now());
         let places = self.core.places(head.background);
         match places.try_take() {
-            Some(place) => self.submit(f, head, place, cx),
+            Some(place) => self.submit(f, head, place, None, cx),
             None => {
                 let place = places.wait(self.options.tenant);
                 let line = InLine {
@@ -124,6 +126,10 @@ where
                     head,
                     place,
                     timer: None,
+                    hold: match clock::hold() {
+                        Clock::Held(hold) => Some(hold),
+                        Clock::Runs | Clock::None => None,
+                    },
                 };
                 self.poll_line(Box::new(line), cx)
             }
@@ -137,8 +143,8 @@ where
     ) -> Poll<Result<(), Error>> {
         match line.place.poll(cx) {
             Poll::Ready(Ok(place)) => {
-                let InLine { f, head, .. } = *line;
-                self.submit(f, head, place, cx)
+                let InLine { f, head, hold, .. } = *line;
+                self.submit(f, head, place, hold, cx)
             }
             Poll::Ready(Err(refused)) => {
                 Poll::Ready(Err(self.core.refused(self.options.label, &refused)))
@@ -177,13 +183,20 @@ where
         f: F,
         head: Head,
         place: Place,
+        hold: Option<Hold>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
+        let is_held = hold.is_some();
+        let waker = Some(cx.waker().clone());
+        let job = Arc::new(Job::new(head, f, place, waker, hold));
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
         self.core.submit(&job);
+        // While a worker is on its way to the job.
+        if !is_held && let Clock::Held(hold) = clock::hold() {
+            job.hold(hold);
+        }
         self.stage = Stage::Submitted(job, looks);
         Poll::Ready(Ok(()))
     }
@@ -210,7 +223,7 @@ where
     pub(crate) async fn sent(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job)),
+            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job, false)),
             // `poll_place` said that it is.
             _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    clock::{self, Clock},
     engine::{Core, Mourner},
     sync::Arc,
     worker::number_in,
@@ -96,7 +97,7 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
 /// Waits until the last worker has left, `true`, or the deadline has come, or nobody is left but workers who wait here as well.
 async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mourner = Mourner::new(core);
-    let mut timer = None;
+    let (mut timer, mut clock) = (None, Clock::None);
     poll_fn(|cx| {
         // A job of the pool itself does not wait for its own end, nor two of them for each other's.
         let worker = number_in(core);
@@ -105,6 +106,9 @@ async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(false);
+        }
+        if matches!(clock, Clock::None) {
+            clock = clock::hold();
         }
         timer = deadline.map(|deadline| core.keeper().timer(deadline, cx.waker().clone()));
         Poll::Pending

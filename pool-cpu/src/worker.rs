@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -22,8 +22,16 @@ use crate::{
 pub(crate) struct Worker {
     /// No other lock is taken under it. Contended only while somebody reads it.
     pub(crate) book: Mutex<Book>,
-    /// It runs a piece of parallel work outside of a job, or looks for one. The models have no rayon: not for them to explore.
-    pub(crate) helps: AtomicBool,
+    pub(crate) turns: Turns,
+}
+
+/// Its turns at parallel work outside of a job. The models have no rayon: this is not for them to explore.
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// How many have begun and ended: odd while it runs a piece, or looks for one. Only the worker writes it.
+    own: AtomicU64,
+    /// As the keeper saw it last.
+    seen: AtomicU64,
 }
 
 /// What a worker has done.
@@ -65,9 +73,47 @@ impl Worker {
     pub(crate) fn new() -> Self {
         Self {
             book: Mutex::new(Book::default()),
-            helps: AtomicBool::new(false),
+            turns: Turns::default(),
         }
     }
+}
+
+impl Turns {
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.next(Ordering::Relaxed);
+    }
+
+    /// What was published before is seen by who sees that it has ended.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.next(Ordering::Release);
+    }
+
+    #[inline]
+    fn next(&self, order: Ordering) {
+        self.own.store(self.own.load(Ordering::Relaxed) + 1, order);
+    }
+
+    /// For the keeper: whether it is in a turn, and for how long. A look for a piece is over soon, so only one that was going on at the
+    /// last look as well is a piece for sure.
+    pub(crate) fn look(&self) -> Turn {
+        let own = self.own.load(Ordering::Acquire);
+        let seen = self.seen.swap(own, Ordering::Relaxed);
+        match own {
+            _ if own.is_multiple_of(2) => Turn::None,
+            _ if own == seen => Turn::Long,
+            _ => Turn::Fresh,
+        }
+    }
+}
+
+/// A turn at parallel work, as the keeper sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Turn {
+    None,
+    Fresh,
+    Long,
 }
 
 thread_local! {

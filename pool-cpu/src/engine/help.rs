@@ -21,20 +21,20 @@ use std::{
 use rayon_core::Yield;
 
 use super::Core;
-use crate::worker::Worker;
+use crate::worker::Turn;
 
 impl Core {
     /// Runs a piece of parallel work as worker `me`, if `turn` finds one.
     #[inline]
     pub(crate) fn help(&self, me: usize, turn: impl FnOnce() -> Option<Yield>) -> bool {
-        let helps = &self.workers[me].helps;
-        helps.store(true, Ordering::Relaxed);
+        let turns = &self.workers[me].turns;
+        turns.begin();
         let helped = turn() == Some(Yield::Executed);
         if helped {
             // Before it is not seen to help any more: else nobody would look for what it leaves behind.
             self.found_piece();
         }
-        helps.store(false, Ordering::Release);
+        turns.end();
         helped
     }
 
@@ -53,24 +53,26 @@ impl Core {
         if !self.plan.helpful {
             return None;
         }
-        let helps = |worker: &Worker| worker.helps.load(Ordering::Acquire);
-        let somebody_helps = self.workers.iter().any(helps);
+        let turns = self.workers.iter().map(|worker| worker.turns.look());
+        // Each of them is looked at, for the next time.
+        let turn = turns.fold(Turn::None, Turn::max);
         let less = |calls: usize| calls.checked_sub(1);
         let called = self
             .calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .is_ok();
-        if !called && !somebody_helps && longest < Self::PROBE {
-            return None;
+        if called || turn == Turn::Long || longest >= Self::PROBE {
+            self.idle.wake_in_turn(Self::SHARE);
         }
-        self.idle.wake_in_turn(Self::SHARE);
         let pause = if called {
             Self::PROBE
-        } else if somebody_helps {
+        } else if turn > Turn::None {
             2 * Self::PROBE
-        } else {
+        } else if longest >= Self::PROBE {
             // The longer a job runs, the less often.
             (longest / 4).clamp(Self::PROBE, 5 * Self::PROBE)
+        } else {
+            return None;
         };
         Some(now + pause)
     }

@@ -13,7 +13,11 @@
 //! busy and well gave no false alarm (`cargo run --release -p benches --bin cpu -- --case stall,watchdog,lag_monitor`).
 
 mod monitor;
+mod runtime;
+mod stall;
+mod watch;
 mod watchdog;
 
 pub use monitor::{Lag, LagMonitor};
-pub use watchdog::{Stall, Stalls, Watchdog, WatchdogBuilder};
+pub use stall::{Cause, Stall, Stalls};
+pub use watchdog::{Watchdog, WatchdogBuilder};

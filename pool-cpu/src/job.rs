@@ -28,7 +28,7 @@ use crate::{
     mutation::{self, Mutation},
     places::Place,
     quiet::{contain, drop_quietly, wake_quietly},
-    sync::{AtomicBool, Mutex, Ordering},
+    sync::{Arc, AtomicBool, Mutex, Ordering},
 };
 
 /// A closure, and what becomes of it.
@@ -410,6 +410,40 @@ where
         self.give_up(core, None);
     }
 }
+
+/// Puts a job into the queue, and gives it for its handle. A large closure is boxed: it would be moved through every frame of a worker on its way out of the
+/// slot, and a stack has room for few of its size.
+pub(crate) fn submit<F, T>(
+    core: &Arc<Core>,
+    head: Head,
+    f: F,
+    place: Place,
+    waker: Option<Waker>,
+    hold: Option<Hold>,
+) -> Arc<dyn Outcome<T>>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if mem::size_of::<F>() > LARGE {
+        let f = Box::new(f);
+        let job = Arc::new(Job::new(
+            head,
+            move |ctx: &Ctx<'_>| f(ctx),
+            place,
+            waker,
+            hold,
+        ));
+        core.submit(&job);
+        return job;
+    }
+    let job = Arc::new(Job::new(head, f, place, waker, hold));
+    core.submit(&job);
+    job
+}
+
+/// More bytes than that are boxed. Most closures have some dozens.
+const LARGE: usize = 4096;
 
 fn wake_or_drop(waker: Option<Waker>, wake: bool) {
     match waker {

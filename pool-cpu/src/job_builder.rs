@@ -8,7 +8,7 @@ use crate::{
     clock::{self, Clock},
     errand::Errand,
     error::Kind,
-    job::{Job, Run as _},
+    job,
     run::Options,
     sync::Arc,
     trace::Caller,
@@ -369,8 +369,7 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, job(f), place, None, None));
-        core.submit(&job);
+        let job = job::submit(core, head, job(f), place, None, None);
         let is_seen = match clock::hold() {
             Clock::Held(hold) => {
                 job.hold(hold);

@@ -14,7 +14,7 @@ use crate::{
     clock::{self, Clock, Hold},
     engine::Core,
     error::{Error, Kind},
-    job::{Head, Job, Outcome, Run as _},
+    job::{self, Head, Outcome},
     keeper::Timer,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
@@ -187,12 +187,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let is_held = hold.is_some();
-        let waker = Some(cx.waker().clone());
-        let job = Arc::new(Job::new(head, f, place, waker, hold));
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
-        self.core.submit(&job);
+        let waker = Some(cx.waker().clone());
+        let job = job::submit(self.core, head, f, place, waker, hold);
         // While a worker is on its way to the job.
         if !is_held && let Clock::Held(hold) = clock::hold() {
             job.hold(hold);

@@ -51,6 +51,10 @@ pub struct StillRunning {
 
 impl Report {
     /// Did everything end in time, and was nothing dropped?
+    ///
+    /// That is all that the pool does on its threads: jobs, their state, `on_thread_stop`. A thread-local of a job's own is dropped by the
+    /// system's thread as it ends, which nobody can wait for without blocking one: it may be under way still. What must be gone by
+    /// then belongs into [`with_state`](crate::Workers::with_state).
     pub fn is_clean(&self) -> bool {
         self.dropped == 0 && self.still_running.is_empty() && self.threads == 0
     }

@@ -41,8 +41,8 @@ struct Spent {
     from: Duration,
     waited_before: Duration,
     last: ThreadTimes,
-    /// For how long it has been ready to run, and neither ran nor had a core after a wait: that wait goes on, and is not in the
-    /// system's count before it is over.
+    /// For how long it has been ready to run, and neither ran nor had a core after a wait, so far as is known: that wait goes on, and is
+    /// not in the system's count before it is over.
     waits: Duration,
 }
 
@@ -173,22 +173,28 @@ impl Watched {
 
     /// Asks how its thread has spent the time that has `passed`.
     fn ask(&mut self, passed: Duration, thread: Option<ThreadTimes>) {
-        self.spent = thread.map(|now| match self.spent {
-            None => Spent {
-                from: self.lasted,
-                waited_before: now.waited,
+        self.spent = thread.map(|now| {
+            let Some(before) = self.spent else {
+                return Spent {
+                    from: self.lasted,
+                    waited_before: now.waited,
+                    last: now,
+                    waits: Duration::ZERO,
+                };
+            };
+            let last = before.last;
+            let known = now.ran.saturating_sub(last.ran) + now.waited.saturating_sub(last.waited);
+            // If it was blocked for that time, and not waiting, it is seen to be so at the next look.
+            let waits = match now.is_runnable {
+                false => Duration::ZERO,
+                true if now == last => before.waits + passed,
+                true => passed.saturating_sub(known),
+            };
+            Spent {
                 last: now,
-                waits: Duration::ZERO,
-            },
-            Some(before) if now == before.last && now.is_runnable => Spent {
-                waits: before.waits + passed,
+                waits,
                 ..before
-            },
-            Some(before) => Spent {
-                last: now,
-                waits: Duration::ZERO,
-                ..before
-            },
+            }
         });
     }
 
@@ -321,6 +327,30 @@ mod tests {
             waits.into_iter().chain([Spends::Waiting, Spends::Running])
         });
         assert_eq!(reported(turns), [(THRESHOLD + TICKS, Cause::Cores)]);
+    }
+
+    #[test]
+    fn a_wait_that_began_between_two_looks_is_one() {
+        let thread = |ran, is_runnable| ThreadTimes {
+            ran: ran * MS,
+            waited: MS,
+            is_runnable,
+        };
+        // Half of the threshold at a look: the watchdog is short of cores as well.
+        let looks = [thread(1, true), thread(4, true), thread(4, false)];
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let on_stall: OnStall = Arc::new(move |stall| tell.lock().unwrap().push(stall.cause));
+        let mut watch = Watch::new(Held(None), THRESHOLD, Some(on_stall), None, Arc::default());
+        watch.look(Duration::ZERO);
+        let mut seen = Vec::new();
+        for thread in looks {
+            watch.runtime.0 = Some(thread);
+            watch.look(THRESHOLD / 2);
+            seen.push(told.lock().unwrap().clone());
+        }
+        // It ran for 3 ms, and waits; then it turns out to be blocked.
+        assert_eq!(seen, [vec![], vec![], vec![Cause::Task]]);
     }
 
     #[test]

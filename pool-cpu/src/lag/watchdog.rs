@@ -251,20 +251,20 @@ mod tests {
             .build()
             .unwrap();
         let watchdog = Watchdog::builder()
-            .threshold(100 * MS)
+            .threshold(500 * MS)
             .watch(runtime.handle())
             .unwrap();
         runtime.block_on(async {
             let busy = tokio::spawn(async {
                 let start = Instant::now();
-                while start.elapsed() < 400 * MS {
+                while start.elapsed() < 1600 * MS {
                     tokio::task::yield_now().await;
                 }
             });
-            tokio::task::spawn_blocking(|| thread::sleep(200 * MS))
+            tokio::task::spawn_blocking(|| thread::sleep(700 * MS))
                 .await
                 .unwrap();
-            tokio::spawn(async { tokio::task::block_in_place(|| thread::sleep(200 * MS)) })
+            tokio::spawn(async { tokio::task::block_in_place(|| thread::sleep(700 * MS)) })
                 .await
                 .unwrap();
             busy.await.unwrap();

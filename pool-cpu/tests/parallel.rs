@@ -143,6 +143,28 @@ fn what_a_job_gives_to_rayon_has_its_turn_beside_jobs_that_never_end() {
     }
 }
 
+#[test]
+fn a_piece_that_always_leaves_the_next_one_lets_jobs_have_their_turn() {
+    /// Leaves itself behind, until that is over.
+    fn again(over: Arc<AtomicBool>) {
+        if !over.load(Relaxed) {
+            rayon::spawn(move || again(over));
+        }
+    }
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let piece = Arc::clone(&over);
+    // Long enough that rayon has a turn after it.
+    cpu.run_sync(move || {
+        rayon::spawn(move || again(piece));
+        thread::sleep(MS);
+    })
+    .unwrap();
+    let turns = told_by(&cpu, |send| send.send(()).unwrap());
+    over.store(true, Relaxed);
+    assert_eq!(turns.len(), 1);
+}
+
 /// Calls `f`, and says how deep in jobs this thread was meanwhile.
 fn depth_of(f: impl FnOnce()) -> u32 {
     thread_local! {

@@ -13,8 +13,10 @@ use std::{
 
 use crate::{
     Error, JobHandle,
+    abort::Abort,
     engine::Core,
     error::Kind,
+    job::Run,
     mutation::{self, Mutation},
     quiet::{contain, drop_quietly, wake_quietly},
     sync::{Arc, Mutex},
@@ -35,6 +37,8 @@ struct Inside<T> {
     waker: Option<Waker>,
     /// The handle was dropped: the job goes on alone.
     detached: bool,
+    /// The job, once it has its place.
+    job: Option<Arc<dyn Run>>,
 }
 
 enum Stage<T> {
@@ -62,6 +66,7 @@ impl<T: Send + 'static> Errand<T> {
                 stage: Stage::InLine(way),
                 waker: None,
                 detached: false,
+                job: None,
             }),
         });
         errand.go();
@@ -124,6 +129,9 @@ impl<T: Send + 'static> Errand<T> {
     fn finish(&self, answer: Result<JobHandle<T>, Error>) {
         let (unwanted, waker) = {
             let mut inside = self.inside.lock();
+            if let (Stage::Polled { .. }, Ok(job)) = (&inside.stage, &answer) {
+                inside.job = job.job();
+            }
             match inside.stage {
                 Stage::Polled { .. } if inside.detached => {
                     inside.stage = Stage::Gone;
@@ -169,28 +177,37 @@ impl<T> Errand<T> {
             return Poll::Ready(answer);
         }
         if worker::is_worker_of(&self.core) {
-            drop(self.abort());
+            self.abort();
             return Poll::Ready(Err(self.core.error(self.label, Kind::SelfWait)));
         }
         Poll::Pending
     }
 
-    /// Gives it up. The answer, if there was one.
-    pub(crate) fn abort(&self) -> Option<Result<JobHandle<T>, Error>> {
-        let (stage, waker) = {
+    /// Gives it up, wherever it is by now. `false` if it has its answer already.
+    pub(crate) fn abort(&self) -> bool {
+        let (way, waker) = {
             let mut inside = self.inside.lock();
-            let stage = mem::replace(&mut inside.stage, Stage::Gone);
-            (stage, inside.waker.take())
+            if let Some(job) = inside.job.clone() {
+                drop(inside);
+                return job.abort(&self.core);
+            }
+            match inside.stage {
+                Stage::InLine(_) | Stage::Polled { .. } => {}
+                Stage::Answered(_) | Stage::Gone => return false,
+            }
+            let way = mem::replace(&mut inside.stage, Stage::Gone);
+            (way, inside.waker.take())
         };
-        drop(waker);
-        match stage {
-            Stage::Answered(answer) => Some(answer),
-            Stage::InLine(_) | Stage::Polled { .. } | Stage::Gone => None,
+        if let Some(waker) = waker {
+            wake_quietly(waker);
         }
+        // Last, since it may panic, and then into the caller who gives it up.
+        drop(way);
+        true
     }
 
     /// Why a job that was given up has no result.
-    pub(crate) fn cancelled(&self) -> Error {
+    fn cancelled(&self) -> Error {
         self.core
             .error(self.label, Kind::Cancelled { began: false })
     }
@@ -214,11 +231,23 @@ impl<T> Errand<T> {
 
     /// Is there a result, or will there be none?
     pub(crate) fn is_finished(&self) -> bool {
-        match &self.inside.lock().stage {
+        let inside = self.inside.lock();
+        match &inside.stage {
             Stage::InLine(_) | Stage::Polled { .. } => false,
             Stage::Answered(Ok(job)) => job.is_finished(),
-            Stage::Answered(Err(_)) | Stage::Gone => true,
+            Stage::Answered(Err(_)) => true,
+            Stage::Gone => inside.job.as_ref().is_none_or(|job| job.is_finished()),
         }
+    }
+}
+
+impl<T: Send + 'static> Abort for Errand<T> {
+    fn abort(&self) -> bool {
+        Self::abort(self)
+    }
+
+    fn is_finished(&self) -> bool {
+        Self::is_finished(self)
     }
 }
 

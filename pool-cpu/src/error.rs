@@ -36,7 +36,8 @@ pub(crate) enum Kind {
     Panicked {
         message: String,
         payload: Payload,
-        worker: usize,
+        /// `None` where no worker had it: it was done in place.
+        worker: Option<usize>,
     },
     Cancelled {
         /// Did it run by then?
@@ -83,7 +84,7 @@ impl Error {
     pub(crate) fn panicked(
         pool: &Arc<str>,
         label: &'static str,
-        worker: usize,
+        worker: Option<usize>,
         payload: Box<dyn Any + Send>,
     ) -> Self {
         let message = quiet::message_of(&*payload).to_owned();
@@ -186,8 +187,16 @@ impl fmt::Display for Error {
         }
         match kind {
             Kind::Panicked {
-                message, worker, ..
+                message,
+                worker: Some(worker),
+                ..
             } => write!(f, "panicked on worker {worker} of pool `{pool}`: {message}"),
+            Kind::Panicked { message, .. } => {
+                write!(
+                    f,
+                    "panicked in place, before pool `{pool}` had it: {message}"
+                )
+            }
             Kind::Cancelled { began: false } => {
                 write!(f, "was aborted before pool `{pool}` ran it")
             }
@@ -293,12 +302,17 @@ mod tests {
                 panic!("again");
             }
         }
-        drop(Error::panicked(&Arc::from("hash"), "", 0, Box::new(Bomb)));
+        drop(Error::panicked(
+            &Arc::from("hash"),
+            "",
+            Some(0),
+            Box::new(Bomb),
+        ));
     }
 
     #[test]
     fn the_payload_of_a_panic_can_be_had() {
-        let error = Error::panicked(&Arc::from("hash"), "", 0, Box::new(7_u8));
+        let error = Error::panicked(&Arc::from("hash"), "", Some(0), Box::new(7_u8));
         assert_eq!(
             error.panic_message(),
             Some("a panic whose payload is not text")

@@ -3,14 +3,17 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use crate::{
+    AbortHandle,
+    clock::{self, Clock},
     engine::Core,
     error::{Error, Kind},
-    job::Outcome,
+    job::{Outcome, Run},
     sync::{Arc, torn_down},
     worker,
 };
@@ -23,13 +26,16 @@ use crate::{
 pub struct JobHandle<T> {
     core: Arc<Core>,
     job: Option<Arc<dyn Outcome<T>>>,
+    /// Was it looked whether the clock of whoever awaits it is to be held?
+    is_seen: bool,
 }
 
 impl<T> JobHandle<T> {
-    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, job: Arc<dyn Outcome<T>>, is_seen: bool) -> Self {
         Self {
             core,
             job: Some(job),
+            is_seen,
         }
     }
 
@@ -78,6 +84,16 @@ impl<T> JobHandle<T> {
     pub fn abort(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.abort(&self.core))
     }
+
+    /// What gives up the job from elsewhere, while this awaits it.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::of_job(&self.core, self.job())
+    }
+
+    /// The job, for whoever may have to give it up. `None` if the result was fetched.
+    pub(crate) fn job(&self) -> Option<Arc<dyn Run>> {
+        self.job.clone().map(|job| job as Arc<dyn Run>)
+    }
 }
 
 impl<T> Future for JobHandle<T> {
@@ -100,7 +116,14 @@ impl<T> Future for JobHandle<T> {
                 this.job = None;
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if !mem::replace(&mut this.is_seen, true)
+                    && let Clock::Held(hold) = clock::hold()
+                {
+                    job.hold(hold);
+                }
+                Poll::Pending
+            }
         }
     }
 }

@@ -4,7 +4,8 @@
 //! publishes its work first and looks for sleepers after. Between the write and the look each of them has a `SeqCst` fence: of
 //! two fences one comes first, and what was written before it is seen by the look after the other. So either the submitter sees
 //! the sleeper and calls it, or the sleeper sees the work. A call is a flag on the sleeper's bed, so it is not lost when it
-//! comes before the sleep. The last who lay down is called first: its cache is warm, and the others can age out.
+//! comes before the sleep. For a job the last who lay down is called: its cache is warm, and the others can age out. To help with
+//! parallel work those come first who have slept longest, since a piece of it may be for a certain worker: so all have their turn.
 
 use std::time::Duration;
 
@@ -113,6 +114,33 @@ impl Idle {
         let Some(worker) = worker else { return false };
         self.call(worker);
         true
+    }
+
+    /// Calls a part of those who sleep, one in `share` and at least one: those who lay down first. So whoever sleeps is called by the `share`-th
+    /// such call at the latest, or a few more if others lie down meanwhile.
+    pub(crate) fn wake_in_turn(&self, share: usize) {
+        // Pairs with the fence in `sleep`: see the top of the file.
+        fence(Ordering::SeqCst);
+        if self.count() == 0 {
+            return;
+        }
+        let first: Vec<usize> = {
+            let mut sleepers = self.sleepers.lock();
+            let most = sleepers.len().div_ceil(share);
+            if mutation::on(Mutation::HelpersHaveNoTurns) {
+                sleepers.reverse();
+            }
+            let first = sleepers.drain(..most).collect();
+            self.count.store(sleepers.len(), Ordering::Relaxed);
+            first
+        };
+        first.into_iter().for_each(|worker| self.call(worker));
+    }
+
+    /// How many sleep, exactly.
+    #[cfg(all(test, pool_loom))]
+    pub(crate) fn asleep(&self) -> usize {
+        self.sleepers.lock().len()
     }
 
     /// Calls everybody.

@@ -22,12 +22,13 @@ use std::{
 
 use crate::{
     Ctx,
+    clock::Hold,
     engine::Core,
     error::{Error, Kind},
     mutation::{self, Mutation},
     places::Place,
     quiet::{contain, drop_quietly, wake_quietly},
-    sync::{AtomicBool, Mutex, Ordering},
+    sync::{Arc, AtomicBool, Mutex, Ordering},
 };
 
 /// A closure, and what becomes of it.
@@ -55,6 +56,9 @@ struct Slot<F, T> {
     waker: Option<Waker>,
     /// Does anybody want the result?
     awaited: bool,
+    /// Holds the clock of whoever asked for it, if that is paused. Let go of when the job has ended, or its caller has an answer, and
+    /// after the waker was woken: else the clock could leap in between.
+    hold: Option<Hold>,
 }
 
 enum Stage<F, T> {
@@ -79,24 +83,26 @@ pub(crate) trait Run: Send + Sync {
 
     /// Tells its caller that it takes too long. It goes on; what it returns is dropped.
     fn overrun(&self, why: Error) -> bool;
+
+    /// Gives it up: one that waits is dropped, one that runs is told, and so is whoever awaits it. `false` if it has its answer already.
+    fn abort(&self, core: &Core) -> bool;
+
+    /// Is there a result, or was it fetched?
+    fn is_finished(&self) -> bool;
+
+    /// Holds a paused clock until it has ended.
+    fn hold(&self, clock: Hold);
 }
 
 /// What the handle knows of a job.
-pub(crate) trait Outcome<T>: Send + Sync {
-    fn head(&self) -> &Head;
-
+pub(crate) trait Outcome<T>: Run {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>>;
-
-    fn is_finished(&self) -> bool;
 
     /// Nobody wants the result; the job is to run all the same.
     fn detach(&self);
 
     /// Nobody wants the result: a job that waits is dropped, one that runs is told.
     fn cancel(&self, core: &Core);
-
-    /// Like `cancel`, but whoever awaits the job is told so. `false` if it has its answer already.
-    fn abort(&self, core: &Core) -> bool;
 }
 
 impl Head {
@@ -133,13 +139,20 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    pub(crate) fn new(head: Head, f: F, place: Place, waker: Option<Waker>) -> Self {
+    pub(crate) fn new(
+        head: Head,
+        f: F,
+        place: Place,
+        waker: Option<Waker>,
+        hold: Option<Hold>,
+    ) -> Self {
         Self {
             head,
             slot: Mutex::new(Slot {
                 stage: Stage::Queued(f, place),
                 waker,
                 awaited: true,
+                hold,
             }),
         }
     }
@@ -163,7 +176,7 @@ where
     /// answer already.
     fn give_up(&self, core: &Core, why: Option<Error>) -> bool {
         let awaited = why.is_some();
-        let (stage, waker) = {
+        let (stage, waker, _hold) = {
             let mut slot = self.slot.lock();
             slot.awaited &= awaited;
             if awaited && matches!(slot.stage, Stage::Done(_) | Stage::Gone) {
@@ -178,7 +191,8 @@ where
                 Some(why) => Stage::Done(Err(why)),
                 None => Stage::Gone,
             };
-            (mem::replace(&mut slot.stage, left), slot.waker.take())
+            let stage = mem::replace(&mut slot.stage, left);
+            (stage, slot.waker.take(), slot.hold.take())
         };
         match stage {
             Stage::Queued(f, place) => {
@@ -205,9 +219,10 @@ where
     }
 
     fn finish(&self, result: Result<T, Error>) {
-        let (unwanted, waker) = {
+        let (unwanted, waker, _hold) = {
             let mut slot = self.slot.lock();
-            match slot.stage {
+            let hold = slot.hold.take();
+            let (unwanted, waker) = match slot.stage {
                 Stage::Running if slot.awaited => {
                     slot.stage = Stage::Done(result);
                     (None, slot.waker.take())
@@ -222,7 +237,8 @@ where
                 }
                 // Overrun, or given up, while it ran.
                 _ => (Some(result), None),
-            }
+            };
+            (unwanted, waker, hold)
         };
         if mutation::on(Mutation::FinishWakesNobody) {
             return;
@@ -261,15 +277,14 @@ where
         } else {
             contain(|| drop(place));
         }
-        self.finish(
-            result
-                .map_err(|payload| Error::panicked(core.name(), self.head.label, worker, payload)),
-        );
+        self.finish(result.map_err(|payload| {
+            Error::panicked(core.name(), self.head.label, Some(worker), payload)
+        }));
         Some(ended)
     }
 
     fn end(&self, why: Error) -> bool {
-        let (dropped, waker) = {
+        let (dropped, waker, _hold) = {
             let mut slot = self.slot.lock();
             let Stage::Queued(..) = slot.stage else {
                 return false;
@@ -279,7 +294,8 @@ where
             } else {
                 Stage::Gone
             };
-            (mem::replace(&mut slot.stage, stage), slot.waker.take())
+            let dropped = mem::replace(&mut slot.stage, stage);
+            (dropped, slot.waker.take(), slot.hold.take())
         };
         if mutation::on(Mutation::EndKeepsPlace) {
             mem::forget(dropped);
@@ -293,7 +309,7 @@ where
     }
 
     fn overrun(&self, why: Error) -> bool {
-        let waker = {
+        let (waker, _hold) = {
             let mut slot = self.slot.lock();
             let Stage::Running = slot.stage else {
                 return false;
@@ -303,13 +319,32 @@ where
             } else {
                 Stage::Gone
             };
-            slot.waker.take()
+            (slot.waker.take(), slot.hold.take())
         };
         self.head.set_cancelled();
         if let Some(waker) = waker {
             wake_quietly(waker);
         }
         true
+    }
+
+    fn abort(&self, core: &Core) -> bool {
+        let why = core.error(self.head.label, Kind::Cancelled { began: false });
+        self.give_up(core, Some(why))
+    }
+
+    fn hold(&self, clock: Hold) {
+        let mut slot = self.slot.lock();
+        let unused = match slot.stage {
+            Stage::Queued(..) | Stage::Running => slot.hold.replace(clock),
+            Stage::Done(_) | Stage::Gone => Some(clock),
+        };
+        drop(slot);
+        drop(unused);
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(self.slot.lock().stage, Stage::Done(_) | Stage::Gone)
     }
 }
 
@@ -318,10 +353,6 @@ where
     F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
     T: Send + 'static,
 {
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let mut fresh = None;
         loop {
@@ -355,10 +386,6 @@ where
         }
     }
 
-    fn is_finished(&self) -> bool {
-        matches!(self.slot.lock().stage, Stage::Done(_) | Stage::Gone)
-    }
-
     fn detach(&self) {
         let left = {
             let mut slot = self.slot.lock();
@@ -382,12 +409,41 @@ where
     fn cancel(&self, core: &Core) {
         self.give_up(core, None);
     }
-
-    fn abort(&self, core: &Core) -> bool {
-        let why = core.error(self.head.label, Kind::Cancelled { began: false });
-        self.give_up(core, Some(why))
-    }
 }
+
+/// Puts a job into the queue, and gives it for its handle. A large closure is boxed: it would be moved through every frame of a worker on its way out of the
+/// slot, and a stack has room for few of its size.
+pub(crate) fn submit<F, T>(
+    core: &Arc<Core>,
+    head: Head,
+    f: F,
+    place: Place,
+    waker: Option<Waker>,
+    hold: Option<Hold>,
+) -> Arc<dyn Outcome<T>>
+where
+    F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if mem::size_of::<F>() > LARGE {
+        let f = Box::new(f);
+        let job = Arc::new(Job::new(
+            head,
+            move |ctx: &Ctx<'_>| f(ctx),
+            place,
+            waker,
+            hold,
+        ));
+        core.submit(&job);
+        return job;
+    }
+    let job = Arc::new(Job::new(head, f, place, waker, hold));
+    core.submit(&job);
+    job
+}
+
+/// More bytes than that are boxed. Most closures have some dozens.
+const LARGE: usize = 4096;
 
 fn wake_or_drop(waker: Option<Waker>, wake: bool) {
     match waker {

@@ -3,8 +3,15 @@
 use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
-    Ctx, Error, JobHandle, Run, Spawned, Workers, block_on::block_on, errand::Errand, error::Kind,
-    job::Job, run::Options, sync::Arc, trace::Caller,
+    Ctx, Error, JobHandle, Run, Spawned, Workers,
+    block_on::block_on,
+    clock::{self, Clock},
+    errand::Errand,
+    error::Kind,
+    job,
+    run::Options,
+    sync::Arc,
+    trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -39,6 +46,12 @@ pub struct Rejected<F> {
 impl<'p> JobBuilder<'p> {
     pub(crate) const fn new(workers: &'p Workers, options: Options) -> Self {
         Self { workers, options }
+    }
+
+    /// # Errors
+    /// A setting with which the job could not run.
+    fn check(&self) -> Result<(), Error> {
+        self.options.check(self.workers.core())
     }
 
     pub(crate) fn error(&self, kind: Kind) -> Error {
@@ -126,7 +139,8 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// How long the job may wait for a place and a worker; after that it never runs. Default: the pool's.
+    /// How long the job may wait for a place and a worker; after that it never runs. Not zero: a job that may not wait at all is for
+    /// [`try_run`](Self::try_run). Default: the pool's.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,7 +163,7 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// How long the job may run before its caller gets an error. The job is told ([`Ctx::is_cancelled`]) and keeps its
-    /// place until it ends. Default: no limit. Counts from when it starts: the wait has a limit of its own.
+    /// place until it ends. Not zero. Default: no limit. Counts from when it starts: the wait has a limit of its own.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -261,6 +275,7 @@ impl<'p> JobBuilder<'p> {
     {
         let f = Caller::here().carry(f);
         async move {
+            self.check()?;
             match self.offer(f, |f| f) {
                 // Made without a waker: nobody waits for it so far, so nobody is to be woken.
                 Ok(job) => Ok(job),
@@ -323,6 +338,9 @@ impl<'p> JobBuilder<'p> {
     {
         let core = self.workers.core();
         let label = self.options.label;
+        if let Err(error) = self.check() {
+            return Err(Rejected { closure: f, error });
+        }
         if core.is_closed() {
             return Err(Rejected {
                 closure: f,
@@ -351,9 +369,16 @@ impl<'p> JobBuilder<'p> {
             return Err(f);
         };
         let head = self.options.head(std::time::Instant::now());
-        let job = Arc::new(Job::new(head, job(f), place, None));
-        core.submit(&job);
-        Ok(JobHandle::new(Arc::clone(core), job))
+        let job = job::submit(core, head, job(f), place, None, None);
+        let is_seen = match clock::hold() {
+            Clock::Held(hold) => {
+                job.hold(hold);
+                true
+            }
+            Clock::Runs => true,
+            Clock::None => false,
+        };
+        Ok(JobHandle::new(Arc::clone(core), job, is_seen))
     }
 
     /// Submits `f` and lets it go on when the handle is dropped. While there is no place it waits in line for one, polled or not; when the
@@ -390,6 +415,9 @@ impl<'p> JobBuilder<'p> {
         T: Send + 'static,
     {
         let core = self.workers.core();
+        if let Err(error) = self.check() {
+            return Spawned::refused(core.name(), error);
+        }
         let f = match self.offer(Caller::here().carry(f), |f| f) {
             Ok(job) => return Spawned::submitted(core.name(), job),
             Err(f) => f,
@@ -437,7 +465,7 @@ impl<F> Rejected<F> {
         self.error
     }
 
-    /// Why it was rejected: [`Error::is_overloaded`] or [`Error::is_closed`].
+    /// Why it was rejected: [`Error::is_overloaded`], [`Error::is_closed`] or [`Error::is_invalid`].
     pub const fn error(&self) -> &Error {
         &self.error
     }

@@ -46,9 +46,11 @@ pub mod _from_spawn_blocking {}
 #[doc = include_str!("../docs/guide.md")]
 pub mod _guide {}
 
+mod abort;
 mod block_on;
 mod blocking;
 mod chunked;
+mod clock;
 mod config;
 pub mod coop;
 mod cpu;
@@ -87,6 +89,7 @@ mod worker;
 mod workers;
 
 pub use self::{
+    abort::AbortHandle,
     blocking::{BlockingBuilder, BlockingPool},
     config::{BlockingConfig, CpuConfig},
     cpu::{CpuBuilder, CpuPool},

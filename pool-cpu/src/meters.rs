@@ -10,10 +10,19 @@
 //! All of them carry `pool`, its name. Histograms are recorded as jobs end; the rest is brought up
 //! to date once a second while there is work, once after that, and at the end. The recorder has to be installed
 //! before the first job.
+//!
+//! Counters and gauges are told by how much they have changed, so that pools of one name add up, at the same time and one after the
+//! other. A pool that has ended has no threads and no jobs: its gauges are back where they were.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
-use metrics::{Histogram, counter, gauge, histogram};
+use metrics::{
+    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 
 use crate::{Stats, quiet::contain, sync::Arc};
 
@@ -29,6 +38,7 @@ struct State {
     published: Option<Instant>,
     /// What was published then.
     figures: Option<Figures>,
+    described: bool,
 }
 
 /// All that is no histogram: how many jobs ended in which way, and the gauges.
@@ -86,21 +96,39 @@ impl Meters {
         }
         let stats = stats();
         let figures = figures(&stats);
-        contain(|| self.publish(&figures));
+        let (told, first) = {
+            let mut state = self.lock();
+            state.published = Some(now);
+            let first = !mem::replace(&mut state.described, true);
+            (state.figures.replace(figures), first)
+        };
+        // Recorders are user code: not under the lock.
+        contain(|| {
+            if first {
+                describe();
+            }
+            self.publish(&figures, told.as_ref());
+        });
         let goes_on = stats.busy + stats.queued + stats.waiting > 0;
-        let mut state = self.lock();
-        state.published = Some(now);
-        let changed = state.figures.replace(figures) != Some(figures);
-        (goes_on || changed).then(|| now + PERIOD)
+        (goes_on || told != Some(figures)).then(|| now + PERIOD)
     }
 
-    fn publish(&self, (outcomes, gauges): &Figures) {
+    /// By how much each has changed since that was told.
+    fn publish(&self, (outcomes, gauges): &Figures, told: Option<&Figures>) {
         let pool = || self.pool.to_string();
-        for (outcome, count) in outcomes {
-            counter!("pool.cpu.jobs", "pool" => pool(), "outcome" => *outcome).absolute(*count);
+        for (at, (outcome, count)) in outcomes.iter().enumerate() {
+            let before = told.map_or(0, |(outcomes, _)| outcomes[at].1);
+            let counter = counter!("pool.cpu.jobs", "pool" => pool(), "outcome" => *outcome);
+            counter.increment(count.saturating_sub(before));
         }
-        for (name, value) in gauges {
-            gauge!(*name, "pool" => pool()).set(*value as f64);
+        for (at, (name, value)) in gauges.iter().enumerate() {
+            let before = told.map_or(0, |(_, gauges)| gauges[at].1);
+            let gauge = gauge!(*name, "pool" => pool());
+            if *value >= before {
+                gauge.increment((value - before) as f64);
+            } else {
+                gauge.decrement((before - value) as f64);
+            }
         }
     }
 
@@ -130,6 +158,27 @@ fn figures(stats: &Stats) -> Figures {
         ("pool.cpu.waiting", stats.waiting),
     ];
     (outcomes, gauges)
+}
+
+fn describe() {
+    for (name, what) in [
+        (
+            "pool.cpu.job.wait",
+            "The time that jobs waited for a place and a worker",
+        ),
+        ("pool.cpu.job.run", "The time that jobs ran"),
+    ] {
+        describe_histogram!(name, Unit::Seconds, what);
+    }
+    describe_counter!("pool.cpu.jobs", Unit::Count, "Jobs that ended, by outcome");
+    for (name, what) in [
+        ("pool.cpu.workers", "Threads of the pool"),
+        ("pool.cpu.workers.busy", "Threads that run a job"),
+        ("pool.cpu.queued", "Jobs that wait for a worker"),
+        ("pool.cpu.waiting", "Jobs that wait for a place"),
+    ] {
+        describe_gauge!(name, Unit::Count, what);
+    }
 }
 
 /// How often that is done, at most.

@@ -34,6 +34,8 @@ pub(crate) enum Mutation {
     SleepsWithoutLooking,
     /// A worker goes to sleep without looking once more whether somebody works in parallel.
     HelperSleepsWithoutLooking,
+    /// A call for help goes to the worker that lay down last, which may have been called just before.
+    HelpersHaveNoTurns,
     /// A submitter looks for sleepers before it has put its job into the queue.
     WakesBeforePush,
     /// Jobs that a sweep moves are in neither place meanwhile.

@@ -10,10 +10,11 @@ use std::{
 };
 
 use crate::{
-    Ctx, JobHandle,
+    ConfigError, Ctx, JobHandle,
+    clock::{self, Clock, Hold},
     engine::Core,
     error::{Error, Kind},
-    job::{Head, Job, Outcome},
+    job::{self, Head, Outcome},
     keeper::Timer,
     places::{Place, Waiting},
     sync::{Arc, torn_down},
@@ -60,9 +61,25 @@ struct InLine<'p, F> {
     head: Head,
     place: Waiting,
     timer: Option<(Timer<'p>, Waker)>,
+    hold: Option<Hold>,
 }
 
 impl Options {
+    /// # Errors
+    /// A setting with which the job could not run.
+    pub(crate) fn check(&self, core: &Core) -> Result<(), Error> {
+        for (setting, value) in [
+            ("queue_timeout", self.queue_timeout),
+            ("budget", self.budget),
+        ] {
+            if value.is_some_and(|time| time.is_zero()) {
+                let error = ConfigError::new(setting, "0s", "longer than nothing");
+                return Err(core.error(self.label, Kind::Invalid(error)));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn head(&self, now: Instant) -> Head {
         // A deadline past the end of time is none.
         let deadline = self
@@ -101,7 +118,7 @@ where
         let head = self.options.head(Instant::now());
         let places = self.core.places(head.background);
         match places.try_take() {
-            Some(place) => self.submit(f, head, place, cx),
+            Some(place) => self.submit(f, head, place, None, cx),
             None => {
                 let place = places.wait(self.options.tenant);
                 let line = InLine {
@@ -109,6 +126,10 @@ where
                     head,
                     place,
                     timer: None,
+                    hold: match clock::hold() {
+                        Clock::Held(hold) => Some(hold),
+                        Clock::Runs | Clock::None => None,
+                    },
                 };
                 self.poll_line(Box::new(line), cx)
             }
@@ -122,8 +143,8 @@ where
     ) -> Poll<Result<(), Error>> {
         match line.place.poll(cx) {
             Poll::Ready(Ok(place)) => {
-                let InLine { f, head, .. } = *line;
-                self.submit(f, head, place, cx)
+                let InLine { f, head, hold, .. } = *line;
+                self.submit(f, head, place, hold, cx)
             }
             Poll::Ready(Err(refused)) => {
                 Poll::Ready(Err(self.core.refused(self.options.label, &refused)))
@@ -162,28 +183,38 @@ where
         f: F,
         head: Head,
         place: Place,
+        hold: Option<Hold>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let job = Arc::new(Job::new(head, f, place, Some(cx.waker().clone())));
+        let is_held = hold.is_some();
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
-        self.core.submit(&job);
+        let waker = Some(cx.waker().clone());
+        let job = job::submit(self.core, head, f, place, waker, hold);
+        // While a worker is on its way to the job.
+        if !is_held && let Clock::Held(hold) = clock::hold() {
+            job.hold(hold);
+        }
         self.stage = Stage::Submitted(job, looks);
         Poll::Ready(Ok(()))
     }
 
-    /// Nobody who works for the pool may wait for it.
-    fn check_self_wait(&self) -> Result<(), Error> {
-        if matches!(self.stage, Stage::New(_)) && worker::is_worker_of(self.core) {
-            return Err(self.core.error(self.options.label, Kind::SelfWait));
+    /// Before anything is done for it: nobody who works for the pool may wait for it, and its settings must be such that it can run.
+    fn check(&self) -> Result<(), Error> {
+        match self.stage {
+            Stage::New(_) if worker::is_worker_of(self.core) => {
+                Err(self.core.error(self.options.label, Kind::SelfWait))
+            }
+            Stage::New(_) => self.options.check(self.core),
+            Stage::Spent => Err(self.core.error(self.options.label, Kind::Fetched)),
+            Stage::InLine(_) | Stage::Submitted(..) => Ok(()),
         }
-        Ok(())
     }
 
     /// Waits for a place only.
     pub(crate) async fn submitted(self) -> Result<JobHandle<T>, Error> {
-        self.check_self_wait()?;
+        self.check()?;
         self.sent().await
     }
 
@@ -191,7 +222,7 @@ where
     pub(crate) async fn sent(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job)),
+            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job, false)),
             // `poll_place` said that it is.
             _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }
@@ -212,7 +243,7 @@ where
             this.stage = Stage::Spent;
             return Poll::Ready(result);
         }
-        if let Err(error) = this.check_self_wait() {
+        if let Err(error) = this.check() {
             this.stage = Stage::Spent;
             return Poll::Ready(Err(error));
         }

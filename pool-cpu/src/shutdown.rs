@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    clock::{self, Clock},
     engine::{Core, Mourner},
     sync::Arc,
     worker::number_in,
@@ -25,6 +26,7 @@ pub enum Shutdown {
 /// How a shutdown went.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "only the report says whether everything has ended"]
 pub struct Report {
     /// Jobs that were dropped unrun.
     pub dropped: u64,
@@ -49,6 +51,10 @@ pub struct StillRunning {
 
 impl Report {
     /// Did everything end in time, and was nothing dropped?
+    ///
+    /// That is all that the pool does on its threads: jobs, their state, `on_thread_stop`. A thread-local of a job's own is dropped by the
+    /// system's thread as it ends, which nobody can wait for without blocking one: it may be under way still. What must be gone by
+    /// then belongs into [`with_state`](crate::Workers::with_state).
     pub fn is_clean(&self) -> bool {
         self.dropped == 0 && self.still_running.is_empty() && self.threads == 0
     }
@@ -95,7 +101,7 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
 /// Waits until the last worker has left, `true`, or the deadline has come, or nobody is left but workers who wait here as well.
 async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mourner = Mourner::new(core);
-    let mut timer = None;
+    let (mut timer, mut clock) = (None, Clock::None);
     poll_fn(|cx| {
         // A job of the pool itself does not wait for its own end, nor two of them for each other's.
         let worker = number_in(core);
@@ -104,6 +110,9 @@ async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Poll::Ready(false);
+        }
+        if matches!(clock, Clock::None) {
+            clock = clock::hold();
         }
         timer = deadline.map(|deadline| core.keeper().timer(deadline, cx.waker().clone()));
         Poll::Pending

@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    Error, JobHandle,
+    AbortHandle, Error, JobHandle,
+    abort::Abort,
     errand::Errand,
     error::Kind,
     sync::{Arc, torn_down},
@@ -52,7 +53,7 @@ impl<T> Spawned<T> {
 
     /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
     /// [`Ctx`](crate::Ctx::is_cancelled) (of [`JobBuilder::spawn_with`](crate::JobBuilder::spawn_with)). Either way its answer is an
-    /// error ([`Error::is_cancelled`]).
+    /// error ([`Error::is_cancelled`]). `false` if it has its answer already.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -60,24 +61,19 @@ impl<T> Spawned<T> {
     /// # let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
     /// let (go, gate) = std::sync::mpsc::channel::<()>();
     /// let busy = cpu.try_run(move || gate.recv().ok())?;
-    /// let mut waits = cpu.job("report").spawn(|| unreachable!());
-    /// waits.abort();
+    /// let waits = cpu.job("report").spawn(|| unreachable!());
+    /// assert!(waits.abort());
     /// assert!(waits.await.map(|answer: ()| answer).unwrap_err().is_cancelled());
     /// drop(go);
     /// busy.await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn abort(&mut self) {
-        if let Stage::InLine(errand) = &self.stage {
-            self.stage = match errand.abort() {
-                Some(Ok(job)) => Stage::Submitted(job),
-                Some(Err(error)) => Stage::Over(Some(error)),
-                None => Stage::Over(Some(errand.cancelled())),
-            };
-        }
-        if let Stage::Submitted(job) = &self.stage {
-            job.abort();
+    pub fn abort(&self) -> bool {
+        match &self.stage {
+            Stage::InLine(errand) => errand.abort(),
+            Stage::Submitted(job) => job.abort(),
+            Stage::Over(_) => false,
         }
     }
 
@@ -87,6 +83,17 @@ impl<T> Spawned<T> {
             Stage::InLine(errand) => errand.is_finished(),
             Stage::Submitted(job) => job.is_finished(),
             Stage::Over(_) => true,
+        }
+    }
+}
+
+impl<T: Send + 'static> Spawned<T> {
+    /// What gives up the job from elsewhere, while this is awaited.
+    pub fn abort_handle(&self) -> AbortHandle {
+        match &self.stage {
+            Stage::InLine(errand) => AbortHandle::of(Some(Arc::clone(errand) as Arc<dyn Abort>)),
+            Stage::Submitted(job) => job.abort_handle(),
+            Stage::Over(_) => AbortHandle::of(None),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +22,16 @@ use crate::{
 pub(crate) struct Worker {
     /// No other lock is taken under it. Contended only while somebody reads it.
     pub(crate) book: Mutex<Book>,
+    pub(crate) turns: Turns,
+}
+
+/// Its turns at parallel work outside of a job. The models have no rayon: this is not for them to explore.
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// How many have begun and ended: odd while it runs a piece, or looks for one. Only the worker writes it.
+    own: AtomicU64,
+    /// As the keeper saw it last.
+    seen: AtomicU64,
 }
 
 /// What a worker has done.
@@ -62,8 +73,47 @@ impl Worker {
     pub(crate) fn new() -> Self {
         Self {
             book: Mutex::new(Book::default()),
+            turns: Turns::default(),
         }
     }
+}
+
+impl Turns {
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.next(Ordering::Relaxed);
+    }
+
+    /// What was published before is seen by who sees that it has ended.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.next(Ordering::Release);
+    }
+
+    #[inline]
+    fn next(&self, order: Ordering) {
+        self.own.store(self.own.load(Ordering::Relaxed) + 1, order);
+    }
+
+    /// For the keeper: whether it is in a turn, and for how long. A look for a piece is over soon, so only one that was going on at the
+    /// last look as well is a piece for sure.
+    pub(crate) fn look(&self) -> Turn {
+        let own = self.own.load(Ordering::Acquire);
+        let seen = self.seen.swap(own, Ordering::Relaxed);
+        match own {
+            _ if own.is_multiple_of(2) => Turn::None,
+            _ if own == seen => Turn::Long,
+            _ => Turn::Fresh,
+        }
+    }
+}
+
+/// A turn at parallel work, as the keeper sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Turn {
+    None,
+    Fresh,
+    Long,
 }
 
 thread_local! {
@@ -102,10 +152,20 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
     let mut rounds = 0;
     // When the last job ended, if the next one follows at once: one look at the clock serves both.
     let mut clock = None;
+    // When rayon has last had a turn between two jobs.
+    let mut turned = Instant::now();
     loop {
         if let Some(job) = core.take(&mut searching) {
             rounds = 0;
             clock = core.execute(me, job, clock.take());
+            if let Some(now) = clock
+                && now.saturating_duration_since(turned) >= TURN
+            {
+                turned = now;
+                if give_turn(core, me) {
+                    clock = None;
+                }
+            }
             continue;
         }
         clock = None;
@@ -115,9 +175,7 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
             core.left(me);
             break;
         }
-        if help() {
-            // Where there was a piece there may be more.
-            core.call_helper();
+        if core.help(me, rayon_core::yield_now) {
             rounds = 0;
         } else if rounds < core.plan().idle_yields {
             searching.get_or_insert_with(|| core.patience().search());
@@ -156,10 +214,17 @@ fn came_back_soon() -> bool {
     left.elapsed() < CROWDED
 }
 
-/// Runs a piece of some job's parallel work, if there is one to steal.
-fn help() -> bool {
-    matches!(rayon_core::yield_now(), Some(rayon_core::Yield::Executed))
+/// Runs what jobs on this thread have left to rayon. `false` if that was nothing.
+fn give_turn(core: &Core, me: usize) -> bool {
+    let pieces = (0..PIECES).take_while(|_| core.help(me, rayon_core::yield_local));
+    pieces.count() > 0
 }
+
+/// Rayon has a turn between two jobs so often at most: a look for its work takes as long as a short job.
+const TURN: Duration = Duration::from_micros(50);
+
+/// So many pieces at most, before others have a turn: one may leave the next.
+const PIECES: usize = 64;
 
 /// Longer than a switch to another thread of ours and back takes.
 const CROWDED: Duration = Duration::from_micros(100);

@@ -44,9 +44,8 @@ impl Workers {
             .name(format!("{name}-keeper"))
             .spawn(move || keeper.keeper().keep(|now| keeper.look(now)))
             .map_err(|error| {
-                let expected =
-                    format!("the name of a pool for which the system can start threads ({error})");
-                ConfigError::new("name", name.to_string(), expected)
+                let expected = format!("a thread that the system can start ({error})");
+                ConfigError::new("the keeper of the pool", format!("{name}-keeper"), expected)
             })?;
         Ok(Self::new(Arc::clone(core)))
     }
@@ -65,7 +64,8 @@ impl Workers {
     ///
     /// # Errors
     /// [`Error::is_panic`] when `f` panicked; [`Error::is_queue_timeout`] when no worker took it within the pool's
-    /// `queue_timeout`; [`Error::is_closed`] after a shutdown; [`Error::is_self_wait`] when it is called from a job of this pool.
+    /// `queue_timeout`; [`Error::is_closed`] after a shutdown; [`Error::is_self_wait`] when it is called from a job of this pool;
+    /// [`Error::is_invalid`] when the job was given a time of zero.
     ///
     /// # Cancel safety
     /// Dropping the future while the job waits drops `f` unrun and frees its place at once. A job that runs keeps its place

@@ -25,7 +25,10 @@ fn pool(threads: usize, queue: usize) -> CpuPool {
 fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, pool_cpu::JobHandle<()>) {
     let (go, gate) = mpsc::channel::<()>();
     let (started, begun) = mpsc::channel();
+    // Whatever the pool says of others: a busy machine may take its time to begin it.
     let job = cpu
+        .job("")
+        .queue_timeout(Duration::from_secs(60))
         .try_run(move || {
             started.send(()).unwrap();
             gate.recv().ok();
@@ -480,4 +483,55 @@ fn block_on<F: std::future::Future>(future: F) -> F::Output {
         }
         std::thread::park();
     }
+}
+
+#[tokio::test]
+async fn a_job_that_may_take_no_time_at_all_is_refused_by_name_however_it_is_asked_for() {
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let jobs = [
+        (
+            "queue_timeout",
+            cpu.job("none").queue_timeout(Duration::ZERO),
+        ),
+        ("budget", cpu.job("none").budget(Duration::ZERO)),
+    ];
+    for (setting, job) in jobs {
+        let errors = [
+            job.run(|| ()).await.unwrap_err(),
+            job.enqueue(|| ()).await.map(drop).unwrap_err(),
+            job.try_run(|| ()).unwrap_err().into_error(),
+            job.spawn(|| ()).await.unwrap_err(),
+            job.run_sync(|| ()).unwrap_err(),
+            job.for_each_chunk(0..3, 1, |_| ()).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.is_invalid(), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "job `none` for pool `cpu` cannot be made: {setting} is 0s, but must be longer than nothing"
+                )
+            );
+        }
+    }
+    assert_eq!(cpu.stats().completed, 0);
+}
+
+#[tokio::test]
+async fn a_future_that_has_given_its_result_says_so_when_it_is_polled_again() {
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let mut run = cpu.run(|| 7);
+    assert_eq!((&mut run).await.unwrap(), 7);
+    let mut handle = cpu.try_run(|| 7).unwrap();
+    assert_eq!((&mut handle).await.unwrap(), 7);
+    let mut spawned = cpu.job("").spawn(|| 7);
+    assert_eq!((&mut spawned).await.unwrap(), 7);
+    for again in [(&mut run).await, (&mut handle).await, (&mut spawned).await] {
+        let error = again.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "job of pool `cpu` has given its result already"
+        );
+    }
+    assert_eq!(cpu.stats().completed, 3);
 }

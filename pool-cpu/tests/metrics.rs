@@ -64,6 +64,11 @@ impl HistogramFn for Cell {
 }
 
 impl Store {
+    fn described(&self, name: &KeyName, unit: Option<Unit>) {
+        let key = format!("{} in {}", name.as_str(), unit.unwrap().as_str());
+        *self.0.lock().unwrap().entry(key).or_default() += 1.0;
+    }
+
     fn cell(&self, key: &Key) -> Arc<Cell> {
         let labels: Vec<_> = key.labels().map(|label| label.value()).collect();
         Arc::new(Cell(
@@ -74,11 +79,17 @@ impl Store {
 }
 
 impl Recorder for Store {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.described(&name, unit);
+    }
 
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.described(&name, unit);
+    }
 
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.described(&name, unit);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.cell(key))
@@ -172,4 +183,53 @@ fn what_happens_beside_a_long_job_is_published_while_it_runs() {
     drop((go, long));
     shown("pool.cpu.jobs files completed", 1.0);
     shown("pool.cpu.workers files", 0.0);
+}
+
+#[test]
+fn pools_of_one_name_add_up_at_the_same_time_and_one_after_the_other() {
+    values();
+    let pool = || CpuPool::builder().name("twin").threads(2).build().unwrap();
+    let (first, second) = (pool(), pool());
+    let (go, gate) = mpsc::channel::<()>();
+    let long = first.try_run(move || gate.recv().ok()).unwrap();
+    for _ in 0..3 {
+        second.run_sync(|| ()).unwrap();
+    }
+    assert!(second.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    shown("pool.cpu.jobs twin completed", 3.0);
+    shown("pool.cpu.workers twin", 2.0);
+    shown("pool.cpu.workers.busy twin", 1.0);
+    drop((go, long));
+    assert!(first.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    shown("pool.cpu.jobs twin completed", 4.0);
+    let third = pool();
+    third.run_sync(|| ()).unwrap();
+    assert!(third.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    shown("pool.cpu.jobs twin completed", 5.0);
+    shown("pool.cpu.workers twin", 0.0);
+    shown("pool.cpu.workers.busy twin", 0.0);
+}
+
+#[test]
+fn every_figure_is_described_with_its_unit() {
+    values();
+    let cpu = CpuPool::builder().name("told").threads(1).build().unwrap();
+    cpu.run_sync(|| ()).unwrap();
+    assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
+    shown("pool.cpu.jobs told completed", 1.0);
+    let published: Vec<String> = values().lock().unwrap().keys().cloned().collect();
+    for name in published
+        .iter()
+        .filter_map(|name| name.split(" told").next().filter(|short| *short != name))
+    {
+        let unit = if name.contains(".job.") {
+            "seconds"
+        } else {
+            "count"
+        };
+        assert!(
+            read(&format!("{name} in {unit}")).is_some(),
+            "{name} in {unit}"
+        );
+    }
 }

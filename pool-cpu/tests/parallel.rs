@@ -6,7 +6,11 @@ use std::{
     cell::Cell,
     collections::HashSet,
     future::{Future, poll_fn},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
     task::Poll,
     thread,
     time::Duration,
@@ -63,6 +67,102 @@ fn parallel_work_stays_in_the_pool() {
         names.iter().all(|name| name.starts_with("mine-")),
         "{names:?}"
     );
+}
+
+/// What `job` sends, if it does so in time.
+fn told_by<T: Send + 'static>(
+    cpu: &CpuPool,
+    job: impl FnOnce(mpsc::Sender<T>) + Send + 'static,
+) -> Vec<T> {
+    let (send, told) = mpsc::channel();
+    cpu.job("").spawn(move || job(send));
+    std::iter::from_fn(|| told.recv_timeout(LONG).ok()).collect()
+}
+
+#[test]
+fn a_broadcast_in_a_job_reaches_every_worker_that_sleeps() {
+    let cpu = CpuPool::builder().threads(4).build().unwrap();
+    for _ in 0..20 {
+        thread::sleep(3 * MS);
+        let reached = told_by(&cpu, |send| {
+            send.send(rayon::broadcast(|it| it.index())).unwrap();
+        });
+        assert_eq!(reached, [[0, 1, 2, 3]]);
+    }
+}
+
+#[test]
+fn a_broadcast_that_a_job_leaves_behind_reaches_every_worker_that_sleeps() {
+    let cpu = CpuPool::builder().threads(9).build().unwrap();
+    thread::sleep(20 * MS);
+    let mut reached = told_by(&cpu, |send| {
+        rayon::spawn_broadcast(move |it| send.send(it.index()).unwrap());
+    });
+    reached.sort_unstable();
+    assert!(reached.into_iter().eq(0..9));
+}
+
+#[test]
+fn a_broadcast_in_a_piece_that_a_job_leaves_behind_reaches_every_worker_that_sleeps() {
+    let cpu = CpuPool::builder().threads(4).build().unwrap();
+    thread::sleep(20 * MS);
+    let reached = told_by(&cpu, |send| {
+        rayon::spawn(move || {
+            rayon::spawn(move || {
+                thread::sleep(50 * MS);
+                send.send(rayon::broadcast(|it| it.index())).unwrap();
+            });
+        });
+    });
+    assert_eq!(reached, [[0, 1, 2, 3]]);
+}
+
+#[test]
+fn what_a_job_gives_to_rayon_has_its_turn_beside_jobs_that_never_end() {
+    for threads in [1, 2] {
+        let cpu = CpuPool::builder().threads(threads).build().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        /// Whose worker always has a next job.
+        fn again(cpu: CpuPool, over: Arc<AtomicBool>) {
+            if !over.load(Relaxed) {
+                let next = cpu.clone();
+                cpu.job("").spawn(move || again(next, over));
+            }
+        }
+        for _ in 0..2 * threads {
+            again(cpu.clone(), Arc::clone(&over));
+        }
+        let told = told_by(&cpu, |send| {
+            for n in 0..100 {
+                let send = send.clone();
+                rayon::spawn(move || send.send(n).unwrap());
+            }
+        });
+        over.store(true, Relaxed);
+        assert_eq!(told.len(), 100);
+    }
+}
+
+#[test]
+fn a_piece_that_always_leaves_the_next_one_lets_jobs_have_their_turn() {
+    /// Leaves itself behind, until that is over.
+    fn again(over: Arc<AtomicBool>) {
+        if !over.load(Relaxed) {
+            rayon::spawn(move || again(over));
+        }
+    }
+    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let piece = Arc::clone(&over);
+    // Long enough that rayon has a turn after it.
+    cpu.run_sync(move || {
+        rayon::spawn(move || again(piece));
+        thread::sleep(MS);
+    })
+    .unwrap();
+    let turns = told_by(&cpu, |send| send.send(()).unwrap());
+    over.store(true, Relaxed);
+    assert_eq!(turns.len(), 1);
 }
 
 /// Calls `f`, and says how deep in jobs this thread was meanwhile.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use pool_cpu::{BlockingPool, CpuPool, JobHandle, Shutdown};
+use pool_cpu::{BlockingPool, CpuPool, Error, JobHandle, Shutdown};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -84,7 +84,7 @@ async fn one_that_is_aborted_in_line_gives_its_place_in_line_up_and_does_not_run
     let (cpu, go, held) = full();
     let ran = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&ran);
-    let mut job = cpu.job("").spawn(move || count.fetch_add(1, Relaxed));
+    let job = cpu.job("").spawn(move || count.fetch_add(1, Relaxed));
     job.abort();
     assert_eq!(Arc::strong_count(&ran), 1, "the closure is dropped at once");
     assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (0, 1));
@@ -99,7 +99,7 @@ async fn one_that_is_aborted_in_line_gives_its_place_in_line_up_and_does_not_run
 async fn one_that_is_aborted_while_it_runs_is_told() {
     let (cpu, go, held) = full();
     let (started, begun) = mpsc::channel();
-    let mut job = cpu.job("").spawn_with(move |ctx| {
+    let job = cpu.job("").spawn_with(move |ctx| {
         started.send(()).unwrap();
         while !ctx.is_cancelled() {
             thread::yield_now();
@@ -111,6 +111,41 @@ async fn one_that_is_aborted_while_it_runs_is_told() {
     assert!(job.await.unwrap_err().is_cancelled());
     held.await.unwrap();
     assert_eq!(cpu.run(|| 7).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn an_abort_handle_gives_a_job_up_while_somebody_else_awaits_it() {
+    let (cpu, go, held) = full();
+    let in_line = cpu.job("").spawn(|| unreachable!());
+    let stop = in_line.abort_handle();
+    let answer = tokio::spawn(in_line.map(|answer: Result<(), Error>| answer));
+    tokio::task::yield_now().await;
+    assert!(!stop.is_finished());
+    assert!(stop.abort() && stop.is_finished());
+    assert!(answer.await.unwrap().unwrap_err().is_cancelled());
+    assert!(!stop.abort(), "it has its answer");
+
+    // Taken while the job was in line, used while it runs.
+    let (started, begun) = mpsc::channel();
+    let runs = cpu.job("").spawn_with(move |ctx| {
+        started.send(()).unwrap();
+        while !ctx.is_cancelled() {
+            thread::yield_now();
+        }
+    });
+    let stop = runs.abort_handle();
+    let answer = tokio::spawn(runs);
+    go.send(()).unwrap();
+    held.await.unwrap();
+    begun.recv_timeout(LONG).unwrap();
+    tokio::task::yield_now().await;
+    assert!(stop.clone().abort());
+    assert!(answer.await.unwrap().unwrap_err().is_cancelled());
+
+    let done = cpu.job("").enqueue(|| 7).await.unwrap();
+    let stop = done.abort_handle();
+    assert_eq!(done.await.unwrap(), 7);
+    assert!(stop.is_finished() && !stop.abort());
 }
 
 #[tokio::test]
@@ -161,7 +196,7 @@ async fn a_shutdown_refuses_what_stands_in_line() {
     assert!(job.await.unwrap_err().is_closed());
     go.send(()).unwrap();
     held.await.unwrap();
-    shutdown.join().unwrap();
+    drop(shutdown.join().unwrap());
     assert!(cpu.job("").spawn(|| ()).await.unwrap_err().is_closed());
 }
 
@@ -206,7 +241,7 @@ fn nothing_is_lost_when_many_spawn_at_a_full_pool() {
             scope.spawn(|| {
                 for n in 0..1_000 {
                     let ran = Arc::clone(&ran);
-                    let mut job = cpu.job("").spawn(move || ran.fetch_add(1, Relaxed));
+                    let job = cpu.job("").spawn(move || ran.fetch_add(1, Relaxed));
                     if n % 5 == 0 {
                         job.abort();
                     }

@@ -70,7 +70,7 @@ fn a_detached_job_is_told_of_a_shutdown_that_waits_no_longer() {
     let handle = cpu.job("detached").try_run_with(job).unwrap();
     handle.detach();
     watched.is_told_by(|| {
-        cpu.shutdown_sync(Shutdown::Drain, Duration::from_millis(1));
+        drop(cpu.shutdown_sync(Shutdown::Drain, Duration::from_millis(1)));
     });
 }
 

@@ -661,3 +661,23 @@ async fn its_futures_can_be_spawned() {
     pool.warm_up().await.unwrap();
     pool.try_get().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_waits_for_what_sqlite_is_at() -> Result<(), Error> {
+    let start = tokio::time::Instant::now();
+    let pool = Pool::builder().memory().max_size(2).build()?;
+    for _ in 0..40 {
+        let seven = pool.run(|sqlite| {
+            thread::sleep(Duration::from_millis(2));
+            sqlite.query_row("SELECT 7", [], |row| row.get::<_, i64>(0))
+        });
+        assert_eq!(seven.await?, 7);
+    }
+    // The opens, the resets and the runs took no time on that clock: no deadline came any nearer.
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    Ok(())
+}

@@ -12,6 +12,8 @@ pub(super) struct Figures {
     pub(super) allocs: Option<f64>,
     pub(super) queued: Option<f64>,
     pub(super) alarms: Option<f64>,
+    /// Nanoseconds of the simplest thing that could do it.
+    pub(super) bare: Option<f64>,
 }
 
 impl Figures {
@@ -51,6 +53,13 @@ impl Figures {
         }
     }
 
+    pub(super) fn bare(self, ns: f64) -> Self {
+        Self {
+            bare: Some(ns),
+            ..self
+        }
+    }
+
     /// The median of each figure.
     pub(super) fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
@@ -65,6 +74,7 @@ impl Figures {
             allocs: some(|figures| figures.allocs),
             queued: some(|figures| figures.queued),
             alarms: some(|figures| figures.alarms),
+            bare: some(|figures| figures.bare),
         }
     }
 
@@ -81,6 +91,9 @@ impl Figures {
         }
         if let Some(alarms) = self.alarms {
             line = line.with("false_alarms", alarms as u64);
+        }
+        if let Some(bare) = self.bare {
+            line = line.with("bare_ns", bare as u64);
         }
         line
     }

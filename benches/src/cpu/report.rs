@@ -107,13 +107,14 @@ fn table(results: &[(Peer, Figures)]) -> Table {
         results.iter().any(|(_, figures)| figure(figures).is_some())
     };
     let (worst, allocs, queued) = (has(|f| f.worst), has(|f| f.allocs), has(|f| f.queued));
-    let alarms = has(|f| f.alarms);
+    let (alarms, bare) = (has(|f| f.alarms), has(|f| f.bare));
     let mut head = vec!["", "mean", "x ours", "p99"];
     for (shown, name) in [
         (worst, "worst"),
         (allocs, "allocations"),
         (queued, "queued at most"),
         (alarms, "false alarms"),
+        (bare, "bare loop"),
     ] {
         if shown {
             head.push(name);
@@ -141,6 +142,9 @@ fn table(results: &[(Peer, Figures)]) -> Table {
         }
         if alarms {
             row.push(figures.alarms.map(number).unwrap_or_default());
+        }
+        if bare {
+            row.push(figures.bare.map(time).unwrap_or_default());
         }
         table.row(row);
     }

@@ -9,7 +9,7 @@ use std::{
 
 use benches::rounds::percentile;
 use pool_cpu::{
-    CpuPool,
+    ConfigError, CpuPool,
     lag::{LagMonitor, Watchdog},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -87,28 +87,49 @@ pub(super) fn watchdog(time: Duration) -> Outcome {
     Ok(Figures::new(a_second(cost, time), 0).alarms(alarms))
 }
 
-/// What a runtime of one thread spends when it has nothing to do but the ticks of a monitor, less what
-/// it spends without.
+/// What a runtime of one thread spends when it has nothing to do but the ticks of a monitor, and of a bare loop of timers, each less what
+/// it spends without. By turns, so that all have the same machine.
 pub(super) fn lag_monitor(time: Duration) -> Outcome {
-    let spent = |with: bool| -> Result<Duration, Box<dyn std::error::Error>> {
+    const TURNS: u32 = 8;
+    const TICK: Duration = Duration::from_millis(10);
+    let spent = |ticks: &dyn Fn(&Runtime) -> Result<Keep, ConfigError>| {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("ticks")
             .enable_all()
             .build()?;
-        let tick = Duration::from_millis(10);
-        let monitor = with.then(|| LagMonitor::start(runtime.handle(), tick));
-        let monitor = monitor.transpose()?;
+        let keep = ticks(&runtime)?;
         // Until it has settled.
         thread::sleep(Duration::from_millis(100));
         let before = busy_time("ticks")?;
-        thread::sleep(time);
+        thread::sleep(time / TURNS);
         let spent = busy_time("ticks")? - before;
-        drop(monitor);
-        Ok(spent)
+        drop(keep);
+        Ok::<_, Box<dyn std::error::Error>>(spent)
     };
-    let cost = spent(true)?.saturating_sub(spent(false)?);
-    Ok(Figures::new(a_second(cost, time), 0))
+    let (mut ours, mut bare, mut idle) = <(Duration, Duration, Duration)>::default();
+    for _ in 0..TURNS {
+        ours += spent(&|runtime| Ok(Some(LagMonitor::start(runtime.handle(), TICK)?)))?;
+        bare += spent(&|runtime| {
+            runtime.spawn(bare_loop(TICK));
+            Ok(None)
+        })?;
+        idle += spent(&|_| Ok(None))?;
+    }
+    let cost = |spent: Duration| a_second(spent.saturating_sub(idle), time);
+    Ok(Figures::new(cost(ours), 0).bare(cost(bare)))
+}
+
+/// What has to stay while it is measured.
+type Keep = Option<LagMonitor>;
+
+/// A tick of a fixed grid after the other, by a sleep each.
+async fn bare_loop(tick: Duration) {
+    let mut due = tokio::time::Instant::now();
+    loop {
+        due += tick;
+        tokio::time::sleep_until(due).await;
+    }
 }
 
 fn runtime(workers: usize) -> io::Result<Runtime> {

@@ -1,6 +1,6 @@
 //! Items in chunks, with turns for the executor between them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{BUDGET, Budget};
 use crate::ConfigError;
@@ -41,24 +41,24 @@ pub fn chunks<I: IntoIterator>(items: I, n: usize) -> Result<Chunks<I::IntoIter>
     }
     Ok(Chunks {
         items: items.into_iter(),
+        first: None,
         n,
         budget: Budget::new(BUDGET),
     })
 }
 
 /// Items that are handed out in chunks. From [`chunks`].
-#[derive(Debug)]
-pub struct Chunks<I> {
+pub struct Chunks<I: Iterator> {
     items: I,
+    /// Taken to see whether there is one more chunk, and not handed out so far.
+    first: Option<I::Item>,
     n: usize,
     budget: Budget,
 }
 
 /// Up to `n` items. What is not taken comes with the next chunk.
-#[derive(Debug)]
 pub struct Chunk<'a, I: Iterator> {
-    first: Option<I::Item>,
-    items: &'a mut I,
+    chunks: &'a mut Chunks<I>,
     left: usize,
 }
 
@@ -74,15 +74,14 @@ impl<I: Iterator> Chunks<I> {
     /// before, if it is due.
     ///
     /// # Cancel safety
-    /// Nothing is lost: items are taken after the turn.
+    /// Nothing is lost, of a chunk that is dropped neither.
     pub async fn next(&mut self) -> Option<Chunk<'_, I>> {
         self.budget.turn().await;
-        let first = Some(self.items.next()?);
-        Some(Chunk {
-            first,
-            items: &mut self.items,
-            left: self.n - 1,
-        })
+        if self.first.is_none() {
+            self.first = Some(self.items.next()?);
+        }
+        let left = self.n;
+        Some(Chunk { chunks: self, left })
     }
 }
 
@@ -90,17 +89,34 @@ impl<I: Iterator> Iterator for Chunk<'_, I> {
     type Item = I::Item;
 
     fn next(&mut self) -> Option<I::Item> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
         self.left = self.left.checked_sub(1)?;
-        self.items.next()
+        let first = self.chunks.first.take();
+        first.or_else(|| self.chunks.items.next())
+    }
+}
+
+impl<I: Iterator> fmt::Debug for Chunks<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks")
+            .field("n", &self.n)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I: Iterator> fmt::Debug for Chunk<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::{future::Future, task::Poll};
 
     use super::*;
 
@@ -119,6 +135,28 @@ mod tests {
         let mut chunks = chunks(0..4, 4).unwrap();
         assert_eq!(chunks.next().await.unwrap().next(), Some(0));
         assert_eq!(chunks.next().await.unwrap().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_dropped_untouched_loses_nothing() {
+        let mut chunks = chunks(0..4, 4).unwrap();
+        assert!(chunks.next().await.is_some());
+        assert_eq!(
+            chunks.next().await.unwrap().collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
+        assert!(chunks.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_a_chunk_that_is_given_up_loses_nothing() {
+        let mut chunks = chunks(0..2, 2).unwrap().budget(Duration::ZERO);
+        for _ in 0..3 {
+            let mut next = std::pin::pin!(chunks.next());
+            let polled = std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx)));
+            assert!(polled.await.is_pending());
+        }
+        assert_eq!(chunks.next().await.unwrap().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

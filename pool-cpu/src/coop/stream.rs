@@ -2,20 +2,21 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use super::{Budget, budget::yield_from};
+use super::Budget;
 
-/// Gives the executor its turn whenever `stream` has been ready for `budget` without a break.
+/// Gives the executor its turn whenever `budget` has passed since it had its last one.
 ///
 /// A stream that always has an item at hand (from memory, from a file, from a decoder) never lets
 /// go of the thread: its consumer gets item after item and the task does not return. What the
-/// consumer does with the items counts as well.
+/// consumer does with the items counts as well. That an item had to be waited for is no turn by itself: an adapter such as
+/// `ready_chunks` goes on with what it has.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -32,7 +33,6 @@ pub fn yield_every<S: Stream>(stream: S, budget: Duration) -> YieldEvery<S> {
     YieldEvery {
         stream,
         budget: Budget::new(budget),
-        rested: true,
     }
 }
 
@@ -44,8 +44,6 @@ pin_project! {
         #[pin]
         stream: S,
         budget: Budget,
-        // Has the executor had its turn since the last item?
-        rested: bool,
     }
 }
 
@@ -54,19 +52,8 @@ impl<S: Stream> Stream for YieldEvery<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        if *this.rested {
-            this.budget.renew();
-            *this.rested = false;
-        } else if this.budget.is_spent() {
-            *this.rested = true;
-            yield_from(cx);
-            return Poll::Pending;
-        }
-        let Poll::Ready(item) = this.stream.poll_next(cx) else {
-            *this.rested = true;
-            return Poll::Pending;
-        };
-        Poll::Ready(item)
+        ready!(this.budget.poll_turn(cx));
+        this.stream.poll_next(cx)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -76,6 +63,8 @@ impl<S: Stream> Stream for YieldEvery<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, pin::pin};
+
     use futures_util::{StreamExt, stream};
 
     use super::*;
@@ -97,5 +86,58 @@ mod tests {
         assert_eq!(items.count().await, 1000);
         assert!(!other.is_finished());
         other.await.ok();
+    }
+
+    /// Items without an end, behind an adapter that goes on with what it has.
+    async fn chunks_until(over: &Cell<bool>, items: impl Stream<Item = u64>) -> u64 {
+        let endless = yield_every(items, Duration::ZERO);
+        let mut chunks = pin!(endless.ready_chunks(64));
+        let mut chunk = 0;
+        while !over.get() {
+            chunk += chunks.next().await.map_or(0, |_| 1);
+            assert!(chunk < 1_000_000, "nobody else had a turn");
+        }
+        chunk
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timers_fire_beside_an_adapter_that_swallows_pending() {
+        let over = Cell::new(false);
+        let timer = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            over.set(true);
+        };
+        // On the paused clock the timer fires as soon as everybody waits: with the chunks it has to be moved on by hand.
+        let clock = async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        };
+        let ready = stream::iter(0..);
+        let (chunks, ..) = tokio::join!(chunks_until(&over, ready), timer, clock);
+        assert!(chunks < 1000, "{chunks} chunks between two turns");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_pending_now_and_then_is_no_rest() {
+        let over = Cell::new(false);
+        let told = tokio::spawn(async {});
+        // Every other poll it has nothing, and is woken at once.
+        let mut polls = 0_u64;
+        let source = stream::poll_fn(move |cx| {
+            polls += 1;
+            if polls.is_multiple_of(2) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(polls))
+        });
+        let other = async {
+            told.await.ok();
+            over.set(true);
+        };
+        let (chunks, ()) = tokio::join!(chunks_until(&over, source), other);
+        assert!(chunks < 1000, "{chunks} chunks between two turns");
     }
 }

@@ -197,12 +197,12 @@ impl Core {
 
     /// Worker `me` found nothing to do: sleeps until there is something, or until it is to leave.
     pub(crate) fn rest(&self, me: usize) -> Rested {
-        let nap = (self.parallel.load(Ordering::Relaxed) > 0).then_some(Self::NAP);
+        let nap = self.nap();
         let at_most = nap.or_else(|| self.crew.idle_timeout());
         // A call for help that comes from here on finds this worker asleep, or is seen once it has lain down: else it would sleep through.
         let helps = || {
             nap.is_none()
-                && self.parallel.load(Ordering::Relaxed) > 0
+                && self.nap().is_some()
                 && !mutation::on(Mutation::HelperSleepsWithoutLooking)
         };
         let has_work = || !self.queue.is_empty() || self.is_closed() || helps();
@@ -214,27 +214,6 @@ impl Core {
         } else {
             Rested::Work
         }
-    }
-
-    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped. Nobody where nobody could.
-    pub(crate) fn call_helpers(&self) -> Option<impl Drop> {
-        struct Section<'a>(&'a Core);
-        impl Drop for Section<'_> {
-            fn drop(&mut self) {
-                self.0.parallel.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.plan.helpful.then(|| {
-            self.parallel.fetch_add(1, Ordering::Relaxed);
-            // Has the caller's fence, between the count above and its look for sleepers.
-            self.idle.wake_all();
-            Section(self)
-        })
-    }
-
-    /// There is parallel work: one more is to help.
-    pub(crate) fn call_helper(&self) {
-        self.idle.wake_one();
     }
 
     /// One more thread.

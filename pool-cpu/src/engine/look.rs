@@ -118,12 +118,10 @@ impl Core {
                 }
             }
         }
-        if self.plan.helpful && longest >= Self::PROBE {
-            // It may have pieces to steal: rayon has no way to tell our sleepers. The longer it runs, the less often.
-            self.call_helper();
-            soonest(now + (longest / 4).clamp(Self::PROBE, 5 * Self::PROBE));
-        }
-        next
+        // It may have pieces to steal: rayon has no way to tell our sleepers.
+        next.into_iter()
+            .chain(self.look_at_pieces(now, longest))
+            .min()
     }
 
     /// Starts a thread where work waits for one that the system did not start.
@@ -135,12 +133,6 @@ impl Core {
         self.call_workers();
         Some(now + Self::RETRY_START)
     }
-
-    /// A job that has run this long may have parallel work that sleepers do not know of.
-    pub(super) const PROBE: Duration = Duration::from_millis(4);
-
-    /// How long a worker sleeps at most while somebody works in parallel.
-    pub(super) const NAP: Duration = Duration::from_micros(200);
 
     /// How long after a thread was not started it is tried again.
     pub(super) const RETRY_START: Duration = Duration::from_millis(10);

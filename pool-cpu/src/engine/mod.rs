@@ -1,10 +1,11 @@
 //! What all workers of one pool share.
 //!
-//! [`submit`](Core::submit) and [`work`](crate::worker::work) are in `flow.rs`, the shutdown is in `close.rs`, what is due at a
-//! time in `look.rs`.
+//! [`submit`](Core::submit) and what [`work`](crate::worker::work) does are in `flow.rs`, parallel work is in `help.rs`, the shutdown in
+//! `close.rs`, what is due at a time in `look.rs`.
 
 mod close;
 mod flow;
+mod help;
 mod look;
 #[cfg(all(test, any(pool_loom, pool_shuttle)))]
 mod tests;
@@ -57,6 +58,9 @@ pub(crate) struct Core {
     stage: AtomicU8,
     /// Calls of `Ctx::parallel` that go on.
     parallel: AtomicUsize,
+    /// So many calls for help are still to be made because a piece of parallel work was found outside of a job. No more than `helps` of a
+    /// worker for the models to explore.
+    calls: std::sync::atomic::AtomicUsize,
     mourners: Mutex<Mourners>,
     born: Instant,
 }
@@ -116,6 +120,7 @@ impl Core {
             meters: crate::meters::Meters::new(&plan.name),
             stage: AtomicU8::new(close::OPEN),
             parallel: AtomicUsize::new(0),
+            calls: std::sync::atomic::AtomicUsize::new(0),
             mourners: Mutex::new(Mourners::default()),
             born,
             plan,

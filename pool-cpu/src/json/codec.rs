@@ -1,6 +1,10 @@
 //! One document at a time.
 
-use std::{future::Future, io};
+use std::{
+    future::Future,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,7 +14,7 @@ use super::{
     error::Kind,
     guard::{Guarded, Limit},
 };
-use crate::{Ctx, Workers, trace::Caller};
+use crate::{Ctx, Error, Workers, trace::Caller};
 
 /// A document of up to this many bytes is encoded and decoded in place.
 pub const INLINE: usize = 16 * 1024;
@@ -23,7 +27,7 @@ pub const INLINE: usize = 16 * 1024;
 ///
 /// # Errors
 /// [`JsonError::is_json`] if `value` cannot be encoded; [`JsonError::job_error`] if the pool does
-/// not run the job.
+/// not run the job, or `value` panics, in place as well.
 ///
 /// # Cancel safety
 /// As [`Workers::run`].
@@ -52,12 +56,12 @@ async fn encode_as<T>(pool: &Workers, caller: Caller, value: T) -> Result<Bytes,
 where
     T: Serialize + Send + 'static,
 {
-    if let Some(body) = encode_in_place(&value)? {
+    if let Some(body) = in_place(pool, ENCODE, || encode_in_place(&value))?? {
         return Ok(body);
     }
     let encode = move |_: &Ctx<'_>| serde_json::to_vec(&value);
     let body = pool
-        .job("json encode")
+        .job(ENCODE)
         .run_as(caller, encode)
         .await
         .map_err(Kind::Job)?;
@@ -85,7 +89,7 @@ fn encode_in_place<T: Serialize>(value: &T) -> Result<Option<Bytes>, JsonError> 
 ///
 /// # Errors
 /// [`JsonError::is_json`] if `text` is not a `T`; [`JsonError::job_error`] if the pool does not run
-/// the job.
+/// the job, or `T` panics, in place as well.
 ///
 /// # Cancel safety
 /// As [`Workers::run`].
@@ -114,16 +118,27 @@ where
     T: DeserializeOwned + Send + 'static,
 {
     let value = if text.len() <= INLINE {
-        serde_json::from_slice(&text)
+        in_place(pool, DECODE, || serde_json::from_slice(&text))?
     } else {
         let decode = move |_: &Ctx<'_>| serde_json::from_slice(&text);
-        pool.job("json decode")
+        pool.job(DECODE)
             .run_as(caller, decode)
             .await
             .map_err(Kind::Job)?
     };
     value.map_err(|error| Kind::Json(error).into())
 }
+
+/// Does here what a job with that label would do, a panic of it included.
+fn in_place<T>(pool: &Workers, label: &'static str, f: impl FnOnce() -> T) -> Result<T, JsonError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let error = Error::panicked(pool.core().name(), label, None, payload);
+        Kind::Job(error).into()
+    })
+}
+
+const ENCODE: &str = "json encode";
+const DECODE: &str = "json decode";
 
 /// The first [`INLINE`] bytes of a document. More is an error.
 struct Start(Vec<u8>);
@@ -203,10 +218,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_panic_is_an_error_of_the_job_whether_it_happens_in_place_or_not() {
+        /// So much text, and then a panic.
+        struct Loud(usize);
+        impl Serialize for Loud {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if self.0 > INLINE {
+                    drop(serializer.serialize_str(&"x".repeat(self.0))?);
+                }
+                panic!("no such field")
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for Loud {
+            fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                panic!("no such field")
+            }
+        }
+        let cpu = pool();
+        for length in [1, 2 * INLINE] {
+            let encoded = encode(&cpu, Loud(length)).await.unwrap_err();
+            let decoded = decode::<Loud>(&cpu, "x".repeat(length))
+                .await
+                .err()
+                .unwrap();
+            for error in [encoded, decoded] {
+                let job = error.job_error().unwrap();
+                assert_eq!(job.panic_message(), Some("no such field"), "{error}");
+            }
+        }
+        assert_eq!(cpu.stats().panicked, 2);
+    }
+
+    #[tokio::test]
     async fn a_closed_pool_is_an_error_of_the_job() {
         let cpu = pool();
-        cpu.shutdown(crate::Shutdown::Drain, std::time::Duration::from_secs(5))
-            .await;
+        let end = cpu.shutdown(crate::Shutdown::Drain, std::time::Duration::from_secs(5));
+        assert!(end.await.is_clean());
         let error = encode(&cpu, "x".repeat(2 * INLINE)).await.unwrap_err();
         assert!(error.job_error().unwrap().is_closed());
     }

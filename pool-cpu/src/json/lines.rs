@@ -3,8 +3,9 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -13,14 +14,17 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 
 use super::{JsonError, error::Kind};
-use crate::{Ctx, Workers, trace::Caller};
+use crate::{Ctx, Error, Workers, quiet::drop_quietly, sync::Arc, trace::Caller};
 
 /// Turns rows into NDJSON (a line of JSON each), encoded on the pool, in chunks of 64 KiB and a row at most.
 ///
 /// While one chunk is being encoded the rows of the next are taken from `rows`, and no more than that:
 /// when the consumer is slow nothing is read, when the source is slow what is there is sent, and
-/// memory stays constant however many rows there are. How many rows a chunk takes is seen from the last
-/// one: about two chunks of them are held at a time, large rows or small, and never more than 512.
+/// memory stays constant however many rows there are. How many rows a chunk takes is seen from those before, the first row by itself: about
+/// two chunks of them are held at a time, or two rows where each is larger than that; never more than 512, which is what may be held once
+/// where small rows are followed by large ones.
+///
+/// A row that cannot be encoded, or panics while it is, ends the stream with its error, after the rows before it.
 ///
 /// ```
 /// use futures_util::{StreamExt, stream};
@@ -94,18 +98,22 @@ pin_project! {
         encoding: usize,
         // How many make a chunk.
         enough: usize,
+        // What was encoded of a chunk that is not full.
+        begun: Vec<u8>,
         // Why the rows have ended, once they have.
         end: Option<Result<(), JsonError>>,
     }
 }
 
-type Encoding<T> = Pin<Box<dyn Future<Output = Result<Encoded<T>, JsonError>> + Send>>;
+type Encoding<T> = Pin<Box<dyn Future<Output = Result<Encoded<T>, Error>> + Send>>;
 
 /// A chunk, and the rows that found no place in it.
 struct Encoded<T> {
-    chunk: Bytes,
+    chunk: Vec<u8>,
     rows: usize,
     rest: VecDeque<T>,
+    /// What is wrong with the row after those of the chunk. There is no rest then.
+    failed: Option<Kind>,
 }
 
 impl<S, T> Lines<S, T>
@@ -121,7 +129,8 @@ where
             batch: VecDeque::new(),
             job: None,
             encoding: 0,
-            enough: FIRST,
+            enough: 1,
+            begun: Vec::new(),
             end: None,
         }
     }
@@ -148,31 +157,46 @@ where
                 }
             }
             if let Some(job) = this.job {
-                let Poll::Ready(encoded) = job.as_mut().poll(cx) else {
-                    return Poll::Pending;
-                };
+                let encoded = ready!(job.as_mut().poll(cx));
                 *this.job = None;
                 *this.encoding = 0;
+                let mut goes_on = false;
                 match encoded {
                     Ok(Encoded {
                         chunk,
                         rows,
                         mut rest,
+                        failed,
                     }) => {
-                        *this.enough = rows_of_a_chunk(rows, chunk.len());
+                        let enough = rows_of_a_chunk(rows, chunk.len());
+                        // Small rows, seen by a few: those that are there go along with them.
+                        goes_on = *this.enough < FIRST && enough >= FIRST && failed.is_none();
+                        *this.enough = if goes_on { FIRST } else { enough };
+                        this.begun.extend(chunk);
                         // They came first.
                         rest.append(this.batch);
                         *this.batch = rest;
-                        return Poll::Ready(Some(Ok(chunk)));
+                        if let Some(failed) = failed {
+                            this.batch.clear();
+                            *this.end = Some(Err(failed.into()));
+                        }
                     }
                     Err(error) => {
                         this.batch.clear();
-                        *this.end = Some(Ok(()));
-                        return Poll::Ready(Some(Err(error)));
+                        *this.end = Some(Err(Kind::Job(error).into()));
                     }
+                }
+                if goes_on {
+                    continue;
+                }
+                if !this.begun.is_empty() {
+                    return Poll::Ready(Some(Ok(mem::take(this.begun).into())));
                 }
             }
             if this.batch.is_empty() {
+                if !this.begun.is_empty() {
+                    return Poll::Ready(Some(Ok(mem::take(this.begun).into())));
+                }
                 return match this.end {
                     None => Poll::Pending,
                     Some(end) => Poll::Ready(mem::replace(end, Ok(())).err().map(Err)),
@@ -181,14 +205,11 @@ where
             let (pool, caller) = (this.pool.clone(), this.caller.clone());
             let batch = mem::take(this.batch);
             *this.encoding = batch.len();
+            let room = CHUNK.saturating_sub(this.begun.len());
             *this.job = Some(Box::pin(async move {
-                let encoded = pool
-                    .job("ndjson")
-                    .run_as(caller, move |_: &Ctx<'_>| encode(batch))
-                    .await;
-                encoded
-                    .map_err(Kind::Job)?
-                    .map_err(|error| Kind::Json(error).into())
+                let core = Arc::clone(pool.core());
+                let encode = move |ctx: &Ctx<'_>| encode(batch, room, core.name(), ctx.worker());
+                pool.job(LABEL).run_as(caller, encode).await
             }));
         }
     }
@@ -204,22 +225,48 @@ impl<S, T> fmt::Debug for Lines<S, T> {
     }
 }
 
-/// Encodes rows up to a full chunk.
-fn encode<T: Serialize>(mut rows: VecDeque<T>) -> Result<Encoded<T>, serde_json::Error> {
+/// Encodes rows until there are `room` bytes of them, or one fails.
+fn encode<T: Serialize>(
+    mut rows: VecDeque<T>,
+    room: usize,
+    pool: &Arc<str>,
+    worker: usize,
+) -> Encoded<T> {
     let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 8);
-    let all = rows.len();
-    while chunk.len() < CHUNK
+    let (all, mut failed) = (rows.len(), None);
+    while chunk.len() < room
+        && failed.is_none()
         && let Some(row) = rows.pop_front()
     {
-        serde_json::to_writer(&mut chunk, &row)?;
-        chunk.push(b'\n');
+        let before = chunk.len();
+        let line = AssertUnwindSafe(|| {
+            serde_json::to_writer(&mut chunk, &row)?;
+            chunk.push(b'\n');
+            Ok(())
+        });
+        failed = match catch_unwind(line) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Kind::Json(error)),
+            Err(payload) => {
+                let error = Error::panicked(pool, LABEL, Some(worker), payload);
+                Some(Kind::Job(error))
+            }
+        };
+        if failed.is_some() {
+            chunk.truncate(before);
+            // Here, and not on the executor.
+            drop_quietly((row, mem::take(&mut rows)));
+        }
     }
-    Ok(Encoded {
-        chunk: chunk.into(),
+    Encoded {
+        chunk,
         rows: all - rows.len(),
         rest: rows,
-    })
+        failed,
+    }
 }
+
+const LABEL: &str = "ndjson";
 
 /// How many rows fill a chunk, if they are as those that gave so many bytes.
 fn rows_of_a_chunk(rows: usize, bytes: usize) -> usize {
@@ -246,7 +293,7 @@ impl<S: Stream, T, F: FnMut(S::Item) -> T> Stream for Mapped<S, F> {
 /// So many rows are read for one chunk at most.
 const BATCH: usize = 256;
 
-/// So many are read for the first chunk, when nobody knows how large they are.
+/// So many are read after the first one, if that says that a chunk has room for them.
 const FIRST: usize = 16;
 
 /// A chunk is sent as soon as it is this long.
@@ -258,10 +305,7 @@ mod tests {
 
     use std::{
         cell::Cell,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
-        },
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
         time::Duration,
     };
 
@@ -348,9 +392,9 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_the_same_however_many_rows_there_are() {
-        for (rows, length) in [(50_000, 25), (5_000, 1_000), (600, 10_000)] {
+        for (rows, length) in [(50_000, 25), (5_000, 1_000), (600, 10_000), (20, 1 << 20)] {
             let (most, longest) = most_at_once(rows, length).await;
-            let bound = (2 * CHUNK.div_ceil(length)).clamp(2 * FIRST, 2 * BATCH);
+            let bound = (2 * CHUNK.div_ceil(length)).clamp(2, 2 * BATCH);
             assert!(
                 most <= bound,
                 "{most} rows of {length} bytes at once, above {bound}"
@@ -398,6 +442,72 @@ mod tests {
             error.to_string(),
             "a row could not be had: lost the connection"
         );
+        assert!(body.next().await.is_none());
+    }
+
+    /// A row that cannot be encoded, or panics while it is, or goes well.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Odd {
+        Well,
+        Fails,
+        Panics,
+    }
+
+    impl Serialize for Odd {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::{Error as _, SerializeSeq as _};
+            let mut seq = serializer.serialize_seq(None)?;
+            seq.serialize_element(&1)?;
+            match self {
+                Self::Well => seq.end(),
+                Self::Fails => Err(S::Error::custom("no")),
+                Self::Panics => panic!("no"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_encoded_ends_the_stream_after_those_before_it() {
+        for odd in [Odd::Fails, Odd::Panics] {
+            // In the first chunk, as its first row, and far behind.
+            for before in [0, 1, 5, 300] {
+                let cpu = pool();
+                let rows = (0..before + 10).map(|n| if n == before { odd } else { Odd::Well });
+                let mut body = lines(&cpu, stream::iter(rows));
+                let (mut text, mut errors) = (Vec::new(), Vec::new());
+                while let Some(chunk) = body.next().await {
+                    match chunk {
+                        Ok(chunk) => text.extend(chunk),
+                        Err(error) => errors.push(error),
+                    }
+                }
+                assert_eq!(text, b"[1]\n".repeat(before), "{before} before {odd:?}");
+                let [error] = &errors[..] else {
+                    panic!("{errors:?}")
+                };
+                let panicked = error.job_error().is_some_and(Error::is_panic);
+                assert_eq!(
+                    (error.is_json(), panicked),
+                    (odd == Odd::Fails, odd == Odd::Panics)
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_encoded_comes_before_the_error_of_a_pool_that_is_shut_down() {
+        let cpu = pool();
+        let closed = cpu.clone();
+        // The third row is read when the first one is encoded.
+        let rows = stream::iter(1..100).inspect(move |n| {
+            if *n == 3 {
+                closed.core().close();
+            }
+        });
+        let mut body = std::pin::pin!(lines(&cpu, rows));
+        assert_eq!(body.next().await.unwrap().unwrap(), "1\n");
+        let error = body.next().await.unwrap().unwrap_err();
+        assert!(error.job_error().unwrap().is_closed(), "{error}");
         assert!(body.next().await.is_none());
     }
 

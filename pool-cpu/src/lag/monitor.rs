@@ -1,6 +1,8 @@
 //! How late timers are.
 
 use std::{
+    future::{Future, poll_fn},
+    iter, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -38,6 +40,7 @@ use crate::ConfigError;
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping the monitor ends the measurement"]
 pub struct LagMonitor {
     samples: Arc<Mutex<Lag>>,
     task: JoinHandle<()>,
@@ -105,7 +108,7 @@ impl Lag {
         self.late.count()
     }
 
-    /// The least.
+    /// The least, exactly; of the ticks that a stall kept from happening as well.
     pub fn min(&self) -> Duration {
         self.least.unwrap_or_default()
     }
@@ -130,9 +133,9 @@ impl Lag {
         self.late.max()
     }
 
-    /// What `percent` of all do not exceed, within 6.25 %.
+    /// What `percent` of all do not exceed, within 6.25 %; never below the least.
     pub fn percentile(&self, percent: f64) -> Duration {
-        self.late.percentile(percent)
+        self.late.percentile(percent).max(self.min())
     }
 
     /// All of them.
@@ -142,20 +145,70 @@ impl Lag {
 
     /// Counts a tick that was late by `late`, and those that it kept from happening.
     fn record(&mut self, late: Duration, resolution: Duration) {
-        self.least = Some(self.least.map_or(late, |least| least.min(late)));
-        let mut late = Some(late);
-        while let Some(this) = late {
-            self.late.record(this);
-            // A tick that is not late at all would have been counted as itself.
-            late = this.checked_sub(resolution).filter(|late| !late.is_zero());
+        for (late, ticks) in kept_by(late, resolution) {
+            self.late.record_weighted(late, ticks);
         }
+        self.late.record(late);
+        let least = late.saturating_sub(times(resolution, kept(late, resolution)));
+        self.least = Some(self.least.map_or(least, |before| before.min(least)));
     }
 }
 
+/// How many ticks one that was so late kept from happening. One that would not have been late at all would have been counted as itself.
+fn kept(late: Duration, resolution: Duration) -> u64 {
+    let ticks = late.as_nanos().div_ceil(resolution.as_nanos());
+    u64::try_from(ticks).unwrap_or(u64::MAX).saturating_sub(1)
+}
+
+/// Those ticks, the least late first: each was late by one `resolution` less than the one after it. All that share a bucket come at once,
+/// as so many of their mean: a machine that slept for hours is not caught up with tick by tick.
+fn kept_by(late: Duration, resolution: Duration) -> impl Iterator<Item = (Duration, u64)> {
+    let mut left = kept(late, resolution);
+    iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let least = late.saturating_sub(times(resolution, left));
+        let alike = match longest_like(least).checked_sub(least) {
+            Some(room) => {
+                u64::try_from(room.as_nanos() / resolution.as_nanos()).unwrap_or(u64::MAX)
+            }
+            // In the last bucket, which has no end.
+            None => left,
+        };
+        let alike = alike.saturating_add(1).min(left);
+        left -= alike;
+        Some((least + times(resolution, alike - 1) / 2, alike))
+    })
+}
+
+/// The longest duration that a histogram does not tell from this one.
+fn longest_like(duration: Duration) -> Duration {
+    let mut alone = Histogram::new();
+    alone.record(duration);
+    let bucket = alone.buckets().next();
+    bucket.map_or(duration, |(longest, _)| longest)
+}
+
+fn times(duration: Duration, times: u64) -> Duration {
+    let nanos = duration.as_nanos().saturating_mul(times.into());
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Two sleeps by turns: the one for the tick after the next is registered before the next one is over. With a single one tokio would have
+/// to be woken at each tick, by itself, for a timer that is earlier than all it knows of.
 async fn tick(samples: Weak<Mutex<Lag>>, resolution: Duration) {
     let mut due = Instant::now() + resolution;
+    let mut next = Box::pin(sleep_until(due));
+    let mut after = Box::pin(sleep_until(due + resolution));
     loop {
-        sleep_until(due).await;
+        poll_fn(|cx| {
+            // Both are to be registered; that the second is over is seen in its turn.
+            let over = next.as_mut().poll(cx);
+            let _ = after.as_mut().poll(cx);
+            over
+        })
+        .await;
         let late = due.elapsed();
         let Some(samples) = samples.upgrade() else {
             return;
@@ -163,7 +216,12 @@ async fn tick(samples: Weak<Mutex<Lag>>, resolution: Duration) {
         lock(&samples).record(late, resolution);
         // The next tick of the grid that is still to come.
         let passed = late.as_nanos() / resolution.as_nanos() + 1;
-        due += resolution * u32::try_from(passed).unwrap_or(u32::MAX);
+        due += times(resolution, u64::try_from(passed).unwrap_or(u64::MAX));
+        if after.deadline() != due {
+            after.as_mut().reset(due);
+        }
+        next.as_mut().reset(due + resolution);
+        mem::swap(&mut next, &mut after);
     }
 }
 
@@ -200,6 +258,82 @@ mod tests {
         // One sample among 901 would be no percentile below 99.8.
         assert!(lag.percentile(95.0) >= 450 * MS, "{lag:?}");
         assert_eq!(lag.min(), Duration::ZERO);
+    }
+
+    /// What counting each tick by itself gives.
+    fn one_by_one(late: Duration, resolution: Duration) -> Histogram {
+        let mut all = Histogram::new();
+        let mut late = Some(late);
+        while let Some(this) = late {
+            all.record(this);
+            late = this.checked_sub(resolution).filter(|late| !late.is_zero());
+        }
+        all
+    }
+
+    #[test]
+    fn the_ticks_of_a_stall_are_counted_together_as_they_would_be_one_by_one() {
+        for late in [
+            0,
+            1,
+            9_999_999,
+            10_000_000,
+            10_000_001,
+            104_440_000,
+            7_300_000_123,
+        ] {
+            let late = Duration::from_nanos(late);
+            for resolution in [MS, 10 * MS, 60_000 * MS] {
+                let (mut lag, each) = (Lag::default(), one_by_one(late, resolution));
+                lag.record(late, resolution);
+                assert!(
+                    lag.histogram().buckets().eq(each.buckets()),
+                    "{late:?} at {resolution:?}"
+                );
+                assert_eq!(lag.max(), each.max());
+                let off = lag.mean().abs_diff(each.mean());
+                assert!(off < Duration::from_nanos(2), "{off:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_machine_that_slept_for_hours_is_caught_up_with_in_few_steps() {
+        let (mut lag, hours) = (Lag::default(), Duration::from_secs(8 * 3600));
+        assert!(kept_by(hours, MS).count() < 300);
+        lag.record(hours, MS);
+        assert_eq!(lag.count(), 8 * 3600 * 1000);
+        assert_eq!((lag.min(), lag.max()), (MS, hours));
+    }
+
+    #[test]
+    fn the_least_and_the_lowest_percentile_agree() {
+        let mut lag = Lag::default();
+        lag.record(Duration::from_micros(104_440), 10 * MS);
+        assert_eq!(lag.count(), 11);
+        assert_eq!(lag.min(), Duration::from_micros(4_440));
+        // Wherever the least lies in its bucket.
+        for micros in 1..100 {
+            let mut lag = Lag::default();
+            lag.record(Duration::from_micros(100_000 + 37 * micros), 10 * MS);
+            let (least, lowest) = (lag.min(), lag.percentile(0.0));
+            assert_eq!(least, Duration::from_micros(37 * micros));
+            assert!(
+                lowest >= least && lowest <= least.mul_f64(1.0625),
+                "{lowest:?} for {least:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_stall_the_ticks_are_back_on_their_grid() {
+        let monitor = LagMonitor::start(&Handle::current(), 10 * MS).unwrap();
+        tokio::time::sleep(25 * MS).await;
+        tokio::time::advance(104 * MS).await;
+        tokio::time::sleep(76 * MS).await;
+        // At 10 and 20 ms; ten from 30 to 120 ms that the stall held up until 129 ms; eight from 130 to 200 ms.
+        let lag = monitor.snapshot();
+        assert_eq!((lag.count(), lag.max()), (20, 99 * MS), "{lag:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,6 +29,28 @@ models! {
         drop(section);
     }, caught by mutant_helper_sleeps_without_looking = HelperSleepsWithoutLooking;
 
+    /// Calls for help come to all who sleep, in turn, though one of them lies down again after each call.
+    calls_for_help_against_a_worker_that_lies_down_again(BOUND) {
+        let bed = Bed::helpful(2, 1);
+        let first = std::sync::Arc::clone(bed.core());
+        let first = loom::thread::spawn(move || first.rest(1));
+        while bed.core().idle.asleep() == 0 {
+            loom::thread::yield_now();
+        }
+        let core = std::sync::Arc::clone(bed.core());
+        let other = loom::thread::spawn(move || {
+            core.rest(0);
+            core.rest(0);
+        });
+        // One of them may find only one asleep.
+        for _ in 0..2 {
+            bed.core().idle.wake_in_turn(4);
+        }
+        assert_eq!(first.join().unwrap(), Rested::Work);
+        bed.core().close();
+        other.join().unwrap();
+    }, caught by mutant_helpers_have_no_turns = HelpersHaveNoTurns;
+
     /// Two jobs and two workers: each job runs once, whoever sleeps.
     two_jobs_and_two_workers(FEWER) {
         let bed = Bed::fixed(2, 2);

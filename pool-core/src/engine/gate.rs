@@ -37,6 +37,8 @@ pub(crate) struct Gate<E> {
     backoff: Backoff,
     failures: u32,
     next_try: Moment,
+    /// What is opened before that may be no better than what was last.
+    doubted_until: Moment,
     last: Option<E>,
 }
 
@@ -46,8 +48,35 @@ impl<E: Clone> Gate<E> {
             backoff,
             failures: 0,
             next_try: Moment::from_nanos(0),
+            doubted_until: Moment::from_nanos(0),
             last: None,
         }
+    }
+
+    /// Something was opened. It opens the gate, unless what was opened just before broke before anybody could use it: then it has to show
+    /// first that it lasts, and the next is opened when it had the time for that.
+    pub(crate) fn opened(&mut self, now: Moment) {
+        if self.is_doubted(now) {
+            self.next_try = self.next_try.max(self.doubted_until);
+        } else {
+            self.succeeded();
+        }
+    }
+
+    /// Is what opens now no sign that all is well again?
+    pub(crate) fn is_doubted(&self, now: Moment) -> bool {
+        self.is_failing() && now < self.doubted_until
+    }
+
+    /// Something that was opened broke before anybody could use it, which is an attempt that failed.
+    pub(crate) fn stillborn(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
+        self.doubt(now);
+        self.failed(error, now, jitter)
+    }
+
+    /// What is opened soon may be no better than what broke now.
+    pub(crate) fn doubt(&mut self, now: Moment) {
+        self.doubted_until = now + DOUBT;
     }
 
     /// An attempt succeeded: the gate is open.
@@ -110,11 +139,31 @@ impl<E: Clone> Gate<E> {
     }
 }
 
+/// One that lasts for so long is no stillborn one.
+const DOUBT: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const START: Moment = Moment::from_nanos(1_000);
+
+    #[test]
+    fn what_opens_after_a_stillborn_one_is_no_success_before_it_has_lasted() {
+        let mut gate = Gate::new(Backoff::default());
+        gate.stillborn("dying", START, 1.0);
+        gate.opened(START);
+        assert_eq!(gate.may_open(4, START), 0);
+        gate.stillborn("dying", START, 1.0);
+        let soon = START + Duration::from_millis(100);
+        assert_eq!((gate.may_open(4, START), gate.may_open(4, soon)), (0, 1));
+        gate.opened(soon);
+        assert_eq!((gate.may_open(4, soon), gate.is_failing()), (0, true));
+        let later = START + DOUBT;
+        assert_eq!(gate.may_open(4, later), 1);
+        gate.opened(later);
+        assert_eq!((gate.may_open(4, later), gate.is_failing()), (4, false));
+    }
 
     #[test]
     fn waits_double_up_to_the_cap_and_have_full_jitter() {

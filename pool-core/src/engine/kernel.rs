@@ -493,7 +493,7 @@ impl<T, E: Clone> Kernel<T, E> {
         now: Moment,
     ) -> (Put<T, E>, Work<T, E>) {
         let mut state = this.lock();
-        state.gate.succeeded();
+        state.gate.opened(now);
         state.counters.opened += 1;
         // That of its begin: it may have used what a reset has made invalid since.
         let generation = state.seats.generation(seat.index());
@@ -572,7 +572,7 @@ impl<T, E: Clone> Kernel<T, E> {
         // Declared before the guard, so dropped after it.
         let _before;
         let mut state = this.lock();
-        _before = state.gate.failed(error, now, jitter);
+        _before = state.gate.stillborn(error, now, jitter);
         state.tell_of_outage(&mut work);
         if let Some(next_try) = state.gate.next_try() {
             work.wakers.extend(state.bell.call(next_try));

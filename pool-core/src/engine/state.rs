@@ -608,7 +608,13 @@ impl<T, E: Clone> State<T, E> {
 
     /// Is the open that is about to begin of any use still?
     pub(super) fn is_wanted(&self, limits: &Limits, now: Moment) -> bool {
-        let others = (self.idle.len() + self.coming(now)).saturating_sub(1);
+        // Where those that are looked at do not answer the others are no better: that is why it was ordered.
+        let idle = if self.late_checks(now) > 0 {
+            0
+        } else {
+            self.idle.len()
+        };
+        let others = (idle + self.coming(now)).saturating_sub(1);
         let demand = self.wanted(limits) > others || self.gate.is_failing() || self.outlived;
         !self.closed && demand
     }

@@ -427,7 +427,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let key = state.seats.key(seat.index());
         // It may have been called off: it came in time.
         state.set(seat.index(), SeatState::Opening);
-        state.succeeded(key, &this.limits, &mut work);
+        let gate = &mut state.table.cold_mut(key).gate;
+        if gate.is_doubted(now) {
+            gate.opened(now);
+            state.count(key, |counters| counters.opened += 1);
+        } else {
+            state.succeeded(key, &this.limits, &mut work);
+        }
         state.histograms.create.record(opened.took);
         // That of when it was begun: what a reset is about may be in it already.
         let generation = if mutation::on(Mutation::KeyOpenIsStampedLate) {
@@ -540,6 +546,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.now = state.now.max(now);
         let key = state.seats.key(slot.seat.index());
         state.failed(key, error, now, jitter, &mut work);
+        state.table.cold_mut(key).gate.doubt(now);
         state.tell_of_outage(key, &mut work);
         work
     }

@@ -10,8 +10,8 @@ use bb8_redis::redis::aio::MultiplexedConnection;
 use bb8_redis::redis::{AsyncCommands, Client, RedisError, RedisResult, cmd, pipe};
 use futures_util::future::join_all;
 use pool_core::{
-    Config, Flight, Gauge, KeyedLease, KeyedManager, KeyedPool, Share, SharedManager, SharedPool,
-    Usage, fan_out,
+    Flight, Gauge, KeyedLease, KeyedManager, KeyedPool, Share, SharedManager, SharedPool, Usage,
+    fan_out,
 };
 use tests::redis::Server;
 use tokio::time::{sleep, timeout};

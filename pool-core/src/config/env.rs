@@ -158,9 +158,9 @@ fn suffix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 }
 
 macro_rules! whole_numbers {
-    ($($number:ty),*) => {$(
+    ($($number:ty: $most:literal),*) => {$(
         impl FromEnv for $number {
-            const EXPECTED: &'static str = "a whole number, as 20";
+            const EXPECTED: &'static str = concat!("a whole number up to ", $most, ", as 20");
 
             fn from_env(text: &str) -> Option<Self> {
                 text.parse().ok()
@@ -169,7 +169,12 @@ macro_rules! whole_numbers {
     )*};
 }
 
-whole_numbers!(u16, u32, u64, usize);
+whole_numbers!(
+    u16: "65535",
+    u32: "4294967295",
+    u64: "18446744073709551615",
+    usize: "what fits into the machine's word"
+);
 
 impl FromEnv for f64 {
     const EXPECTED: &'static str = "a number, as 0.1";
@@ -242,6 +247,16 @@ mod tests {
         assert_eq!(
             error,
             "P_WAIT is \"2 bananas\", but must be a duration with its unit, as 250ms, 30s or 5m"
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_how_large_it_may_be() {
+        let mut env = Env::from_vars("P", [("P_SIZE", "4294967296")]);
+        let error = env.take::<u32>("SIZE").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "P_SIZE is \"4294967296\", but must be a whole number up to 4294967295, as 20"
         );
     }
 

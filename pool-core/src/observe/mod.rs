@@ -20,10 +20,11 @@
 //!
 //! A get that finds an idle resource, and one that is refused at once, make no span and no event: the fast path reads no
 //! clock, allocates nothing and calls nobody for this feature, which costs it some 20 instructions (of 400). The `outcome` of a get is `ok`, `timeout` (`phase` says of what),
-//! `overloaded`, `shed`, `closed`, `connect` or `cancelled` (its future was dropped); that of an open is `ok`, `failed`,
-//! `timeout`, `panicked` or `abandoned` (the pool was closed meanwhile). With spans off, `wait_ms` is known within 10 ms.
+//! `overloaded`, `shed`, `closed`, `poisoned`, `connect`, `no_runtime` or `cancelled` (its future was dropped); that of an open is `ok`,
+//! `failed`, `timeout`, `panicked`, `broken` (as soon as it was open), `gone` (it took its leave before it was open) or `abandoned` (the pool
+//! was closed meanwhile). With spans off, `wait_ms` is known within 30 ms, or exactly where `slow_get` is below a second.
 //!
-//! A [`KeyedPool`](crate::KeyedPool) has both spans and `not given back`, with the field `pool.key` if
+//! A [`KeyedPool`](crate::KeyedPool) has both spans, `slow get` and `not given back`, the spans and the last with the field `pool.key` if
 //! [`key_name`](crate::KeyedBuilder::key_name) says what that is. An open is also `abandoned` when another key needs its place.
 //!
 //! No setting, manager or resource is ever shown. What is shown is the text of a manager's errors and panics, so that must hold
@@ -50,7 +51,7 @@
 //! at all, and a last time when its last lease is given back after its last handle is gone. So:
 //!
 //! - a gauge is a sample each second: peaks in between are in the histograms, not in the gauges;
-//! - the histograms hold what [`Timings`] holds: of waits and leases a sample, each value within 6.25 %. Take rates from
+//! - the histograms hold what [`Timings`] holds: of waits and leases a weighted sample, each value within 6.25 %. Take rates from
 //!   `pool.gets` and `pool.waited`, which are exact, not from the counts of `wait_time` and `use_time`;
 //! - install the recorder before the pool is first used: names are described once.
 //!

@@ -19,6 +19,7 @@ pub(crate) struct Publisher {
     /// Not before that.
     next: Moment,
     told: Status,
+    told_counts: [u64; COUNTERS.len()],
     told_timings: Timings,
 }
 
@@ -126,8 +127,10 @@ impl Publisher {
                     .increment(more);
             }
         }
-        for (name, _, count) in COUNTERS {
-            counter!(name, own(pool, None)).increment(count(status) - count(&told));
+        for ((name, _, count), told) in COUNTERS.iter().zip(&mut self.told_counts) {
+            // A count may be taken back: of a grant that turned out to be broken before anybody had it.
+            let now = count(status).max(*told);
+            counter!(*name, own(pool, None)).increment(now - mem::replace(told, now));
         }
 
         let told = mem::replace(&mut self.told_timings, timings);

@@ -87,7 +87,7 @@ pub struct Status {
     pub shed: u64,
     /// Gets that were told at once that nothing can be opened.
     pub failed_fast: u64,
-    /// Gets whose future was dropped while it waited.
+    /// Gets whose future was dropped while it waited; not those that had been refused meanwhile.
     pub cancelled: u64,
     /// Grants that were taken back because nobody polled.
     pub reclaimed: u64,
@@ -179,8 +179,9 @@ impl fmt::Debug for Closes {
 
 /// How long things took, since the pool was built.
 ///
-/// Kept cheap: in every 10 ms one wait, and one lease of each resource, is timed exactly, and of the others those that last
-/// longer than 10 ms. A pool that is used less often than that has all of them. Opens, checks and resets are all timed.
+/// Kept cheap: in every 10 ms one wait, and one lease of each resource, is timed exactly, and counts as many as ended since the last that
+/// was: so a percentile and the mean are those of all, as far as a sample can tell, and the longest may be missing. A pool that is used
+/// less often than that has all of them. Opens, checks and resets are all timed.
 ///
 /// ```
 /// # use pool_core::{Manager, Pool, Usage};

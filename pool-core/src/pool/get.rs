@@ -375,7 +375,8 @@ impl<M: Manager> Future for Get<'_, M> {
         let this = self.get_mut();
         let inner = this.pool.inner();
         if !this.looks {
-            let now = inner.rough_now();
+            // Were that old, what it gets would look a little older than it is.
+            let now = inner.last_tick();
             return this.poll_waiting(now, context);
         }
         // A loop of gets that are ready at once must not starve its executor.

@@ -719,4 +719,4 @@ pub(super) const FAVOUR_EVERY: Duration = Duration::from_secs(1);
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// So many of those at most.
-const MOST_REMEMBERED: usize = 4096;
+const MOST_REMEMBERED: usize = 16_384;

@@ -145,7 +145,6 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 
     /// Has the kernel panicked under its lock? Then the pool is closed.
-    #[allow(dead_code, reason = "for the face to say so")]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.state.is_poisoned()
     }

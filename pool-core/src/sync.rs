@@ -80,6 +80,10 @@ impl<T> Mutex<T> {
 pub(crate) trait Poisonable {
     /// A panic of the kernel has left it half changed. From now on it is one that is closed, in which every operation is well defined;
     /// what was in it is leaked. Who waited comes back, to be woken with nothing locked.
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "in a model a panic is the end")
+    )]
     fn poison(&mut self) -> Vec<Waker>;
 }
 

@@ -46,6 +46,10 @@ impl<T, E: Clone> IdleSet<T, E> {
 
     /// What comes in its place after a panic of the kernel. What lies on the board stays there: everybody is called to the lock, which
     /// gives nothing out.
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "in a model a panic is the end")
+    )]
     pub(super) fn emptied(&self) -> Self {
         Self::new(Arc::clone(&self.board), self.fifo)
     }

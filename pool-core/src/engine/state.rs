@@ -85,6 +85,10 @@ impl<T, E: Clone> State<T, E> {
 
     /// What comes in place of this one after a panic of the kernel: closed, and without anything. Seats, tickets and keepers of before
     /// are known to none of its parts, and each part does nothing for those.
+    #[cfg_attr(
+        any(pool_loom, pool_shuttle),
+        allow(dead_code, reason = "in a model a panic is the end")
+    )]
     fn after_a_panic(&self) -> Self {
         Self {
             idle: self.idle.emptied(),

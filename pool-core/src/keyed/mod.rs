@@ -114,7 +114,7 @@ use crate::{
 ///
 /// # Keys
 /// A key comes into use by a get, and goes when nothing is open for it and nobody waits; then nothing is left of it. One for which
-/// nothing can be opened is remembered for 30 s after it was last asked for (4096 of them at most), so that its gets fail fast. There
+/// nothing can be opened is remembered for 30 s after it was last asked for (16,384 of them at most), so that its gets fail fast. There
 /// is no task for each key, and the one keeper does what falls due, however many keys there are.
 ///
 /// A key is looked up by reference: `pool.get("acme")` where `K` is `String`. Keys are hashed, compared and dropped with nothing

@@ -94,8 +94,9 @@ impl<K, T, E: Clone> Drop for Seat<K, T, E> {
     fn drop(&mut self) {
         // A model that failed is being torn down: its mutexes are gone.
         let torn_down = cfg!(pool_loom) && std::thread::panicking();
-        // A thread that unwinds from under the kernel's lock must not take it again.
-        if self.index != NIL && !torn_down && !self.kernel.unwinds_here() {
+        // After a panic of the kernel nobody counts seats, and a thread that unwinds from under its lock must not take that again.
+        let ruined = self.kernel.state.is_poisoned() || self.kernel.unwinds_here();
+        if self.index != NIL && !torn_down && !ruined {
             self.kernel.vacate(self.index);
         }
     }
@@ -279,7 +280,9 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) -> SeatState {
         let was = mem::replace(&mut self.rows[index as usize].state, state);
-        self.counts[was as usize] -= 1;
+        // After a panic of the kernel they may not add up.
+        let counted = &mut self.counts[was as usize];
+        *counted = counted.saturating_sub(1);
         self.counts[state as usize] += 1;
         if !matches!(state, SeatState::Idle | SeatState::Checking) {
             self.unlink_age(index);

@@ -51,6 +51,8 @@ pub(super) struct State<K, T, E: Clone> {
     /// What was opened before this generation is closed, whichever key it is of.
     pub(super) oldest_generation: u32,
     pub(super) closed: bool,
+    /// The kernel panicked under the lock.
+    ruined: bool,
     /// The latest time that anybody said.
     pub(super) now: Moment,
     /// The tick at which a wait was timed last.
@@ -102,6 +104,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             generation: 0,
             oldest_generation: 0,
             closed: false,
+            ruined: false,
             now: Moment::from_nanos(0),
             timed_at: Moment::NEVER,
             due: BinaryHeap::new(),
@@ -136,7 +139,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         holder: Holder,
         fifo: bool,
     ) -> Option<Box<Slot<K, T, E>>> {
-        if self.waiting(key) > 0 {
+        // Where the pool is closed nothing is idle, but after a panic of the kernel.
+        if self.waiting(key) > 0 || self.closed {
             return None;
         }
         // Nothing is read of the slot itself: it is somewhere in memory, and others wait for this lock.
@@ -590,7 +594,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Is it closed, and everything gone that it opened?
     pub(super) fn is_drained(&self) -> bool {
-        self.closed && self.seats.taken() == 0
+        self.closed && (self.ruined || self.seats.taken() == 0)
     }
 
     /// Tells those in line for this key that the pool is closed.
@@ -745,9 +749,10 @@ impl<K, T, E: Clone> State<K, T, E> {
 }
 
 impl<K, T, E: Clone> Poisonable for State<K, T, E> {
-    /// It stays as it is, but closed: who waits is refused when it is polled, and what comes back is closed.
+    /// It stays as it is, but closed: who waits is refused when it is polled, and what comes back is closed. What was half done
+    /// stays so: a count may say one too many. Seats are not counted any more, so it is drained.
     fn poison(&mut self) -> Vec<Waker> {
-        self.closed = true;
+        (self.closed, self.ruined) = (true, true);
         self.turns.clear();
         let mut orphans: Vec<_> = self.lanes.all_wakers().collect();
         orphans.append(&mut self.watchers.take());
@@ -772,4 +777,4 @@ pub(super) const FAVOUR_EVERY: Duration = Duration::from_secs(1);
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// So many of those at most.
-const MOST_REMEMBERED: usize = 4096;
+const MOST_REMEMBERED: usize = 16_384;

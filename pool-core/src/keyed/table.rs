@@ -329,7 +329,8 @@ impl Row {
     /// One less of its seats is in this state.
     #[inline]
     pub(super) const fn leave(&mut self, state: SeatState) {
-        self.counts[state as usize] -= 1;
+        // After a panic of the kernel they may not add up.
+        self.counts[state as usize] = self.counts[state as usize].saturating_sub(1);
     }
 
     /// Its opens that take so long that nobody counts on them.

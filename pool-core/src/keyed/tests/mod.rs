@@ -7,3 +7,5 @@ mod failing;
 mod loom;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 mod model;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod poison;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 /// A log-linear histogram of durations, from 1 ns to 73 minutes.
 ///
-/// Eight buckets to each power of two, so a percentile is off by 6.25 % at most; longer durations count in the last bucket.
+/// Eight buckets to each power of two, so a percentile is off by 6.25 % at most; longer durations count in the last bucket, as the longest one.
 /// Recording is an index and an addition, and the 2.5 KB are allocated with the first record: a histogram that is never used
 /// costs three words. The layout is HdrHistogram's (Gil Tene), with three bits of precision.
 ///
@@ -108,15 +108,26 @@ impl Histogram {
         let Some(buckets) = &self.buckets else {
             return Duration::ZERO;
         };
-        let rank = ((percent.clamp(0.0, 100.0) / 100.0 * self.count as f64).ceil() as u64).max(1);
+        let rank = self.rank(percent);
         let mut seen = 0;
         for (index, bucket) in buckets.iter().enumerate() {
             seen += bucket;
-            if seen >= rank {
+            // The last one has no end: what is in it is as long as the longest.
+            if seen >= rank && index < BUCKETS - 1 {
                 return Duration::from_nanos(middle_of(index)).min(self.max);
             }
         }
         self.max
+    }
+
+    /// Which one of all that were counted is the longest of so many percent, from 1.
+    fn rank(&self, percent: f64) -> u64 {
+        let rank = percent.clamp(0.0, 100.0) * self.count as f64 / 100.0;
+        // What a float cannot hold is rounded: 55 % of 100 are 55, and not one more.
+        let nearest = rank.round();
+        let exact = (rank - nearest).abs() <= nearest * f64::EPSILON * 4.0;
+        let rank = if exact { nearest } else { rank.ceil() };
+        (rank as u64).clamp(1, self.count.max(1))
     }
 
     /// What was counted since this one was as `earlier`: the middle of each bucket, and how many.
@@ -129,7 +140,12 @@ impl Histogram {
         buckets.enumerate().filter_map(|(index, count)| {
             let before = earlier.buckets.as_ref().map_or(0, |earlier| earlier[index]);
             let more = count.saturating_sub(before);
-            (more > 0).then(|| (Duration::from_nanos(middle_of(index)).min(self.max), more))
+            let told = if index == BUCKETS - 1 {
+                self.max
+            } else {
+                Duration::from_nanos(middle_of(index)).min(self.max)
+            };
+            (more > 0).then_some((told, more))
         })
     }
 
@@ -141,7 +157,15 @@ impl Histogram {
             .flat_map(|buckets| buckets.iter().enumerate());
         filled
             .filter(|(_, count)| **count > 0)
-            .map(|(index, count)| (Duration::from_nanos(start_of(index + 1) - 1), *count))
+            .map(|(index, count)| {
+                let longest = Duration::from_nanos(start_of(index + 1) - 1);
+                let longest = if index == BUCKETS - 1 {
+                    longest.max(self.max)
+                } else {
+                    longest
+                };
+                (longest, *count)
+            })
     }
 }
 
@@ -221,6 +245,30 @@ mod tests {
         );
         assert_eq!(histogram.max(), Duration::from_millis(10));
         assert_eq!(histogram.mean(), Duration::from_nanos(5_000_500));
+    }
+
+    #[test]
+    fn a_percentile_is_of_as_many_as_it_says() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(1));
+        for shorts in 1..1000 {
+            let mut histogram = Histogram::new();
+            histogram.record_weighted(short, shorts);
+            histogram.record_weighted(long, 1000 - shorts);
+            let at = shorts as f64 / 10.0;
+            assert!(histogram.percentile(at) < 2 * short, "{at}");
+            assert!(histogram.percentile(at + 0.001) > long / 2, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_all_buckets_is_as_long_as_the_longest() {
+        let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+        let mut histogram = Histogram::new();
+        histogram.record_weighted(hour, 9);
+        histogram.record(day);
+        assert!(histogram.percentile(90.0).abs_diff(hour) < hour / 10);
+        assert_eq!(histogram.percentile(95.0), day);
+        assert_eq!(histogram.buckets().last(), Some((day, 1)));
     }
 
     #[test]

@@ -301,7 +301,24 @@ impl<C, E: Clone> State<C, E> {
         }
         let most = self.gate.may_open(limits.max_opening, now);
         let opening = |state: &Self| state.count(Phase::Opening) + state.count(Phase::Stillborn);
-        while missing > 0 && self.taken() < self.max_links && opening(self) < most {
+        // While attempts fail, one at a time. One that hangs, or is on a runtime that nobody drives, stops the next for as long as it is
+        // counted on, and no longer.
+        let failing = self.gate.is_failing();
+        let attempts = |state: &Self| match failing {
+            true => {
+                let on_its_way = |link: &&Link| {
+                    matches!(link.phase, Phase::Opening | Phase::Stillborn)
+                        && now - link.began < LATE
+                };
+                state.links.iter().filter(on_its_way).count() as u32
+            }
+            false => opening(state),
+        };
+        while missing > 0
+            && self.taken() < self.max_links
+            && opening(self) < limits.max_opening
+            && attempts(self) < most
+        {
             missing -= 1;
             let serial = NEXT_SERIAL.fetch_add(1, Relaxed);
             let link = Link {

@@ -106,6 +106,7 @@ macro_rules! opens {
             runtimes {
                 an_outage_ends_where_somebody_asks,
                 an_outage_ends_though_nobody_drives_where_it_began,
+                an_outage_ends_though_an_open_is_left_alone,
                 a_runtime_that_ends_mid_way_costs_nothing,
                 a_drain_without_a_runtime_reports,
                 a_drain_waits_for_what_is_out_and_no_longer_than_it_may,
@@ -215,6 +216,16 @@ const FACES: [(&str, &[&str], &str); 7] = [
 
 /// Promises that are made and not kept: whose, which, and why.
 const HOLES: &[(&str, &str, &str)] = &[
+    (
+        "keyed",
+        "an_outage_ends_though_an_open_is_left_alone",
+        "an open on a runtime that nobody drives is the one prober that there may be, for ever",
+    ),
+    (
+        "keyed",
+        "an_outage_ends_though_nobody_drives_where_it_began",
+        "the same, where the runtime stops just after the open has begun",
+    ),
     (
         "pool",
         "for_ever_is_a_duration_like_any_other",

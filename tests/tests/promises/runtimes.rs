@@ -57,6 +57,23 @@ pub(crate) fn an_outage_ends_though_nobody_drives_where_it_began<F: Face>() {
     }
 }
 
+pub(crate) fn an_outage_ends_though_an_open_is_left_alone<F: Face>() {
+    let (pool, backend) = pool::<F>(4);
+    backend.on(Stage::Open, Act::Fail);
+    let alone = runtime();
+    alone.block_on(async {
+        while refused(pool.get(Limit::Within(100 * MS))).await != Told::Connect {}
+        backend.on(Stage::Open, Act::Hang);
+        while backend.opening() == 0 {
+            drop(pool.get(Limit::Within(100 * MS)).await);
+            sleep(MS).await;
+        }
+    });
+    mend(&backend);
+    runtime().block_on(async { drop(got_in_the_end(&pool).await) });
+    drop(alone);
+}
+
 /// One that a test drives, and one that drives itself.
 fn both() -> [Runtime; 2] {
     [runtime(), threads(1)]

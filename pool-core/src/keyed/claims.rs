@@ -59,10 +59,18 @@ impl<K, T, E: Clone> State<K, T, E> {
         } else {
             (missing, Claim::Wanting)
         };
-        let room = row.terms().max_size.saturating_sub(row.taken());
         let opening = row.count(SeatState::Opening);
-        let may_open = cold.gate.may_open(row.terms().max_opening, self.now);
-        let want = room.min(may_open.saturating_sub(opening));
+        let most = row.terms().max_opening;
+        let room = row.terms().max_size.saturating_sub(row.taken());
+        let room = room.min(most.saturating_sub(opening));
+        // While attempts fail, one at a time; one that nobody drives any more stops no other.
+        let attempts = if cold.gate.is_failing() {
+            opening - cold.lost_opens
+        } else {
+            opening
+        };
+        let may_open = cold.gate.may_open(most, self.now);
+        let want = room.min(may_open.saturating_sub(attempts));
         (want.min(u32::try_from(missing).unwrap_or(u32::MAX)), claim)
     }
 
@@ -222,8 +230,11 @@ impl<K, T, E: Clone> State<K, T, E> {
     #[cold]
     pub(super) fn open_ended(&mut self, index: u32) {
         let key = self.seats.key(index);
-        let (late, probe) = self.seats.end_open(index);
+        let (late, probe, lost) = self.seats.end_open(index);
         *self.table.at_mut(key).late() -= u32::from(late);
+        if lost {
+            self.table.cold_mut(key).lost_opens -= 1;
+        }
         self.probing -= u32::from(probe);
     }
 }

@@ -426,9 +426,12 @@ impl<K, T, E: Clone> State<K, T, E> {
                 if !self.seats.begun(index).spare {
                     self.may_owe(index, open);
                 }
+                let ends = began + self.table.at(key).terms().create_timeout + LATE;
+                self.late_opens.push((index, open, ends));
                 self.meet(kernel, key, now, work);
             }
         }
+        self.lose_opens(kernel, now, work);
         while let Some((index, check, began)) = self.checks.front().copied()
             && began + LATE <= now
         {
@@ -437,6 +440,22 @@ impl<K, T, E: Clone> State<K, T, E> {
                 self.table.cold_mut(key).late_checks += 1;
                 self.meet(kernel, key, now, work);
             }
+        }
+    }
+
+    /// Those that have outlasted their timeout are on a runtime that nobody drives. They keep their places, and stop no other.
+    fn lose_opens(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
+        let seats = &self.seats;
+        self.late_opens
+            .retain(|(index, open, _)| seats.is_opening(*index, *open));
+        let mut lost = self.late_opens.clone();
+        lost.retain(|(.., ends)| *ends <= now);
+        self.late_opens.retain(|(.., ends)| *ends > now);
+        for (index, ..) in lost {
+            let key = self.seats.key(index);
+            self.probing -= u32::from(self.seats.lose(index));
+            self.table.cold_mut(key).lost_opens += 1;
+            self.meet(kernel, key, now, work);
         }
     }
 
@@ -513,6 +532,9 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         if let Some(Reverse((due, _))) = self.due.peek() {
             next = next.min(*due);
+        }
+        if let Some(ends) = self.late_opens.iter().map(|(.., ends)| *ends).min() {
+            next = next.min(ends);
         }
         for (_, _, began) in self.opens.front().into_iter().chain(self.checks.front()) {
             next = next.min(*began + LATE);

@@ -159,6 +159,8 @@ pub(super) struct Begun {
     pub(super) spare: bool,
     /// Nobody waited for it.
     pub(super) probe: bool,
+    /// It has outlasted its timeout.
+    pub(super) lost: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -345,12 +347,20 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         self.notes[index as usize].begun
     }
 
-    /// The open on this seat has ended. Was it late, and was it a probe?
-    pub(super) fn end_open(&mut self, index: u32) -> (bool, bool) {
-        let probe = &mut self.notes[index as usize].begun.probe;
-        let probe = mem::replace(probe, false);
+    /// The open on this seat has outlasted its timeout. Was it a probe? It is none any more.
+    pub(super) fn lose(&mut self, index: u32) -> bool {
+        let begun = &mut self.notes[index as usize].begun;
+        begun.lost = true;
+        mem::replace(&mut begun.probe, false)
+    }
+
+    /// The open on this seat has ended. Was it late, was it a probe, and had it outlasted its timeout?
+    pub(super) fn end_open(&mut self, index: u32) -> (bool, bool, bool) {
+        let begun = &mut self.notes[index as usize].begun;
+        let probe = mem::replace(&mut begun.probe, false);
+        let lost = mem::replace(&mut begun.lost, false);
         let late = mem::replace(&mut self.rows[index as usize].late, false);
-        (late, probe)
+        (late, probe, lost)
     }
 
     #[inline]

@@ -61,6 +61,8 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
     /// Opens in the order in which they began: seat, which open that is, and when.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
+    /// Opens that are late, and when their timeout is over for sure.
+    pub(super) late_opens: Vec<(u32, u64, Moment)>,
     /// Checks in the order in which they began: the seat, and which check it is.
     pub(super) checks: VecDeque<(u32, u64, Moment)>,
     last_check: u64,
@@ -109,6 +111,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             timed_at: Moment::NEVER,
             due: BinaryHeap::new(),
             opens: VecDeque::new(),
+            late_opens: Vec::new(),
             checks: VecDeque::new(),
             last_check: 0,
             next_open: 0,
@@ -440,6 +443,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             generation: self.generation,
             spare: !claim.is_firm(),
             probe,
+            lost: false,
         };
         let index = self.seats.occupy(key, open, begun);
         self.opens.push_back((index, open, now));

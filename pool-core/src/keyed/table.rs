@@ -73,6 +73,8 @@ pub(super) struct Cold<K, E> {
     pub(super) counters: Counts,
     /// Checks of it that take so long that nobody counts on them.
     pub(super) late_checks: u32,
+    /// Opens of it that have outlasted their timeout: they are on a runtime that nobody drives.
+    pub(super) lost_opens: u32,
     /// When somebody asked for it last and did not find one idle.
     pub(super) asked_at: Moment,
     /// Does the keeper come by for its line?
@@ -218,6 +220,7 @@ impl<K, E: Clone> Table<K, E> {
             gate: Gate::new(backoff),
             counters: Counts::default(),
             late_checks: 0,
+            lost_opens: 0,
             asked_at: Moment::from_nanos(0),
             ticks: false,
             listed: false,

@@ -270,10 +270,6 @@ pub(crate) fn a_line_that_is_full_says_so_and_gets_no_longer<F: Face>() {
     paused(async {
         let backend = Backend::new();
         let pool = F::new(&backend, config(1).max_waiters(Some(1)));
-        if !F::TENDS {
-            // It has a bound of its own.
-            return;
-        }
         let held = got(pool.get(Limit::Own)).await;
         let mut waits = pool.get(Limit::Own);
         assert!(poll_once(&mut waits).await.is_none());

@@ -77,6 +77,7 @@ impl Face for SharedPool<Things> {
         let config = SharedConfig::new()
             .max_size(config.get_max_size())
             .max_opening(config.get_max_opening())
+            .max_waiters(config.get_max_waiters())
             .acquire_timeout(config.get_acquire_timeout())
             .create_timeout(config.get_create_timeout())
             .close_timeout(config.get_close_timeout())

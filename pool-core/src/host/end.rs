@@ -9,7 +9,7 @@ use crate::{
     rt::{self, Handle},
 };
 
-/// What [`Pool::drain`] left behind.
+/// What [`Pool::drain`](crate::Pool::drain) left behind, and that of the other pools.
 ///
 /// ```
 /// # use pool_core::{Manager, Pool, Usage};

@@ -430,7 +430,11 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let gate = &mut state.table.cold_mut(key).gate;
         if gate.is_doubted(now) {
             gate.opened(now);
+            let next = gate.next_try().unwrap_or(now);
             state.count(key, |counters| counters.opened += 1);
+            // If it goes before that, somebody has to look whether another can be opened.
+            state.look_at_failing(key, next);
+            state.call_keeper(next, &mut work);
         } else {
             state.succeeded(key, &this.limits, &mut work);
         }

@@ -169,13 +169,8 @@ fn kept_by(late: Duration, resolution: Duration) -> impl Iterator<Item = (Durati
             return None;
         }
         let least = late.saturating_sub(times(resolution, left));
-        let alike = match longest_like(least).checked_sub(least) {
-            Some(room) => {
-                u64::try_from(room.as_nanos() / resolution.as_nanos()).unwrap_or(u64::MAX)
-            }
-            // In the last bucket, which has no end.
-            None => left,
-        };
+        let room = longest_like(least).saturating_sub(least);
+        let alike = u64::try_from(room.as_nanos() / resolution.as_nanos()).unwrap_or(u64::MAX);
         let alike = alike.saturating_add(1).min(left);
         left -= alike;
         Some((least + times(resolution, alike - 1) / 2, alike))
@@ -184,9 +179,11 @@ fn kept_by(late: Duration, resolution: Duration) -> impl Iterator<Item = (Durati
 
 /// The longest duration that a histogram does not tell from this one.
 fn longest_like(duration: Duration) -> Duration {
-    let mut alone = Histogram::new();
-    alone.record(duration);
-    let bucket = alone.buckets().next();
+    let mut both = Histogram::new();
+    both.record(duration);
+    // The last bucket has no end: what is in it is as long as the longest.
+    both.record(Duration::MAX);
+    let bucket = both.buckets().next();
     bucket.map_or(duration, |(longest, _)| longest)
 }
 

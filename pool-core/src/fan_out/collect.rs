@@ -129,7 +129,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     ///     Ok(100 + shop)
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() {
     /// // The first two offers are enough: what is still asked for then is dropped.
     /// let offers = fan_out(0..4).map(offer).unordered();

@@ -84,7 +84,7 @@ use crate::{
 /// that takes longer than a second to open is not counted on any more. Nobody overtakes those in line.
 ///
 /// # When one goes
-/// One that is too old ([`max_lifetime`](crate::Config::max_lifetime)) and is in use takes no more as soon as its replacement is
+/// One that is too old ([`max_lifetime`](SharedConfig::max_lifetime)) and is in use takes no more as soon as its replacement is
 /// open; then it closes when its last share ends, as one that [drains](Gauge::drain). Where there is no place for a replacement it
 /// goes on until nobody has a share of it: nobody is made to wait for the sake of its age. Until it is closed it holds its place:
 /// for a lifetime that holds under load, leave room for one more connection than is needed.
@@ -178,11 +178,11 @@ impl<M: SharedManager> SharedPool<M> {
         &self.inner().manager
     }
 
-    /// Opens [`min_idle`](crate::Config::min_idle) connections, or one if that is 0, and waits until they are open: pays for the
+    /// Opens [`min_idle`](SharedConfig::min_idle) connections, or one if that is 0, and waits until they are open: pays for the
     /// connects before the first user comes, and finds out whether it can connect at all.
     ///
     /// ```
-    /// # use pool_core::{Config, Gauge, SharedManager, SharedPool};
+    /// # use pool_core::{Gauge, SharedConfig, SharedManager, SharedPool};
     /// # struct Redis;
     /// # impl SharedManager for Redis {
     /// #     type Connection = ();
@@ -191,7 +191,7 @@ impl<M: SharedManager> SharedPool<M> {
     /// # }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let config = Config::new().max_size(4).min_idle(2);
+    /// let config = SharedConfig::new().max_size(4).min_idle(2);
     /// let pool = SharedPool::builder(Redis).config(config).build()?;
     /// pool.warm_up().await?;
     /// assert_eq!(pool.status().open, 2);

@@ -427,19 +427,20 @@ impl<C, E: Clone> Links<C, E> {
                 // What it said while it was being opened, or that it takes one at a time.
                 state.expected = known.capacity.max(1);
                 state.times.create.record(took);
-                state.publish(index);
-                state.drain_replaced(&mut work);
-                if let Some(reason) = unwanted {
-                    state.drain(index, link.serial, reason, &mut work);
+                let closed = closed.then_some(CloseReason::PoolClosed);
+                match unwanted.or(closed) {
+                    // Nobody shares it for a moment, and it takes the place of none.
+                    Some(reason) => state.drain(index, link.serial, reason, &mut work),
+                    None => {
+                        state.publish(index);
+                        state.drain_replaced(&mut work);
+                    }
                 }
             }
             _ => {
                 work.drops.push(connection);
                 return work;
             }
-        }
-        if closed {
-            state.drain(index, link.serial, CloseReason::PoolClosed, &mut work);
         }
         state.serve(now, &mut work);
         state.meet_demand(&self.limits, now, &mut work);

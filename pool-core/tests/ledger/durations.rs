@@ -105,9 +105,10 @@ impl Measured {
         }
     }
 
-    /// What of the sample is further from the exact ones than it may be: a percentile may be one of its neighbours, and the mean is that of
-    /// all but the longest tenth. Those are the ones during which a machine that is short of cores did something else, and what follows such
-    /// a pause is what a tick has timed: it is fresh, and not paused again soon.
+    /// What of the sample is further from the exact ones than it may be. The mean tells a bias, and is that of all but the longest tenth:
+    /// those are the ones during which a machine that is short of cores did something else, and what follows such a pause is what a tick has
+    /// timed: it is fresh, and not paused again soon. A percentile may be one of its neighbours: waits for a few leases one after the other
+    /// come in clumps, and a median between two of them jumps from one to the other.
     fn mistake(&self) -> Option<String> {
         let Self { sample, exact } = self;
         let at = |percent| exact.percentile(percent);
@@ -124,7 +125,7 @@ impl Measured {
         };
         let off = sample.count().abs_diff(exact.count());
         let good = near(mean(sample), mean(exact), mean(exact))
-            && near(sample.percentile(50.0), at(45.0), at(55.0))
+            && near(sample.percentile(50.0), at(35.0), at(65.0))
             && near(sample.percentile(99.0), at(90.0), at(99.9))
             && off <= 2 + exact.count() / 20;
         (!good).then(|| {

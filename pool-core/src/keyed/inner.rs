@@ -611,9 +611,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
             let kernel = &self.kernel;
             self.perform(Kernel::was_stillborn(kernel, &slot, error, now, jitter));
         }
-        let work = Kernel::begin_close(&self.kernel, &slot, reason, now);
+        self.kernel.begin_close(&slot, reason);
         self.close_slot(slot, reason);
-        self.perform(work);
     }
 
     fn part(slot: Box<Slot<K, M>>) -> (M::Resource, Seat<K, M>) {

@@ -161,9 +161,7 @@ impl Run {
             }
             Step::Discard(n) if n < self.held.len() => {
                 let slot = self.held.remove(n);
-                let (kernel, now) = (&self.bed.kernel, self.bed.now());
-                let work = Kernel::begin_close(kernel, &slot, CloseReason::Broken, now);
-                self.bed.perform(work);
+                self.bed.kernel.begin_close(&slot, CloseReason::Broken);
                 self.later(|later| later.closes.push((slot, CloseReason::Broken)));
             }
             Step::Drop(n) if n < self.held.len() => drop(self.held.remove(n)),

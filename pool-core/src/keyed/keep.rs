@@ -451,7 +451,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         let mut lost = self.late_opens.clone();
         lost.retain(|(.., ends)| *ends <= now);
         self.late_opens.retain(|(.., ends)| *ends > now);
-        for (index, ..) in lost {
+        for (index, open, _) in lost {
+            // One that was lost before it may have called this one off.
+            if !self.seats.is_opening(index, open) {
+                continue;
+            }
             let key = self.seats.key(index);
             self.probing -= u32::from(self.seats.lose(index));
             self.table.cold_mut(key).lost_opens += 1;

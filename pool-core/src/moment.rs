@@ -31,6 +31,15 @@ impl Moment {
         self.0.saturating_sub(earlier.0) >= nanos
     }
 
+    /// When what is due so many nanoseconds after this is due. After none it always is, also at a tick that is older than this.
+    pub(crate) const fn due_after(self, nanos: u64) -> Self {
+        if nanos == 0 {
+            Self(0)
+        } else {
+            self.later(nanos)
+        }
+    }
+
     /// So many nanoseconds later, at most [`Moment::NEVER`].
     pub(crate) const fn later(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
@@ -94,5 +103,13 @@ mod tests {
     fn a_later_moment_is_no_time_after_itself() {
         let (a, b) = (Moment::from_nanos(5), Moment::from_nanos(9));
         assert_eq!((b - a, a - b), (Duration::from_nanos(4), Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_due_after_no_time_is_due_at_an_older_tick_too() {
+        let (tick, put) = (Moment::from_nanos(5), Moment::from_nanos(9));
+        assert!(tick >= put.due_after(0));
+        assert!(tick < put.due_after(1) && put < put.due_after(1));
+        assert_eq!(put.due_after(u64::MAX), Moment::NEVER);
     }
 }

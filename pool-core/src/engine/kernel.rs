@@ -454,7 +454,7 @@ impl<T, E: Clone> Kernel<T, E> {
         now: Moment,
         took: Duration,
     ) -> Put<T, E> {
-        slot.check_due_at = now.later(self.limits.check_after_nanos);
+        slot.check_due_at = now.due_after(self.limits.check_after_nanos);
         let mut state = self.lock();
         slot.used_at = now;
         match state.seats.state(slot.seat.index()) {
@@ -504,7 +504,7 @@ impl<T, E: Clone> Kernel<T, E> {
             opened_at: now,
             expires_at: opened.expires_at,
             used_at: now,
-            check_due_at: now.later(this.limits.check_after_nanos),
+            check_due_at: now.due_after(this.limits.check_after_nanos),
             idle_since: now,
             timed_from: None,
             timed_at: Moment::NEVER,

@@ -405,7 +405,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         slot.used_at = now;
         let mut state = this.lock();
         let key = state.seats.key(slot.seat.index());
-        slot.check_due_at = now.later(state.table.at(key).terms().check_after_nanos);
+        slot.check_due_at = now.due_after(state.table.at(key).terms().check_after_nanos);
         match state.seats.state(slot.seat.index()) {
             SeatState::Checking => state.histograms.check.record(took),
             SeatState::Resetting => state.histograms.reset.record(took),
@@ -448,7 +448,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let slot = Box::new(Slot {
             item: opened.item,
             opened_at: now,
-            check_due_at: now.later(state.table.at(key).terms().check_after_nanos),
+            check_due_at: now.due_after(state.table.at(key).terms().check_after_nanos),
             expires_at: opened.expires_at,
             used_at: now,
             idle_since: now,

@@ -292,11 +292,7 @@ impl<K, T, E: Clone> State<K, T, E> {
     pub(super) fn lay(&mut self, key: u32, slot: Box<Slot<K, T, E>>) {
         self.set(slot.seat.index(), SeatState::Idle);
         let row = self.table.at_mut(key);
-        let checked_from = match row.terms().check_after_nanos {
-            // Also for one whose time is a tick that is older than this.
-            0 => Moment::from_nanos(0),
-            nanos => slot.used_at.later(nanos),
-        };
+        let checked_from = slot.used_at.due_after(row.terms().check_after_nanos);
         let ready_until = checked_from.min(slot.expires_at);
         self.seats.lay_down(&mut row.idle, slot, ready_until);
     }

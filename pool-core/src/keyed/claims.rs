@@ -42,22 +42,22 @@ impl<K, T, E: Clone> State<K, T, E> {
             coming + row.count(SeatState::Idle)
         };
         let missing = waiting.saturating_sub(comes as usize);
+        // A prober may hold a place as well: an open that was lost.
+        let firm = if row.held() == 0 {
+            Claim::Starved
+        } else {
+            Claim::Wanting
+        };
         let (missing, claim) = if missing == 0 {
             // The prober, so that the pool knows when the backend of this key is back.
             let probes = cold.gate.is_failing() && self.is_remembered(key);
             let favoured = self.favoured == key || mutation::on(Mutation::KeyProberEvicts);
-            let claim = if favoured {
-                Claim::Starved
-            } else {
-                Claim::Probe
-            };
+            let claim = if favoured { firm } else { Claim::Probe };
             (usize::from(probes), claim)
         } else if row.late_opens() > 0 && !mutation::on(Mutation::KeyHangingTakesAll) {
             (missing, Claim::Spare)
-        } else if row.held() == 0 {
-            (missing, Claim::Starved)
         } else {
-            (missing, Claim::Wanting)
+            (missing, firm)
         };
         let opening = row.count(SeatState::Opening);
         let most = row.terms().max_opening;

@@ -53,14 +53,23 @@ mod rt;
 mod shared;
 mod sync;
 
+#[cfg(feature = "serde")]
+#[doc(hidden)]
+pub use config::__Shown;
+#[doc(hidden)]
+pub use config::__default_max_size;
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
-pub use flight::{Flight, FlightError, FlightStatus, Run};
-pub use host::{Drained, Error, OpenError, Usage};
-pub use keyed::{GetKeyed, KeyLimits, KeyedBuilder, KeyedLease, KeyedManager, KeyedPool};
-pub use limiter::{Acquire, LimitError, Limiter, LimiterBuilder, LimiterStatus, Permit};
+pub use flight::{Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Run};
+pub use host::{Calls, Drained, Error, OpenError, Usage};
+pub use keyed::{
+    GetKeyed, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager, KeyedPool,
+};
+pub use limiter::{
+    Acquire, LimitError, Limiter, LimiterBuilder, LimiterConfig, LimiterStatus, Permit,
+};
 pub use observe::Status;
-pub use pool::{Builder, Get, Lease, Manager, Pool};
+pub use pool::{Builder, Get, Lease, Manager, ManagerFn, Pool, keyed_manager_fn, manager_fn};
 pub use shared::{
     ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
     SharedStatus,

@@ -186,7 +186,7 @@ async fn an_error_is_shared_by_all_who_waited_and_by_nobody_after() {
 
 #[tokio::test(start_paused = true)]
 async fn with_retries_each_error_goes_to_the_one_whose_computation_it_was() {
-    let flight: Flight<u32, u32, u32> = Flight::new().retry_errors();
+    let flight: Flight<u32, u32, u32> = Flight::builder().retry_errors(true).build().unwrap();
     let count = Count::default();
     let calls = (0..5).map(|n| {
         let outcome = if n < 3 { Err(n) } else { Ok(n) };
@@ -206,7 +206,7 @@ async fn with_retries_each_error_goes_to_the_one_whose_computation_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_is_told_to_try_and_is_not_polled_does_not_hold_up_the_next() {
-    let flight: Flight<u32, u32, &str> = Flight::new().retry_errors();
+    let flight: Flight<u32, u32, &str> = Flight::builder().retry_errors(true).build().unwrap();
     let count = Count::default();
     let first = tokio::spawn(flight.run(1, slow(&count, 10, Err("no"))));
     tokio::task::yield_now().await;
@@ -300,7 +300,7 @@ async fn a_computation_may_ask_for_another_key_and_many_may_ask_for_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_the_wait() {
-    let flight: Flight<u32, u32> = Flight::new().timeout(20 * MS);
+    let flight: Flight<u32, u32> = Flight::builder().timeout(20 * MS).build().unwrap();
     let count = Count::default();
     let start = Instant::now();
     let error = flight.run(1, slow(&count, 1000, Ok(1))).await.unwrap_err();
@@ -316,7 +316,7 @@ async fn a_deadline_ends_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_who_wait_are_told_at_once() {
-    let flight: Flight<u32, u32> = Flight::new().max_waiters(2);
+    let flight: Flight<u32, u32> = Flight::builder().max_waiters(2).build().unwrap();
     let count = Count::default();
     let calls = (0..3).map(|_| flight.run(1, slow(&count, 5, Ok(1))));
     let answers = join_all(calls).await;
@@ -402,7 +402,11 @@ async fn there_are_never_two_computations_of_one_key_whoever_comes_and_goes() {
 /// Nobody is polled who is told to compute, and then somebody comes: the first of all who is polled does.
 #[tokio::test(start_paused = true)]
 async fn leads_that_nobody_takes_go_to_whoever_is_polled_however_late() {
-    let flight: Flight<u32, u32, &str> = Flight::new().retry_errors().timeout(SEC);
+    let flight: Flight<u32, u32, &str> = Flight::builder()
+        .retry_errors(true)
+        .timeout(SEC)
+        .build()
+        .unwrap();
     let value = |value| move || async move { Ok(value) };
     let failing = flight.run(1, || async {
         sleep(10 * MS).await;

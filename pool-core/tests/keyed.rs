@@ -524,7 +524,7 @@ async fn a_dead_backend_fails_fast_for_its_key_alone_and_is_forgotten() {
     sleep(6 * SEC).await;
     touch(&pool, "dead").await;
     dead.on_create(Act::Fail("refused"));
-    pool.reset("dead");
+    pool.retire("dead");
     settle().await;
     assert!(
         pool.get("dead")
@@ -915,18 +915,18 @@ async fn it_can_be_resized_reset_and_sifted_while_it_is_in_use() {
     assert_eq!(shards.closed(), ["c", "d"]);
     assert!(pool.resize(0).is_err());
     pool.resize(8).unwrap();
-    pool.reset("b");
-    pool.reset("e");
+    pool.retire("b");
+    pool.retire("e");
     drop(held);
     settle().await;
-    assert_eq!(pool.status().closed.by(CloseReason::Reset), 2);
+    assert_eq!(pool.status().closed.by(CloseReason::Retired), 2);
     assert_eq!((pool.status().idle, pool.key_count()), (1, 1));
     touch(&pool, "b").await;
     let kept = pool.retain(|key, _, usage| key == "b" && usage.leases == 1);
     settle().await;
     assert_eq!((kept, pool.status().idle), (1, 1));
     let held = get(&pool, "b").await;
-    pool.reset_all();
+    pool.retire_all();
     drop(held);
     settle().await;
     assert_eq!((pool.status().open, pool.key_count()), (0, 0));
@@ -943,9 +943,9 @@ async fn what_was_being_opened_at_a_reset_is_not_handed_out() {
         sleep(50 * MS).await;
         let start = Instant::now();
         if round == "of all" {
-            pool.reset_all();
+            pool.retire_all();
         } else {
-            pool.reset(key);
+            pool.retire(key);
         }
         assert_eq!(
             task.await.unwrap(),
@@ -954,7 +954,7 @@ async fn what_was_being_opened_at_a_reset_is_not_handed_out() {
         );
         assert_eq!(start.elapsed(), 150 * MS);
     }
-    assert_eq!(pool.status().closed.by(CloseReason::Reset), 2);
+    assert_eq!(pool.status().closed.by(CloseReason::Retired), 2);
     end(pool, &shards).await;
 }
 

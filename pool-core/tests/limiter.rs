@@ -230,7 +230,7 @@ fn more_than_the_limit_is_told_at_once_and_when_the_limit_falls() {
     let held = limiter.try_acquire_many(2).unwrap();
     let mut large = wait(limiter.acquire_many(3));
     let mut small = wait(limiter.acquire());
-    limiter.resize(2);
+    limiter.resize(2).unwrap();
     assert_eq!(
         refused(&mut large).to_string(),
         "limiter `limiter`: 3 permits asked for, of a limit of 2"
@@ -238,15 +238,17 @@ fn more_than_the_limit_is_told_at_once_and_when_the_limit_falls() {
     assert!(poll(&mut small).is_pending());
     drop(held);
     drop(granted(&mut small));
-    limiter.resize(0);
-    assert!(refused(&mut limiter.acquire()).is_too_large());
+    let error = limiter.resize(0).unwrap_err().to_string();
+    assert_eq!(error, "limit is 0, but must be at least 1");
+    let nobody = Limiter::new(0);
+    assert!(refused(&mut nobody.acquire()).is_too_large());
 }
 
 #[test]
 fn shrinking_keeps_a_debt_that_returns_repay() {
     let limiter = Limiter::new(4);
     let mut held = limiter.try_acquire_many(4).unwrap();
-    limiter.resize(2);
+    limiter.resize(2).unwrap();
     let mut next = wait(limiter.acquire());
     drop(held.split(1).unwrap());
     drop(held.split(1).unwrap());
@@ -256,7 +258,7 @@ fn shrinking_keeps_a_debt_that_returns_repay() {
     let next = granted(&mut next);
     drop((held, next));
     assert_eq!(limiter.status().available, 2);
-    limiter.resize(u32::MAX);
+    limiter.resize(u32::MAX).unwrap();
     assert_eq!(
         limiter.try_acquire_many(u32::MAX).unwrap().count(),
         u32::MAX
@@ -268,7 +270,7 @@ fn growing_serves_the_line() {
     let limiter = Limiter::new(1);
     let _held = limiter.try_acquire().unwrap();
     let mut line: Vec<_> = (0..3).map(|_| wait(limiter.acquire())).collect();
-    limiter.resize(3);
+    limiter.resize(3).unwrap();
     let _granted = (granted(&mut line[0]), granted(&mut line[1]));
     assert!(poll(&mut line[2]).is_pending());
 }

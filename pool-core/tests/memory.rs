@@ -67,10 +67,10 @@ impl KeyedManager<u32> for Unit {
 }
 
 impl SharedManager for Unit {
-    type Connection = Gauge;
+    type Resource = Gauge;
     type Error = Infallible;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Gauge, Infallible> {
+    async fn create(&self, gauge: Gauge) -> Result<Gauge, Infallible> {
         Ok(gauge)
     }
 }
@@ -175,7 +175,10 @@ async fn waits_that_were_given_up_leave_behind_what_a_few_do() {
     });
     drop((held, shared));
 
-    let flight: Flight<u32, (), ()> = Flight::new().max_waiters(MANY as usize + 10);
+    let flight: Flight<u32, (), ()> = Flight::builder()
+        .max_waiters(MANY as usize + 10)
+        .build()
+        .unwrap();
     assert_bounded("Flight", true, |_| {
         begin(async { drop(flight.run(7, std::future::pending).await) })
     });

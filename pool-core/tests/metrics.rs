@@ -449,10 +449,10 @@ async fn a_keyed_pool_is_published_as_one_pool_and_at_the_end_nothing_is_left() 
 struct Streams;
 
 impl SharedManager for Streams {
-    type Connection = ();
+    type Resource = ();
     type Error = std::io::Error;
 
-    async fn connect(&self, gauge: pool_core::Gauge) -> Result<(), std::io::Error> {
+    async fn create(&self, gauge: pool_core::Gauge) -> Result<(), std::io::Error> {
         gauge.set_capacity(4);
         Ok(())
     }

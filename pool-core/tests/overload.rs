@@ -210,6 +210,17 @@ fn unbounded() -> Pooled {
     })
 }
 
+/// A line that is over before patience is: the default has room for a burst, not for an overload that stays.
+const LINE: usize = 16 * WORKERS as usize;
+
+fn bounded() -> Pooled {
+    Pooled::new(|pool| pool.max_waiters(LINE))
+}
+
+fn limiter() -> Limiter {
+    Limiter::builder(WORKERS).max_waiters(LINE).build().unwrap()
+}
+
 #[test]
 fn a_line_that_nobody_bounds_collapses() {
     let (calm, stormy, tally) = compared("no bound", unbounded);
@@ -231,7 +242,7 @@ fn a_line_that_only_has_deadlines_serves_those_who_are_about_to_give_up() {
 
 #[test]
 fn a_bounded_line_keeps_its_goodput() {
-    let (calm, stormy, tally) = compared("bounded line", || Pooled::new(|pool| pool));
+    let (calm, stormy, tally) = compared("bounded line", bounded);
     assert!(calm > 0.70, "{calm}");
     assert!(stormy > 0.90, "{stormy} with {tally:?}");
     assert_eq!(
@@ -256,9 +267,9 @@ fn shedding_keeps_the_goodput_of_a_line_that_nobody_bounds() {
 
 #[test]
 fn a_bounded_line_that_sheds_is_bounded_and_short() {
-    let (_, bounded, long) = compared("bounded line", || Pooled::new(|pool| pool));
+    let (_, bounded, long) = compared("bounded line", bounded);
     let (calm, stormy, short) = compared("bounded line, shedding", || {
-        Pooled::new(|pool| pool.shed_target(Some(20 * MS)))
+        Pooled::new(|pool| pool.max_waiters(LINE).shed_target(20 * MS))
     });
     assert!(calm > 0.70, "{calm}");
     assert!(stormy > 0.85 && bounded > 0.85, "{stormy}, {bounded}");
@@ -273,7 +284,7 @@ fn a_limiter_in_front_keeps_the_goodput_of_a_server_that_would_collapse() {
         "{calm}, {stormy} with {tally:?}"
     );
     let (calm, stormy, tally) = compared("a server behind a limiter", || {
-        Admitted::new(Some(Limiter::new(WORKERS)), false)
+        Admitted::new(Some(limiter()), false)
     });
     assert!(calm > 0.70, "{calm}");
     assert!(stormy > 0.90, "{stormy} with {tally:?}");
@@ -285,9 +296,7 @@ fn a_limiter_in_front_keeps_the_goodput_of_a_server_that_would_collapse() {
 fn tenants_that_ask_for_little_are_served_beside_one_that_floods() {
     let loads = [3.0, 0.1, 0.1, 0.1];
     let tenants = |by_tenant| {
-        let tallies = run(SEED, &loads, || {
-            Admitted::new(Some(Limiter::new(WORKERS)), by_tenant)
-        });
+        let tallies = run(SEED, &loads, || Admitted::new(Some(limiter()), by_tenant));
         let served: Vec<f64> = tallies.iter().map(Tally::served).collect();
         let all: f64 = tallies.iter().map(Tally::goodput).sum();
         println!(
@@ -310,7 +319,7 @@ fn tenants_that_ask_for_little_are_served_beside_one_that_floods() {
 #[test]
 fn tenants_that_all_ask_for_too_much_have_equal_parts() {
     let tallies = run(SEED, &[4.0, 2.0, 1.0, 0.5], || {
-        Admitted::new(Some(Limiter::new(WORKERS)), true)
+        Admitted::new(Some(limiter()), true)
     });
     let parts: Vec<f64> = tallies
         .iter()
@@ -327,12 +336,12 @@ fn tenants_that_all_ask_for_too_much_have_equal_parts() {
 fn a_run_is_the_same_at_every_time() {
     let once = || {
         run(7, &[2.0, 1.0], || {
-            Pooled::new(|pool| pool.shed_target(Some(20 * MS)))
+            Pooled::new(|pool| pool.max_waiters(LINE).shed_target(20 * MS))
         })
     };
     assert_eq!(once(), once());
     let other = run(8, &[2.0, 1.0], || {
-        Pooled::new(|pool| pool.shed_target(Some(20 * MS)))
+        Pooled::new(|pool| pool.max_waiters(LINE).shed_target(20 * MS))
     });
     assert_ne!(once(), other);
 }

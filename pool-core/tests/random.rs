@@ -108,7 +108,7 @@ async fn operate(pool: Pool<Things>, mut random: Rng) {
         sleep(random.u32(..40) * MS).await;
         match random.u32(..4) {
             0 => pool.resize(random.u32(1..=SIZE)).unwrap_or_default(),
-            1 => pool.reset_all(),
+            1 => pool.retire_all(),
             2 => drop(pool.retain(|thing, _| !thing.id.is_multiple_of(3))),
             _ => drop(pool.try_get()),
         }

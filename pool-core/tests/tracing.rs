@@ -283,7 +283,7 @@ async fn an_outage_is_one_warning_and_its_end_one_line() {
                 "{outcome} is not in {outcomes:?}"
             );
         }
-        pool.reset_all();
+        pool.retire_all();
         settle().await;
     }
 }
@@ -442,10 +442,10 @@ impl Manager for Talker {
 struct Streams(Mutex<u32>);
 
 impl SharedManager for Streams {
-    type Connection = ();
+    type Resource = ();
     type Error = std::io::Error;
 
-    async fn connect(&self, _: Gauge) -> Result<(), std::io::Error> {
+    async fn create(&self, _: Gauge) -> Result<(), std::io::Error> {
         let mut fails = self.0.lock().unwrap();
         if *fails == 0 {
             return Ok(());

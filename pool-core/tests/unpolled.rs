@@ -25,10 +25,10 @@ impl KeyedManager<u32> for Unit {
 }
 
 impl SharedManager for Unit {
-    type Connection = Gauge;
+    type Resource = Gauge;
     type Error = Infallible;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Gauge, Infallible> {
+    async fn create(&self, gauge: Gauge) -> Result<Gauge, Infallible> {
         Ok(gauge)
     }
 }

@@ -365,7 +365,7 @@ async fn a_database_in_memory_is_shared_by_its_pool_and_by_nobody_else() {
     }
     drop(connections);
     assert_eq!(count(&pool).await, 4);
-    pool.reset_all();
+    pool.retire_all();
     until(&pool, |status| status.open + status.opening == 0).await;
     assert_eq!(
         count(&pool).await,

@@ -32,10 +32,10 @@ async fn comes(mut what: impl AsyncFnMut() -> bool) {
 struct Multiplexed(Client);
 
 impl SharedManager for Multiplexed {
-    type Connection = MultiplexedConnection;
+    type Resource = MultiplexedConnection;
     type Error = RedisError;
 
-    async fn connect(&self, gauge: Gauge) -> RedisResult<MultiplexedConnection> {
+    async fn create(&self, gauge: Gauge) -> RedisResult<MultiplexedConnection> {
         let (connection, driver) = self.0.create_multiplexed_tokio_connection().await?;
         gauge.set_capacity(DEPTH);
         drop(tokio::spawn(async move {

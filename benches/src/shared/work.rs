@@ -37,10 +37,10 @@ impl Manager for Counters {
 struct Numbers;
 
 impl SharedManager for Numbers {
-    type Connection = u64;
+    type Resource = u64;
     type Error = io::Error;
 
-    async fn connect(&self, gauge: Gauge) -> Result<u64, io::Error> {
+    async fn create(&self, gauge: Gauge) -> Result<u64, io::Error> {
         gauge.set_capacity(SHARES);
         Ok(0)
     }

@@ -1,13 +1,15 @@
-//! The environment, read once and checked to the last name.
+//! Where settings are read from: the environment, read once and checked to the last name, or a map of any serde format.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-use super::ConfigError;
+use super::{ConfigError, names};
 
 /// The environment variables under one prefix.
 ///
-/// Each setting is taken by its name; what is left in the end is a name that nobody knows, and an error: a typo never goes
-/// unnoticed. A prefix must not be the beginning of another one's names (`POOL_DB` and `POOL_DB_REPLICA`; take `REPLICA_DB`).
+/// Each setting is taken by its name; what is left in the end is a name that no setting has, and an error that names the nearest
+/// setting: a typo never goes unnoticed. A prefix must not be the beginning of another one's names (`POOL_DB` and `POOL_DB_REPLICA`;
+/// take `REPLICA_DB`). Variables that Kubernetes sets for a Service of the same name (`ORDERS_DB_SERVICE_HOST`,
+/// `ORDERS_DB_PORT=tcp://..`, `ORDERS_DB_PORT_5432_TCP_ADDR`) are not looked at.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,13 +25,26 @@ use super::ConfigError;
 /// assert_eq!(config.get_acquire_timeout(), Duration::from_secs(2));
 /// # Ok::<(), pool_core::ConfigError>(())
 /// ```
+///
+/// With the feature `serde` a map of any format that describes itself (TOML, JSON, YAML) is read as one too: its keys are the names
+/// in lower case, its values the same texts, or numbers and booleans. So a type that reads the environment by
+/// [`apply_env`](crate::Config::apply_env) reads such a map in the same way, flat, with the same texts and the same errors.
 #[derive(Debug)]
 pub struct Env {
-    prefix: String,
-    left: BTreeMap<String, String>,
+    /// `None`: a map, whose names are in lower case.
+    prefix: Option<String>,
+    left: BTreeMap<String, Value>,
     known: Vec<String>,
     /// Those that were set.
     taken: Vec<String>,
+}
+
+/// What was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    /// `null`, where a format has that: what stands for "none".
+    Null,
 }
 
 /// A value that an environment variable can hold.
@@ -39,6 +54,12 @@ pub trait FromEnv: Sized {
 
     /// The value that `text` says, if it says one.
     fn from_env(text: &str) -> Option<Self>;
+
+    /// The value that `null` stands for where settings are read by serde: none, for what can be switched off. Default: there is no such
+    /// value.
+    fn from_null() -> Option<Self> {
+        None
+    }
 }
 
 impl Env {
@@ -54,9 +75,7 @@ impl Env {
             };
             match value.into_string() {
                 Ok(value) => vars.push((name.to_owned(), value)),
-                Err(value) => {
-                    return Err(ConfigError::new(name, format!("{value:?}"), "Unicode text"));
-                }
+                Err(_) => return Err(ConfigError::secret(name, "Unicode text")),
             }
         }
         Ok(Self::from_vars(prefix, vars))
@@ -70,18 +89,50 @@ impl Env {
     {
         let under =
             |(name, value): (N, V)| Some((suffix(prefix, name.as_ref())?.to_owned(), value.into()));
-        let left = vars.into_iter().filter_map(under).collect();
+        let vars = vars.into_iter().filter_map(under);
+        let ours = vars.filter(|(name, value)| !names::is_of_a_service(name, value));
+        let left = ours.map(|(name, value)| (name, Value::Text(value)));
         Self {
-            prefix: prefix.to_owned(),
-            left,
+            prefix: Some(prefix.to_owned()),
+            left: left.collect(),
             known: Vec::new(),
             taken: Vec::new(),
         }
     }
 
-    /// The whole name of a variable: prefix, underscore, `name`.
+    /// The entries of a map, whose names are settings in lower case.
+    #[cfg(feature = "serde")]
+    pub(super) fn from_map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let upper = |(name, value): (String, Value)| (name.to_uppercase(), value);
+        Self {
+            prefix: None,
+            left: entries.into_iter().map(upper).collect(),
+            known: Vec::new(),
+            taken: Vec::new(),
+        }
+    }
+
+    /// The whole name of a variable: prefix, underscore, `name`. Of an entry of a map: the name in lower case.
     pub fn name_of(&self, name: &str) -> String {
-        format!("{}_{name}", self.prefix)
+        match &self.prefix {
+            Some(prefix) => format!("{prefix}_{name}"),
+            None => name.to_lowercase(),
+        }
+    }
+
+    /// A name for the pool that is configured by this prefix: the prefix in lower case, without a leading `pool_`. `None` for a map.
+    ///
+    /// ```
+    /// use pool_core::Env;
+    ///
+    /// let none: [(&str, &str); 0] = [];
+    /// assert_eq!(Env::from_vars("ORDERS_DB", none).default_name().as_deref(), Some("orders_db"));
+    /// assert_eq!(Env::from_vars("POOL_DB", none).default_name().as_deref(), Some("db"));
+    /// ```
+    pub fn default_name(&self) -> Option<String> {
+        let name = self.prefix.as_ref()?.to_lowercase();
+        let short = name.strip_prefix("pool_").filter(|rest| !rest.is_empty());
+        Some(short.map_or(name.clone(), str::to_owned))
     }
 
     /// Takes the variable `{prefix}_{name}`; `None` when it is not set.
@@ -89,6 +140,14 @@ impl Env {
     /// # Errors
     /// The value is not one of `T`'s.
     pub fn take<T: FromEnv>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
+        if self.left.get(name) == Some(&Value::Null)
+            && let Some(value) = T::from_null()
+        {
+            self.left.remove(name);
+            self.known.push(name.to_owned());
+            self.taken.push(name.to_owned());
+            return Ok(Some(value));
+        }
         self.take_with(name, T::EXPECTED, T::from_env)
     }
 
@@ -103,17 +162,17 @@ impl Env {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
         self.known.push(name.to_owned());
-        let Some(text) = self.left.remove(name) else {
+        let Some(value) = self.left.remove(name) else {
             return Ok(None);
         };
         self.taken.push(name.to_owned());
-        match parse(text.trim()) {
+        let (parsed, shown) = match &value {
+            Value::Text(text) => (parse(text.trim()), Cow::Owned(format!("{text:?}"))),
+            Value::Null => (None, Cow::Borrowed("null")),
+        };
+        match parsed {
             Some(value) => Ok(Some(value)),
-            None => Err(ConfigError::new(
-                self.name_of(name),
-                format!("{text:?}"),
-                expected,
-            )),
+            None => Err(ConfigError::new(self.name_of(name), shown, expected)),
         }
     }
 
@@ -127,27 +186,35 @@ impl Env {
         error.renamed(self.name_of(&variable))
     }
 
-    /// Everything was taken, or something is left that nobody knows.
+    /// Everything was taken, or something is left that no setting is called.
     ///
     /// # Errors
-    /// A variable under the prefix that was never asked for; the error lists those that were.
+    /// A variable under the prefix that was never asked for. The error names the nearest setting, or all of them where none is near;
+    /// not the value, which may be a secret.
     pub fn finish(self) -> Result<(), ConfigError> {
         self.check()
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let Some((name, value)) = self.left.first_key_value() else {
+        let Some(name) = self.left.keys().next() else {
             return Ok(());
         };
-        let mut known: Vec<_> = self.known.iter().map(|name| self.name_of(name)).collect();
-        known.sort_unstable();
-        Err(ConfigError::new(
+        let near = names::near(name, &self.known);
+        let whole = |names: &[&str]| {
+            let names = names.iter().map(|name| self.name_of(name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let hint = if near.is_empty() {
+            let mut known: Vec<_> = self.known.iter().map(String::as_str).collect();
+            known.sort_unstable();
+            known.dedup();
+            format!("those that exist: {}", whole(&known))
+        } else {
+            format!("did you mean {}?", whole(&near))
+        };
+        Err(ConfigError::secret(
             self.name_of(name),
-            format!("{value:?}"),
-            format!(
-                "unset, as no setting has this name; those that exist: {}",
-                known.join(", ")
-            ),
+            format!("left out: no setting has this name; {hint}"),
         ))
     }
 }
@@ -221,18 +288,32 @@ impl FromEnv for Option<Duration> {
             text => Duration::from_env(text).map(Some),
         }
     }
-}
 
-impl FromEnv for Option<usize> {
-    const EXPECTED: &'static str = "a whole number, as 20, or auto";
-
-    fn from_env(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(None),
-            text => text.parse().ok().map(Some),
-        }
+    fn from_null() -> Option<Self> {
+        Some(None)
     }
 }
+
+macro_rules! whole_numbers_or_auto {
+    ($($number:ty),*) => {$(
+        impl FromEnv for Option<$number> {
+            const EXPECTED: &'static str = "a whole number, as 20, or auto";
+
+            fn from_env(text: &str) -> Option<Self> {
+                match text {
+                    "auto" => Some(None),
+                    text => text.parse().ok().map(Some),
+                }
+            }
+
+            fn from_null() -> Option<Self> {
+                Some(None)
+            }
+        }
+    )*};
+}
+
+whole_numbers_or_auto!(u32, usize);
 
 #[cfg(test)]
 mod tests {
@@ -261,13 +342,47 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
+    fn an_unknown_name_is_an_error_that_names_the_nearest_or_all_and_not_the_value() {
         let mut env = Env::from_vars("P", [("P_MAXSIZE", "3"), ("PX_OTHER", "1"), ("P", "1")]);
         assert_eq!(env.take::<u32>("MAX_SIZE").unwrap(), None);
         assert_eq!(env.take::<u32>("MIN_IDLE").unwrap(), None);
         assert_eq!(
             env.finish().unwrap_err().to_string(),
-            "P_MAXSIZE is \"3\", but must be unset, as no setting has this name; those that exist: P_MAX_SIZE, P_MIN_IDLE"
+            "P_MAXSIZE must be left out: no setting has this name; did you mean P_MAX_SIZE?"
+        );
+        let mut env = Env::from_vars("P", [("P_PASSWORD", "secret")]);
+        assert_eq!(env.take::<u32>("MIN_IDLE").unwrap(), None);
+        assert_eq!(env.take::<u32>("MAX_SIZE").unwrap(), None);
+        assert_eq!(
+            env.finish().unwrap_err().to_string(),
+            "P_PASSWORD must be left out: no setting has this name; those that exist: P_MAX_SIZE, P_MIN_IDLE"
+        );
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_the_same_name_is_not_looked_at() {
+        let vars = [
+            ("ORDERS_DB_SERVICE_HOST", "10.0.0.11"),
+            ("ORDERS_DB_SERVICE_PORT", "5432"),
+            ("ORDERS_DB_SERVICE_PORT_PSQL", "5432"),
+            ("ORDERS_DB_PORT", "tcp://10.0.0.11:5432"),
+            ("ORDERS_DB_PORT_5432_TCP", "tcp://10.0.0.11:5432"),
+            ("ORDERS_DB_PORT_5432_TCP_PROTO", "tcp"),
+            ("ORDERS_DB_PORT_5432_TCP_PORT", "5432"),
+            ("ORDERS_DB_PORT_5432_TCP_ADDR", "10.0.0.11"),
+            // A Service `orders-db-replica`.
+            ("ORDERS_DB_REPLICA_SERVICE_HOST", "10.0.0.12"),
+            ("ORDERS_DB_REPLICA_PORT_53_UDP_ADDR", "10.0.0.12"),
+            ("ORDERS_DB_MAX_SIZE", "7"),
+        ];
+        let mut env = Env::from_vars("ORDERS_DB", vars);
+        assert_eq!(env.take::<u32>("MAX_SIZE").unwrap(), Some(7));
+        env.finish().unwrap();
+        let mut env = Env::from_vars("P", [("P_PORT", "5432")]);
+        assert_eq!(
+            env.take::<u16>("PORT").unwrap(),
+            Some(5432),
+            "is a setting of its own"
         );
     }
 

@@ -2,8 +2,16 @@
 
 mod env;
 mod error;
+mod names;
+#[cfg(feature = "serde")]
+mod serde;
 pub(crate) mod settings;
 
 pub use env::{Env, FromEnv};
 pub use error::ConfigError;
+#[cfg(feature = "serde")]
+#[doc(hidden)]
+pub use serde::__Shown;
+#[doc(hidden)]
+pub use settings::__default_max_size;
 pub use settings::{Config, IdleOrder};

@@ -2,15 +2,10 @@
 
 use std::{num::NonZero, thread, time::Duration};
 
-use super::{ConfigError, Env, FromEnv};
+use super::{ConfigError, FromEnv};
 
 /// Which idle resource is handed out next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "lowercase")
-)]
 #[non_exhaustive]
 pub enum IdleOrder {
     /// Those that were used before are used again first: few stay warm, the others age out. Of several, the one on the lowest seat,
@@ -34,31 +29,31 @@ impl FromEnv for IdleOrder {
 }
 
 /// Declares every setting once: field, type, default, variable. From it come the struct, its setters and those of the builders that have
-/// it in a field `config`, and the reading of the environment.
-macro_rules! settings {
+/// it in a field `config`, the reading of the environment, and serde. For the crates of this workspace.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __settings {
     (
-        $(#[doc = $of:literal])+
-        $config:ident for $([$($bounds:tt)*] $builder:ty),+;
+        { $(#[doc = $of:literal])+ $config:ident for $([$($bounds:tt)*] $builder:ty),*; }
         $(
             $(#[doc = $doc:literal])+
-            $(#[cfg_attr($cfg:meta, $attr:meta)])?
-            $name:ident / $getter:ident: $type:ty = $default:expr, $variable:literal;
+            $name:ident / $getter:ident($arg:ty): $type:ty = $default:expr, $variable:literal;
         )+
     ) => {
         $(#[doc = $of])+
         ///
         /// Each can be set in code, read from the environment as `{PREFIX}_{NAME}` in upper case, and, with the feature
-        /// `serde`, read from any format; durations are written `250ms`, `30s`, `5m`. The defaults are safe: everything is
-        /// bounded.
+        /// `serde`, read from any format by its name in lower case; durations are written `250ms`, `30s`, `5m`, what is switched off is
+        /// `off`, what is worked out is `auto`, there as in the environment. The defaults are safe: everything is bounded.
         #[derive(Clone, Debug, PartialEq)]
-        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
         pub struct $config {
-            $($(#[cfg_attr($cfg, $attr)])? pub(crate) $name: $type,)+
+            pub(crate) name: Option<String>,
+            $(pub(crate) $name: $type,)+
         }
 
         impl Default for $config {
             fn default() -> Self {
-                Self { $($name: $default,)+ }
+                Self { name: None, $($name: $default,)+ }
             }
         }
 
@@ -68,13 +63,13 @@ macro_rules! settings {
                 Self::default()
             }
 
-            /// The defaults, overridden by what the environment holds under `prefix` (`POOL_DB` reads `POOL_DB_MAX_SIZE`, ..).
+            /// The defaults, overridden by what the environment holds under `prefix` (`ORDERS` reads `ORDERS_NAME` and so on).
             ///
             /// # Errors
             /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go
             /// together.
-            pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
-                let mut env = Env::read(prefix)?;
+            pub fn from_env(prefix: &str) -> Result<Self, $crate::ConfigError> {
+                let mut env = $crate::Env::read(prefix)?;
                 let mut config = Self::new();
                 config.apply_env(&mut env)?;
                 config.validate().map_err(|error| env.blame(error))?;
@@ -82,22 +77,41 @@ macro_rules! settings {
                 Ok(config)
             }
 
-            /// Reads what is set under the prefix of `env`; the rest stays as it is.
+            /// Reads what is set under the prefix of `env`; the rest stays as it is. A name that was not set yet is that of the prefix:
+            /// see [`Env::default_name`]($crate::Env::default_name).
             ///
             /// # Errors
-            /// A value that its setting cannot have. Names that no setting has are found by [`Env::finish`].
-            pub fn apply_env(&mut self, env: &mut Env) -> Result<(), ConfigError> {
+            /// A value that its setting cannot have. Names that no setting has are found by [`Env::finish`]($crate::Env::finish).
+            pub fn apply_env(&mut self, env: &mut $crate::Env) -> Result<(), $crate::ConfigError> {
+                match env.take("NAME")? {
+                    Some(name) => self.name = Some(name),
+                    None => self.name = self.name.take().or_else(|| env.default_name()),
+                }
                 $(if let Some(value) = env.take($variable)? {
                     self.$name = value;
                 })+
                 Ok(())
             }
 
+            /// The name, for messages, metrics and spans. Not empty.
+            ///
+            /// Default: from the prefix, where the environment is read; else the builder's.
+            #[must_use]
+            pub fn name(mut self, name: impl Into<String>) -> Self {
+                self.name = Some(name.into());
+                self
+            }
+
+            /// The value of [`name`](Self::name).
+            pub fn get_name(&self) -> Option<&str> {
+                self.name.as_deref()
+            }
+
             $(
                 $(#[doc = $doc])+
                 #[must_use]
-                pub fn $name(mut self, value: $type) -> Self {
-                    self.$name = value;
+                pub fn $name(mut self, value: $arg) -> Self {
+                    self.$name = value.into();
                     self
                 }
 
@@ -108,152 +122,203 @@ macro_rules! settings {
             )+
         }
 
-        $crate::config::settings::setters! {
-            $([$($bounds)*] $builder),+;
-            { $( $(#[doc = $doc])+ $name: $type; )+ }
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $config {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                use serde::de::Error;
+                let mut env = $crate::Env::deserialize(deserializer)?;
+                let mut config = Self::new();
+                let read = config.apply_env(&mut env).and_then(|()| env.finish());
+                read.map_err(D::Error::custom)?;
+                Ok(config)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $config {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap;
+                let mut map = serializer.serialize_map(None)?;
+                self.write(&mut map)?;
+                map.end()
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl $config {
+            pub(crate) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+                if let Some(name) = &self.name {
+                    map.serialize_entry("name", name)?;
+                }
+                $(map.serialize_entry(stringify!($name), &$crate::__Shown(&self.$name))?;)+
+                Ok(())
+            }
+        }
+
+        $crate::__setters! {
+            { $([$($bounds)*] $builder = config),* }
+            $( $(#[doc = $doc])+ $name / $getter($arg): $type = $default, $variable; )+
         }
     };
 }
 
-/// The same methods for each of several builders.
-macro_rules! setters {
-    ($([$($bounds:tt)*] $builder:ty),+; $methods:tt) => {
-        $($crate::config::settings::setters! { @one [$($bounds)*] $builder; $methods })+
+/// The same methods for each of several builders that have the settings in a field, mostly `config`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __setters {
+    ({} $($methods:tt)*) => {};
+    ({ [$($bounds:tt)*] $builder:ty = $($field:ident).+ $(, $($more:tt)*)? } $($methods:tt)*) => {
+        $crate::__setters! { @one [$($bounds)*] $builder = ($($field).+) { $($methods)* } }
+        $crate::__setters! { { $($($more)*)? } $($methods)* }
     };
-    (@one [$($bounds:tt)*] $builder:ty; { $( $(#[doc = $doc:literal])+ $name:ident: $type:ty; )+ }) => {
+    (@one [$($bounds:tt)*] $builder:ty = $field:tt {
+        $(
+            $(#[doc = $doc:literal])+
+            $name:ident / $getter:ident($arg:ty): $type:ty = $default:expr, $variable:literal;
+        )+
+    }) => {
         impl<$($bounds)*> $builder {
+            /// The name, for messages, metrics and spans. Not empty.
+            ///
+            /// Default: `{PREFIX}_NAME`, or the prefix, where the environment is read; else the word for what is pooled.
+            #[must_use]
+            pub fn name(self, name: impl Into<String>) -> Self {
+                $crate::__setters! { @set self $field name(name) }
+            }
+
             $(
                 $(#[doc = $doc])+
                 #[must_use]
-                pub fn $name(mut self, value: $type) -> Self {
-                    self.config.$name = value;
-                    self
+                pub fn $name(self, value: $arg) -> Self {
+                    $crate::__setters! { @set self $field $name(value) }
                 }
             )+
         }
     };
+    (@set $self:ident ($($field:ident).+) $name:ident($value:ident)) => {{
+        let mut this = $self;
+        this.$($field).+ = std::mem::take(&mut this.$($field).+).$name($value);
+        this
+    }};
 }
-pub(crate) use {setters, settings};
 
-settings! {
-    /// The settings of a [`Pool`](crate::Pool), and of each key of a [`KeyedPool`](crate::KeyedPool): plain data.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pool_core::Config;
-    ///
-    /// let config = Config::new().max_size(20).acquire_timeout(Duration::from_secs(2));
-    /// config.validate()?;
-    /// # Ok::<(), pool_core::ConfigError>(())
-    /// ```
-    Config for [M: crate::Manager] crate::Builder<M>,
-        [K: Send + Sync + 'static, M: crate::KeyedManager<K>] crate::KeyedBuilder<K, M>;
+/// The settings of [`Config`], for a macro that takes them: [`__settings`], or [`__setters`] for a builder of another crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config {
+    ($macro:ident $head:tt) => {
+        $crate::$macro! {
+            $head
 
-    /// How many may be open at once, counted from the moment an open begins to the moment a close has ended. At least 1.
-    ///
-    /// Default: twice the cores, at least 10.
-    max_size / get_max_size: u32 = default_max_size(), "MAX_SIZE";
+            /// How many may be open at once, counted from the moment an open begins to the moment a close has ended. At least 1.
+            ///
+            /// Default: twice the cores, at least 10.
+            max_size / get_max_size(u32): u32 = $crate::__default_max_size(), "MAX_SIZE";
 
-    /// How many are kept idle, ready to use; opened ahead of need. At most `max_size`. Default: 0.
-    min_idle / get_min_idle: u32 = 0, "MIN_IDLE";
+            /// How many are kept idle, ready to use; opened ahead of need. At most `max_size`. Default: 0.
+            min_idle / get_min_idle(u32): u32 = 0, "MIN_IDLE";
 
-    /// How many may be opening at once. More are never opened than are waited for, or wanted as minimum idle. At least 1.
-    ///
-    /// Default: 4.
-    max_opening / get_max_opening: u32 = 4, "MAX_OPENING";
+            /// How many may be opening at once. More are never opened than are waited for, or wanted as minimum idle. At least 1.
+            ///
+            /// Default: 4.
+            max_opening / get_max_opening(u32): u32 = 4, "MAX_OPENING";
 
-    /// How many may wait in line; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded). `None`
-    /// (`auto`) means 16 for each of `max_size`, at least 64, also after [`Pool::resize`](crate::Pool::resize); `Some(0)` means
-    /// that nobody ever waits.
-    ///
-    /// Default: `None`.
-    max_waiters / get_max_waiters: Option<usize> = None, "MAX_WAITERS";
+            /// How many may wait in line; one more fails at once with `Error::is_overloaded`. `None`
+            /// (`auto`) means 16 for each of `max_size`, at least 1024, also after a `resize`; 0 means that no get ever waits.
+            ///
+            /// Default: `None`.
+            max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-    /// How long a get may take, all in all. A get may set another ([`Get::timeout`](crate::Get::timeout)). Not zero.
-    ///
-    /// Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    acquire_timeout / get_acquire_timeout: Duration = Duration::from_secs(30), "ACQUIRE_TIMEOUT";
+            /// How long a get may take, all in all. A get may set another. Not zero.
+            ///
+            /// Default: 30 s.
+            acquire_timeout / get_acquire_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(30), "ACQUIRE_TIMEOUT";
 
-    /// How long one open may take; a longer one has failed. Not zero. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    create_timeout / get_create_timeout: Duration = Duration::from_secs(10), "CREATE_TIMEOUT";
+            /// How long one open may take; a longer one has failed. Not zero. Default: 10 s.
+            create_timeout / get_create_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(10), "CREATE_TIMEOUT";
 
-    /// How long one check may take; a longer one has failed. Not zero. Default: 5 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    check_timeout / get_check_timeout: Duration = Duration::from_secs(5), "CHECK_TIMEOUT";
+            /// How long one check may take; a longer one has failed. Not zero. Default: 5 s.
+            check_timeout / get_check_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(5), "CHECK_TIMEOUT";
 
-    /// How long one reset may take; a longer one has failed. Not zero. Default: 5 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    reset_timeout / get_reset_timeout: Duration = Duration::from_secs(5), "RESET_TIMEOUT";
+            /// How long one reset may take; a longer one has failed. Not zero. Default: 5 s.
+            reset_timeout / get_reset_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(5), "RESET_TIMEOUT";
 
-    /// How long one close may take; after that the resource is dropped as it is, and its place is free. Not zero.
-    ///
-    /// Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    close_timeout / get_close_timeout: Duration = Duration::from_secs(1), "CLOSE_TIMEOUT";
+            /// How long one close may take; after that the resource is dropped as it is, and its place is free. Not zero.
+            ///
+            /// Default: 1 s.
+            close_timeout / get_close_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(1), "CLOSE_TIMEOUT";
 
-    /// An idle one that nobody used for so long is closed, as long as `min_idle` are left. `None` (`off`): never. Not zero.
-    ///
-    /// Default: 10 min.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    idle_timeout / get_idle_timeout: Option<Duration> = Some(Duration::from_secs(600)), "IDLE_TIMEOUT";
+            /// An idle one that nobody used for so long is closed, as long as `min_idle` are left. `None` (`off`): never. Not zero.
+            ///
+            /// Default: 10 min.
+            idle_timeout / get_idle_timeout(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(600)), "IDLE_TIMEOUT";
 
-    /// One that was opened so long ago is closed when it is next idle or given back; if it is needed, its replacement is opened
-    /// first. `None` (`off`): never. Not zero.
-    ///
-    /// Default: 30 min.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    max_lifetime / get_max_lifetime: Option<Duration> = Some(Duration::from_secs(1800)), "MAX_LIFETIME";
+            /// One that was opened so long ago is closed when it is next idle or given back; if it is needed, its replacement is opened
+            /// first. `None` (`off`): never. Not zero.
+            ///
+            /// Default: 30 min.
+            max_lifetime / get_max_lifetime(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(1800)), "MAX_LIFETIME";
 
-    /// Each lifetime is shortened by a random part, up to this share of it, so that what was opened together does not end
-    /// together. 0 to 1. Default: 0.1.
-    lifetime_jitter / get_lifetime_jitter: f64 = 0.1, "LIFETIME_JITTER";
+            /// Each lifetime is shortened by a random part, up to this share of it, so that what was opened together does not end
+            /// together. 0 to 1. Default: 0.1.
+            lifetime_jitter / get_lifetime_jitter(f64): f64 = 0.1, "LIFETIME_JITTER";
 
-    /// An idle one is checked before it is handed out if it was last known to be good longer ago than this: opened, checked, reset, or
-    /// given back by somebody who did not taint it. So one in steady use is never checked; [`Usage::check_due`](crate::Usage) says in
-    /// [`needs_reset`](crate::Manager::needs_reset) for how long. Zero: always.
-    ///
-    /// Default: 500 ms (HikariCP's `aliveBypassWindow`).
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    check_after / get_check_after: Duration = Duration::from_millis(500), "CHECK_AFTER";
+            /// An idle one is checked before it is handed out if it was last known to be good longer ago than this: opened, checked, reset, or
+            /// given back by somebody who did not taint it. So one in steady use is never checked; `Usage::check_due` says in
+            /// `Manager::needs_reset` for how long. Zero: always.
+            ///
+            /// Default: 500 ms (HikariCP's `aliveBypassWindow`).
+            check_after / get_check_after(std::time::Duration): std::time::Duration = std::time::Duration::from_millis(500), "CHECK_AFTER";
 
-    /// An idle one is checked when it was last known to be good so long ago, so that nothing on the way forgets it. `None`
-    /// (`off`): never. Not zero.
-    ///
-    /// Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    keepalive / get_keepalive: Option<Duration> = None, "KEEPALIVE";
+            /// An idle one is checked when it was last known to be good so long ago, so that nothing on the way forgets it. `None`
+            /// (`off`): never. Not zero.
+            ///
+            /// Default: `None`.
+            keepalive / get_keepalive(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "KEEPALIVE";
 
-    /// A resource that was handed to a waiter whose future nobody polls goes to the next in line after so long; the unpolled
-    /// one keeps its place. Not zero.
-    ///
-    /// Default: 50 ms.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    reclaim_after / get_reclaim_after: Duration = Duration::from_millis(50), "RECLAIM_AFTER";
+            /// A resource that was handed to a waiter whose future nobody polls goes to the next in line after so long; the unpolled
+            /// one keeps its place. Not zero.
+            ///
+            /// Default: 50 ms.
+            reclaim_after / get_reclaim_after(std::time::Duration): std::time::Duration = std::time::Duration::from_millis(50), "RECLAIM_AFTER";
 
-    /// Shed load by CoDel: while the shortest wait within ten targets exceeds the target, whoever waited more than twice the
-    /// target is told no ([`Error::is_overloaded`](crate::Error::is_overloaded)). The target is this one or twice the mean time
-    /// that a lease lasts, whichever is longer; 20 ms suits databases. `None` (`off`): never. Not zero.
-    ///
-    /// Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    shed_target / get_shed_target: Option<Duration> = None, "SHED_TARGET";
+            /// Shed load by CoDel: while the shortest wait within ten targets exceeds the target, whoever waited more than twice the
+            /// target is told no (`Error::is_overloaded`). The target is this one or twice the mean time
+            /// that a lease lasts, whichever is longer; 20 ms suits databases. `None` (`off`): never. Not zero.
+            ///
+            /// Default: `None`.
+            shed_target / get_shed_target(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "SHED_TARGET";
 
-    /// A lease that lasts so long is reported once, with its label and the line that got it. `None` (`off`): never. Not zero.
-    ///
-    /// Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    leak_after / get_leak_after: Option<Duration> = None, "LEAK_AFTER";
+            /// A lease that lasts so long is reported once, with its label and the line that got it. `None` (`off`): never. Not zero.
+            ///
+            /// Default: `None`.
+            leak_after / get_leak_after(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "LEAK_AFTER";
 
-    /// A get that takes so long is warned of (feature `tracing`). `None` (`off`): never. Not zero.
-    ///
-    /// Default: 2 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    slow_get / get_slow_get: Option<Duration> = Some(Duration::from_secs(2)), "SLOW_GET";
+            /// A get that takes so long is warned of (feature `tracing`). `None` (`off`): never. Not zero.
+            ///
+            /// Default: 2 s.
+            slow_get / get_slow_get(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(2)), "SLOW_GET";
 
-    /// Which idle one is handed out next. Default: `Lifo`, those that were used before.
-    idle_order / get_idle_order: IdleOrder = IdleOrder::Lifo, "IDLE_ORDER";
+            /// Which idle one is handed out next. Default: `Lifo`, those that were used before.
+            idle_order / get_idle_order($crate::IdleOrder): $crate::IdleOrder = $crate::IdleOrder::Lifo, "IDLE_ORDER";
+        }
+    };
+}
+
+__config! {
+    __settings {
+        /// The settings of a [`Pool`](crate::Pool), and of each key of a [`KeyedPool`](crate::KeyedPool): plain data.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use pool_core::Config;
+        ///
+        /// let config = Config::new().max_size(20).acquire_timeout(Duration::from_secs(2));
+        /// config.validate()?;
+        /// # Ok::<(), pool_core::ConfigError>(())
+        /// ```
+        Config for [M: crate::Manager] crate::Builder<M>;
+    }
 }
 
 impl Config {
@@ -262,6 +327,7 @@ impl Config {
     /// # Errors
     /// The first setting that is out of its range, or contradicts another.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        named(self.name.as_deref())?;
         at_least_one("max_opening", self.max_opening)?;
         sizes(self.max_size, self.min_idle)?;
         share("lifetime_jitter", self.lifetime_jitter)?;
@@ -285,6 +351,18 @@ impl Config {
     pub(crate) fn waiters(&self) -> usize {
         self.max_waiters
             .unwrap_or_else(|| auto_waiters(self.max_size))
+    }
+}
+
+/// A name says something.
+pub(crate) fn named(name: Option<&str>) -> Result<(), ConfigError> {
+    match name {
+        Some(name) if name.trim().is_empty() => Err(ConfigError::new(
+            "name",
+            format!("{name:?}"),
+            "text that is not empty",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -325,12 +403,13 @@ pub(crate) fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
     }
 }
 
-/// How many may wait where nothing is said of it.
+/// How many may wait where nothing is said of it: room for a burst of an ordinary service on a cold pool.
 pub(crate) fn auto_waiters(max_size: u32) -> usize {
-    (max_size as usize).saturating_mul(16).max(64)
+    (max_size as usize).saturating_mul(16).max(1024)
 }
 
-pub(crate) fn default_max_size() -> u32 {
+#[doc(hidden)]
+pub fn __default_max_size() -> u32 {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     u32::try_from(2 * cores).unwrap_or(u32::MAX).max(10)
 }
@@ -340,12 +419,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::Env;
 
     #[test]
     fn the_defaults_are_valid_and_bounded() {
         let config = Config::new();
         config.validate().unwrap();
-        assert!(config.waiters() >= 64);
+        assert_eq!(config.waiters(), 1024);
+        assert_eq!(config.max_size(100).waiters(), 1600);
     }
 
     #[test]
@@ -387,22 +468,81 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_name_is_that_of_the_prefix_unless_it_is_given() {
+        let named = |config: Config, prefix: &str, vars: &[(&str, &str)]| {
+            let mut env = Env::from_vars(prefix, vars.iter().copied());
+            let mut config = config;
+            config.apply_env(&mut env).unwrap();
+            env.finish().unwrap();
+            config.get_name().unwrap().to_owned()
+        };
+        assert_eq!(named(Config::new(), "ORDERS_DB", &[]), "orders_db");
+        assert_eq!(named(Config::new(), "POOL_DB", &[]), "db");
+        assert_eq!(named(Config::new(), "P", &[("P_NAME", "orders")]), "orders");
+        assert_eq!(named(Config::new().name("mine"), "P", &[]), "mine");
+        let error = Config::new().name(" ").validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "name is \" \", but must be text that is not empty"
+        );
+    }
+
     #[cfg(feature = "serde")]
     #[test]
-    fn serde_uses_the_same_names_and_refuses_unknown_ones() {
-        let config: Config = serde_json::from_str(
-            r#"{"max_size": 7, "acquire_timeout": "2s", "idle_timeout": null}"#,
-        )
-        .unwrap();
-        let expected = Config::new()
-            .max_size(7)
-            .acquire_timeout(Duration::from_secs(2))
-            .idle_timeout(None);
-        assert_eq!(config, expected);
-        assert_eq!(
-            serde_json::from_str::<Config>(&serde_json::to_string(&config).unwrap()).unwrap(),
-            config
+    fn serde_takes_the_texts_of_the_environment_and_refuses_the_same() {
+        let read = |text: &str| serde_json::from_str::<Config>(text);
+        let config = read(
+            r#"{"name": "orders", "max_size": 7, "acquire_timeout": "2s", "idle_timeout": "off", "max_lifetime": null,
+                "max_waiters": "auto", "min_idle": "3", "lifetime_jitter": 0.25, "idle_order": "fifo"}"#,
         );
-        assert!(serde_json::from_str::<Config>(r#"{"max_sise": 7}"#).is_err());
+        let expected = Config::new()
+            .name("orders")
+            .max_size(7)
+            .min_idle(3)
+            .acquire_timeout(Duration::from_secs(2))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .lifetime_jitter(0.25)
+            .idle_order(IdleOrder::Fifo);
+        assert_eq!(config.unwrap(), expected);
+        let text = serde_json::to_string(&expected).unwrap();
+        assert!(
+            text.contains(r#""idle_timeout":"off""#) && text.contains(r#""max_waiters":"auto""#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""acquire_timeout":"2s""#) && text.contains(r#""max_size":7"#),
+            "{text}"
+        );
+        assert_eq!(read(&text).unwrap(), expected);
+        let error = |text: &str| read(text).unwrap_err().to_string();
+        let says = error(r#"{"max_sise": 7}"#);
+        assert!(
+            says.starts_with(
+                "max_sise must be left out: no setting has this name; did you mean max_size?"
+            ),
+            "{says}"
+        );
+        let says = error(r#"{"acquire_timeout": "off"}"#);
+        assert!(
+            says.starts_with("acquire_timeout is \"off\", but must be a duration"),
+            "{says}"
+        );
+        let says = error(r#"{"acquire_timeout": null}"#);
+        assert!(
+            says.starts_with("acquire_timeout is null, but must be a duration"),
+            "{says}"
+        );
+        let says = error(r#"{"max_size": -1}"#);
+        assert!(
+            says.starts_with("max_size is \"-1\", but must be a whole number"),
+            "{says}"
+        );
+        let says = error(r#"{"max_size": [7]}"#);
+        assert!(
+            says.contains("a text, a number, true, false or null"),
+            "{says}"
+        );
     }
 }

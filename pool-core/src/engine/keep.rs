@@ -210,13 +210,13 @@ impl<T, E: Clone> Kernel<T, E> {
     }
 
     /// Everything that is open now is closed: idle ones now, leased ones when they come back.
-    pub(crate) fn reset_all(this: &Arc<Self>, now: Moment) -> Work<T, E> {
+    pub(crate) fn retire_all(this: &Arc<Self>, now: Moment) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.generation += 1;
         this.begin_generation(state.generation);
         for slot in state.idle.take_all() {
-            state.retire(slot, CloseReason::Reset, &mut work);
+            state.retire(slot, CloseReason::Retired, &mut work);
         }
         // What was laid down just before the new generation was known: nobody gets it, and the next round closes it.
         let soon = now.later(this.limits.keeping.tick_nanos);
@@ -325,7 +325,7 @@ impl<T, E: Clone> super::state::State<T, E> {
             left -= 1;
             let surplus = left >= keeping.min_idle as usize;
             if slot.generation != self.generation {
-                self.retire(slot, CloseReason::Reset, work);
+                self.retire(slot, CloseReason::Retired, work);
             } else if surplus && lapsed(slot.idle_since, keeping.idle_timeout) {
                 self.retire(slot, CloseReason::IdleTimeout, work);
             } else if now >= slot.expires_at

@@ -325,7 +325,7 @@ impl<T, E: Clone> State<T, E> {
             return Some(CloseReason::PoolClosed);
         }
         if slot.generation != self.generation {
-            return Some(CloseReason::Reset);
+            return Some(CloseReason::Retired);
         }
         self.is_shrinking().then_some(CloseReason::Shrunk)
     }
@@ -540,7 +540,7 @@ impl<T, E: Clone> State<T, E> {
         {
             let others = self.idle.len();
             if slot.generation != self.generation {
-                self.retire(slot, CloseReason::Reset, work);
+                self.retire(slot, CloseReason::Retired, work);
             } else if now >= slot.expires_at
                 && !self.keeps_expired(&mut slot, now, others, limits, &mut work.wakers)
             {

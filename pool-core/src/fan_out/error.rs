@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use crate::host::TextError;
+
 /// Why an item has no value, and which one it was. `E` is the error of the closure's future.
 pub struct ItemError<E> {
     index: usize,
@@ -47,6 +49,14 @@ impl<E> ItemError<E> {
         }
     }
 
+    /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
+    pub fn into_boxed(self) -> Box<dyn Error + Send + Sync>
+    where
+        E: fmt::Debug + fmt::Display + Send + Sync + 'static,
+    {
+        Box::new(TextError(self))
+    }
+
     /// It took longer than [`each_within`](super::FanOut::each_within), or its lease took longer than that or the pool allows.
     pub const fn is_timeout(&self) -> bool {
         matches!(
@@ -64,9 +74,20 @@ impl<E> ItemError<E> {
         matches!(self.kind, Kind::Panicked(_))
     }
 
-    /// The pool gave no lease. The source is the pool's [`Error`](crate::Error).
+    /// The pool gave no lease: the text is that of the pool's [`Error`](crate::Error).
     pub const fn is_lease(&self) -> bool {
         matches!(self.kind, Kind::Lease { .. })
+    }
+
+    /// The pool's error, of a pool whose manager's error is `P`.
+    pub fn lease_error<P: fmt::Display + 'static>(&self) -> Option<&crate::Error<P>> {
+        match &self.kind {
+            Kind::Lease { error, .. } => {
+                let error = error.downcast_ref::<TextError<crate::Error<P>>>();
+                error.map(|text| &text.0)
+            }
+            _ => None,
+        }
     }
 
     /// There was no tokio runtime to keep the time.
@@ -79,7 +100,7 @@ impl<E: fmt::Display> fmt::Display for ItemError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "item {}: ", self.index)?;
         match &self.kind {
-            Kind::Failed(error) => error.fmt(f),
+            Kind::Failed(error) => write!(f, "{error:#}"),
             Kind::TimedOut(limit) => write!(f, "not done within {limit:?}"),
             Kind::Panicked(message) => write!(f, "panicked: {message}"),
             Kind::Lease { error, .. } => error.fmt(f),
@@ -101,7 +122,7 @@ impl<E: Error + 'static> Error for ItemError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
             Kind::Failed(error) => error.source(),
-            Kind::Lease { error, .. } => Some(&**error),
+            Kind::Lease { error, .. } => error.source(),
             _ => None,
         }
     }

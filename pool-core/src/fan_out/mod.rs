@@ -33,6 +33,7 @@
 
 mod bells;
 mod collect;
+mod config;
 mod error;
 mod progress;
 mod running;
@@ -47,6 +48,7 @@ use std::{fmt, panic::Location, time::Duration};
 use futures_core::Stream;
 
 pub use collect::{Collect, ForEach, Settle};
+pub use config::FanOutConfig;
 pub use error::ItemError;
 pub use progress::Progress;
 pub use running::Running;
@@ -146,16 +148,21 @@ impl<'a, S, P> FanOut<'a, S, P> {
     /// How many run at once. With 0 none can, and every item ends with an error that says so.
     ///
     /// Default: 16; [on a pool](FanOut::on) as many as that may have open.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.settings.limit = Some(limit);
+    pub fn limit(mut self, limit: impl Into<Option<usize>>) -> Self {
+        self.settings.limit = limit.into();
         self
     }
 
     /// How long one item may take, the wait for its lease included; a longer one is dropped and ends with
     /// [`ItemError::is_timeout`]. Needs a tokio runtime. Default: as long as it takes.
-    pub fn each_within(mut self, limit: Duration) -> Self {
-        self.settings.each = Some(limit);
+    pub fn each_within(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.each = limit.into();
         self
+    }
+
+    /// Takes both from `config`: what the environment or a file says.
+    pub fn config(self, config: &FanOutConfig) -> Self {
+        self.limit(config.limit).each_within(config.each_within)
     }
 
     /// Is called whenever an item has ended. A panic in it is caught and ignored.

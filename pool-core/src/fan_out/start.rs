@@ -134,7 +134,7 @@ where
             (Err(error), _) => {
                 let timed_out = error.is_timeout();
                 Poll::Ready(Err(sealed::NoLease {
-                    error: Box::new(error),
+                    error: error.into_boxed(),
                     timed_out,
                 }))
             }

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::board::End;
+use crate::host::TextError;
 
 /// Why a call of [`Flight::run`](super::Flight::run) has no value. `E` is the error of the computation, shared by all who waited.
 ///
@@ -15,19 +16,21 @@ use super::board::End;
 ///     match error.error() {
 ///         Some(error) if error.kind() == io::ErrorKind::NotFound => 404,
 ///         Some(_) => 502, // what the page is made of failed
-///         None if error.is_timeout() || error.is_overloaded() => 503,
+///         None if error.is_overloaded() => 503,
+///         None if error.is_timeout() => 504,
 ///         None => 500, // a panic, or a computation that asked for itself
 ///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let pages: Flight<u32, String, io::Error> = Flight::new().timeout(Duration::from_millis(10));
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pages: Flight<u32, String, io::Error> = Flight::builder().timeout(Duration::from_millis(10)).build()?;
 /// let missing = || async { Err(io::ErrorKind::NotFound.into()) };
 /// let error = pages.run(7, missing).await.unwrap_err();
 /// assert_eq!(status_code(&error), 404);
 /// let slow = || async { std::future::pending().await };
-/// assert_eq!(status_code(&pages.run(8, slow).await.unwrap_err()), 503);
+/// assert_eq!(status_code(&pages.run(8, slow).await.unwrap_err()), 504);
+/// # Ok(())
 /// # }
 /// ```
 pub struct FlightError<E> {
@@ -54,6 +57,14 @@ impl<E> FlightError<E> {
             Kind::Failed(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
+    pub fn into_boxed(self) -> Box<dyn Error + Send + Sync>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        Box::new(TextError(self))
     }
 
     /// The error that the computation gave, to keep.
@@ -120,7 +131,7 @@ impl<E> Clone for FlightError<E> {
 impl<E: fmt::Display> fmt::Display for FlightError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Failed(error) => error.fmt(f),
+            Kind::Failed(error) => write!(f, "{error:#}"),
             Kind::Panicked(message) => write!(f, "the computation panicked: {message}"),
             Kind::Timeout(limit) => write!(f, "the computation did not end within {limit:?}"),
             Kind::Overloaded(waiting) => {

@@ -1,6 +1,8 @@
 //! One computation, however many ask for it.
 
 mod board;
+mod builder;
+mod config;
 mod error;
 mod run;
 mod status;
@@ -10,14 +12,18 @@ mod tests;
 mod ticket;
 mod work;
 
-use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, hash::Hash, sync::Arc};
 
 use tokio::{task::AbortHandle, time::Instant};
 
 use board::Board;
+pub use builder::FlightBuilder;
+pub use config::FlightConfig;
 pub use error::FlightError;
 pub use run::Run;
 pub use status::FlightStatus;
+
+use crate::config::ConfigError;
 
 /// One computation a key, however many ask for it meanwhile: all of them get its value.
 ///
@@ -56,7 +62,7 @@ pub use status::FlightStatus;
 /// are never two at once for one key. If its runtime ends, the next in line starts it again on theirs.
 ///
 /// # Errors of the computation
-/// All who wait get the same one; with [`retry_errors`](Self::retry_errors) only the one whose computation it was, and the next in
+/// All who wait get the same one; with [`retry_errors`](FlightConfig::retry_errors) only the one whose computation it was, and the next in
 /// line tries its own. A panic counts as an error, and poisons nothing.
 ///
 /// # Cycles
@@ -72,15 +78,9 @@ pub struct Flight<K, V, E = Infallible> {
 
 pub(crate) struct Inner<K, V, E> {
     board: Board<K, V, E, AbortHandle>,
-    settings: Settings,
+    name: Arc<str>,
+    config: FlightConfig,
     epoch: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    max_waiters: usize,
-    timeout: Duration,
-    retry_errors: bool,
 }
 
 impl<K, V, E> Flight<K, V, E>
@@ -89,19 +89,21 @@ where
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
-    /// A flight with the defaults.
+    /// A flight with the defaults of [`builder`](Self::builder).
     pub fn new() -> Self {
-        Self::with(Settings {
-            max_waiters: 16_384,
-            timeout: Duration::from_secs(30),
-            retry_errors: false,
-        })
+        FlightBuilder::new().finish()
     }
 
-    /// A new flight in which an error goes to the one whose computation it was, and the next in line tries its own.
+    /// A flight with the defaults, overridden by what the environment holds under `prefix`: `{PREFIX}_TIMEOUT` and the other settings of
+    /// [`FlightConfig`].
     ///
-    /// For errors that another may be spared: each caller has a replica, a route, a connection of its own. Where all would fail alike
-    /// they would do so one after the other: then leave it as it is, and all get the first error.
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
+        FlightBuilder::new().env(prefix)?.build()
+    }
+
+    /// Begins a flight.
     ///
     /// ```
     /// use pool_core::Flight;
@@ -111,48 +113,27 @@ where
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let documents: Flight<u32, &str, String> = Flight::new().retry_errors();
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let documents: Flight<u32, &str, String> = Flight::builder().retry_errors(true).build()?;
     /// let (one, other) = tokio::join!(
     ///     documents.run(7, || read(1)),
     ///     documents.run(7, || read(2)),
     /// );
     /// assert_eq!(one.unwrap_err().error().unwrap(), "replica 1 is down");
     /// assert_eq!(other.unwrap(), "the text", "that error was the other one's");
+    /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
-    pub fn retry_errors(self) -> Self {
-        Self::with(Settings {
-            retry_errors: true,
-            ..self.inner.settings
-        })
+    pub fn builder() -> FlightBuilder<K, V, E> {
+        FlightBuilder::new()
     }
 
-    /// A new flight in which so many may wait at once, for all keys together; one more fails at once with
-    /// [`FlightError::is_overloaded`]. 0 lets nobody in. Default: 16,384.
-    #[must_use]
-    pub fn max_waiters(self, max_waiters: usize) -> Self {
-        Self::with(Settings {
-            max_waiters,
-            ..self.inner.settings
-        })
-    }
-
-    /// A new flight in which a call waits so long at most, unless it has a [`timeout`](Run::timeout) of its own. Default: 30 s.
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self::with(Settings {
-            timeout,
-            ..self.inner.settings
-        })
-    }
-
-    fn with(settings: Settings) -> Self {
+    fn with(name: Arc<str>, config: FlightConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
-                board: Board::new(settings.max_waiters, settings.retry_errors),
-                settings,
+                board: Board::new(config.waiters(), config.retry_errors),
+                name,
+                config,
                 epoch: Instant::now(),
             }),
         }
@@ -164,7 +145,7 @@ where
     ///
     /// # Errors
     /// [`FlightError::error`] when the computation failed, [`FlightError::is_panic`] when it panicked;
-    /// [`FlightError::is_timeout`] after [`timeout`](Self::timeout); [`FlightError::is_overloaded`] when too many wait;
+    /// [`FlightError::is_timeout`] after [`timeout`](FlightConfig::timeout); [`FlightError::is_overloaded`] when too many wait;
     /// [`FlightError::is_reentrant`] when a computation asks for its own key; [`FlightError::is_no_runtime`] when it does not run on
     /// tokio, or the runtime that computed for it ended.
     ///
@@ -186,6 +167,11 @@ impl<K, V, E> Flight<K, V, E> {
     /// All counts, as they are at this moment.
     pub fn status(&self) -> FlightStatus {
         self.inner.board.status()
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> &str {
+        &self.inner.name
     }
 }
 
@@ -211,7 +197,7 @@ impl<K, V, E> Clone for Flight<K, V, E> {
 impl<K, V, E> fmt::Debug for Flight<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight")
-            .field("settings", &self.inner.settings)
+            .field("config", &self.inner.config)
             .field("status", &self.status())
             .finish_non_exhaustive()
     }

@@ -62,7 +62,7 @@ where
 {
     pub(super) fn new(inner: Arc<Inner<K, V, E>>, key: K, compute: F) -> Self {
         Self {
-            timeout: inner.settings.timeout,
+            timeout: inner.config.timeout,
             inner,
             key: Some(key),
             compute: Some(compute),

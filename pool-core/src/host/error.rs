@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use super::failure::{Failure, OpenError};
+use super::{
+    TextError,
+    failure::{Failure, OpenError},
+};
 use crate::observe::{Phase, Status};
 
 /// Why a get ended without a resource: what happened, after how long, in which phase, what the pool looked like, and the last
@@ -179,6 +182,39 @@ impl<E> Error<E> {
         }
     }
 
+    /// The same as an error in the sense of `std`, whatever `E` is: for `?` where the manager's error is none, as `anyhow::Error`. Its text
+    /// has all there is to say, and it has no source.
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Pool, Usage};
+    /// # #[derive(Debug)] struct Unlike(&'static str);
+    /// # impl std::fmt::Display for Unlike {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.0) }
+    /// # }
+    /// # struct Db;
+    /// # impl Manager for Db {
+    /// #     type Resource = ();
+    /// #     type Error = Unlike;
+    /// #     async fn create(&self) -> Result<(), Unlike> { Err(Unlike("no such host")) }
+    /// #     async fn check(&self, _: &mut (), _: &Usage) -> Result<(), Unlike> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// async fn ask(pool: &Pool<Db>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let lease = pool.get().await.map_err(pool_core::Error::into_boxed)?;
+    ///     Ok(*lease)
+    /// }
+    /// # let pool = Pool::builder(Db).build().unwrap();
+    /// assert!(ask(&pool).await.unwrap_err().to_string().ends_with("no such host"));
+    /// # }
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        Box::new(TextError(self))
+    }
+
     /// What the last attempt to open one died of, if attempts were failing: as [`connect_error`](Self::connect_error), and also
     /// timeouts and panics.
     pub fn open_error(&self) -> Option<&OpenError<E>> {
@@ -268,11 +304,9 @@ impl<E: fmt::Display> fmt::Debug for Error<E> {
     }
 }
 
+/// The text has the cause; its source is that of the cause.
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self.inner.failure.as_deref()? {
-            OpenError::Manager(error) => Some(error),
-            other => Some(other),
-        }
+        self.inner.failure.as_deref()?.source()
     }
 }

@@ -53,7 +53,7 @@ pub(crate) type Failure<E> = Arc<OpenError<E>>;
 impl<E: fmt::Display> fmt::Display for OpenError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Manager(error) => error.fmt(f),
+            Self::Manager(error) => write!(f, "{error:#}"),
             Self::TimedOut(after) => write!(f, "opening one took longer than {after:?}"),
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while opening one: {message}")
@@ -69,8 +69,9 @@ impl<E: Error + 'static> Error for OpenError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Manager(error) => error.source(),
-            Self::TimedOut(_) | Self::Panicked(_) | Self::Broken | Self::Gone => None,
-            Self::Limits(error) => Some(error),
+            Self::TimedOut(_) | Self::Panicked(_) | Self::Broken | Self::Gone | Self::Limits(_) => {
+                None
+            }
         }
     }
 }

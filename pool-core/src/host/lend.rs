@@ -35,3 +35,9 @@ pub(crate) fn verdict<T>(
     });
     said.unwrap_or(Verdict::Close(asked))
 }
+
+/// Asks the manager whether a call on the resource was dropped half-way. A panic in it means that nobody knows.
+#[inline]
+pub(crate) fn is_interrupted(ask: impl FnOnce() -> bool) -> bool {
+    caught(ask).unwrap_or(true)
+}

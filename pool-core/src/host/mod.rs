@@ -15,6 +15,7 @@
 //! relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due.
 
 mod budget;
+mod calls;
 mod caught;
 mod clock;
 mod end;
@@ -27,6 +28,7 @@ mod lend;
 mod publish;
 mod setup;
 mod task;
+mod text_error;
 mod thread;
 mod timer;
 #[cfg(feature = "tracing")]
@@ -34,9 +36,10 @@ pub(crate) mod trace;
 mod usage;
 mod wait;
 
-use std::{sync::Arc, task::Context, time::Duration};
+use std::{fmt, sync::Arc, task::Context, time::Duration};
 
 pub(crate) use budget::spend;
+pub use calls::Calls;
 pub(crate) use caught::{Caught, caught};
 pub(crate) use clock::{Clock, FAR, LAG};
 pub use end::Drained;
@@ -47,11 +50,12 @@ pub(crate) use failure::Failure;
 pub use failure::OpenError;
 pub(crate) use home::Home;
 pub(crate) use keeper::Round;
-pub(crate) use lend::{Verdict, verdict};
+pub(crate) use lend::{Verdict, is_interrupted, verdict};
 #[cfg(feature = "metrics")]
 pub(crate) use publish::{Desk, Published};
-pub(crate) use setup::{Setup, naming};
+pub(crate) use setup::{Setup, observing};
 pub(crate) use task::{Opens, Tends, Terms, check, close, open, reset, say_goodbye, unless};
+pub(crate) use text_error::TextError;
 pub(crate) use thread::number as thread_number;
 pub(crate) use timer::{NoRuntime, Timer};
 #[cfg(feature = "tracing")]
@@ -88,7 +92,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
-            name: setup.name.into(),
+            name: setup.name,
             clock: Clock::new(),
             calls: Notify::new(),
             observer: setup.observer,
@@ -119,7 +123,7 @@ impl Host {
 pub(crate) trait Hosted: Sized + Send + Sync + 'static {
     type Kernel: Watched;
     /// The manager's.
-    type Error: std::error::Error + Send + Sync + 'static;
+    type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
     /// What a resource belongs to: nothing, where there are no keys.
     type Key: Send + Sync + 'static;
     /// What a decision of the kernel leaves to do.

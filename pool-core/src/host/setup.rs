@@ -1,6 +1,9 @@
-//! What every builder is told: a name, an observer, the names of metrics.
+//! What every builder is told beside its settings: an observer, the names of metrics, which environments it read.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 #[cfg(feature = "metrics")]
 use crate::observe::MetricNames;
@@ -11,7 +14,7 @@ use crate::{
 
 /// What every builder is told beside its settings.
 pub(crate) struct Setup {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
     pub(crate) metric_names: MetricNames,
@@ -20,14 +23,20 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            name: name.to_owned(),
+            name: Arc::default(),
             observer: None,
             #[cfg(feature = "metrics")]
             metric_names: MetricNames::default(),
             read: Vec::new(),
         }
+    }
+
+    /// This is its name; where none was given, `default`, with a number if a pool that is there has that. For what is published.
+    pub(crate) fn named(mut self, name: Option<&str>, default: &'static str) -> Self {
+        self.name = name.map_or_else(|| name_for(default), Into::into);
+        self
     }
 
     /// Everything under the prefix was taken from `env`.
@@ -51,16 +60,9 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// The methods of a builder with a field `setup`, by which all are named, observed and published alike.
-macro_rules! naming {
-    ($default:literal) => {
-        #[doc = concat!("Names the pool, for messages and metrics. Default: `", $default, "`.")]
-        #[must_use]
-        pub fn name(mut self, name: impl Into<String>) -> Self {
-            self.setup.name = name.into();
-            self
-        }
-
+/// The methods of a builder with a field `setup`, by which all are observed and published alike.
+macro_rules! observing {
+    () => {
         /// Tells `observer` what happens: see [`Observer`](crate::observe::Observer).
         #[must_use]
         pub fn observer(mut self, observer: impl crate::observe::Observer) -> Self {
@@ -78,4 +80,39 @@ macro_rules! naming {
         }
     };
 }
-pub(crate) use naming;
+pub(crate) use observing;
+
+/// `default`, or that with the least number that no pool has which is there: two pools of one name write over each other in metrics.
+fn name_for(default: &'static str) -> Arc<str> {
+    static NAMES: Mutex<Vec<Weak<str>>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.retain(|name| name.strong_count() > 0);
+    let taken: Vec<_> = names.iter().filter_map(Weak::upgrade).collect();
+    let numbered = (2..).map(|number| format!("{default}-{number}"));
+    let free = std::iter::once(default.to_owned())
+        .chain(numbered)
+        .find(|name| taken.iter().all(|other| **other != **name));
+    let name = Arc::from(free.unwrap_or_default());
+    names.push(Arc::downgrade(&name));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_without_a_name_are_told_apart_while_they_are_there() {
+        let of = |name: Option<&str>| Setup::new().named(name, "a pool of tests").name;
+        let (one, two, three) = (of(None), of(None), of(None));
+        assert_eq!(&*one, "a pool of tests");
+        assert_eq!((&*two, &*three), ("a pool of tests-2", "a pool of tests-3"));
+        drop(two);
+        assert_eq!(&*of(None), "a pool of tests-2");
+        assert_eq!(
+            &*of(Some("a pool of tests")),
+            "a pool of tests",
+            "as it was given"
+        );
+    }
+}

@@ -21,7 +21,7 @@ use crate::{
         mutation::{self, Mutation},
     },
     moment::Moment,
-    observe::CloseReason,
+    observe::{Cause, CloseReason},
     rt,
 };
 
@@ -147,7 +147,7 @@ pub(crate) async fn open<P: Opens>(pool: Arc<P>, seat: P::Seat) {
     #[cfg(not(feature = "tracing"))]
     let () = trace;
     pool.tell(&key, |observer, name| {
-        observer.open_failed(name, &*error);
+        observer.open_failed(name, &Cause::of(&*error));
     });
 }
 

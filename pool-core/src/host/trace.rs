@@ -3,7 +3,6 @@
 //! A get that finds an idle resource reaches none of this.
 
 use std::{
-    error::Error as StdError,
     panic::Location,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -266,11 +265,10 @@ pub(crate) fn failed<P: Hosted>(
     }
     let _in = span.entered();
     let (name, took_ms) = (&*pool.host().name, ms(took));
-    let error: &(dyn StdError + 'static) = error;
     if pool.host().outage.fail() {
-        warn!(target: TARGET, { pool.name = name, took_ms, error }, "cannot open one");
+        warn!(target: TARGET, { pool.name = name, took_ms, error = %error }, "cannot open one");
     } else {
-        debug!(target: TARGET, { pool.name = name, took_ms, error }, "still cannot open one");
+        debug!(target: TARGET, { pool.name = name, took_ms, error = %error }, "still cannot open one");
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use super::{KeyLimits, KeyedManager, KeyedPool, inner::Inner};
+use super::{KeyLimits, KeyedConfig, KeyedManager, KeyedPool, inner::Inner};
 use crate::{
-    config::{
-        Config, ConfigError, Env,
-        settings::{at_least_one, auto_waiters},
-    },
-    host::{Setup, naming},
+    __config,
+    config::{ConfigError, Env},
+    host::{Setup, observing},
 };
 
 /// Begins a [`KeyedPool`].
@@ -27,9 +25,7 @@ use crate::{
 /// | [`slow_get`](Config::slow_get) | as in a pool |
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,
-    pub(crate) config: Config,
-    max_total: Option<u32>,
-    max_total_waiters: Option<usize>,
+    config: KeyedConfig,
     says: Says<K>,
     setup: Setup,
 }
@@ -47,18 +43,16 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     pub(super) fn new(manager: M) -> Self {
         Self {
             manager,
-            config: Config::new(),
-            max_total: None,
-            max_total_waiters: None,
+            config: KeyedConfig::new(),
             says: Says {
                 limits: None,
                 name: None,
             },
-            setup: Setup::new("keyed pool"),
+            setup: Setup::new(),
         }
     }
 
-    naming!("keyed pool");
+    observing!();
 
     /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
     ///
@@ -69,10 +63,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// What holds for each key, as far as [`limits_of`](Self::limits_of) says nothing else.
+    /// Takes all settings from `config`, or what holds for each key from a [`Config`](crate::Config). Those that were set before are
+    /// replaced, but for the name if `config` has none; those that are set after this override it.
     #[must_use]
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
+    pub fn config(mut self, config: impl Into<KeyedConfig>) -> Self {
+        let name = self.config.each.name.take();
+        self.config = config.into();
+        self.config.each.name = self.config.each.name.or(name);
         self
     }
 
@@ -84,31 +81,21 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
-        if let Some(max_total) = env.take("MAX_TOTAL")? {
-            self.max_total = Some(max_total);
-        }
-        if let Some(waiters) = env.take("MAX_TOTAL_WAITERS")? {
-            self.max_total_waiters = Some(waiters);
-        }
         self.setup.was_read(env)?;
         Ok(self)
     }
 
-    /// How many may be open at once, all keys together, counted from the moment an open begins to the moment a close has ended. At
-    /// least 1. Default: 10 times `max_size`.
+    /// How many may be open at once, all keys together: see [`KeyedConfig::max_total`].
     #[must_use]
-    pub fn max_total(mut self, value: u32) -> Self {
-        self.max_total = Some(value);
+    pub fn max_total(mut self, value: impl Into<Option<u32>>) -> Self {
+        self.config = self.config.max_total(value);
         self
     }
 
-    /// How many may wait, all keys together; of one more, either it or the last of the key that has most in line fails with
-    /// [`Error::is_overloaded`](crate::Error::is_overloaded): see [`KeyedPool`](KeyedPool#who-may-wait).
-    ///
-    /// Default: 16 for each of `max_total`, at least 64.
+    /// How many may wait, all keys together: see [`KeyedConfig::max_total_waiters`].
     #[must_use]
-    pub fn max_total_waiters(mut self, value: usize) -> Self {
-        self.max_total_waiters = Some(value);
+    pub fn max_total_waiters(mut self, value: impl Into<Option<usize>>) -> Self {
+        self.config = self.config.max_total_waiters(value);
         self
     }
 
@@ -125,45 +112,22 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     /// # Errors
     /// A setting that is out of its range, contradicts another, or does not go with keys.
     pub fn build(self) -> Result<KeyedPool<K, M>, ConfigError> {
-        let max_total = self
-            .max_total
-            .unwrap_or_else(|| self.config.max_size.saturating_mul(10));
-        let valid = self.validate(max_total);
+        let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;
-        let max_waiters = self
-            .max_total_waiters
-            .unwrap_or_else(|| auto_waiters(max_total));
-        let inner = Inner::new(
-            self.manager,
-            self.config,
-            max_total,
-            max_waiters,
-            self.says,
-            self.setup,
-        );
+        let setup = self.setup.named(self.config.each.get_name(), "keyed pool");
+        let inner = Inner::new(self.manager, self.config, self.says, setup);
         Ok(KeyedPool::from_inner(inner))
     }
-
-    fn validate(&self, max_total: u32) -> Result<(), ConfigError> {
-        self.config.validate()?;
-        if self.config.min_idle > 0 {
-            let was = self.config.min_idle.to_string();
-            return Err(ConfigError::new("min_idle", was, "0 in a keyed pool"));
-        }
-        if let Some(target) = self.config.shed_target {
-            let was = format!("{target:?}");
-            return Err(ConfigError::new("shed_target", was, "off in a keyed pool"));
-        }
-        at_least_one("max_total", max_total)
-    }
 }
+
+__config! { __setters {
+    [K: Send + Sync + 'static, M: KeyedManager<K>] KeyedBuilder<K, M> = config.each
+} }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for KeyedBuilder<K, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBuilder")
-            .field("name", &self.setup.name)
             .field("config", &self.config)
-            .field("max_total", &self.max_total)
             .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    KeyedManager,
+    KeyedConfig, KeyedManager,
     builder::Says,
     keep::Snapshot,
     kernel::{self, Kernel, Limits, TimedOut},
@@ -24,12 +24,15 @@ use super::{
     work::Work,
 };
 use crate::{
-    config::{Config, ConfigError, IdleOrder},
+    config::{
+        Config, ConfigError, IdleOrder,
+        settings::{at_least_one, auto_waiters},
+    },
     engine::{self, Backoff, Holder, Kept, Opened, Refusal},
     host::{
         self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, OpenError, Opens, Polled, Round,
-        Setup, TICK, Tends, Usage, Verdict, Waits, Words, caught, counted, kind_of, lease_info,
-        rounds, timings_of, verdict,
+        Setup, TICK, Tends, Usage, Verdict, Waits, Words, caught, counted, is_interrupted, kind_of,
+        lease_info, rounds, timings_of, verdict,
     },
     moment::Moment,
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
@@ -52,6 +55,8 @@ pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     pub(super) kernel: engine::Arc<Cells<K, M>>,
     pub(super) manager: M,
     pub(super) config: Config,
+    /// How many may wait in all lines together, if that was said.
+    total_waiters: Option<usize>,
     pub(super) host: Host,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
@@ -68,14 +73,10 @@ pub(super) struct Grant<K: Send + Sync + 'static, M: KeyedManager<K>> {
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
-    pub(super) fn new(
-        manager: M,
-        config: Config,
-        max_total: u32,
-        max_waiters: usize,
-        says: Says<K>,
-        setup: Setup,
-    ) -> Self {
+    pub(super) fn new(manager: M, config: KeyedConfig, says: Says<K>, setup: Setup) -> Self {
+        let (max_total, max_waiters) = (config.total(), config.total_waiters());
+        let total_waiters = config.get_max_total_waiters();
+        let config = config.each;
         let limits = Limits {
             max_total,
             max_waiters,
@@ -92,11 +93,23 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             manager,
             terms: Arc::new(Terms::new(&config, KeyLimits::new())),
             config,
+            total_waiters,
             host: Host::new(setup),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: RandomState::new(),
         }
+    }
+
+    /// Sets another bound in total, and that of all lines together if it follows from it.
+    pub(super) fn resize(self: &Arc<Self>, max_total: u32) -> Result<(), ConfigError> {
+        at_least_one("max_total", max_total)?;
+        let waiters = self
+            .total_waiters
+            .unwrap_or_else(|| auto_waiters(max_total));
+        self.kernel.bound_lines(waiters);
+        self.perform(Kernel::resize(&self.kernel, max_total, self.now()));
+        Ok(())
     }
 
     #[inline]
@@ -219,6 +232,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     #[inline]
     pub(super) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<K, M>>, timed_from: Moment) {
         let (now, lasted) = self.lasted(timed_from);
+        slot.tainted |= is_interrupted(|| self.manager.is_interrupted(&mut slot.item));
         let usage = usage_of(&slot, now);
         let verdict = verdict(
             &mut slot.item,

@@ -143,6 +143,11 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
+    /// Sets how many may wait in all lines together, from now on: those that are in line stay.
+    pub(super) fn bound_lines(&self, max_waiters: usize) {
+        self.lock().max_waiters = max_waiters;
+    }
+
     /// Sets another bound in total. What is too much goes: idle ones now, the oldest first, leased ones when they come back.
     pub(super) fn resize(this: &Arc<Self>, max_total: u32, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
@@ -198,7 +203,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         match of {
             None => {
                 state.oldest_generation = generation;
-                while state.retire_oldest(CloseReason::Reset, &mut work) {}
+                while state.retire_oldest(CloseReason::Retired, &mut work) {}
             }
             Some(place) if state.table.is_there(place) => {
                 let key = place.index;
@@ -206,7 +211,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                 while let Some(index) = state.table.at(key).idle.end(true)
                     && let Some(slot) = state.pick_up(key, index)
                 {
-                    state.retire(slot, CloseReason::Reset, &mut work);
+                    state.retire(slot, CloseReason::Retired, &mut work);
                 }
                 state.meet(this, key, now, &mut work);
             }

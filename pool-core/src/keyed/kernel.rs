@@ -120,7 +120,7 @@ pub(super) enum TimedOut<K, T, E: Clone> {
 impl<K, T, E: Clone> Kernel<K, T, E> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            state: KernelMutex::new(State::new(limits.max_total)),
+            state: KernelMutex::new(State::new(&limits)),
             post: Post::new(),
             limits,
         }

@@ -154,13 +154,13 @@ mod tests {
         let plain = Terms::new(&config, KeyLimits::new());
         assert_eq!(
             (plain.max_size, plain.max_waiters, plain.idle_timeout),
-            (3, 64, None)
+            (3, 1024, None)
         );
         let limits = KeyLimits::new()
             .max_size(50)
             .idle_timeout(Some(Duration::from_secs(1)));
         let own = Terms::new(&config, limits);
-        assert_eq!((own.max_size, own.max_waiters), (50, 800));
+        assert_eq!((own.max_size, own.max_waiters), (50, 1024));
         assert_eq!(own.idle_timeout, Some(Duration::from_secs(1)));
         assert_eq!(own.create_timeout, plain.create_timeout);
     }

@@ -1,6 +1,6 @@
 //! What a keyed pool is told about its resources.
 
-use std::{error::Error, future::Future};
+use std::{fmt, future::Future};
 
 use crate::host::Usage;
 
@@ -66,7 +66,7 @@ pub trait KeyedManager<K>: Send + Sync + 'static {
 
     /// Why one could not be opened, checked or reset. Its text is shown, as that of [`Manager::Error`](crate::Manager::Error): it
     /// must not hold a secret.
-    type Error: Error + Send + Sync + 'static;
+    type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
     /// Opens one for `key`. Bounded by `create_timeout`.
     fn create(&self, key: &K) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
@@ -101,6 +101,12 @@ pub trait KeyedManager<K>: Send + Sync + 'static {
     /// Is it known to be broken? Asked on every return and before an idle one is handed out, on the caller's thread: no I/O, no
     /// waiting. The default says no.
     fn is_broken(&self, resource: &mut Self::Resource) -> bool {
+        let _ = resource;
+        false
+    }
+
+    /// Was a call on it dropped half-way? As [`Manager::is_interrupted`](crate::Manager::is_interrupted). The default says no.
+    fn is_interrupted(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod claims;
+mod config;
 mod counts;
 mod get;
 mod inner;
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub use builder::KeyedBuilder;
+pub use config::KeyedConfig;
 pub use get::GetKeyed;
 use inner::{Inner, status_of, usage_of};
 use kernel::Kernel;
@@ -338,12 +340,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// # Errors
     /// `max_total` is 0.
     pub fn resize(&self, max_total: u32) -> Result<(), ConfigError> {
-        if max_total == 0 {
-            return Err(ConfigError::new("max_total", "0", "at least 1"));
-        }
-        let inner = self.inner();
-        inner.perform(Kernel::resize(&inner.kernel, max_total, inner.now()));
-        Ok(())
+        self.inner().resize(max_total)
     }
 
     /// Asks [`limits_of`](KeyedBuilder::limits_of) again for every key that is in use: a tenant has another plan. What is too much
@@ -372,13 +369,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
 
     /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back, and what is being opened
     /// when it is open.
-    pub fn reset_all(&self) {
+    pub fn retire_all(&self) {
         let inner = self.inner();
         inner.perform(Kernel::reset(&inner.kernel, None, inner.now()));
     }
 
     /// The same for one key. For when its backend moved, or its credentials changed.
-    pub fn reset<Q>(&self, key: &Q)
+    pub fn retire<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,

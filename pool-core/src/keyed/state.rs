@@ -47,6 +47,8 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) lanes: Lanes<Box<Slot<K, T, E>>, Refusal<E>>,
     pub(super) turns: Turns,
     pub(super) max_total: u32,
+    /// In all lines together.
+    pub(super) max_waiters: usize,
     pub(super) generation: u32,
     /// What was opened before this generation is closed, whichever key it is of.
     pub(super) oldest_generation: u32,
@@ -96,13 +98,14 @@ pub(super) struct State<K, T, E: Clone> {
 }
 
 impl<K, T, E: Clone> State<K, T, E> {
-    pub(super) fn new(max_total: u32) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             table: Table::new(),
             seats: Seats::new(),
             lanes: Lanes::new(),
             turns: Turns::new(),
-            max_total,
+            max_total: limits.max_total,
+            max_waiters: limits.max_waiters,
             generation: 0,
             oldest_generation: 0,
             closed: false,
@@ -182,7 +185,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         let mut work = Work::default();
         let row = self.table.at(key);
         let full = self.lanes.len_of(row.lane) >= row.terms().max_waiters;
-        if full || row.terms().max_size == 0 || !self.make_room_in_line(kernel, key, &mut work) {
+        if full || row.terms().max_size == 0 || !self.make_room_in_line(key, &mut work) {
             self.count(key, |counters| counters.overloaded += 1);
             return Err(Refusal::Overloaded);
         }
@@ -207,13 +210,8 @@ impl<K, T, E: Clone> State<K, T, E> {
     /// Is there room in line for one more of `key`? If all lines together are full, the last one of the longest may have to go.
     ///
     /// That one may have been told of room: who joins in its stead looks for itself.
-    fn make_room_in_line(
-        &mut self,
-        kernel: &Kernel<K, T, E>,
-        key: u32,
-        work: &mut Work<K, T, E>,
-    ) -> bool {
-        if self.lanes.len() < kernel.limits.max_waiters {
+    fn make_room_in_line(&mut self, key: u32, work: &mut Work<K, T, E>) -> bool {
+        if self.lanes.len() < self.max_waiters {
             return true;
         }
         let lane = self.table.at(key).lane;
@@ -465,7 +463,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         if self.closed {
             Some(CloseReason::PoolClosed)
         } else if slot.generation < self.oldest_generation.max(row.generation) {
-            Some(CloseReason::Reset)
+            Some(CloseReason::Retired)
         } else if self.in_use() > self.max_total || row.held() > row.terms().max_size {
             Some(CloseReason::Shrunk)
         } else if self.is_over(key, slot, now) {

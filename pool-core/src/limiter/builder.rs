@@ -3,13 +3,15 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
-use super::{Inner, Limiter, permits::Permits};
-use crate::config::ConfigError;
+use super::{Inner, Limiter, LimiterConfig, permits::Permits};
+use crate::{
+    config::{ConfigError, Env},
+    host::Setup,
+};
 
-/// Begins a [`Limiter`].
+/// Begins a [`Limiter`]. Every setting of [`LimiterConfig`] has a method here.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::config::ConfigError;
 /// let partner = Limiter::builder(10)
 ///     .name("partner")
 ///     .max_waiters(50)
-///     .acquire_timeout(Some(Duration::from_secs(2)))
+///     .acquire_timeout(Duration::from_secs(2))
 ///     .build()?;
 /// assert_eq!((partner.name(), partner.status().available), ("partner", 10));
 ///
@@ -27,61 +29,39 @@ use crate::config::ConfigError;
 /// assert_eq!(error.to_string(), "limit is 0, but must be at least 1");
 /// # Ok::<(), pool_core::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
-#[must_use]
+#[derive(Debug)]
+#[must_use = "`build` makes the limiter"]
 pub struct LimiterBuilder {
-    limit: u32,
-    name: String,
-    max_waiters: Option<usize>,
-    timeout: Option<Duration>,
-    reclaim_after: Option<Duration>,
+    pub(crate) config: LimiterConfig,
+    setup: Setup,
 }
 
 impl LimiterBuilder {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(super) fn new(config: LimiterConfig) -> Self {
         Self {
-            limit,
-            name: "limiter".to_owned(),
-            max_waiters: None,
-            timeout: None,
-            reclaim_after: Some(Duration::from_millis(50)),
+            config,
+            setup: Setup::new(),
         }
     }
 
-    /// Names it, for messages. Default: `limiter`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
+    /// set after this override it.
+    pub fn config(mut self, config: LimiterConfig) -> Self {
+        let name = self.config.name.take();
+        self.config = config;
+        self.config.name = self.config.name.or(name);
         self
     }
 
-    /// How many may wait in line; one more fails at once with [`LimitError::is_overloaded`](super::LimitError::is_overloaded).
-    /// 0 means that nobody ever waits. Where there are [keys](super::Acquire::key), the line is shared out among them evenly.
+    /// Overrides the settings so far by what the environment holds under `prefix`: `{PREFIX}_LIMIT` and the rest.
     ///
-    /// Default: 16 for each permit of the first limit, at least 64.
-    pub const fn max_waiters(mut self, max_waiters: usize) -> Self {
-        self.max_waiters = Some(max_waiters);
-        self
-    }
-
-    /// How long an acquire may wait that has no [`timeout`](super::Acquire::timeout) of its own. `None`: as long as it takes. Not
-    /// zero.
-    ///
-    /// Default: `None`.
-    pub const fn acquire_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Permits that were handed to a future that nobody polls go to the next in line after so long, within two ticks of 10 ms.
-    /// `None`: never. Not zero.
-    ///
-    /// It takes a tokio runtime with a timer. On one that was built without, set `None`: the task that would keep the time
-    /// panics there, once, and the limiter goes on without it.
-    ///
-    /// Default: 50 ms.
-    pub const fn reclaim_after(mut self, after: Option<Duration>) -> Self {
-        self.reclaim_after = after;
-        self
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
+        let mut env = Env::read(prefix)?;
+        self.config.apply_env(&mut env)?;
+        self.setup.was_read(env)?;
+        Ok(self)
     }
 
     /// Makes the limiter.
@@ -89,31 +69,21 @@ impl LimiterBuilder {
     /// # Errors
     /// A setting that is out of its range.
     pub fn build(self) -> Result<Limiter, ConfigError> {
-        if self.limit == 0 {
-            return Err(ConfigError::new("limit", "0", "at least 1"));
-        }
-        let durations = [
-            ("acquire_timeout", self.timeout),
-            ("reclaim_after", self.reclaim_after),
-        ];
-        for (name, duration) in durations {
-            if duration == Some(Duration::ZERO) {
-                return Err(ConfigError::new(name, "0s", "longer than zero"));
-            }
-        }
+        let valid = self.config.validate();
+        valid.map_err(|error| self.setup.blame(error))?;
         Ok(self.finish())
     }
 
     pub(super) fn finish(self) -> Limiter {
-        let waiters = || (16 * self.limit as usize).max(64);
-        let max_waiters = self.max_waiters.unwrap_or_else(waiters);
+        let config = self.config;
         let hasher = RandomState::new();
         let inner = Inner {
             serial: hasher.hash_one(()),
-            permits: Permits::new(self.limit, max_waiters),
-            name: self.name.into(),
-            timeout: self.timeout,
-            reclaim_after: self.reclaim_after,
+            permits: Permits::new(config.limit, config.waiters()),
+            name: config.get_name().unwrap_or("limiter").into(),
+            max_waiters: config.max_waiters,
+            timeout: config.acquire_timeout,
+            reclaim_after: config.reclaim_after,
             driven: AtomicBool::new(false),
             hasher,
         };

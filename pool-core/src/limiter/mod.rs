@@ -2,6 +2,7 @@
 
 mod acquire;
 mod builder;
+mod config;
 mod error;
 mod keeper;
 mod keepers;
@@ -28,12 +29,19 @@ use tokio::runtime;
 
 pub use acquire::Acquire;
 pub use builder::LimiterBuilder;
+pub use config::LimiterConfig;
 pub use error::LimitError;
 pub use permit::Permit;
 use permits::Permits;
 pub use status::LimiterStatus;
 
-use crate::rt;
+use crate::{
+    config::{
+        ConfigError,
+        settings::{at_least_one, auto_waiters},
+    },
+    rt,
+};
 
 /// Lets so many in at once; the others wait in line, in order of arrival, and the line is bounded.
 ///
@@ -89,6 +97,8 @@ struct Inner {
     serial: u64,
     permits: Permits,
     name: Arc<str>,
+    /// The bound of the line, if it was said; else it follows from the limit.
+    max_waiters: Option<usize>,
     timeout: Option<Duration>,
     reclaim_after: Option<Duration>,
     hasher: RandomState,
@@ -107,12 +117,23 @@ impl Limiter {
     ///
     /// A limit of 0 lets nobody in: every acquire fails at once with [`LimitError::is_too_large`].
     pub fn new(limit: u32) -> Self {
-        LimiterBuilder::new(limit).finish()
+        LimiterBuilder::new(LimiterConfig::new().limit(limit)).finish()
+    }
+
+    /// A limiter with the defaults, overridden by what the environment holds under `prefix`: `{PREFIX}_LIMIT`, `{PREFIX}_MAX_WAITERS`
+    /// and the other settings of [`LimiterConfig`].
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
+        LimiterBuilder::new(LimiterConfig::new())
+            .env(prefix)?
+            .build()
     }
 
     /// Begins a limiter that lets `limit` in at once.
     pub fn builder(limit: u32) -> LimiterBuilder {
-        LimiterBuilder::new(limit)
+        LimiterBuilder::new(LimiterConfig::new().limit(limit))
     }
 
     /// Waits in line for one permit.
@@ -167,9 +188,17 @@ impl Limiter {
     }
 
     /// Sets another limit, while permits are out. Nobody loses one: what is out beyond a smaller limit is a debt, which the next
-    /// returns repay. Who waits for more than the new limit is told so ([`LimitError::is_too_large`]).
-    pub fn resize(&self, limit: u32) {
+    /// returns repay. An acquire that waits for more than the new limit is told so ([`LimitError::is_too_large`]).
+    ///
+    /// # Errors
+    /// `limit` is 0. To let nobody in, [`close`](Self::close) it.
+    pub fn resize(&self, limit: u32) -> Result<(), ConfigError> {
+        at_least_one("limit", limit)?;
+        if self.handle.max_waiters.is_none() {
+            self.handle.permits.bound_line(auto_waiters(limit));
+        }
         self.handle.permits.resize(limit);
+        Ok(())
     }
 
     /// Lets nobody in from now on, and tells all who wait. Permits that are out stay good.

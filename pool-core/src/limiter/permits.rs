@@ -40,7 +40,6 @@ pub(super) struct Permits {
     state: Mutex<State>,
     /// Where waiters join while they need nothing but a place in line.
     inbox: Apart<Mutex<Inbox>>,
-    max_waiters: usize,
 }
 
 /// On cache lines of its own: who waits for the lock must not slow down who has it.
@@ -48,6 +47,7 @@ pub(super) struct Permits {
 #[repr(align(128))]
 struct State {
     limit: u32,
+    max_waiters: usize,
     /// Permits that are out beyond the limit, since it was made smaller.
     debt: u32,
     closed: bool,
@@ -90,6 +90,7 @@ impl Permits {
     pub(super) fn new(limit: u32, max_waiters: usize) -> Self {
         let state = State {
             limit,
+            max_waiters,
             debt: 0,
             closed: false,
             is_open: false,
@@ -106,7 +107,6 @@ impl Permits {
             word: AtomicU64::new(u64::from(limit) * ONE),
             state: Mutex::new(state),
             inbox: Apart(Mutex::new(Inbox::new())),
-            max_waiters,
         }
     }
 
@@ -164,7 +164,7 @@ impl Permits {
             return Take::Refused(Refusal::TooLarge);
         }
         let mut pushed_out = None;
-        if state.lines.len() >= self.max_waiters {
+        if state.lines.len() >= state.max_waiters {
             state.overloaded += 1;
             match state.lines.push_out(key, Refusal::Overloaded) {
                 None => return Take::Refused(Refusal::Overloaded),
@@ -301,6 +301,11 @@ impl Permits {
         }
         drop(locked);
         wakers.wake();
+    }
+
+    /// Sets how many may wait in line, from now on: those that are in it stay.
+    pub(super) fn bound_line(&self, max_waiters: usize) {
+        self.lock().state.max_waiters = max_waiters;
     }
 
     /// Sets another limit.
@@ -486,7 +491,7 @@ impl Locked<'_> {
         if !plain || state.closed || state.limit == 0 || state.keepers.are_awaited() {
             return None;
         }
-        self.permits.max_waiters.checked_sub(state.lines.len())
+        state.max_waiters.checked_sub(state.lines.len())
     }
 
     /// Hands one to the first in line, where the inbox is open: those in it came later.

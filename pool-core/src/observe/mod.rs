@@ -67,6 +67,7 @@
 #![cfg_attr(feature = "metrics", doc = "[names]: crate::Builder::metric_names")]
 #![cfg_attr(not(feature = "metrics"), doc = "[names]: crate::Builder")]
 
+mod cause;
 mod histogram;
 #[cfg(feature = "metrics")]
 mod metric_names;
@@ -76,6 +77,7 @@ mod publisher;
 mod reason;
 mod status;
 
+pub use cause::Cause;
 pub use histogram::Histogram;
 #[cfg(feature = "metrics")]
 pub use metric_names::MetricNames;

@@ -1,8 +1,8 @@
 //! Events, as they happen.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use super::{CloseReason, LeaseInfo, Phase};
+use super::{Cause, CloseReason, LeaseInfo, Phase};
 
 /// Is told what happens in a pool. Every method does nothing unless it is written.
 ///
@@ -30,8 +30,8 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// One could not be opened.
-    fn open_failed(&self, pool: &str, error: &(dyn Error + 'static)) {
-        let _ = (pool, error);
+    fn open_failed(&self, pool: &str, cause: &Cause<'_>) {
+        let _ = (pool, cause);
     }
 
     /// One is being closed.

@@ -18,8 +18,8 @@ pub enum CloseReason {
     IdleTimeout,
     /// It reached its lifetime.
     Lifetime,
-    /// [`Pool::reset_all`](crate::Pool::reset_all) came after it was opened.
-    Reset,
+    /// [`Pool::retire_all`](crate::Pool::retire_all) came after it was opened.
+    Retired,
     /// The pool was made smaller.
     Shrunk,
     /// [`Pool::retain`](crate::Pool::retain) did not keep it.
@@ -43,7 +43,7 @@ impl CloseReason {
         Self::Tainted,
         Self::IdleTimeout,
         Self::Lifetime,
-        Self::Reset,
+        Self::Retired,
         Self::Shrunk,
         Self::NotRetained,
         Self::PoolClosed,
@@ -61,7 +61,7 @@ impl CloseReason {
             Self::Tainted => "tainted",
             Self::IdleTimeout => "idle_timeout",
             Self::Lifetime => "lifetime",
-            Self::Reset => "reset",
+            Self::Retired => "retired",
             Self::Shrunk => "shrunk",
             Self::NotRetained => "not_retained",
             Self::PoolClosed => "pool_closed",

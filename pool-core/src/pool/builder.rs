@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Manager, Pool, inner::Inner};
 use crate::{
     config::{Config, ConfigError, Env},
-    host::{Setup, naming},
+    host::{Setup, observing},
 };
 
 /// Begins a [`Pool`]. Every setting of [`Config`] has a method here.
@@ -51,14 +51,14 @@ impl<M: Manager> Builder<M> {
         Self {
             manager,
             config: Config::new(),
-            setup: Setup::new("pool"),
+            setup: Setup::new(),
         }
     }
 
-    naming!("pool");
+    observing!();
 
     /// Takes all settings from `config`: one that a file was read into, or that several pools share. Those that were set before are
-    /// replaced; those that are set after this override it.
+    /// replaced, but for the name if `config` has none; those that are set after this override it.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage, Config};
@@ -85,7 +85,9 @@ impl<M: Manager> Builder<M> {
     /// ```
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
+        let name = self.config.name.take();
         self.config = config;
+        self.config.name = self.config.name.or(name);
         self
     }
 
@@ -129,7 +131,8 @@ impl<M: Manager> Builder<M> {
     pub fn build(self) -> Result<Pool<M>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;
-        let inner = Inner::new(self.manager, self.config, self.setup);
+        let setup = self.setup.named(self.config.get_name(), "pool");
+        let inner = Inner::new(self.manager, self.config, setup);
         Ok(Pool::from_inner(inner))
     }
 }
@@ -137,7 +140,6 @@ impl<M: Manager> Builder<M> {
 impl<M: Manager> fmt::Debug for Builder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("name", &self.setup.name)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }

@@ -11,8 +11,8 @@ use crate::{
     },
     host::{
         self, ARM_AFTER, Failure, Host, Hosted, Kind, OpenError, Opens, Polled, Round, Setup,
-        TICK_NANOS, Tends, Terms, Usage, Verdict, Waits, caught, counted, kind_of, lease_info,
-        rounds, thread_number, timings_of, verdict,
+        TICK_NANOS, Tends, Terms, Usage, Verdict, Waits, caught, counted, is_interrupted, kind_of,
+        lease_info, rounds, thread_number, timings_of, verdict,
     },
     moment::{Moment, nanos_of},
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
@@ -115,6 +115,8 @@ impl<M: Manager> Inner<M> {
     #[inline]
     pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
         let (now, lasted) = lasted(&mut slot);
+        let Held { resource, home } = &mut slot.item;
+        slot.tainted |= is_interrupted(|| home.manager.is_interrupted(resource));
         let usage = usage_of(&slot, now);
         let Held { resource, home } = &mut slot.item;
         let verdict = verdict(

@@ -1,6 +1,6 @@
 //! What a pool is told about its resources.
 
-use std::{error::Error, future::Future};
+use std::{fmt, future::Future};
 
 use crate::host::Usage;
 
@@ -42,10 +42,12 @@ pub trait Manager: Send + Sync + 'static {
     /// Why one could not be opened, checked or reset. What a failed [`create`](Self::create) says comes back to the caller as
     /// it is ([`Error::connect_error`](crate::Error::connect_error)).
     ///
-    /// Its text is shown: in [`Error`](crate::Error), in [`Status::last_error`](crate::Status::last_error), in warnings (feature
+    /// Any error, also one that is none in the sense of `std`, as `anyhow::Error`.
+    ///
+    /// Its text is shown, with its causes if the alternate form (`{:#}`) has them: in [`Error`](crate::Error), in [`Status::last_error`](crate::Status::last_error), in warnings (feature
     /// `tracing`). So it must not hold a secret: no password, no token, no address that has one in it. The same goes for what
     /// a manager says when it panics.
-    type Error: Error + Send + Sync + 'static;
+    type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
     /// Opens one. Bounded by `create_timeout`.
     fn create(&self) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
@@ -80,6 +82,15 @@ pub trait Manager: Send + Sync + 'static {
     /// Is it known to be broken? Asked on every return and before an idle one is handed out, on the caller's thread: no I/O, no
     /// waiting. The default says no.
     fn is_broken(&self, resource: &mut Self::Resource) -> bool {
+        let _ = resource;
+        false
+    }
+
+    /// Was a call on it dropped half-way? Asked on every return, on the caller's thread: no I/O, no waiting. If so the resource is
+    /// tainted: it is reset if [`needs_reset`](Self::needs_reset) says so then, or else closed, and never handed on as it is. So those
+    /// who use the pool need not know of [`Lease::run`](crate::Lease::run). A resource that says itself whether a call on it is
+    /// unfinished has it from its protocol, or from [`Calls`](crate::Calls). The default says no.
+    fn is_interrupted(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }

@@ -5,6 +5,7 @@ mod get;
 mod inner;
 mod lease;
 mod manager;
+mod manager_fn;
 #[cfg(all(test, pool_shuttle))]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use get::Get;
 use inner::Inner;
 pub use lease::Lease;
 pub use manager::Manager;
+pub use manager_fn::{ManagerFn, keyed_manager_fn, manager_fn};
 
 use crate::{
     config::ConfigError,
@@ -352,16 +354,16 @@ impl<M: Manager> Pool<M> {
     /// pool.warm_up().await?;
     /// // The password was rotated. Those who are at work finish with the old one.
     /// let working = pool.get().await?;
-    /// pool.reset_all();
+    /// pool.retire_all();
     /// drop(working); // closed, and not handed to the next
-    /// let closed = pool.status().closed.by(CloseReason::Reset);
+    /// let closed = pool.status().closed.by(CloseReason::Retired);
     /// assert_eq!((closed, pool.status().idle), (1, 0));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn reset_all(&self) {
+    pub fn retire_all(&self) {
         let inner = self.inner();
-        inner.perform_work(Kernel::reset_all(&inner.kernel, inner.now()));
+        inner.perform_work(Kernel::retire_all(&inner.kernel, inner.now()));
     }
 
     /// Closes those idle ones for which `keep` says no. Returns how many.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{SharedConfig, SharedManager, SharedPool, inner::Inner};
 use crate::{
     config::{ConfigError, Env},
-    host::{Setup, naming},
+    host::{Setup, observing},
 };
 
 /// Begins a [`SharedPool`].
@@ -16,9 +16,9 @@ use crate::{
 /// # use pool_core::{Gauge, SharedManager, SharedPool};
 /// # struct Redis;
 /// # impl SharedManager for Redis {
-/// #     type Connection = ();
+/// #     type Resource = ();
 /// #     type Error = std::io::Error;
-/// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+/// #     async fn create(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
 /// # }
 /// // Reads CACHE_MAX_SIZE, CACHE_ACQUIRE_TIMEOUT, CACHE_SPARE_SHARES and so on.
 /// let pool = SharedPool::builder(Redis).name("cache").max_size(2).env("CACHE")?.build()?;
@@ -36,16 +36,19 @@ impl<M: SharedManager> SharedBuilder<M> {
         Self {
             manager,
             config: SharedConfig::new(),
-            setup: Setup::new("shared pool"),
+            setup: Setup::new(),
         }
     }
 
-    naming!("shared pool");
+    observing!();
 
-    /// Takes all settings from `config`. Those that were set before are replaced; those that are set after this override it.
+    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
+    /// set after this override it.
     #[must_use]
     pub fn config(mut self, config: SharedConfig) -> Self {
+        let name = self.config.name.take();
         self.config = config;
+        self.config.name = self.config.name.or(name);
         self
     }
 
@@ -67,7 +70,8 @@ impl<M: SharedManager> SharedBuilder<M> {
     pub fn build(self) -> Result<SharedPool<M>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;
-        let inner = Inner::new(self.manager, self.config, self.setup);
+        let setup = self.setup.named(self.config.get_name(), "shared pool");
+        let inner = Inner::new(self.manager, self.config, setup);
         Ok(SharedPool::from_inner(inner))
     }
 }
@@ -75,7 +79,6 @@ impl<M: SharedManager> SharedBuilder<M> {
 impl<M: SharedManager> fmt::Debug for SharedBuilder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedBuilder")
-            .field("name", &self.setup.name)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }

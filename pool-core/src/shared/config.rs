@@ -2,90 +2,88 @@
 
 use std::time::Duration;
 
-use crate::config::{
-    ConfigError, Env,
-    settings::{at_least_one, auto_waiters, default_max_size, no_zeros, settings, share, sizes},
+use crate::{
+    __settings,
+    config::{
+        __default_max_size as default_max_size, ConfigError,
+        settings::{at_least_one, auto_waiters, named, no_zeros, share, sizes},
+    },
 };
 
-settings! {
-    /// The settings of a [`SharedPool`](super::SharedPool): plain data. Those of [`Config`](crate::Config) that mean something where
-    /// connections are shared, with the same names and defaults, and [`spare_shares`](Self::spare_shares).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pool_core::SharedConfig;
-    ///
-    /// let config = SharedConfig::new().max_size(2).acquire_timeout(Duration::from_secs(2));
-    /// config.validate()?;
-    /// # Ok::<(), pool_core::ConfigError>(())
-    /// ```
-    SharedConfig for [M: super::SharedManager] super::SharedBuilder<M>;
+__settings! {
+    {
+        /// The settings of a [`SharedPool`](super::SharedPool): plain data. Those of [`Config`](crate::Config) that mean something where
+        /// connections are shared, with the same names and defaults, and [`spare_shares`](Self::spare_shares).
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use pool_core::SharedConfig;
+        ///
+        /// let config = SharedConfig::new().max_size(2).acquire_timeout(Duration::from_secs(2));
+        /// config.validate()?;
+        /// # Ok::<(), pool_core::ConfigError>(())
+        /// ```
+        SharedConfig for [M: super::SharedManager] super::SharedBuilder<M>;
+    }
 
     /// How many connections may be open at once, counted from the moment an open begins to the moment a close has ended. At least 1.
     ///
     /// Default: twice the cores, at least 10.
-    max_size / get_max_size: u32 = default_max_size(), "MAX_SIZE";
+    max_size / get_max_size(u32): u32 = default_max_size(), "MAX_SIZE";
 
     /// How many connections are kept open, whether anybody shares them or not. At most `max_size`. Default: 0.
-    min_idle / get_min_idle: u32 = 0, "MIN_IDLE";
+    min_idle / get_min_idle(u32): u32 = 0, "MIN_IDLE";
 
     /// Another connection is opened ahead of need, when fewer shares than this can be had at once. Default: 0, when all are full.
-    spare_shares / get_spare_shares: u32 = 0, "SPARE_SHARES";
+    spare_shares / get_spare_shares(u32): u32 = 0, "SPARE_SHARES";
 
     /// How many connections may be opening at once. At least 1. Default: 4.
-    max_opening / get_max_opening: u32 = 4, "MAX_OPENING";
+    max_opening / get_max_opening(u32): u32 = 4, "MAX_OPENING";
 
     /// How many may wait in line; one more fails at once with [`Error::is_overloaded`](crate::Error::is_overloaded). `None`
-    /// (`auto`) means 16 for each of `max_size`, at least 64; `Some(0)` means that nobody ever waits.
+    /// (`auto`) means 16 for each of `max_size`, at least 1024, also after a resize; 0 means that no get ever waits.
     ///
     /// Default: `None`.
-    max_waiters / get_max_waiters: Option<usize> = None, "MAX_WAITERS";
+    max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
     /// How long a get may take, all in all. A get may set another ([`GetShare::timeout`](super::GetShare::timeout)). Not zero.
     ///
     /// Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    acquire_timeout / get_acquire_timeout: Duration = Duration::from_secs(30), "ACQUIRE_TIMEOUT";
+    acquire_timeout / get_acquire_timeout(Duration): Duration = Duration::from_secs(30), "ACQUIRE_TIMEOUT";
 
     /// How long one open may take; a longer one has failed. Not zero. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    create_timeout / get_create_timeout: Duration = Duration::from_secs(10), "CREATE_TIMEOUT";
+    create_timeout / get_create_timeout(Duration): Duration = Duration::from_secs(10), "CREATE_TIMEOUT";
 
     /// How long one close may take; after that the connection is dropped as it is, and its place is free. Not zero.
     ///
     /// Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    close_timeout / get_close_timeout: Duration = Duration::from_secs(1), "CLOSE_TIMEOUT";
+    close_timeout / get_close_timeout(Duration): Duration = Duration::from_secs(1), "CLOSE_TIMEOUT";
 
     /// One that nobody shared for so long is closed, as long as `min_idle` are left. `None` (`off`): never. Not zero.
     ///
     /// Default: 10 min.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    idle_timeout / get_idle_timeout: Option<Duration> = Some(Duration::from_secs(600)), "IDLE_TIMEOUT";
+    idle_timeout / get_idle_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(600)), "IDLE_TIMEOUT";
 
     /// One that was opened so long ago takes no more shares as soon as its replacement is open, and closes with its last one. `None`
     /// (`off`): never. Not zero.
     ///
     /// Default: 30 min.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    max_lifetime / get_max_lifetime: Option<Duration> = Some(Duration::from_secs(1800)), "MAX_LIFETIME";
+    max_lifetime / get_max_lifetime(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(1800)), "MAX_LIFETIME";
 
     /// Each lifetime is shortened by a random part, up to this share of it, so that what was opened together does not end
     /// together. 0 to 1. Default: 0.1.
-    lifetime_jitter / get_lifetime_jitter: f64 = 0.1, "LIFETIME_JITTER";
+    lifetime_jitter / get_lifetime_jitter(f64): f64 = 0.1, "LIFETIME_JITTER";
 
     /// A share that was handed to a waiter whose future nobody polls goes to the next in line after so long; the unpolled
     /// one keeps its place. Not zero.
     ///
     /// Default: 50 ms.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    reclaim_after / get_reclaim_after: Duration = Duration::from_millis(50), "RECLAIM_AFTER";
+    reclaim_after / get_reclaim_after(Duration): Duration = Duration::from_millis(50), "RECLAIM_AFTER";
 
     /// A get that takes so long is warned of (feature `tracing`). `None` (`off`): never. Not zero.
     ///
     /// Default: 2 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    slow_get / get_slow_get: Option<Duration> = Some(Duration::from_secs(2)), "SLOW_GET";
+    slow_get / get_slow_get(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(2)), "SLOW_GET";
 }
 
 impl SharedConfig {
@@ -94,6 +92,7 @@ impl SharedConfig {
     /// # Errors
     /// The first setting that is out of its range, or contradicts another.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        named(self.name.as_deref())?;
         at_least_one("max_opening", self.max_opening)?;
         sizes(self.max_size, self.min_idle)?;
         share("lifetime_jitter", self.lifetime_jitter)?;

@@ -31,9 +31,9 @@ use super::link::LinkId;
 /// # #[derive(Default)]
 /// # struct Origin(Mutex<Vec<Gauge>>);
 /// # impl SharedManager for Origin {
-/// #     type Connection = ();
+/// #     type Resource = ();
 /// #     type Error = io::Error;
-/// #     async fn connect(&self, gauge: Gauge) -> io::Result<()> {
+/// #     async fn create(&self, gauge: Gauge) -> io::Result<()> {
 /// #         heard(&gauge, Frame::MaxStreams(100));
 /// #         self.0.lock().unwrap().push(gauge);
 /// #         Ok(())

@@ -37,8 +37,8 @@ pub(super) struct Wired<C> {
 }
 
 type Connections<M> =
-    Links<Wired<<M as SharedManager>::Connection>, Failure<<M as SharedManager>::Error>>;
-pub(super) type Parts<M> = Work<Wired<<M as SharedManager>::Connection>>;
+    Links<Wired<<M as SharedManager>::Resource>, Failure<<M as SharedManager>::Error>>;
+pub(super) type Parts<M> = Work<Wired<<M as SharedManager>::Resource>>;
 
 /// One shared pool. Handles, shares and running tasks keep it alive; its keeper and the gauges do not.
 pub(super) struct Inner<M: SharedManager> {
@@ -337,7 +337,7 @@ impl<M: SharedManager> Waits for Inner<M> {
 
 impl<M: SharedManager> Opens for Inner<M> {
     type Seat = OnPlace<M>;
-    type Item = M::Connection;
+    type Item = M::Resource;
 
     fn key_of(&self, _: &OnPlace<M>) -> Arc<()> {
         Arc::new(())
@@ -355,23 +355,23 @@ impl<M: SharedManager> Opens for Inner<M> {
         !self.links.is_closed()
     }
 
-    async fn create(&self, place: &OnPlace<M>) -> Result<M::Connection, M::Error> {
+    async fn create(&self, place: &OnPlace<M>) -> Result<M::Resource, M::Error> {
         let pool: Weak<dyn Listens> = self.weak.clone();
         let link = place.link;
-        self.manager.connect(Gauge { pool, link }).await
+        self.manager.create(Gauge { pool, link }).await
     }
 
     /// What it is, its gauge says.
-    fn is_broken(&self, _: &mut M::Connection) -> bool {
+    fn is_broken(&self, _: &mut M::Resource) -> bool {
         false
     }
 
     fn opened(
         self: &Arc<Self>,
         mut place: OnPlace<M>,
-        opened: Opened<M::Connection>,
+        opened: Opened<M::Resource>,
         now: Moment,
-    ) -> Result<(), (OnPlace<M>, M::Connection)> {
+    ) -> Result<(), (OnPlace<M>, M::Resource)> {
         let wired = Arc::new(Wired {
             connection: opened.item,
             dead: AtomicBool::new(false),
@@ -399,7 +399,7 @@ impl<M: SharedManager> Opens for Inner<M> {
         self.perform(self.links.open_failed(place.link, error, now, jitter));
     }
 
-    async fn close(&self, item: M::Connection) {
+    async fn close(&self, item: M::Resource) {
         self.manager.close(item).await;
     }
 
@@ -457,7 +457,7 @@ impl<M: SharedManager> Drop for OnPlace<M> {
 }
 
 /// Closes one, and only then frees its place.
-async fn close<M: SharedManager>(place: OnPlace<M>, wired: Arc<Wired<M::Connection>>) {
+async fn close<M: SharedManager>(place: OnPlace<M>, wired: Arc<Wired<M::Resource>>) {
     // Every share has given its handle back.
     if let Some(wired) = Arc::into_inner(wired) {
         say_goodbye(&*place.inner, wired.connection).await;

@@ -108,6 +108,11 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
+    /// Sets how many may wait in line, from now on: those that are in it stay.
+    pub(super) fn bound_line(&self, max_waiters: usize) {
+        self.lock().max_waiters = max_waiters;
+    }
+
     /// There may be so many connections from now on.
     pub(super) fn resize(&self, max_links: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
@@ -118,10 +123,10 @@ impl<C, E: Clone> Links<C, E> {
     }
 
     /// What is open or being opened takes no more, and goes with its last share.
-    pub(super) fn reset_all(&self, now: Moment) -> Work<C> {
+    pub(super) fn retire_all(&self, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        state.reset_all(&mut work);
+        state.retire_all(&mut work);
         state.meet_demand(&self.limits, now, &mut work);
         work
     }

@@ -184,7 +184,7 @@ impl<C, E: Clone> Links<C, E> {
             }
             return (Take::Refused(Refusal::Connect(error)), work);
         }
-        if state.queue.len() >= self.limits.max_waiters {
+        if state.queue.len() >= state.max_waiters {
             state.counters.overloaded += 1;
             return (Take::Refused(Refusal::Overloaded), work);
         }

@@ -1,6 +1,6 @@
 //! What a shared pool is told about its connections.
 
-use std::error::Error;
+use std::fmt;
 
 use super::Gauge;
 
@@ -35,10 +35,10 @@ use super::Gauge;
 /// }
 ///
 /// impl SharedManager for Redis {
-///     type Connection = Multiplexed;
+///     type Resource = Multiplexed;
 ///     type Error = io::Error;
 ///
-///     async fn connect(&self, gauge: Gauge) -> io::Result<Multiplexed> {
+///     async fn create(&self, gauge: Gauge) -> io::Result<Multiplexed> {
 ///         let (calls, mut queue) = mpsc::channel::<Call>(64);
 ///         gauge.set_capacity(64); // as many as may be on their way at once
 ///         tokio::spawn(async move {
@@ -67,22 +67,22 @@ use super::Gauge;
 /// ```
 pub trait SharedManager: Send + Sync + 'static {
     /// What many use at the same time.
-    type Connection: Send + Sync + 'static;
+    type Resource: Send + Sync + 'static;
 
     /// Why one could not be opened.
-    type Error: Error + Send + Sync + 'static;
+    type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
     /// Opens one. Bounded by `create_timeout`.
     ///
     /// The manager keeps `gauge` with whatever drives the connection, and says there how many may share it, now and whenever that
     /// changes, and when it shall take no more, is suspect or is dead. Until it says otherwise, one may have it at a time.
-    fn connect(
+    fn create(
         &self,
         gauge: Gauge,
-    ) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
 
     /// Says goodbye. Nobody shares it any more. Bounded by `close_timeout`. The default drops it.
-    fn close(&self, connection: Self::Connection) -> impl Future<Output = ()> + Send {
+    fn close(&self, connection: Self::Resource) -> impl Future<Output = ()> + Send {
         async { drop(connection) }
     }
 }

@@ -57,10 +57,10 @@ use crate::{
 /// }
 ///
 /// impl SharedManager for Redis {
-///     type Connection = Multiplexed;
+///     type Resource = Multiplexed;
 ///     type Error = std::io::Error;
 ///
-///     async fn connect(&self, gauge: Gauge) -> Result<Multiplexed, Self::Error> {
+///     async fn create(&self, gauge: Gauge) -> Result<Multiplexed, Self::Error> {
 ///         gauge.set_capacity(256); // and `gauge.dead()` from the task that reads the socket
 ///         Ok(Multiplexed)
 ///     }
@@ -185,9 +185,9 @@ impl<M: SharedManager> SharedPool<M> {
     /// # use pool_core::{Gauge, SharedConfig, SharedManager, SharedPool};
     /// # struct Redis;
     /// # impl SharedManager for Redis {
-    /// #     type Connection = ();
+    /// #     type Resource = ();
     /// #     type Error = std::io::Error;
-    /// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+    /// #     async fn create(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
     /// # }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -236,9 +236,9 @@ impl<M: SharedManager> SharedPool<M> {
     /// # use pool_core::{Gauge, SharedManager, SharedPool};
     /// # struct Redis;
     /// # impl SharedManager for Redis {
-    /// #     type Connection = ();
+    /// #     type Resource = ();
     /// #     type Error = std::io::Error;
-    /// #     async fn connect(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
+    /// #     async fn create(&self, gauge: Gauge) -> Result<(), Self::Error> { Ok(()) }
     /// # }
     /// let pool = SharedPool::builder(Redis).max_size(2).build()?;
     /// pool.resize(8)?;
@@ -252,16 +252,18 @@ impl<M: SharedManager> SharedPool<M> {
     /// `max_size` is 0, or less than `min_idle`.
     pub fn resize(&self, max_size: u32) -> Result<(), ConfigError> {
         let inner = self.inner();
-        inner.config.clone().max_size(max_size).validate()?;
+        let config = inner.config.clone().max_size(max_size);
+        config.validate()?;
+        inner.links.bound_line(config.waiters());
         inner.perform(inner.links.resize(max_size, inner.now()));
         Ok(())
     }
 
     /// Sees to it that everything that is open now, or being opened, takes no more shares and closes with its last one. For when
     /// the backend moved, or the credentials changed.
-    pub fn reset_all(&self) {
+    pub fn retire_all(&self) {
         let inner = self.inner();
-        inner.perform(inner.links.reset_all(inner.now()));
+        inner.perform(inner.links.retire_all(inner.now()));
     }
 
     /// Closes the pool: all who wait are told so, and each connection closes with its last share. Does not wait.

@@ -32,9 +32,9 @@ use crate::{
 /// # #[derive(Default)]
 /// # struct Events(Mutex<Vec<Gauge>>);
 /// # impl SharedManager for Events {
-/// #     type Connection = Connection;
+/// #     type Resource = Connection;
 /// #     type Error = io::Error;
-/// #     async fn connect(&self, gauge: Gauge) -> io::Result<Connection> {
+/// #     async fn create(&self, gauge: Gauge) -> io::Result<Connection> {
 /// #         gauge.set_capacity(100);
 /// #         self.0.lock().unwrap().push(gauge);
 /// #         Ok(Connection)
@@ -129,7 +129,7 @@ impl<M: SharedManager> Share<M> {
     /// Dropping the future drops the operation.
     pub async fn run<T>(
         share: &Self,
-        operation: impl AsyncFnOnce(&M::Connection) -> T,
+        operation: impl AsyncFnOnce(&M::Resource) -> T,
     ) -> Result<T, ConnectionDied> {
         let operation = operation(&share.wired().connection);
         unless(Self::died(share), operation)
@@ -143,7 +143,7 @@ impl<M: SharedManager> Share<M> {
     }
 
     #[inline]
-    fn wired(&self) -> &Wired<M::Connection> {
+    fn wired(&self) -> &Wired<M::Resource> {
         let connection = self.inner.links.connection(self.held());
         connection.expect("it is open as long as somebody has a share")
     }
@@ -152,10 +152,10 @@ impl<M: SharedManager> Share<M> {
 const HELD: &str = "a share is there until it is dropped";
 
 impl<M: SharedManager> Deref for Share<M> {
-    type Target = M::Connection;
+    type Target = M::Resource;
 
     #[inline]
-    fn deref(&self) -> &M::Connection {
+    fn deref(&self) -> &M::Resource {
         &self.wired().connection
     }
 }
@@ -173,7 +173,7 @@ impl<M: SharedManager> Drop for Share<M> {
 
 impl<M: SharedManager> fmt::Debug for Share<M>
 where
-    M::Connection: fmt::Debug,
+    M::Resource: fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Share").field(&**self).finish()

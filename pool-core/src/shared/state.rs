@@ -37,6 +37,7 @@ pub(super) struct State<C, E: Clone> {
     pub(super) expected: u32,
     pub(super) closed: bool,
     pub(super) max_links: u32,
+    pub(super) max_waiters: usize,
     /// How often the keeper comes by while a grant is on its way.
     pub(super) tick: Duration,
     pub(super) bell: Bell,
@@ -57,6 +58,7 @@ impl<C, E: Clone> State<C, E> {
             expected: FIRST_GUESS,
             closed: false,
             max_links: limits.max_links,
+            max_waiters: limits.max_waiters,
             tick: limits.tick,
             bell: Bell::new(),
             watchers: Watchers::new(),
@@ -418,14 +420,14 @@ impl<C, E: Clone> State<C, E> {
     }
 
     /// What is open or being opened takes no more, and goes with its last share.
-    pub(super) fn reset_all(&mut self, work: &mut Work<C>) {
+    pub(super) fn retire_all(&mut self, work: &mut Work<C>) {
         for index in 0..self.links.len() as u32 {
             let link = &mut self.links[index as usize];
             if link.phase == Phase::Opening {
-                link.unwanted.get_or_insert(CloseReason::Reset);
+                link.unwanted.get_or_insert(CloseReason::Retired);
             }
             let serial = link.serial;
-            self.drain(index, serial, CloseReason::Reset, work);
+            self.drain(index, serial, CloseReason::Retired, work);
         }
     }
 

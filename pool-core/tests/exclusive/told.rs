@@ -1,7 +1,6 @@
 //! What an observer is told.
 
 use std::{
-    error::Error,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -36,7 +35,7 @@ impl Observer for Diary {
         self.write(pool, &format!("opened in {took:?}"));
     }
 
-    fn open_failed(&self, pool: &str, error: &(dyn Error + 'static)) {
+    fn open_failed(&self, pool: &str, error: &pool_core::observe::Cause<'_>) {
         self.write(pool, &format!("open failed: {error}"));
     }
 
@@ -153,7 +152,7 @@ async fn an_observer_is_told_of_each_open_that_failed_and_why() {
 async fn an_observer_can_tell_errors_of_the_manager_apart() {
     struct Sources(Arc<Mutex<Vec<String>>>);
     impl Observer for Sources {
-        fn open_failed(&self, _: &str, error: &(dyn Error + 'static)) {
+        fn open_failed(&self, _: &str, error: &pool_core::observe::Cause<'_>) {
             let opening = error.downcast_ref::<pool_core::OpenError<Oops>>();
             if let Some(pool_core::OpenError::Manager(Oops(why))) = opening {
                 self.0.lock().unwrap().push((*why).to_owned());
@@ -228,8 +227,8 @@ async fn an_observer_is_told_of_each_close_with_its_reason() {
     closes(CloseReason::CheckFailed).await;
     backend.on_check(Act::Succeed);
 
-    pool.reset_all();
-    closes(CloseReason::Reset).await;
+    pool.retire_all();
+    closes(CloseReason::Retired).await;
 
     drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
     pool.resize(1).unwrap();

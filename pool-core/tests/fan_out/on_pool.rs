@@ -92,11 +92,9 @@ async fn on_a_pool_that_gives_none_the_error_is_the_pool_s() {
         .unwrap();
     let error = fan_out([1]).on(&pool).map(|_, _| ok(())).await.unwrap_err();
     assert!(error.is_lease() && !error.is_timeout());
-    let source = std::error::Error::source(&error).unwrap();
-    let source = source
-        .downcast_ref::<pool_core::Error<common::Oops>>()
-        .unwrap();
-    assert!(source.is_connect());
+    assert!(error.lease_error::<common::Oops>().unwrap().is_connect());
+    assert!(error.lease_error::<std::io::Error>().is_none());
+    assert!(error.to_string().ends_with("failed: down"), "{error}");
 
     let backend = Backend::new();
     backend.on_create(Act::Hang);

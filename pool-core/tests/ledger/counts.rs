@@ -152,7 +152,7 @@ pub(crate) async fn storm<F: Face>(pool: &F, books: &Arc<Books>, seed: u64) -> A
                 });
                 ends.not_retained.fetch_add(closed as u64, SeqCst);
                 sleep(200 * MS).await;
-                pool.reset_all();
+                pool.retire_all();
             }
         }
     });
@@ -332,9 +332,11 @@ async fn a_limiter_says_what_happened() {
 #[tokio::test(start_paused = true)]
 async fn a_flight_says_what_happened() {
     hush();
-    let flight = Flight::<u32, u32, u32>::new()
+    let flight = Flight::<u32, u32, u32>::builder()
         .max_waiters(60)
-        .timeout(20 * MS);
+        .timeout(20 * MS)
+        .build()
+        .unwrap();
     let [calls, started, refused, ok, failed] =
         std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
     let users: Vec<_> = (0..200)

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as StdError,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -107,7 +106,7 @@ impl Observer for Watcher {
         self.note(|told| told.opened += 1);
     }
 
-    fn open_failed(&self, _: &str, _: &(dyn StdError + 'static)) {
+    fn open_failed(&self, _: &str, _: &pool_core::observe::Cause<'_>) {
         self.note(|told| told.open_failed += 1);
     }
 
@@ -185,10 +184,10 @@ manages!(Manager);
 manages!(KeyedManager<u32>, u32);
 
 impl SharedManager for Keeper {
-    type Connection = Thing;
+    type Resource = Thing;
     type Error = Oops;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Thing, Oops> {
+    async fn create(&self, gauge: Gauge) -> Result<Thing, Oops> {
         gauge.set_capacity(1);
         self.0.open(Some(gauge)).await
     }
@@ -220,7 +219,7 @@ pub(crate) trait Face: Clone + Send + Sync + 'static {
     /// Closes those idle ones for which this says no.
     fn retain(&self, keep: impl FnMut() -> bool) -> usize;
     fn resize(&self, size: u32);
-    fn reset_all(&self);
+    fn retire_all(&self);
     fn close(&self);
 }
 
@@ -283,8 +282,8 @@ impl Face for Pool<Keeper> {
         Self::resize(self, size).unwrap();
     }
 
-    fn reset_all(&self) {
-        Self::reset_all(self);
+    fn retire_all(&self) {
+        Self::retire_all(self);
     }
 
     fn close(&self) {
@@ -353,8 +352,8 @@ impl Face for KeyedPool<u32, Keeper> {
         Self::resize(self, size).unwrap();
     }
 
-    fn reset_all(&self) {
-        Self::reset_all(self);
+    fn retire_all(&self) {
+        Self::retire_all(self);
     }
 
     fn close(&self) {
@@ -436,8 +435,8 @@ impl Face for SharedPool<Keeper> {
         Self::resize(self, size).unwrap();
     }
 
-    fn reset_all(&self) {
-        Self::reset_all(self);
+    fn retire_all(&self) {
+        Self::retire_all(self);
     }
 
     fn close(&self) {

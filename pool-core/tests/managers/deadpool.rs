@@ -199,7 +199,7 @@ async fn ends_in(pool: &Pool<Deadpool<Objects>>, outcome: Next) {
 #[tokio::test(start_paused = true)]
 async fn whatever_leaves_the_pool_is_detached_once() {
     use CloseReason::{
-        CheckFailed, IdleTimeout, Lifetime, NotRetained, PoolClosed, Reset, ResetFailed, Shrunk,
+        CheckFailed, IdleTimeout, Lifetime, NotRetained, PoolClosed, ResetFailed, Retired, Shrunk,
         Tainted,
     };
     for reason in CloseReason::ALL {
@@ -248,8 +248,8 @@ async fn whatever_leaves_the_pool_is_detached_once() {
                 sleep(3700 * SEC).await;
                 drop(lease);
             }
-            Reset => {
-                pool.reset_all();
+            Retired => {
+                pool.retire_all();
                 drop(lease);
             }
             Shrunk => {

@@ -248,7 +248,7 @@ async fn managers_resources_and_observers_may_call_the_pool_from_anywhere() {
             drop(Lease::detach(b));
         }
         drop(a);
-        pool.reset_all();
+        pool.retire_all();
         sleep(30 * SEC).await;
     }
     assert!(nosy.calls.load(SeqCst) > 50, "{:?}", nosy.calls);

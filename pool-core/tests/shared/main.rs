@@ -65,10 +65,10 @@ impl Drop for Streams {
 struct Http2(Arc<Backend>);
 
 impl SharedManager for Http2 {
-    type Connection = Streams;
+    type Resource = Streams;
     type Error = Refused;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Streams, Refused> {
+    async fn create(&self, gauge: Gauge) -> Result<Streams, Refused> {
         let backend = &self.0;
         sleep(backend.connect_ms.load(SeqCst) * MS).await;
         if backend.fails.load(SeqCst) > 0 {

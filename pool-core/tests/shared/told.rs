@@ -32,7 +32,7 @@ impl Observer for Diary {
         self.write(format!("{pool}: opened in {took:?}"));
     }
 
-    fn open_failed(&self, _: &str, error: &(dyn std::error::Error + 'static)) {
+    fn open_failed(&self, _: &str, error: &pool_core::observe::Cause<'_>) {
         self.write(format!("failed: {error}"));
     }
 

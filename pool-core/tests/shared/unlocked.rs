@@ -96,10 +96,10 @@ impl Drop for NosyError {
 struct Down(Arc<Mutex<Option<SharedPool<Self>>>>, AtomicU32);
 
 impl SharedManager for Down {
-    type Connection = ();
+    type Resource = ();
     type Error = NosyError;
 
-    async fn connect(&self, _: Gauge) -> Result<(), NosyError> {
+    async fn create(&self, _: Gauge) -> Result<(), NosyError> {
         match self.1.fetch_add(1, SeqCst) % 5 {
             4 => Ok(()),
             _ => Err(NosyError(Arc::clone(&self.0))),

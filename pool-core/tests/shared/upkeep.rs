@@ -94,13 +94,16 @@ async fn what_was_open_or_being_opened_at_a_reset_gives_no_share_after_it() {
     });
     sleep(MS).await;
     assert_eq!(pool.status().opening, 1);
-    pool.reset_all();
+    pool.retire_all();
     assert_eq!((pool.status().open, pool.status().draining), (0, 1));
     assert_eq!(waiting.await.unwrap(), 2, "of neither of the two");
     drop(before);
     sleep(MS).await;
     let status = pool.status();
-    assert_eq!((status.open, status.closed.by(CloseReason::Reset)), (1, 2));
+    assert_eq!(
+        (status.open, status.closed.by(CloseReason::Retired)),
+        (1, 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,8 +148,7 @@ fn a_setting_without_a_meaning_here_is_none() {
         let mut config = SharedConfig::new();
         config.apply_env(&mut env).unwrap();
         let says = env.finish().unwrap_err().to_string();
-        let expected =
-            format!("P_{name} is \"1s\", but must be unset, as no setting has this name");
+        let expected = format!("P_{name} must be left out: no setting has this name");
         assert!(says.starts_with(&expected), "{says}");
         assert!(says.contains("P_SPARE_SHARES"), "{says}");
     }
@@ -216,10 +218,10 @@ impl Drop for Alive {
 }
 
 impl SharedManager for Moody {
-    type Connection = Alive;
+    type Resource = Alive;
     type Error = Refused;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Alive, Refused> {
+    async fn create(&self, gauge: Gauge) -> Result<Alive, Refused> {
         gauge.set_capacity(1);
         if self.opened.fetch_add(1, SeqCst) < 3 {
             (self.says)(&gauge);
@@ -270,10 +272,10 @@ impl Drop for Bomb {
 struct Bombs(Mutex<Vec<Gauge>>);
 
 impl SharedManager for Bombs {
-    type Connection = Bomb;
+    type Resource = Bomb;
     type Error = Refused;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Bomb, Refused> {
+    async fn create(&self, gauge: Gauge) -> Result<Bomb, Refused> {
         self.0.lock().unwrap().push(gauge);
         Ok(Bomb)
     }

@@ -284,7 +284,7 @@ impl pool_core::observe::Observer for Observer {
         Rude::about(&self.0.rude.observer);
     }
 
-    fn open_failed(&self, _: &str, _: &(dyn std::error::Error + 'static)) {
+    fn open_failed(&self, _: &str, _: &pool_core::observe::Cause<'_>) {
         Rude::about(&self.0.rude.observer);
     }
 

@@ -239,7 +239,7 @@ impl Run {
             }
             Step::ResetAll => {
                 self.generation += 1;
-                bed.perform(Kernel::reset_all(&bed.kernel, now));
+                bed.perform(Kernel::retire_all(&bed.kernel, now));
             }
             Step::Retain => {
                 for (n, slot) in bed.kernel.take_idle().into_iter().enumerate() {

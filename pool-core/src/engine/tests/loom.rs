@@ -231,7 +231,7 @@ models! {
         let held = bed.lease();
         let old = held.generation;
         let returner = spawn(&bed, move |bed| bed.put(held));
-        bed.perform(Kernel::reset_all(&bed.kernel, START));
+        bed.perform(Kernel::retire_all(&bed.kernel, START));
         let slot = get(&bed).expect("another can be opened");
         assert_ne!(slot.generation, old, "of the past");
         returner.join().unwrap();

@@ -173,7 +173,7 @@ impl Run {
             }
             Step::ResetAll => self
                 .bed
-                .perform(Kernel::reset_all(&self.bed.kernel, self.bed.now())),
+                .perform(Kernel::retire_all(&self.bed.kernel, self.bed.now())),
             Step::Tick(ms) => {
                 self.model.now_ms += u64::from(ms);
                 self.bed.advance(ms);

@@ -49,7 +49,7 @@ const OPERATIONS: [(&str, fn(&Bed)); 14] = [
     }),
     ("resize", |bed| drop(Kernel::resize(&bed.kernel, 1, START))),
     ("reset all", |bed| {
-        drop(Kernel::reset_all(&bed.kernel, START))
+        drop(Kernel::retire_all(&bed.kernel, START))
     }),
     ("close", |bed| drop(bed.kernel.close())),
     ("take idle", |bed| drop(bed.kernel.take_idle())),
@@ -102,7 +102,7 @@ fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
     let late = START + Duration::from_secs(2);
     drop(Kernel::tick(&bed.kernel, late, Waker::noop().clone()));
     drop(Kernel::resize(&bed.kernel, 5, late));
-    drop(Kernel::reset_all(&bed.kernel, late));
+    drop(Kernel::retire_all(&bed.kernel, late));
     drop(bed.kernel.close());
     assert!(
         bed.kernel.is_closed() && bed.kernel.is_over(),

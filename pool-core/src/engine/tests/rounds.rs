@@ -99,7 +99,7 @@ fn what_began_to_open_before_a_reset_is_of_the_past() {
     let (id, mut opens) = first_in_line(&bed);
     let seat = opens.pop().expect("it opens one");
     assert!(bed.kernel.begin_open(&seat, START));
-    let mut reset = Kernel::reset_all(&bed.kernel, START);
+    let mut reset = Kernel::retire_all(&bed.kernel, START);
     let another = reset.opens.pop().expect("the first is of no use any more");
     assert!(bed.kernel.begin_open(&another, START));
     open(&bed, seat, Moment::NEVER);

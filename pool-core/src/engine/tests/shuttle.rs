@@ -162,7 +162,7 @@ fn users_a_keeper_and_an_operator() {
                     thread_rng().gen_range(1..4),
                     bed.now(),
                 )),
-                1 => bed.perform(Kernel::reset_all(&bed.kernel, bed.now())),
+                1 => bed.perform(Kernel::retire_all(&bed.kernel, bed.now())),
                 _ => {
                     for slot in bed.kernel.take_idle() {
                         thread::yield_now();

@@ -343,7 +343,7 @@ impl Run {
                 self.settle(work);
             }
             Step::Reset => {
-                let work = self.links.reset_all(NOW);
+                let work = self.links.retire_all(NOW);
                 for conn in &mut self.conns {
                     match conn.phase {
                         Phase::Opening => conn.unwanted = true,

@@ -84,7 +84,7 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + Send + 'static) -> thread::JoinHand
 
 /// As many shares as there may be, at once; then everything is closed.
 fn all_is_there(bed: &Bed, links: u32) {
-    bed.perform(bed.links.reset_all(NOW));
+    bed.perform(bed.links.retire_all(NOW));
     bed.perform(bed.links.resize(links, NOW));
     let shares: Vec<_> = (0..links * bed.capacity).map(|_| bed.get()).collect();
     assert!(bed.links.take().is_none());
@@ -138,7 +138,7 @@ fn users_of_connections_that_change() {
                 2 => bed.perform(bed.links.drain(link, CloseReason::Tainted, NOW)),
                 3 => bed.perform(bed.links.fail(link, NOW)),
                 4 => bed.perform(bed.links.resize(thread_rng().gen_range(1..3), NOW)),
-                5 => bed.perform(bed.links.reset_all(NOW)),
+                5 => bed.perform(bed.links.retire_all(NOW)),
                 _ => {
                     let later = NOW + Duration::from_secs(1);
                     bed.perform(bed.links.tick(later, Waker::noop().clone()).1);

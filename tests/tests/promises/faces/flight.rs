@@ -30,7 +30,7 @@ fn hangs() -> impl Future<Output = Result<u32, std::convert::Infallible>> + Send
 pub(crate) fn a_get_ends_at_its_deadline_and_no_earlier() {
     paused(async {
         for limit in [MS, 20 * MS, 300 * MS, 1500 * MS] {
-            let flight = Numbers::new().timeout(limit);
+            let flight = Numbers::builder().timeout(limit).build().unwrap();
             let began = Instant::now();
             let error = flight.run(1, hangs).await.unwrap_err();
             assert!(error.is_timeout(), "{error}");
@@ -42,7 +42,7 @@ pub(crate) fn a_get_ends_at_its_deadline_and_no_earlier() {
 
 pub(crate) fn a_get_ends_no_earlier_after_its_thread_stood_still() {
     runtime().block_on(async {
-        let flight = Numbers::new().timeout(300 * MS);
+        let flight = Numbers::builder().timeout(300 * MS).build().unwrap();
         let other = Box::pin(flight.run(1, hangs));
         drop(timeout(20 * MS, other).await);
         thread::sleep(600 * MS);
@@ -55,7 +55,8 @@ pub(crate) fn a_get_ends_no_earlier_after_its_thread_stood_still() {
 }
 
 pub(crate) fn a_get_ends_though_nobody_drives_the_runtime_of_those_before() {
-    let (flight, alone) = (Numbers::new().timeout(300 * MS), runtime());
+    let flight = Numbers::builder().timeout(300 * MS).build().unwrap();
+    let alone = runtime();
     let mut first = Box::pin(flight.run(1, hangs));
     alone.block_on(async { assert!(poll_once(&mut first).await.is_none()) });
     runtime().block_on(async {
@@ -81,7 +82,7 @@ pub(crate) fn a_get_goes_on_though_its_runtime_ends() {
 
 pub(crate) fn all_the_time_there_is_ends_with_what_comes_back() {
     paused(async {
-        let flight = Numbers::new().timeout(Duration::MAX);
+        let flight = Numbers::builder().timeout(Duration::MAX).build().unwrap();
         let computes = || async {
             sleep(60 * SEC).await;
             Ok(3)
@@ -159,7 +160,7 @@ pub(crate) fn nothing_is_lost_where_code_of_a_user_panics() {
 
 pub(crate) fn its_counts_add_up_at_every_moment() {
     threads(3).block_on(async {
-        let flight = Numbers::new().timeout(20 * MS);
+        let flight = Numbers::builder().timeout(20 * MS).build().unwrap();
         let users: Vec<_> = (0..24)
             .map(|number| {
                 let flight = flight.clone();

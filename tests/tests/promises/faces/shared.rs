@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl SharedManager for Things {
-    type Connection = Thing;
+    type Resource = Thing;
     type Error = Oops;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Thing, Oops> {
+    async fn create(&self, gauge: Gauge) -> Result<Thing, Oops> {
         gauge.set_capacity(1);
         self.0.open(Some(gauge)).await
     }

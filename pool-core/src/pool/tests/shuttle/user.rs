@@ -242,7 +242,7 @@ pub(super) async fn operate(world: Busy) {
                 world.ledger.bound.fetch_max(size, SeqCst);
                 pool.resize(size).expect("the size is good");
             }
-            2 => pool.reset_all(),
+            2 => pool.retire_all(),
             3 => {
                 pool.retain(|item, _| {
                     item.hold();

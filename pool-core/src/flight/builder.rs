@@ -1,0 +1,85 @@
+//! Making a flight.
+
+use std::{fmt, hash::Hash, marker::PhantomData};
+
+use super::{Flight, FlightConfig};
+use crate::{
+    config::{ConfigError, Env},
+    host::Setup,
+};
+
+/// Begins a [`Flight`]. Every setting of [`FlightConfig`] has a method here.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_core::Flight;
+///
+/// // Reads PAGES_TIMEOUT, PAGES_MAX_WAITERS and so on.
+/// let pages = Flight::<u32, String>::builder().timeout(Duration::from_secs(2)).env("PAGES")?.build()?;
+/// assert_eq!(pages.name(), "pages");
+/// # Ok::<(), pool_core::ConfigError>(())
+/// ```
+#[must_use = "`build` makes the flight"]
+pub struct FlightBuilder<K, V, E> {
+    pub(crate) config: FlightConfig,
+    setup: Setup,
+    of: PhantomData<fn(K) -> Result<V, E>>,
+}
+
+impl<K, V, E> FlightBuilder<K, V, E>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    pub(super) fn new() -> Self {
+        Self {
+            config: FlightConfig::new(),
+            setup: Setup::new(),
+            of: PhantomData,
+        }
+    }
+
+    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
+    /// set after this override it.
+    pub fn config(mut self, config: FlightConfig) -> Self {
+        let name = self.config.name.take();
+        self.config = config;
+        self.config.name = self.config.name.or(name);
+        self
+    }
+
+    /// Overrides the settings so far by what the environment holds under `prefix`.
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
+        let mut env = Env::read(prefix)?;
+        self.config.apply_env(&mut env)?;
+        self.setup.was_read(env)?;
+        Ok(self)
+    }
+
+    /// Makes the flight.
+    ///
+    /// # Errors
+    /// A setting that is out of its range.
+    pub fn build(self) -> Result<Flight<K, V, E>, ConfigError> {
+        let valid = self.config.validate();
+        valid.map_err(|error| self.setup.blame(error))?;
+        Ok(self.finish())
+    }
+
+    pub(super) fn finish(self) -> Flight<K, V, E> {
+        let name = self.config.get_name().unwrap_or("flight").into();
+        Flight::with(name, self.config)
+    }
+}
+
+impl<K, V, E> fmt::Debug for FlightBuilder<K, V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! The settings of a keyed pool.
+
+use crate::config::{
+    Config, ConfigError, Env,
+    settings::{at_least_one, auto_waiters},
+};
+
+/// The settings of a [`KeyedPool`](super::KeyedPool): plain data. Its bounds in total, and in [`each`](Self::each) what holds for each
+/// key. The name is the pool's.
+///
+/// In the environment and in serde all of it is flat: `{PREFIX}_MAX_TOTAL`, `{PREFIX}_MAX_SIZE`, ..
+///
+/// ```
+/// use pool_core::{Config, KeyedConfig};
+///
+/// let config = KeyedConfig::new().max_total(200).each(Config::new().max_size(8));
+/// config.validate()?;
+/// assert_eq!(config.get_each().get_max_size(), 8);
+/// # Ok::<(), pool_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyedConfig {
+    max_total: Option<u32>,
+    max_total_waiters: Option<usize>,
+    pub(super) each: Config,
+}
+
+impl KeyedConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The defaults, overridden by what the environment holds under `prefix` (`ORDERS` reads `ORDERS_MAX_TOTAL` and so on).
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go together.
+    pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
+        let mut env = Env::read(prefix)?;
+        let mut config = Self::new();
+        config.apply_env(&mut env)?;
+        config.validate().map_err(|error| env.blame(error))?;
+        env.finish()?;
+        Ok(config)
+    }
+
+    /// Reads what is set under the prefix of `env`; the rest stays as it is.
+    ///
+    /// # Errors
+    /// A value that its setting cannot have. Names that no setting has are found by [`Env::finish`].
+    pub fn apply_env(&mut self, env: &mut Env) -> Result<(), ConfigError> {
+        self.each.apply_env(env)?;
+        if let Some(max_total) = env.take("MAX_TOTAL")? {
+            self.max_total = max_total;
+        }
+        if let Some(waiters) = env.take("MAX_TOTAL_WAITERS")? {
+            self.max_total_waiters = waiters;
+        }
+        Ok(())
+    }
+
+    /// How many may be open at once, all keys together, counted from the moment an open begins to the moment a close has ended. `None`
+    /// (`auto`) means 10 times `max_size`. At least 1.
+    ///
+    /// Default: `None`.
+    #[must_use]
+    pub fn max_total(mut self, value: impl Into<Option<u32>>) -> Self {
+        self.max_total = value.into();
+        self
+    }
+
+    /// The value of [`max_total`](Self::max_total).
+    pub fn get_max_total(&self) -> Option<u32> {
+        self.max_total
+    }
+
+    /// How many may wait, all keys together; of one more, either it or the last of the key that has most in line fails with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded): see [`KeyedPool`](super::KeyedPool#who-may-wait). `None` (`auto`) means
+    /// 16 for each of `max_total`, at least 1024.
+    ///
+    /// Default: `None`.
+    #[must_use]
+    pub fn max_total_waiters(mut self, value: impl Into<Option<usize>>) -> Self {
+        self.max_total_waiters = value.into();
+        self
+    }
+
+    /// The value of [`max_total_waiters`](Self::max_total_waiters).
+    pub fn get_max_total_waiters(&self) -> Option<usize> {
+        self.max_total_waiters
+    }
+
+    /// What holds for each key, as far as [`limits_of`](super::KeyedBuilder::limits_of) says nothing else.
+    #[must_use]
+    pub fn each(mut self, value: Config) -> Self {
+        self.each = value;
+        self
+    }
+
+    /// The value of [`each`](Self::each).
+    pub fn get_each(&self) -> &Config {
+        &self.each
+    }
+
+    /// Can a pool be built with these?
+    ///
+    /// # Errors
+    /// The first setting that is out of its range, contradicts another, or does not go with keys.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.each.validate()?;
+        if self.each.min_idle > 0 {
+            let was = self.each.min_idle.to_string();
+            return Err(ConfigError::new("min_idle", was, "0 in a keyed pool"));
+        }
+        if let Some(target) = self.each.shed_target {
+            let was = format!("{target:?}");
+            return Err(ConfigError::new("shed_target", was, "off in a keyed pool"));
+        }
+        at_least_one("max_total", self.total())
+    }
+
+    /// The bound in total, `auto` worked out.
+    pub(super) fn total(&self) -> u32 {
+        let auto = || self.each.max_size.saturating_mul(10);
+        self.max_total.unwrap_or_else(auto)
+    }
+
+    /// The bound of all lines together, `auto` worked out.
+    pub(super) fn total_waiters(&self) -> usize {
+        let auto = || auto_waiters(self.total());
+        self.max_total_waiters.unwrap_or_else(auto)
+    }
+}
+
+impl From<Config> for KeyedConfig {
+    fn from(each: Config) -> Self {
+        Self::new().each(each)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for KeyedConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let mut env = Env::deserialize(deserializer)?;
+        let mut config = Self::new();
+        let read = config.apply_env(&mut env).and_then(|()| env.finish());
+        read.map_err(D::Error::custom)?;
+        Ok(config)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for KeyedConfig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("max_total", &crate::__Shown(&self.max_total))?;
+        map.serialize_entry(
+            "max_total_waiters",
+            &crate::__Shown(&self.max_total_waiters),
+        )?;
+        self.each.write(&mut map)?;
+        map.end()
+    }
+}

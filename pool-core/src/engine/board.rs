@@ -12,7 +12,7 @@
 //!
 //! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
 //! total order. Whoever sets `CALL` learns by the same step which bits were set before, and every return that comes later in that
-//! order sees `CALL`. So nobody who set it, looked, and went to sleep can be slept past. See `ARCHITECTURE.md`.
+//! order sees `CALL`. So nobody who set it, looked, and went to sleep can be slept past. See `PROTOCOL.md`.
 //!
 //! Seats are dealt over the words in turn, and a get begins at a word of its thread's: on several cores they meet less often. The first
 //! 4,096 seats have a place here.

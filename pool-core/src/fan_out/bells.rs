@@ -2,7 +2,8 @@
 //!
 //! Each place has a bell of its own, made once and rung by the waker of whatever runs there. The first to ring a bell since its
 //! place was last polled adds the place to a list and wakes the task. No ring is lost: a bell that was found rung is on the list,
-//! and is cleared before its place is polled; and the task looks at the list once more after it said whom to wake.
+//! and is cleared before its place is polled, so a ring during the poll counts again; and the task looks at the list once more after
+//! it said whom to wake. The model is `no_ring_is_lost` (`tests/loom.rs`), its mutant `BellIsClearedAfterThePoll`.
 
 use std::{
     mem,

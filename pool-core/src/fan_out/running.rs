@@ -1,4 +1,11 @@
-//! The items that run, and the places they run in.
+//! The items that run, and the places they run in: as many as may run at once, and no more are made.
+//!
+//! - The future of a place stays in its box, and the future of the next item moves into the same box: nothing grows with the number
+//!   of items.
+//! - What rang comes before new items. After 128 polls that end nothing (`POLLS`), and after 128 outcomes (`collect.rs`), other
+//!   tasks of the thread have a turn.
+//! - With `.on(&pool)` an item is taken up when there is a lease for it, and one request at a time stands in the pool's queue. From
+//!   then on the lease belongs to the item: an item that is dropped half-way taints it where it works within `Lease::run`.
 
 use std::{
     fmt,

@@ -11,8 +11,8 @@
 //! | ended | there is an outcome, the key is free again | the last who fetches it frees the place |
 //!
 //! All who wait stand in one line, the one who started it too: a grant is the lead, a refusal is an end. All moves happen under one
-//! lock, so that a completion either finds a waiter in line, or the waiter finds the key free; and the last who leaves either finds the computation
-//! running and stops it, or it has ended.
+//! lock, so that a completion either finds a waiter in line, or the waiter finds the key free; and the last who leaves either finds
+//! the computation running and stops it, or it has ended. See `PROTOCOL.md`.
 
 use std::{
     collections::HashMap,

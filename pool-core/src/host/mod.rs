@@ -11,8 +11,9 @@
 //! | [`Opens`], [`Tends`] | the same, with what is opened | opens, checks, resets and closes, bounded and with their panics caught ([`task`]) |
 //!
 //! # Time
-//! One rule for all of them: *a time that was read has an age*. Nothing is decided by a tick that may have stood ([`clock`]), a wait
-//! relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due.
+//! One rule for all of them: *a time that was read has an age*. Nothing is decided by a tick that may have stood ([`clock`]), a
+//! wait relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due. See
+//! `PROTOCOL.md`.
 
 mod budget;
 mod calls;

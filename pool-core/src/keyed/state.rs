@@ -10,7 +10,7 @@
 //!
 //! By what right a key claims a place, and from whom it may take one, is in `claims.rs`.
 //!
-//! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]).
+//! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]). See `PROTOCOL.md`.
 
 use std::{
     cmp::Reverse,

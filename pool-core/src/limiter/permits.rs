@@ -4,9 +4,9 @@
 //! compare-and-swap each. Whoever needs more than that locks the mutex and sets `LINE`; from then until `LINE` is cleared only
 //! the holder of the mutex changes the word. `LINE` stays set as long as anybody waits, a debt is open, or the limiter is closed.
 //!
-//! No wake-up is lost: a return that found `LINE` clear added to the word before the waiter set `LINE`, so the waiter, which
-//! reads the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter.
-//! Of those in the inbox too: it is open only while somebody is in line, and who serves the last lets them in.
+//! No wake-up is lost: a return that found `LINE` clear added to the word before the waiter set `LINE`, so the waiter, which reads
+//! the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter. Of those
+//! in the inbox too: it is open only while somebody is in line, and who serves the last lets them in. See `PROTOCOL.md`.
 
 use std::{
     mem,

@@ -13,7 +13,7 @@
 //! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
 //! total order. Whoever sets `gives` to 0 learns by the same step how many shares were out; nobody takes one without the lock after
 //! that, and everybody who gives one back after that comes to the lock. So nobody who set it, looked, and went to sleep can be slept
-//! past, and where the whole word is 0 the cell belongs to who has the lock. See `ARCHITECTURE.md`.
+//! past, and where the whole word is 0 the cell belongs to who has the lock. See `PROTOCOL.md`.
 
 use std::{
     fmt,

@@ -1,7 +1,8 @@
 //! What all workers of one pool share.
 //!
-//! [`submit`](Core::submit) and what [`work`](crate::worker::work) does are in `flow.rs`, parallel work is in `help.rs`, the shutdown in
-//! `close.rs`, what is due at a time in `look.rs`.
+//! [`submit`](Core::submit) and what [`work`](crate::worker::work) does are in `flow.rs`, parallel work is in `help.rs`, the
+//! shutdown in `close.rs`, what is due at a time in `look.rs`. Why no job stays behind is written out in `PROTOCOL.md` of the
+//! crate's sources.
 
 mod close;
 mod flow;

@@ -157,7 +157,7 @@ fn wrong_spans(text: &str, code: &Code) -> Vec<(String, &'static str)> {
                 is_or_ends_with(&source.path, file) && source.functions.contains(span)
             });
             (!has).then_some("the file has no such function")
-        } else if span.ends_with(".rs") || span.ends_with('/') || span.ends_with(".md") {
+        } else if span.contains('/') || span.ends_with(".rs") || span.ends_with(".md") {
             (!code.has_path(span)).then_some("there is no such file or folder")
         } else {
             code.lacks(span)

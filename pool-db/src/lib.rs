@@ -1,9 +1,24 @@
 //! Database connections, pooled: SQLite off the executor, PostgreSQL over rustls.
 //!
-//! Each driver is a module and a feature: [`sqlite`], [`postgres`]. Both run on the engine of `pool-core`: never more connections
-//! than you allow, first come, first served, every wait with an end, and a connection is only handed on when it is clean.
+//! Each driver is a module and a feature of the same name, and none is on by default: a dependency asks for those that it uses.
 //!
+//! | feature | what it brings |
+//! |---|---|
+//! | `sqlite` | [`sqlite`]: rusqlite with SQLite bundled, on threads of its own. Compiles C |
+//! | `postgres` | [`postgres`]: tokio-postgres, TLS by rustls with Mozilla's roots |
+//! | `serde` | [`Config`] and the builders from any format; durations are strings (`"30s"`) |
+//! | `tracing` | the spans `pool.get` and `pool.connect`, warnings of slow gets, leaks and outages |
+//! | `metrics` | the pools' metrics through the `metrics` facade |
+//!
+//! ```toml
+//! pool-db = { version = "0.1", features = ["sqlite"] }
 //! ```
+//!
+//! Both run on the engine of `pool-core`: never more connections than you allow, first come, first served, every wait with an
+//! end, and a connection is only handed on when it is clean. Without a driver there are only [`Config`] and the errors.
+//!
+#![cfg_attr(feature = "sqlite", doc = "```")]
+#![cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
 //! use pool_db::sqlite::Pool;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -15,7 +30,8 @@
 //! # }
 //! ```
 //!
-//! ```no_run
+#![cfg_attr(feature = "postgres", doc = "```no_run")]
+#![cfg_attr(not(feature = "postgres"), doc = "```ignore")]
 //! use pool_db::postgres::Pool;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -30,7 +46,16 @@
 //! # Limits
 //! Everything runs on tokio. A pool is for one database; give each database its own, with a prefix of its own in the environment
 //! (`Pool::builder().env("REPORTS_DB")`).
-
+//!
+// Where a driver is not compiled, its module is linked to where it is.
+#![cfg_attr(
+    not(feature = "sqlite"),
+    doc = "[`sqlite`]: https://docs.rs/pool-db/latest/pool_db/sqlite/"
+)]
+#![cfg_attr(
+    not(feature = "postgres"),
+    doc = "[`postgres`]: https://docs.rs/pool-db/latest/pool_db/postgres/"
+)]
 #![forbid(unsafe_code)]
 // Without a driver there is nobody to use the rest.
 #![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]

@@ -52,15 +52,15 @@ fn a_user_gets_only_what_it_asked_for() {
         ),
         (&["pool-cpu"], &["serde", "hyper", "rusqlite", "rustls"]),
         (
-            &["pool-db", "--no-default-features"],
+            &["pool-db"],
             &["pool-cpu", "rusqlite", "tokio-postgres", "rustls"],
         ),
         (
-            &["pool-db", "--no-default-features", "--features=postgres"],
+            &["pool-db", "--features=postgres"],
             &["pool-cpu", "rusqlite"],
         ),
         (
-            &["pool-db", "--no-default-features", "--features=sqlite"],
+            &["pool-db", "--features=sqlite"],
             &["tokio-postgres", "rustls"],
         ),
         (

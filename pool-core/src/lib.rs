@@ -30,6 +30,15 @@
 //! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
 //! What stands [beside the pool](_beside) is for the rest: limits, fan-outs, flights, connections that many share, pools by key; that page
 //! says which to take when.
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what a pool does.
+//!
+//! - `serde`: [`Config`] and the other settings from any format; durations are strings (`"30s"`).
+//! - `tracing`: the spans `pool.get` (of a get that waits) and `pool.connect`, and warnings of slow gets, leaks and outages.
+//! - `metrics`: OpenTelemetry's `db.client.connection.*` through the `metrics` facade.
+//! - `deadpool`, `bb8`: their managers on this engine, in `adapt`.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -74,3 +83,8 @@ pub use shared::{
     ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
     SharedStatus,
 };
+
+/// The example of the README, compiled and run. The front page of the documentation is the text above.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

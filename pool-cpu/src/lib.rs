@@ -109,3 +109,8 @@ pub use self::{
     workers::Workers,
 };
 pub use pool_core::{ConfigError, Env};
+
+/// The example of the README, compiled and run. The front page of the documentation is the text above.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -73,3 +73,8 @@ pub mod sqlite;
 pub use error::Error;
 pub use get::Get;
 pub use pool_core::{Config, ConfigError};
+
+/// The example of the README, compiled and run. The front page of the documentation is the text above.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

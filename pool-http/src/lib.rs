@@ -90,3 +90,8 @@ pub use payload::{Payload, PayloadError};
 pub use pool_core::{ConfigError, Env, Status};
 pub use request::RequestBuilder;
 pub use status::{ClientStatus, OriginStatus, Totals};
+
+/// The example of the README, compiled and run. The front page of the documentation is the text above.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,6 +40,7 @@
 //! - `metrics`: OpenTelemetry's `db.client.connection.*` through the `metrics` facade.
 //! - `deadpool`, `bb8`: their managers on this engine, in `adapt`.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[doc = include_str!("../docs/guide.md")]

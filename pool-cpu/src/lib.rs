@@ -38,6 +38,7 @@
 //! facade). None of them changes what a pool does.
 
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc = include_str!("../docs/piscina.md")]
 pub mod _from_piscina {}

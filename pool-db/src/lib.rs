@@ -57,6 +57,7 @@
     doc = "[`postgres`]: https://docs.rs/pool-db/latest/pool_db/postgres/"
 )]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a driver there is nobody to use the rest.
 #![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 

@@ -57,6 +57,7 @@
 //! HTTP/2, proxies, redirects, cookies, compression, upgrades and CONNECT. As a [`tower_service::Service`] it takes the layers
 //! that do some of these.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod body;

@@ -78,6 +78,40 @@ fn a_user_gets_only_what_it_asked_for() {
 }
 
 #[test]
+fn no_dependency_of_a_library_asks_for_a_newer_rust() {
+    let metadata = metadata(&["--all-features"]);
+    for (library, _) in FLOORS {
+        let of = |package: &Value| rust(package["rust_version"].as_str().unwrap_or("1.0"));
+        let named = |wanted: &str| {
+            packages(&metadata)
+                .iter()
+                .find(|package| name(package) == wanted)
+        };
+        let promised = of(named(library).unwrap());
+        let fixed = ["tree", "--locked", "--edges=normal,build", "--prefix=none"];
+        let text = cargo(&[&fixed[..], &["--all-features", "--package", library]].concat());
+        let used: BTreeSet<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ');
+                Some((words.next()?, words.next()?.strip_prefix('v')?))
+            })
+            .collect();
+        let newer: Vec<&str> = packages(&metadata)
+            .iter()
+            .filter(|package| used.contains(&(name(package), package["version"].as_str().unwrap())))
+            .filter(|package| of(package) > promised)
+            .map(name)
+            .collect();
+        assert!(used.len() > 3, "{library}: {text}");
+        assert!(
+            newer.is_empty(),
+            "{library} promises Rust {promised:?}, but not {newer:?}"
+        );
+    }
+}
+
+#[test]
 fn every_licence_is_allowed() {
     let allowed = listed("[licenses]", "allow");
     let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
@@ -239,6 +273,13 @@ fn cargo(arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo {arguments:?}: {errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The numbers of a version of Rust, of which the last may be left out.
+fn rust(version: &str) -> (u32, u32, u32) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap());
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
 }
 
 fn packages(metadata: &Value) -> &[Value] {

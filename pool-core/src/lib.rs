@@ -71,7 +71,7 @@ pub use config::__default_max_size;
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
 pub use flight::{Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Run};
-pub use host::{Calls, Drained, Error, OpenError, Usage};
+pub use host::{BoxError, Calls, Drained, Error, OpenError, Usage};
 pub use keyed::{
     GetKeyed, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager, KeyedPool,
 };

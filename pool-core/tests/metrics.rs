@@ -32,7 +32,7 @@ async fn a_pool_is_published_under_the_names_of_open_telemetry() {
     let held = [pool.get().await.unwrap(), pool.get().await.unwrap()];
     sleep(2 * SEC).await;
 
-    let db = "db.client.connection.pool.name=db";
+    let db = "pool.name=db";
     let state = |state: &str| format!("{db},db.client.connection.state={state}");
     for (name, labels, expected) in [
         ("count", state("idle"), 1.0),
@@ -141,7 +141,7 @@ async fn whoever_waits_or_holds_is_seen_within_a_second_and_so_is_the_rest_that_
     let told = Told::default();
     let _on = set_default_local_recorder(&told);
     let pool = pool(&Backend::new()).max_size(1).build().unwrap();
-    let db = "db.client.connection.pool.name=db";
+    let db = "pool.name=db";
     let pending = || told.gauge("db.client.connection.pending_requests", db);
     let used = || {
         let labels = format!("{db},db.client.connection.state=used");
@@ -206,7 +206,7 @@ async fn every_reason_is_counted_and_at_the_end_nothing_is_left() {
     drop(pool);
     settle().await;
     // What is still out is still seen, and counted when it comes back.
-    let db = "db.client.connection.pool.name=db";
+    let db = "pool.name=db";
     let state = |state| {
         let labels = format!("{db},db.client.connection.state={state}");
         told.gauge("db.client.connection.count", &labels)
@@ -235,7 +235,7 @@ async fn what_comes_back_to_a_closed_pool_is_seen() {
     let told = Told::default();
     let _on = set_default_local_recorder(&told);
     let pool = pool(&Backend::new()).max_size(2).build().unwrap();
-    let labels = "db.client.connection.pool.name=db,db.client.connection.state=used";
+    let labels = "pool.name=db,db.client.connection.state=used";
     let used = || told.gauge("db.client.connection.count", labels);
     let (one, other) = (pool.get().await.unwrap(), pool.get().await.unwrap());
     sleep(2 * SEC).await;
@@ -403,12 +403,8 @@ async fn a_keyed_pool_is_published_as_one_pool_and_at_the_end_nothing_is_left() 
         drop(pool.get("c").await.unwrap());
         sleep(2 * SEC).await;
 
-        let (prefix, name) = if own {
-            ("pool", "pool.name=db".to_owned())
-        } else {
-            let prefix = "db.client.connection";
-            (prefix, format!("{prefix}.pool.name=db"))
-        };
+        let prefix = if own { "pool" } else { "db.client.connection" };
+        let name = "pool.name=db".to_owned();
         let gauge = |what: &str, labels: &str| told.gauge(&format!("{prefix}.{what}"), labels);
         let count = |state: &str| gauge("count", &format!("{name},{prefix}.state={state}"));
         assert_eq!((count("idle"), count("used")), (Some(1.0), Some(2.0)));

@@ -123,7 +123,7 @@ async fn a_connection_has_the_pragmas_that_services_want() {
         pool.run(read).await.unwrap(),
         ("wal".to_owned(), 1, 1, 5000)
     );
-    pool.drain(SOON).await;
+    assert!(pool.drain(SOON).await.is_complete());
     let other = builder
         .pragma("journal_mode", "delete")
         .pragma("synchronous", "full")
@@ -482,7 +482,7 @@ async fn a_new_file_can_be_opened_by_all_connections_at_once() {
         }
         let status = pool.status();
         assert_eq!((status.opened, status.open_failures), (16, 0), "{status:?}");
-        pool.drain(SOON).await;
+        assert!(pool.drain(SOON).await.is_complete());
     }
 }
 

@@ -181,14 +181,12 @@ macro_rules! __setters {
             /// The name, for messages, metrics and spans. Not empty.
             ///
             /// Default: `{PREFIX}_NAME`, or the prefix, where the environment is read; else the word for what is pooled.
-            #[must_use]
             pub fn name(self, name: impl Into<String>) -> Self {
                 $crate::__setters! { @set self $field name(name) }
             }
 
             $(
                 $(#[doc = $doc])+
-                #[must_use]
                 pub fn $name(self, value: $arg) -> Self {
                     $crate::__setters! { @set self $field $name(value) }
                 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use crate::host::TextError;
+use crate::host::BoxError;
 
 /// Why an item has no value, and which one it was. `E` is the error of the closure's future.
 pub struct ItemError<E> {
@@ -15,10 +15,7 @@ pub(super) enum Kind<E> {
     Failed(E),
     TimedOut(Duration),
     Panicked(String),
-    Lease {
-        error: Box<dyn Error + Send + Sync>,
-        timed_out: bool,
-    },
+    Lease { error: BoxError, timed_out: bool },
     NoRuntime,
     NoLimit,
 }
@@ -50,11 +47,11 @@ impl<E> ItemError<E> {
     }
 
     /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
-    pub fn into_boxed(self) -> Box<dyn Error + Send + Sync>
+    pub fn into_boxed(self) -> BoxError
     where
         E: fmt::Debug + fmt::Display + Send + Sync + 'static,
     {
-        Box::new(TextError(self))
+        BoxError::new(self)
     }
 
     /// It took longer than [`each_within`](super::FanOut::each_within), or its lease took longer than that or the pool allows.
@@ -80,12 +77,9 @@ impl<E> ItemError<E> {
     }
 
     /// The pool's error, of a pool whose manager's error is `P`.
-    pub fn lease_error<P: fmt::Display + 'static>(&self) -> Option<&crate::Error<P>> {
+    pub fn lease_error<P: 'static>(&self) -> Option<&crate::Error<P>> {
         match &self.kind {
-            Kind::Lease { error, .. } => {
-                let error = error.downcast_ref::<TextError<crate::Error<P>>>();
-                error.map(|text| &text.0)
-            }
+            Kind::Lease { error, .. } => error.downcast_ref(),
             _ => None,
         }
     }
@@ -122,7 +116,6 @@ impl<E: Error + 'static> Error for ItemError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
             Kind::Failed(error) => error.source(),
-            Kind::Lease { error, .. } => error.source(),
             _ => None,
         }
     }

@@ -37,7 +37,7 @@ mod sealed {
     /// Why an item cannot be started.
     #[derive(Debug)]
     pub struct NoLease {
-        pub(crate) error: Box<dyn std::error::Error + Send + Sync>,
+        pub(crate) error: crate::BoxError,
         pub(crate) timed_out: bool,
     }
 }

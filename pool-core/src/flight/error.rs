@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::board::End;
-use crate::host::TextError;
+use crate::host::BoxError;
 
 /// Why a call of [`Flight::run`](super::Flight::run) has no value. `E` is the error of the computation, shared by all who waited.
 ///
@@ -60,11 +60,11 @@ impl<E> FlightError<E> {
     }
 
     /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
-    pub fn into_boxed(self) -> Box<dyn Error + Send + Sync>
+    pub fn into_boxed(self) -> BoxError
     where
         E: fmt::Display + Send + Sync + 'static,
     {
-        Box::new(TextError(self))
+        BoxError::new(self)
     }
 
     /// The error that the computation gave, to keep.

@@ -59,7 +59,7 @@
 /// assert!(answer.is_err());
 /// drop(connection);
 /// tokio::task::yield_now().await;
-/// assert_eq!(pool.status().closes.by(pool_core::observe::CloseReason::Tainted), 1);
+/// assert_eq!(pool.status().closed.by(pool_core::observe::CloseReason::Tainted), 1);
 /// # Ok(())
 /// # }
 /// ```

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use super::{
-    TextError,
+    BoxError,
     failure::{Failure, OpenError},
 };
 use crate::observe::{Phase, Status};
@@ -14,37 +14,22 @@ use crate::observe::{Phase, Status};
 /// One pointer: a get that succeeds pays nothing for it.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # use std::time::Duration;
 /// # use pool_core::observe::Phase;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Db).name("orders").max_size(1).build()?;
-/// /// What a service answers when it has no connection.
+/// /// What a service answers when it has no connection: not now (503, with `Retry-After`); else there is a mistake in its code.
 /// fn status_code<E>(error: &pool_core::Error<E>) -> u16 {
-///     if error.is_overloaded() || error.is_closed() {
-///         503 // try another instance
-///     } else if error.is_timeout() {
-///         504
-///     } else {
-///         502 // `is_connect`: the database is down
-///     }
+///     let later = error.is_timeout() || error.is_overloaded() || error.is_connect() || error.is_closed();
+///     if later { 503 } else { 500 }
 /// }
 ///
 /// let held = pool.get().label("export").await?;
 /// let error = pool.get().timeout(Duration::from_millis(5)).await.unwrap_err();
-/// assert_eq!((status_code(&error), error.phase()), (504, Some(Phase::Wait)));
+/// assert_eq!((status_code(&error), error.phase()), (503, Some(Phase::Wait)));
 /// // pool `orders`: none was given back within 5ms (1 of 1 in use, 0 idle, 0 opening, 0 waiting)
 /// assert!(error.to_string().contains("1 of 1 in use"));
 /// assert_eq!(error.status().leased, 1);
@@ -208,11 +193,11 @@ impl<E> Error<E> {
     /// assert!(ask(&pool).await.unwrap_err().to_string().ends_with("no such host"));
     /// # }
     /// ```
-    pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync>
+    pub fn into_boxed(self) -> BoxError
     where
         E: fmt::Display + Send + Sync + 'static,
     {
-        Box::new(TextError(self))
+        BoxError::new(self)
     }
 
     /// What the last attempt to open one died of, if attempts were failing: as [`connect_error`](Self::connect_error), and also

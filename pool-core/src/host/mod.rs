@@ -15,6 +15,7 @@
 //! wait relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due. See
 //! `PROTOCOL.md`.
 
+mod boxed;
 mod budget;
 mod calls;
 mod caught;
@@ -29,7 +30,6 @@ mod lend;
 mod publish;
 mod setup;
 mod task;
-mod text_error;
 mod thread;
 mod timer;
 #[cfg(feature = "tracing")]
@@ -39,6 +39,7 @@ mod wait;
 
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
+pub use boxed::BoxError;
 pub(crate) use budget::spend;
 pub use calls::Calls;
 pub(crate) use caught::{Caught, caught};
@@ -56,7 +57,6 @@ pub(crate) use lend::{Verdict, is_interrupted, verdict};
 pub(crate) use publish::{Desk, Published};
 pub(crate) use setup::{Setup, observing};
 pub(crate) use task::{Opens, Tends, Terms, check, close, open, reset, say_goodbye, unless};
-pub(crate) use text_error::TextError;
 pub(crate) use thread::number as thread_number;
 pub(crate) use timer::{NoRuntime, Timer};
 #[cfg(feature = "tracing")]

@@ -64,7 +64,6 @@ impl fmt::Debug for Setup {
 macro_rules! observing {
     () => {
         /// Tells `observer` what happens: see [`Observer`](crate::observe::Observer).
-        #[must_use]
         pub fn observer(mut self, observer: impl crate::observe::Observer) -> Self {
             self.setup.observer = Some(std::sync::Arc::new(observer));
             self
@@ -73,7 +72,6 @@ macro_rules! observing {
         /// Publishes the pool under these names (feature `metrics`). Default:
         /// [`MetricNames::Database`](crate::observe::MetricNames::Database).
         #[cfg(feature = "metrics")]
-        #[must_use]
         pub fn metric_names(mut self, names: crate::observe::MetricNames) -> Self {
             self.setup.metric_names = names;
             self

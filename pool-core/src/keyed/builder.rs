@@ -23,6 +23,7 @@ use crate::{
 /// | [`min_idle`](Config::min_idle) | must be 0: keys come into use by being asked for |
 /// | [`shed_target`](Config::shed_target) | must be off |
 /// | [`slow_get`](Config::slow_get) | as in a pool |
+#[must_use = "`build` makes the pool"]
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,
     config: KeyedConfig,
@@ -57,7 +58,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
     ///
     /// Default: none, so that no key is shown anywhere: it may be a secret, or a customer.
-    #[must_use]
     pub fn key_name(mut self, name: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
         self.says.name = Some(Box::new(name));
         self
@@ -65,7 +65,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
 
     /// Takes all settings from `config`, or what holds for each key from a [`Config`](crate::Config). Those that were set before are
     /// replaced, but for the name if `config` has none; those that are set after this override it.
-    #[must_use]
     pub fn config(mut self, config: impl Into<KeyedConfig>) -> Self {
         let name = self.config.each.name.take();
         self.config = config.into();
@@ -86,14 +85,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     }
 
     /// How many may be open at once, all keys together: see [`KeyedConfig::max_total`].
-    #[must_use]
     pub fn max_total(mut self, value: impl Into<Option<u32>>) -> Self {
         self.config = self.config.max_total(value);
         self
     }
 
     /// How many may wait, all keys together: see [`KeyedConfig::max_total_waiters`].
-    #[must_use]
     pub fn max_total_waiters(mut self, value: impl Into<Option<usize>>) -> Self {
         self.config = self.config.max_total_waiters(value);
         self
@@ -101,7 +98,6 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
 
     /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
     /// [`KeyedPool::reload_limits`], with nothing locked. What [`KeyLimits::validate`] refuses fails the gets of its key.
-    #[must_use]
     pub fn limits_of(mut self, limits: impl Fn(&K) -> KeyLimits + Send + Sync + 'static) -> Self {
         self.says.limits = Some(Box::new(limits));
         self

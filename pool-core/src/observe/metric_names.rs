@@ -76,7 +76,7 @@ impl MetricNames {
 }
 
 const DATABASE: Words = Words {
-    pool: "db.client.connection.pool.name",
+    pool: "pool.name",
     count: "db.client.connection.count",
     state: "db.client.connection.state",
     used: "used",

@@ -32,9 +32,11 @@
 //!
 //! # The feature `metrics`
 //!
-//! The names are OpenTelemetry's; [`Builder::metric_names`][names] has others, for pools of something else.
+//! The names are OpenTelemetry's; [`Builder::metric_names`][names] has others, for pools of something else. The name of the pool is the
+//! attribute `pool.name` on all of them, as in spans and events, whatever is pooled: one name to group by. (OpenTelemetry has
+//! `db.client.connection.pool.name` for databases alone.)
 //!
-//! | name | kind | attributes beside `db.client.connection.pool.name` |
+//! | name | kind | attributes beside `pool.name` |
 //! |---|---|---|
 //! | `db.client.connection.count` | gauge | `db.client.connection.state`: `idle` or `used`, where `used` includes those that are checked or reset |
 //! | `db.client.connection.idle.max`, `.idle.min`, `.max` | gauge | |
@@ -42,7 +44,7 @@
 //! | `db.client.connection.timeouts` | counter | `pool.phase`: `wait`, `create`, `check` or `reset` |
 //! | `db.client.connection.create_time`, `.wait_time`, `.use_time` | histogram, seconds | |
 //!
-//! What OpenTelemetry has no name for is ours, with the attribute `pool.name`: the counters `pool.gets`, `pool.waited`,
+//! What OpenTelemetry has no name for is ours: the counters `pool.gets`, `pool.waited`,
 //! `pool.overloaded`, `pool.shed`, `pool.failed_fast`, `pool.reclaimed`, `pool.open_failures`, and `pool.closed` by `reason`
 //! ([`CloseReason`]; a reason has a series when it first comes up).
 //!
@@ -59,7 +61,8 @@
 //! `pool.shares` has what of their capacity is `used` and `free` (`pool.state`). Its keeper comes by each second while anything is
 //! open, since who takes a share wakes nobody; how long a share lasts is not timed.
 //!
-//! Give each pool a name of its own: the gauges of two pools of one name overwrite each other.
+//! Give each pool a name of its own: the gauges of two pools that were given one name overwrite each other. Pools that were given none
+//! are told apart by a number.
 //!
 //! A [`KeyedPool`](crate::KeyedPool) is published as one pool, all its keys together: its `max` is the bound in total. Keys come and go,
 //! and a series for each would stay; [`KeyedPool::statuses`](crate::KeyedPool::statuses) has the counts by key.

@@ -9,18 +9,8 @@ use super::{CloseReason, Histogram, Phase};
 /// just made smaller).
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -124,18 +114,8 @@ impl Status {
 /// How many were closed, by reason.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage, Lease};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::{Pool, Lease};
 /// # use pool_core::observe::CloseReason;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,18 +164,8 @@ impl fmt::Debug for Closes {
 /// less often than that has all of them. Opens, checks and resets are all timed.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -224,18 +194,8 @@ pub struct Timings {
 /// Who holds one.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # use std::time::Duration;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

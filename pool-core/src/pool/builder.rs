@@ -11,18 +11,8 @@ use crate::{
 /// Begins a [`Pool`]. Every setting of [`Config`] has a method here.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # use std::time::Duration;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,6 +30,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "`build` makes the pool"]
 pub struct Builder<M: Manager> {
     manager: M,
     pub(crate) config: Config,
@@ -61,18 +52,8 @@ impl<M: Manager> Builder<M> {
     /// replaced, but for the name if `config` has none; those that are set after this override it.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, Config};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::{Pool, Config};
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -83,7 +64,6 @@ impl<M: Manager> Builder<M> {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -94,18 +74,8 @@ impl<M: Manager> Builder<M> {
     /// Overrides the settings so far by what the environment holds under `prefix`.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// // `ORDERS_DB_MAX_SIZE=40` in the environment makes it larger, for this deployment.

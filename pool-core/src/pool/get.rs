@@ -30,18 +30,8 @@ use crate::{
 /// The future of [`Pool::get`]. Until it is first polled it can be told more.
 ///
 /// ```
-/// # use pool_core::{Manager, Pool, Usage};
-/// # #[derive(Debug)] struct Connection;
-/// # impl Connection {
-/// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-/// # }
-/// # struct Db;
-/// # impl Manager for Db {
-/// #     type Resource = Connection;
-/// #     type Error = std::io::Error;
-/// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-/// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+/// # use pool_core::Pool;
 /// # use std::time::Duration;
 /// # async fn client_gone() { std::future::pending().await }
 /// # #[tokio::main(flavor = "current_thread")]
@@ -84,18 +74,8 @@ impl<'a, M: Manager> Get<'a, M> {
     /// opens nothing.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -116,18 +96,8 @@ impl<'a, M: Manager> Get<'a, M> {
     /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # use tokio::time::Instant;
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,18 +119,8 @@ impl<'a, M: Manager> Get<'a, M> {
     /// Says who will hold it, for [`Pool::leases`] and the report of leaks.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

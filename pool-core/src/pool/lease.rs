@@ -67,18 +67,8 @@ impl<M: Manager> Lease<M> {
     /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, Lease};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::{Pool, Lease};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -122,18 +112,8 @@ impl<M: Manager> Lease<M> {
     /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, Lease};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::{Pool, Lease};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -156,18 +136,8 @@ impl<M: Manager> Lease<M> {
     /// What the resource has been through.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, Lease};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::{Pool, Lease};
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -188,18 +158,8 @@ impl<M: Manager> Lease<M> {
     /// Names the holder from now on, as [`Get::label`](super::Get::label).
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage, Lease};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::{Pool, Lease};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;

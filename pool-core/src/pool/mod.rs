@@ -86,18 +86,8 @@ impl<M: Manager> Pool<M> {
     /// there is one on which others have waited, and relies on that.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -133,18 +123,8 @@ impl<M: Manager> Pool<M> {
     /// Gets a resource that is idle now and known to be good, if nobody waits for it.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -186,18 +166,8 @@ impl<M: Manager> Pool<M> {
     /// and finds out whether it can connect at all.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::builder(Db).name("orders").min_idle(2).build()?;
@@ -258,18 +228,8 @@ impl<M: Manager> Pool<M> {
     /// Who holds one now.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
@@ -301,18 +261,8 @@ impl<M: Manager> Pool<M> {
     /// back. Where `max_waiters` is `auto` the line becomes longer or shorter with it; who is in line stays there.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::builder(Db).max_size(16).min_idle(2).build()?;
@@ -335,18 +285,8 @@ impl<M: Manager> Pool<M> {
     /// backend moved, or the credentials changed.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use pool_core::observe::CloseReason;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -371,18 +311,8 @@ impl<M: Manager> Pool<M> {
     /// `keep` runs with no lock held, and those it looks at are not handed out meanwhile; if it panics they are dropped.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -426,18 +356,8 @@ impl<M: Manager> Pool<M> {
     /// tell when it has come, and the report is made at once.
     ///
     /// ```
-    /// # use pool_core::{Manager, Pool, Usage};
-    /// # #[derive(Debug)] struct Connection;
-    /// # impl Connection {
-    /// #     async fn query(&mut self, _: &str) -> Result<u64, std::io::Error> { Ok(1) }
-    /// # }
-    /// # struct Db;
-    /// # impl Manager for Db {
-    /// #     type Resource = Connection;
-    /// #     type Error = std::io::Error;
-    /// #     async fn create(&self) -> Result<Connection, Self::Error> { Ok(Connection) }
-    /// #     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
+    /// # use pool_core::Pool;
     /// # use std::time::Duration;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

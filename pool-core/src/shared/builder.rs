@@ -25,6 +25,7 @@ use crate::{
 /// # drop(pool);
 /// # Ok::<(), pool_core::ConfigError>(())
 /// ```
+#[must_use = "`build` makes the pool"]
 pub struct SharedBuilder<M: SharedManager> {
     manager: M,
     pub(crate) config: SharedConfig,
@@ -44,7 +45,6 @@ impl<M: SharedManager> SharedBuilder<M> {
 
     /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
     /// set after this override it.
-    #[must_use]
     pub fn config(mut self, config: SharedConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;

@@ -5,27 +5,21 @@
 //! resource that is dear to open; `pool-db` and `pool-http` put it to work.
 //!
 //! ```
-//! use pool_core::{Manager, Pool, Usage};
+//! use pool_core::{Pool, manager_fn};
 //!
-//! struct Connections;
-//!
-//! impl Manager for Connections {
-//!     type Resource = String;
-//!     type Error = std::io::Error;
-//!     async fn create(&self) -> Result<String, Self::Error> { Ok("connected".into()) }
-//!     async fn check(&self, _: &mut String, _: &Usage) -> Result<(), Self::Error> { Ok(()) }
-//! }
+//! async fn connect() -> std::io::Result<String> { Ok("connected".into()) }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::builder(Connections).max_size(16).build()?;
+//! let pool = Pool::builder(manager_fn(connect)).max_size(16).env("SESSIONS")?.build()?; // reads SESSIONS_MAX_SIZE and the rest
 //! let connection = pool.get().await?; // given back when dropped
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! What it promises: never more than `max_size` open; first come, first served, also when a waiter goes away; every wait has an
-//! end; a future that is dropped, a manager that fails, panics or hangs, a runtime that ends: none of them costs capacity.
+//! The pool never has more than `max_size` open, serves first come, first served, and ends every wait. A future that is dropped, a manager
+//! that fails, panics or hangs, and a runtime that ends cost no capacity. A [`Manager`] of your own checks, cleans and closes as well;
+//! with [`Calls`] a call that was dropped half-way never reaches the next user.
 //!
 //! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
 //! What stands [beside the pool](_beside) is for the rest: limits, fan-outs, flights, connections that many share, pools by key; that page

@@ -873,6 +873,39 @@ async fn the_taints_the_broken_and_the_dirty_are_closed_or_made_clean() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_does_not_wait_for_a_failed_one_to_say_goodbye_while_there_is_room() {
+    let shards = Shards::default();
+    let a = shards.of("a");
+    a.on_close(Act::Hang);
+    let pool = pool(&shards, 2, 2);
+    // One that fails its check.
+    a.on_check(Act::Fail("gone"));
+    touch(&pool, "a").await;
+    sleep(SEC).await;
+    let began = Instant::now();
+    let mut lease = get(&pool, "a").await;
+    assert_eq!((lease.id, pool.status_of("a").unwrap().closing), (1, 1));
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    // One that cannot be reset.
+    sleep(10 * SEC).await;
+    let gate = Arc::new(Semaphore::new(0));
+    a.on_reset(Act::Then(Arc::clone(&gate), Box::new(Act::Fail("cannot"))));
+    lease.dirty = true;
+    drop(lease);
+    let waits = getting(&pool, "a", |lease| lease.id);
+    settle().await;
+    assert_eq!(pool.status_of("a").unwrap().resetting, 1);
+    let began = Instant::now();
+    gate.add_permits(1);
+    assert_eq!(waits.await.unwrap(), 2);
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    assert_eq!(pool.status().closed.by(CloseReason::ResetFailed), 1);
+    sleep(10 * SEC).await;
+    a.on_close(Act::Succeed);
+    end(pool, &shards).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn lifetimes_and_keepalives_are_kept_for_every_key() {
     let shards = Shards::default();
     let config = Config::new()

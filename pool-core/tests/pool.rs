@@ -5,7 +5,7 @@ mod common;
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -407,9 +407,21 @@ async fn a_waiter_does_not_wait_for_a_failed_one_to_say_goodbye_while_there_is_r
     drop(pool.get().await.unwrap());
     tokio::time::sleep(SEC).await;
     let began = Instant::now();
-    let lease = pool.get().await.unwrap();
+    let mut lease = pool.get().await.unwrap();
     assert_eq!((lease.id, pool.status().closing), (1, 1));
-    assert!(began.elapsed() < 50 * MS, "{:?}", began.elapsed());
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    // The same for one that cannot be reset.
+    tokio::time::sleep(10 * SEC).await;
+    let gate = Arc::new(Semaphore::new(0));
+    backend.on_reset(Act::Then(Arc::clone(&gate), Box::new(Act::Fail("cannot"))));
+    lease.dirty = true;
+    drop(lease);
+    let mut get = pin!(pool.get());
+    assert!(poll_once(get.as_mut()).await.is_pending());
+    let began = Instant::now();
+    gate.add_permits(1);
+    assert_eq!((get.await.unwrap().id, pool.status().closing), (2, 1));
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
 }
 
 #[tokio::test(start_paused = true)]

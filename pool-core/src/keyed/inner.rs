@@ -625,8 +625,9 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
             let kernel = &self.kernel;
             self.perform(Kernel::was_stillborn(kernel, &slot, error, now, jitter));
         }
-        self.kernel.begin_close(&slot, reason);
+        let work = Kernel::begin_close(&self.kernel, &slot, reason, now);
         self.close_slot(slot, reason);
+        self.perform(work);
     }
 
     fn part(slot: Box<Slot<K, M>>) -> (M::Resource, Seat<K, M>) {

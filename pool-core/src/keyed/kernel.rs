@@ -510,9 +510,20 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.set(slot.seat.index(), SeatState::Resetting);
     }
 
-    /// One is about to be closed, for a reason that the kernel does not see for itself.
-    pub(super) fn begin_close(&self, slot: &Slot<K, T, E>, reason: CloseReason) {
-        self.lock().count_close(slot, reason);
+    /// One is about to be closed, for a reason that the kernel does not see for itself. Those who counted on it are seen to.
+    pub(super) fn begin_close(
+        this: &Arc<Self>,
+        slot: &Slot<K, T, E>,
+        reason: CloseReason,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        let key = state.seats.key(slot.seat.index());
+        state.count_close(slot, reason);
+        state.meet(this, key, now, &mut work);
+        work
     }
 
     /// What was counted as handed out, after a wait or not, was broken: nobody had it.

@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     task::Poll,
     time::Duration,
@@ -48,6 +48,9 @@ struct Backend {
     opened: AtomicU32,
     alive: AtomicU32,
     closed: AtomicU32,
+    close_hangs: AtomicBool,
+    /// So many say that they go away while they are being opened.
+    drains: AtomicU32,
     gauges: Mutex<BTreeMap<u32, Gauge>>,
 }
 
@@ -79,6 +82,10 @@ impl SharedManager for Http2 {
             SAYS_NOTHING => {}
             capacity => gauge.set_capacity(capacity),
         }
+        if backend.drains.load(SeqCst) > 0 {
+            backend.drains.fetch_sub(1, SeqCst);
+            gauge.drain();
+        }
         let id = backend.opened.fetch_add(1, SeqCst);
         backend.alive.fetch_add(1, SeqCst);
         backend.gauges.lock().unwrap().insert(id, gauge);
@@ -88,6 +95,9 @@ impl SharedManager for Http2 {
 
     async fn close(&self, connection: Streams) {
         self.0.closed.fetch_add(1, SeqCst);
+        if self.0.close_hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         drop(connection);
     }
 }

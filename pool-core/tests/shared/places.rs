@@ -73,3 +73,28 @@ async fn there_may_be_more_connections_than_there_are_places_to_begin_with() {
     assert_eq!((pool.status().shares, pool.drain(MS).await.left), (0, 0));
     assert_eq!(backend.closed.load(SeqCst), 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_does_not_wait_for_one_that_goes_away_to_say_goodbye_while_there_is_room() {
+    let backend = Backend::new(1);
+    backend.close_hangs.store(true, SeqCst);
+    let pool = pool(&backend, 2);
+    // One that is on its way out, and hangs at its end.
+    let held = pool.get().await.unwrap();
+    backend.gauge(0).drain();
+    drop(held);
+    let began = Instant::now();
+    let held = pool.get().await.unwrap();
+    assert_eq!((held.id, pool.status().closing), (1, 1));
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    drop(held);
+    sleep(Duration::from_secs(10)).await;
+    backend.gauge(1).drain();
+    sleep(Duration::from_secs(10)).await;
+    // One that says so while it is being opened.
+    backend.drains.store(1, SeqCst);
+    let began = Instant::now();
+    let held = pool.get().await.unwrap();
+    assert_eq!(held.id, 3);
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+}

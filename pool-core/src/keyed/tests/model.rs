@@ -162,8 +162,10 @@ impl Run {
             }
             Step::Discard(n) if n < self.held.len() => {
                 let slot = self.held.remove(n);
-                self.bed.kernel.begin_close(&slot, CloseReason::Broken);
-                self.later(|later| later.closes.push((slot, CloseReason::Broken)));
+                let (reason, now) = (CloseReason::Broken, self.bed.now());
+                let work = Kernel::begin_close(&self.bed.kernel, &slot, reason, now);
+                self.later(|later| later.closes.push((slot, reason)));
+                self.bed.perform(work);
             }
             Step::Drop(n) if n < self.held.len() => drop(self.held.remove(n)),
             Step::Opened(n) | Step::Failed(n) | Step::OpenDropped(n) => self.opens(step, n),

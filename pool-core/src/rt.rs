@@ -4,6 +4,10 @@
 //! around them; under `--cfg pool_shuttle` tasks run in random order and time passes as the model has it (`simulated`).
 
 #[cfg(pool_shuttle)]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "a model drives it, and is a test of this crate")
+)]
 pub(crate) mod simulated;
 
 #[cfg(pool_shuttle)]

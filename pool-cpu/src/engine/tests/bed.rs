@@ -1,4 +1,8 @@
 //! A pool whose threads belong to a model.
+#![cfg_attr(
+    not(pool_loom),
+    allow(dead_code, reason = "a part is for loom's models only")
+)]
 
 use std::{io, ops::Deref, time::Duration};
 

@@ -30,6 +30,8 @@ mod lend;
 mod publish;
 mod setup;
 mod task;
+#[cfg(all(test, pool_shuttle))]
+mod tests;
 mod thread;
 mod timer;
 #[cfg(feature = "tracing")]

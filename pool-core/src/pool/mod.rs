@@ -6,8 +6,6 @@ mod inner;
 mod lease;
 mod manager;
 mod manager_fn;
-#[cfg(all(test, pool_shuttle))]
-mod tests;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 

@@ -110,8 +110,7 @@ impl World {
         }
         if idle > 0 {
             return Err(format!(
-                "somebody waits while one is idle: {status:?} {:?} at {:?} next {:?}",
-                self.pool().unwrap().inner().kernel,
+                "somebody waits while one is idle: {status:?} at {:?} next {:?}",
                 elapsed(),
                 next_timer()
             ));

@@ -4,7 +4,7 @@
 //! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
 //! can move before time passes, the model looks whether somebody waits for what is there; in the end all must be well again.
 //!
-//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib pool::tests::shuttle`. A model that fails prints its
+//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib host::tests::shuttle`. A model that fails prints its
 //! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that one.
 #![allow(clippy::unwrap_used)]
 

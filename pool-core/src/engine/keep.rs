@@ -141,6 +141,7 @@ impl<T, E: Clone> Kernel<T, E> {
     ) -> Tick<T, E> {
         let keeping = this.limits.keeping;
         let mut work = Work::default();
+        state.bell.comes_by();
         state.hear();
         if !mutation::on(Mutation::GrantIsNeverReclaimed) {
             let after = keeping.reclaim_after_nanos;

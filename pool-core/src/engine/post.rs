@@ -197,6 +197,13 @@ impl Bell {
         Some(keeper)
     }
 
+    /// The keeper has come by. What it is called for in this round it sees at the end of it, when it says when it comes again
+    /// ([`answer`](Self::answer)). It must not be woken for that: where something falls due before it may come again it would go
+    /// round until that time is there.
+    pub(crate) const fn comes_by(&mut self) {
+        self.next = Moment::from_nanos(0);
+    }
+
     /// The keeper has come by, and does so again at `next`. Its last waker is to be dropped with nothing locked.
     #[must_use]
     pub(crate) fn answer(&mut self, keeper: Waker, next: Moment) -> Option<Waker> {

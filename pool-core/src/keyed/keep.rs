@@ -122,6 +122,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let limits = &this.limits;
         let mut work = Work::default();
         state.now = state.now.max(now);
+        state.bell.comes_by();
         state.keep_lines(this, now, &mut work);
         state.keep_idle(this, now, &mut work);
         state.keep_opens(this, now, &mut work);

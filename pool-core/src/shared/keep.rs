@@ -78,6 +78,7 @@ impl<C, E: Clone> Links<C, E> {
     ) -> (Moment, Work<C>) {
         let limits = &self.limits;
         let mut work = Work::default();
+        state.bell.comes_by();
         state.reclaim(limits.reclaim_after, now, &mut work);
         // Nearly every wait is over long before that; who is still there keeps a timer from now on.
         let before = now.as_nanos().saturating_sub(nanos_of(limits.arm_after));

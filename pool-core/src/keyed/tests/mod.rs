@@ -9,3 +9,5 @@ mod loom;
 mod model;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 mod poison;
+#[cfg(not(any(pool_loom, pool_shuttle)))]
+mod rounds;

@@ -1,0 +1,84 @@
+//! When the keeper comes by, and what for.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use super::bed::{Bed, Later, TestSeat, TestSlot};
+use crate::{keyed::kernel::Kernel, moment::Moment};
+
+/// The task of a keeper: how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// The open that is under way.
+fn open(bed: &Bed) -> TestSeat {
+    let mut later = bed.later.as_ref().unwrap().lock().unwrap();
+    later.opens.pop().unwrap()
+}
+
+fn fail(bed: &Bed) {
+    let work = Kernel::open_failed(&bed.kernel, open(bed), "down", bed.now(), 0.0);
+    bed.perform(work);
+}
+
+/// Gets one of `key`, in the place of the prober that is under way.
+fn get(bed: &Bed, key: char) -> TestSlot {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut wait = bed.wait(key);
+    assert!(wait.poll(&mut context).is_pending());
+    // It was called off.
+    drop(open(bed));
+    assert!(wait.poll(&mut context).is_pending());
+    bed.open_on(open(bed));
+    let Poll::Ready(Ok(slot)) = wait.poll(&mut context) else {
+        panic!("one was opened for it");
+    };
+    slot
+}
+
+#[test]
+fn a_keeper_is_not_called_in_its_own_round_for_what_falls_due_before_the_next() {
+    let mut bed = Bed::new(1, 1);
+    bed.later = Some(Arc::new(Mutex::new(Later::default())));
+    let mut wait = bed.wait('b');
+    assert!(
+        wait.poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    drop(wait);
+    fail(&bed);
+    let slot = get(&bed, 'a');
+    bed.put(slot);
+    // In a full pool the prober of `b` has a turn, and then not for a second.
+    bed.perform(Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone()).work);
+    let next_turn = bed.now() + Duration::from_secs(1);
+    let close = bed.later.as_ref().unwrap().lock().unwrap().closes.pop();
+    bed.close_slot(*close.unwrap().0);
+    fail(&bed);
+    let held = get(&bed, 'a');
+    let keeper = Arc::new(Woken::default());
+    let just_before = Moment::from_nanos(next_turn.as_nanos() - 500_000);
+    for _ in 0..3 {
+        let waker = Waker::from(Arc::clone(&keeper));
+        let tick = Kernel::tick(&bed.kernel, just_before, waker);
+        assert!(tick.next >= next_turn && tick.next <= next_turn + Duration::from_millis(1));
+        bed.perform(tick.work);
+    }
+    assert_eq!(keeper.0.load(Relaxed), 0);
+    bed.later = None;
+    bed.put(held);
+    bed.finish();
+}

@@ -3,7 +3,7 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     panic::resume_unwind,
     sync::{
         Arc,
@@ -50,6 +50,13 @@ pub(super) type Cells<K, M> =
 type Ticket<K, M> =
     kernel::Ticket<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
 
+/// Of its own for each pool: nobody can make keys that hash alike.
+#[cfg(not(pool_shuttle))]
+type Hasher = std::hash::RandomState;
+/// The same in each run of a schedule.
+#[cfg(pool_shuttle)]
+type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// One keyed pool. Handles, leases and running tasks keep it alive; its keeper does not.
 pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     pub(super) kernel: engine::Arc<Cells<K, M>>,
@@ -63,7 +70,7 @@ pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     says: Says<K>,
     /// What holds for keys of which nothing else is said.
     terms: Arc<Terms>,
-    hasher: RandomState,
+    hasher: Hasher,
 }
 
 /// What a waiter is handed. It may have broken since it came back: `fit` says what its manager says.
@@ -97,7 +104,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             host: Host::new(setup),
             timed_at: AtomicU64::new(u64::MAX),
             says,
-            hasher: RandomState::new(),
+            hasher: Hasher::default(),
         }
     }
 

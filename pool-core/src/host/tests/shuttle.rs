@@ -1,4 +1,4 @@
-//! The pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
+//! Each kind of pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
 //!
 //! Every iteration draws a pool (its settings), a manager (each call succeeds, fails, panics, hangs or takes its time), users (how
 //! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
@@ -9,6 +9,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend;
+mod face;
+mod keyed;
+mod pool;
+mod shared;
 mod user;
 mod world;
 
@@ -18,17 +22,15 @@ use shuttle::thread;
 
 use self::{
     backend::{one_in, up_to_ms},
+    face::Face,
     user::{Rules, operate, use_some},
-    world::{Busy, Model, check},
+    world::{Busy, Model},
 };
-use crate::{
-    engine::mutation::{self, Mutation},
-    rt::simulated::{block_on, pause},
-};
+use crate::rt::simulated::{block_on, pause};
 
 const USERS: usize = 4;
 
-impl Model {
+impl<P: Face> Model<P> {
     /// A user on one of the runtimes.
     fn user(&self, runtime: usize, rules: Rules) {
         let user = use_some(Busy::with(&self.world), rules);
@@ -56,16 +58,16 @@ const CLOSING: Rules = Rules {
 };
 
 /// Users alone.
-fn users_only() {
-    let model = Model::begin(1);
+fn users_only<P: Face>() {
+    let model = Model::<P>::begin(1);
     (0..USERS).for_each(|_| model.user(0, OPEN));
     model.run();
     model.finish();
 }
 
 /// With everything that is done to a pool as a whole.
-fn users_and_operators() {
-    let model = Model::begin(1);
+fn users_and_operators<P: Face>() {
+    let model = Model::<P>::begin(1);
     (0..USERS - 1).for_each(|_| model.user(0, OPEN));
     model.outsider(false);
     let operator = operate(Busy::with(&model.world));
@@ -75,8 +77,8 @@ fn users_and_operators() {
 }
 
 /// The pool is closed under its users, drained, or dropped.
-fn users_of_a_pool_that_closes() {
-    let model = Model::begin(1);
+fn users_of_a_pool_that_closes<P: Face>() {
+    let model = Model::<P>::begin(1);
     (0..USERS).for_each(|_| model.user(0, CLOSING));
     let world = Busy::with(&model.world);
     let closer = async move {
@@ -97,8 +99,8 @@ fn users_of_a_pool_that_closes() {
 }
 
 /// One of two runtimes ends, with the keeper, tasks, timers and waiting gets that are on it.
-fn users_of_two_runtimes() {
-    let model = Model::begin(2);
+fn users_of_two_runtimes<P: Face>() {
+    let model = Model::<P>::begin(2);
     (0..USERS).for_each(|user| model.user(user % 2, OPEN));
     model.outsider(false);
     let (world, first) = (Busy::with(&model.world), Arc::clone(&model.runtimes[0]));
@@ -111,40 +113,24 @@ fn users_of_two_runtimes() {
     model.finish();
 }
 
-/// Declares a model, and that it fails with each of the seeded bugs.
+/// Declares the models of one kind of pool, and that each fails with each of its seeded bugs.
 macro_rules! models {
-    ($($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
+    ($face:ty: $($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
         #[test]
         fn $name() {
-            check(stringify!($name), $run, 1);
+            super::world::check(stringify!($name), super::$run::<$face>, 1);
         }
 
         $($(
             #[test]
             #[should_panic]
             fn $mutant() {
-                mutation::with(Mutation::$mutation, || check(stringify!($mutant), $run, 10));
+                use crate::engine::mutation::{self, Mutation};
+                mutation::with(Mutation::$mutation, || {
+                    super::world::check(stringify!($mutant), super::$run::<$face>, 10);
+                });
             }
         )+)?
     )+};
 }
-
-models! {
-    users_of_any_manager_lose_nothing(users_only), caught by
-        mutant_panicked_open_keeps_seat = PanickedOpenKeepsSeat,
-        mutant_dropped_get_stays_in_line = DroppedGetStaysInLine,
-        mutant_failed_reset_is_handed_on = FailedResetIsHandedOn,
-        mutant_taint_is_forgotten = TaintIsForgotten,
-        mutant_old_tick_is_trusted = OldTickIsTrusted;
-
-    users_and_operators_lose_nothing(users_and_operators), caught by
-        mutant_opening_is_not_counted = OpeningIsNotCounted;
-
-    users_of_a_pool_that_closes_come_to_an_end(users_of_a_pool_that_closes), caught by
-        mutant_close_has_no_end = CloseHasNoEnd,
-        mutant_return_ignores_close = ReturnIgnoresClose;
-
-    users_of_a_runtime_that_ends_cost_the_others_nothing(users_of_two_runtimes), caught by
-        mutant_keeper_is_not_restarted = KeeperIsNotRestarted,
-        mutant_timer_is_polled_elsewhere = TimerIsPolledElsewhere;
-}
+use models;

@@ -4,18 +4,19 @@ use std::{
     fmt,
     future::{pending, poll_fn},
     panic::resume_unwind,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::{
-    Manager, Usage,
+    Gauge, KeyedManager, Manager, SharedManager, Usage,
     rt::{self, simulated::fail},
 };
 
@@ -42,18 +43,32 @@ pub(super) async fn yield_now() {
     .await;
 }
 
+/// Polls a future once, and drops it.
+pub(super) fn poll_once(future: impl Future) {
+    drop(pin!(future).poll(&mut Context::from_waker(Waker::noop())));
+}
+
 /// What all resources of one model have in common. Plain atomics: the bookkeeping is no step of a schedule.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// From the beginning of an open to the end of a close.
     pub(super) alive: AtomicU32,
-    /// The most that `max_size` ever was.
+    /// The most that there ever may have been.
     pub(super) bound: AtomicU32,
+    /// The same of each key.
+    of_key: [AtomicU32; KEYS.len()],
     pub(super) opened: AtomicU32,
     pub(super) gone: AtomicU32,
     /// Nothing goes wrong any more.
     pub(super) well: AtomicBool,
 }
+
+/// The keys of a pool by key.
+pub(super) const KEYS: [u8; 2] = [0, 1];
+/// As many there may be of each.
+pub(super) const OF_KEY: u32 = 2;
+/// So many may share a connection.
+pub(super) const CAPACITY: u32 = 2;
 
 /// The manager.
 #[derive(Debug)]
@@ -61,22 +76,35 @@ pub(super) struct Backend(pub(super) Arc<Ledger>);
 
 /// A unit of the bound.
 #[derive(Debug)]
-struct Place(Arc<Ledger>);
+struct Place {
+    ledger: Arc<Ledger>,
+    key: Option<u8>,
+}
 
 impl Place {
-    fn take(ledger: &Arc<Ledger>) -> Self {
+    fn take(ledger: &Arc<Ledger>, key: Option<u8>) -> Self {
         let alive = ledger.alive.fetch_add(1, SeqCst) + 1;
         let bound = ledger.bound.load(SeqCst);
         if alive > bound {
             fail(format!("the bound was exceeded: {alive} of {bound}"));
         }
-        Self(Arc::clone(ledger))
+        if let Some(key) = key {
+            let alive = ledger.of_key[usize::from(key)].fetch_add(1, SeqCst) + 1;
+            if alive > OF_KEY {
+                fail(format!("the bound of {key} was exceeded: {alive}"));
+            }
+        }
+        let ledger = Arc::clone(ledger);
+        Self { ledger, key }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, SeqCst);
+        self.ledger.alive.fetch_sub(1, SeqCst);
+        if let Some(key) = self.key {
+            self.ledger.of_key[usize::from(key)].fetch_sub(1, SeqCst);
+        }
     }
 }
 
@@ -84,10 +112,13 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Item {
     ledger: Arc<Ledger>,
-    /// `None` when it was taken out of the pool.
-    place: Option<Place>,
-    /// Somebody has it: a user, or one call of the manager.
-    held: AtomicBool,
+    /// `None` when it takes none of the pool's any more.
+    place: Mutex<Option<Place>>,
+    key: Option<u8>,
+    /// That of a connection that is shared.
+    pub(super) gauge: Option<Gauge>,
+    /// So many have it: users, or one call of the manager.
+    held: AtomicU32,
     /// Its last user left it half-way.
     pub(super) dirty: AtomicBool,
     /// It must be closed, and done nothing else with.
@@ -97,20 +128,23 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// Somebody has it from now on.
+    /// Somebody has it from now on, and nobody else.
     pub(super) fn hold(&self) {
-        if self.held.swap(true, SeqCst) {
+        if self.held.fetch_add(1, SeqCst) > 0 {
             fail("a resource is in two hands".to_owned());
         }
     }
 
     pub(super) fn let_go(&self) {
-        self.held.store(false, SeqCst);
+        self.held.fetch_sub(1, SeqCst);
     }
 
-    /// A user got it.
+    /// A user got it, or a share of it.
     pub(super) fn handed_out(&self) {
-        self.hold();
+        let most = self.gauge.as_ref().map_or(1, |_| CAPACITY);
+        if self.held.fetch_add(1, SeqCst) >= most {
+            fail("a resource is in too many hands".to_owned());
+        }
         if self.dirty.load(SeqCst) {
             fail("a tainted resource was handed out".to_owned());
         }
@@ -119,9 +153,16 @@ impl Item {
         }
     }
 
-    /// It is about to be taken out of the pool.
-    pub(super) fn leave(&mut self) {
-        self.place = None;
+    /// Is it of this key?
+    pub(super) fn is_of(&self, key: u8) {
+        if self.key != Some(key) {
+            fail(format!("one of {:?} is taken for one of {key}", self.key));
+        }
+    }
+
+    /// It is about to be taken out of the pool, or to be given up by it.
+    pub(super) fn leave(&self) {
+        drop(self.place.lock().unwrap().take());
     }
 
     fn condemn(&self) {
@@ -178,25 +219,24 @@ impl Backend {
     }
 }
 
-impl Manager for Backend {
-    type Resource = Item;
-    type Error = Trouble;
-
-    async fn create(&self) -> Result<Item, Trouble> {
-        let place = Place::take(&self.0);
+impl Backend {
+    async fn open(&self, key: Option<u8>, gauge: Option<Gauge>) -> Result<Item, Trouble> {
+        let place = Place::take(&self.0, key);
         self.act().await?;
         self.0.opened.fetch_add(1, SeqCst);
         Ok(Item {
             ledger: Arc::clone(&self.0),
-            place: Some(place),
-            held: AtomicBool::new(false),
+            place: Mutex::new(Some(place)),
+            key,
+            gauge,
+            held: AtomicU32::new(0),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         })
     }
 
-    async fn check(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+    async fn look_at(&self, item: &Item) -> Result<(), Trouble> {
         let hand = InHand::of(item);
         // Until it has passed: a check that fails, panics or takes too long leaves it so.
         hand.0.condemn();
@@ -205,7 +245,7 @@ impl Manager for Backend {
         Ok(())
     }
 
-    fn needs_reset(&self, item: &mut Item, usage: &Usage) -> bool {
+    fn wants_reset(&self, item: &Item, usage: &Usage) -> bool {
         let hand = InHand::of(item);
         if self.is_troubled(24) {
             hand.0.condemn();
@@ -223,7 +263,7 @@ impl Manager for Backend {
         needs
     }
 
-    async fn reset(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+    async fn clean(&self, item: &Item) -> Result<(), Trouble> {
         let hand = InHand::of(item);
         hand.0.condemn();
         self.act().await?;
@@ -232,7 +272,7 @@ impl Manager for Backend {
         Ok(())
     }
 
-    fn is_broken(&self, item: &mut Item) -> bool {
+    fn hung_up(&self, item: &Item) -> bool {
         let hand = InHand::of(item);
         if hand.0.unfit.load(SeqCst) {
             fail("one that had to be closed was asked whether it is broken".to_owned());
@@ -248,11 +288,78 @@ impl Manager for Backend {
         broken
     }
 
-    async fn close(&self, item: Item) {
+    async fn part_with(&self, item: Item) {
         item.hold();
         // Whatever happens, it is dropped.
         let _ = self.act().await;
         drop(item);
+    }
+}
+
+/// What both of the managers of resources that one has at a time do, but for what opens one.
+macro_rules! tends {
+    () => {
+        async fn check(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+            self.look_at(item).await
+        }
+
+        fn needs_reset(&self, item: &mut Item, usage: &Usage) -> bool {
+            self.wants_reset(item, usage)
+        }
+
+        async fn reset(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
+            self.clean(item).await
+        }
+
+        fn is_broken(&self, item: &mut Item) -> bool {
+            self.hung_up(item)
+        }
+
+        async fn close(&self, item: Item) {
+            self.part_with(item).await;
+        }
+    };
+}
+
+impl Manager for Backend {
+    type Resource = Item;
+    type Error = Trouble;
+
+    async fn create(&self) -> Result<Item, Trouble> {
+        self.open(None, None).await
+    }
+
+    tends!();
+}
+
+impl KeyedManager<u8> for Backend {
+    type Resource = Item;
+    type Error = Trouble;
+
+    async fn create(&self, key: &u8) -> Result<Item, Trouble> {
+        self.open(Some(*key), None).await
+    }
+
+    tends!();
+}
+
+impl SharedManager for Backend {
+    type Connection = Item;
+    type Error = Trouble;
+
+    async fn connect(&self, gauge: Gauge) -> Result<Item, Trouble> {
+        let item = self.open(None, Some(gauge.clone())).await?;
+        gauge.set_capacity(CAPACITY);
+        if self.is_troubled(20) {
+            gauge.dead();
+        } else if self.is_troubled(20) {
+            gauge.drain();
+        }
+        Ok(item)
+    }
+
+    async fn close(&self, item: Item) {
+        self.part_with(item).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::atomic::Ordering::SeqCst,
-    task::{Context, Poll, Waker},
+    task::Poll,
     time::Duration,
 };
 
@@ -14,11 +14,12 @@ use shuttle::{
 };
 
 use super::{
-    backend::{Backend, Item, one_in, up_to_ms, yield_now},
+    backend::{Item, KEYS, Trouble, one_in, up_to_ms, yield_now},
+    face::{Face, Limit},
     world::{Busy, MOST},
 };
 use crate::{
-    Error, Get, Lease, Pool,
+    Error,
     rt::{
         self,
         simulated::{elapsed, fail, pause},
@@ -37,12 +38,12 @@ pub(super) struct Rules {
 }
 
 /// Gets and gives back, a few times.
-pub(super) async fn use_some(world: Busy, rules: Rules) {
+pub(super) async fn use_some<P: Face>(world: Busy<P>, rules: Rules) {
     for _ in 0..STEPS {
         let Some(pool) = world.pool() else { return };
         if one_in(6) {
-            if let Ok(lease) = pool.try_get() {
-                part_with(&world, Held::new(lease)).await;
+            if let Ok(lease) = pool.try_get(which()) {
+                part_with(&world, Held::<P>::new(lease)).await;
             }
             continue;
         }
@@ -69,10 +70,7 @@ enum Patience {
 }
 
 /// Awaits a get in one of many ways. `None` if it was dropped before its end.
-async fn get(
-    world: &Busy,
-    pool: &Pool<Backend>,
-) -> Option<Result<Held, Error<super::backend::Trouble>>> {
+async fn get<P: Face>(world: &Busy<P>, pool: &P) -> Option<Result<Held<P>, Error<Trouble>>> {
     let patience = match thread_rng().gen_range(0..8) {
         0 => Patience::Polls(thread_rng().gen_range(1..4)),
         1 => Patience::Time(up_to_ms(60)),
@@ -88,11 +86,11 @@ async fn get(
     };
     let began = elapsed();
     let get = if one_in(2) {
-        pool.get().timeout(limit)
+        pool.get(which(), Limit::Timeout(limit))
     } else {
-        pool.get().deadline(rt::now() + limit)
+        pool.get(which(), Limit::Deadline(rt::now() + limit))
     };
-    let outcome = wait(world, get.label("user"), limit, patience).await?;
+    let outcome = wait(world, get, limit, patience).await?;
     if let Err(error) = &outcome
         && error.is_timeout()
         && elapsed() - began < limit
@@ -105,12 +103,17 @@ async fn get(
     Some(outcome.map(Held::new))
 }
 
-async fn wait(
-    world: &Busy,
-    get: Get<'_, Backend>,
+/// Any of the keys, where there are keys.
+fn which() -> usize {
+    thread_rng().gen_range(0..KEYS.len())
+}
+
+async fn wait<P: Face, T>(
+    world: &Busy<P>,
+    get: impl Future<Output = T>,
     limit: Duration,
     patience: Patience,
-) -> Option<Result<Lease<Backend>, Error<super::backend::Trouble>>> {
+) -> Option<T> {
     let mut get = pin!(get);
     let awaited = world.awaits();
     let (mut polls, mut time) = match patience {
@@ -151,60 +154,55 @@ async fn wait(
 }
 
 /// A get that was polled, and is not polled now.
-struct Unpolled<'a>(&'a Busy);
+struct Unpolled<'a, P: Face>(&'a Busy<P>);
 
-impl<'a> Unpolled<'a> {
-    fn of(world: &'a Busy) -> Self {
+impl<'a, P: Face> Unpolled<'a, P> {
+    fn of(world: &'a Busy<P>) -> Self {
         world.unpolled.fetch_add(1, SeqCst);
         Self(world)
     }
 }
 
-impl Drop for Unpolled<'_> {
+impl<P: Face> Drop for Unpolled<'_, P> {
     fn drop(&mut self) {
         self.0.unpolled.fetch_sub(1, SeqCst);
     }
 }
 
 /// A lease in the hand of its user.
-struct Held(Option<Lease<Backend>>);
+pub(super) struct Held<P: Face>(Option<P::Lease>);
 
-impl Held {
-    fn new(lease: Lease<Backend>) -> Self {
-        lease.handed_out();
+impl<P: Face> Held<P> {
+    pub(super) fn new(lease: P::Lease) -> Self {
+        P::item(&lease).handed_out();
         Self(Some(lease))
     }
 
-    fn lease(&mut self) -> &mut Lease<Backend> {
+    fn lease(&mut self) -> &mut P::Lease {
         self.0.as_mut().expect("it is held")
     }
 
-    fn detach(mut self) -> Item {
-        let mut lease = self.0.take().expect("it is held");
-        lease.leave();
-        Lease::detach(lease)
+    fn detach(mut self) -> Option<Item> {
+        P::detach(self.0.take().expect("it is held"))
     }
 }
 
-impl Drop for Held {
+impl<P: Face> Drop for Held<P> {
     fn drop(&mut self) {
         if let Some(lease) = self.0.take() {
-            lease.let_go();
+            P::item(&lease).let_go();
             drop(lease);
         }
     }
 }
 
 /// Uses one, and ends that in any of the ways in which a lease ends.
-async fn part_with(world: &Busy, mut held: Held) {
+async fn part_with<P: Face>(world: &Busy<P>, mut held: Held<P>) {
     match thread_rng().gen_range(0..12) {
-        0 => {
-            held.lease().dirty.store(true, SeqCst);
-            Lease::taint(held.lease());
-        }
-        1 => half_way(held.lease()),
+        0 => P::taint(held.lease()),
+        1 => P::half_way(held.lease()),
         2 => drop(held.detach()),
-        3 => held.lease().broken.store(true, SeqCst),
+        3 => P::breaks(held.lease()),
         4 => {
             let world = Busy::with(&world);
             drop(thread::spawn(move || {
@@ -213,45 +211,23 @@ async fn part_with(world: &Busy, mut held: Held) {
             }));
         }
         5 | 6 => pause(up_to_ms(60)).await,
-        7 => {
-            Lease::label(held.lease(), "renamed");
-            yield_now().await;
-        }
+        7 => P::odd(held.lease()).await,
         _ => yield_now().await,
     }
 }
 
-/// Begins an operation, and drops it.
-fn half_way(lease: &mut Lease<Backend>) {
-    let operation = async |item: &mut Item| {
-        item.dirty.store(true, SeqCst);
-        yield_now().await;
-        item.dirty.store(false, SeqCst);
-    };
-    let mut run = pin!(Lease::run(lease, operation));
-    let _ = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-}
-
 /// Does to the pool as a whole what can be done to it.
-pub(super) async fn operate(world: Busy) {
+pub(super) async fn operate<P: Face>(world: Busy<P>) {
     for _ in 0..STEPS {
         let Some(pool) = world.pool() else { return };
         match thread_rng().gen_range(0..6) {
             0 | 1 => {
                 let size = thread_rng().gen_range(1..=MOST);
                 world.ledger.bound.fetch_max(size, SeqCst);
-                pool.resize(size).expect("the size is good");
+                pool.resize(size);
             }
             2 => pool.retire_all(),
-            3 => {
-                pool.retain(|item, _| {
-                    item.hold();
-                    thread::yield_now();
-                    item.let_go();
-                    !one_in(3)
-                });
-            }
-            4 => drop(pool.warm_up().await),
+            3 | 4 => pool.operate().await,
             _ => pause(up_to_ms(60)).await,
         }
         yield_now().await;

@@ -18,16 +18,19 @@ use shuttle::{
     thread,
 };
 
-use super::backend::{Backend, Ledger, one_in, up_to_ms};
+use super::{
+    backend::{Backend, Ledger, up_to_ms},
+    face::{Face, Limit},
+    user::Held,
+};
 use crate::{
-    Builder, Pool, Status,
     host::{LAG, TICK},
     rt::simulated::{self, Runtime, advance, elapsed, fail, next_timer, pause, slip, slipped},
 };
 
 /// What the threads of one model share.
-pub(super) struct World {
-    pool: Mutex<Option<Pool<Backend>>>,
+pub(super) struct World<P> {
+    pool: Mutex<Option<P>>,
     pub(super) ledger: Arc<Ledger>,
     /// Gets that are being awaited, and when each is over at the latest.
     awaited: Mutex<BTreeMap<usize, Deadline>>,
@@ -43,16 +46,17 @@ pub(super) const SIZE: u32 = 2;
 /// The most that one is resized to.
 pub(super) const MOST: u32 = 3;
 
-const MS: Duration = Duration::from_millis(1);
+/// So many may be opening at once.
+pub(super) const MAX_OPENING: u32 = 2;
+/// How long a call of the manager may take.
+pub(super) const SHORT: Duration = Duration::from_millis(40);
 
-impl World {
-    /// A pool of `SIZE`, with the rest of its settings at random.
-    pub(super) fn new() -> Arc<Self> {
+impl<P: Face> World<P> {
+    fn new() -> Arc<Self> {
         let ledger = Arc::new(Ledger::default());
         ledger.bound.store(SIZE, SeqCst);
-        let pool = settings(Pool::builder(Backend(Arc::clone(&ledger))));
         Arc::new(Self {
-            pool: Mutex::new(Some(pool.build().expect("the settings are good"))),
+            pool: Mutex::new(Some(P::build(Backend(Arc::clone(&ledger))))),
             ledger,
             awaited: Mutex::default(),
             unpolled: AtomicUsize::new(0),
@@ -62,17 +66,17 @@ impl World {
     }
 
     /// A handle, as long as the model has one.
-    pub(super) fn pool(&self) -> Option<Pool<Backend>> {
+    pub(super) fn pool(&self) -> Option<P> {
         self.pool.lock().unwrap().clone()
     }
 
     /// Gives the model's own handle away.
-    pub(super) fn let_go(&self) -> Option<Pool<Backend>> {
+    pub(super) fn let_go(&self) -> Option<P> {
         self.pool.lock().unwrap().take()
     }
 
     /// A get that is awaited from now on.
-    pub(super) fn awaits(&self) -> Awaited<'_> {
+    pub(super) fn awaits(&self) -> Awaited<'_, P> {
         let id = self.last_id.fetch_add(1, SeqCst);
         Awaited { world: self, id }
     }
@@ -90,60 +94,12 @@ impl World {
         let Some(pool) = self.pool() else {
             return Ok(());
         };
-        let status = pool.status();
-        drop(pool);
-        if status.is_closed || self.unpolled.load(SeqCst) > 0 {
+        if pool.is_closed() || self.unpolled.load(SeqCst) > 0 {
             return Ok(());
         }
-        let Status {
-            idle,
-            opening,
-            checking,
-            resetting,
-            open,
-            closing,
-            ..
-        } = status;
-        let coming = (opening + checking + resetting) as usize;
-        if status.waiting <= coming {
-            return Ok(());
-        }
-        if idle > 0 {
-            return Err(format!(
-                "somebody waits while one is idle: {status:?} at {:?} next {:?}",
-                elapsed(),
-                next_timer()
-            ));
-        }
-        let room = open + opening + closing < status.max_size;
-        if room && opening < MAX_OPENING && status.last_error.is_none() {
-            return Err(format!(
-                "somebody waits and there is room, but nothing is opened: {status:?}"
-            ));
-        }
-        Ok(())
+        pool.unserved()
+            .map_err(|what| format!("{what} at {:?} next {:?}", elapsed(), next_timer()))
     }
-}
-
-const MAX_OPENING: u32 = 2;
-
-fn settings(builder: Builder<Backend>) -> Builder<Backend> {
-    let some = |most| one_in(2).then(|| up_to_ms(most) + MS);
-    builder
-        .max_size(SIZE)
-        .max_opening(MAX_OPENING)
-        .min_idle(u32::from(one_in(3)))
-        .acquire_timeout(Duration::from_secs(2))
-        .create_timeout(40 * MS)
-        .check_timeout(40 * MS)
-        .reset_timeout(40 * MS)
-        .close_timeout(40 * MS)
-        .check_after(up_to_ms(30))
-        .idle_timeout(some(200))
-        .max_lifetime(some(200))
-        .keepalive(some(100))
-        .leak_after(some(50))
-        .shed_target(None)
 }
 
 /// When a get is over at the latest.
@@ -161,12 +117,12 @@ impl Deadline {
 }
 
 /// A get that is being awaited.
-pub(super) struct Awaited<'a> {
-    world: &'a World,
+pub(super) struct Awaited<'a, P: Face> {
+    world: &'a World<P>,
     id: usize,
 }
 
-impl Awaited<'_> {
+impl<P: Face> Awaited<'_, P> {
     /// It is over at `at`, or earlier.
     pub(super) fn until(&self, at: Duration) {
         let slipped = slipped();
@@ -180,31 +136,31 @@ impl Awaited<'_> {
     }
 }
 
-impl Drop for Awaited<'_> {
+impl<P: Face> Drop for Awaited<'_, P> {
     fn drop(&mut self) {
         self.interrupt();
     }
 }
 
 /// Somebody who has not ended.
-pub(super) struct Busy(Arc<World>);
+pub(super) struct Busy<P>(Arc<World<P>>);
 
-impl Busy {
-    pub(super) fn with(world: &Arc<World>) -> Self {
+impl<P> Busy<P> {
+    pub(super) fn with(world: &Arc<World<P>>) -> Self {
         world.busy.fetch_add(1, SeqCst);
         Self(Arc::clone(world))
     }
 }
 
-impl std::ops::Deref for Busy {
-    type Target = Arc<World>;
+impl<P> std::ops::Deref for Busy<P> {
+    type Target = Arc<World<P>>;
 
-    fn deref(&self) -> &Arc<World> {
+    fn deref(&self) -> &Arc<World<P>> {
         &self.0
     }
 }
 
-impl Drop for Busy {
+impl<P> Drop for Busy<P> {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, SeqCst);
     }
@@ -212,12 +168,12 @@ impl Drop for Busy {
 
 /// A world and the runtimes that its users run on. For the first thread of a model, which never drops it: when the model fails,
 /// nothing of it can be dropped any more.
-pub(super) struct Model {
-    pub(super) world: ManuallyDrop<Arc<World>>,
+pub(super) struct Model<P> {
+    pub(super) world: ManuallyDrop<Arc<World<P>>>,
     pub(super) runtimes: ManuallyDrop<Vec<Arc<Runtime>>>,
 }
 
-impl Model {
+impl<P: Face> Model<P> {
     /// Begins one, with so many runtimes.
     pub(super) fn begin(runtimes: usize) -> Self {
         simulated::begin();
@@ -289,27 +245,26 @@ impl Model {
 }
 
 /// As many as there may be, at once; then everything is closed.
-async fn all_is_there(world: Busy) {
+async fn all_is_there<P: Face>(world: Busy<P>) {
     let Some(pool) = world.pool() else { return };
     if !pool.is_closed() {
         let size = thread_rng().gen_range(1..=MOST);
         world.ledger.bound.fetch_max(size, SeqCst);
-        pool.resize(size).expect("the size is good");
-        let mut leases = Vec::new();
-        while leases.len() < size as usize {
-            match pool.get().timeout(Duration::from_secs(60)).await {
-                Ok(lease) => {
-                    lease.handed_out();
-                    leases.push(lease);
-                }
+        pool.resize(size);
+        pool.mend();
+        let (mut leases, most, mut attempts) = (Vec::new(), P::leases_of(size), P::ATTEMPTS);
+        while leases.len() < most {
+            let limit = Limit::Timeout(Duration::from_secs(60));
+            match pool.get(leases.len(), limit).await {
+                Ok(lease) => leases.push(Held::<P>::new(lease)),
                 // Until its next attempt to open one.
                 Err(error) if error.is_connect() => pause(Duration::from_secs(1)).await,
-                Err(error) => fail(format!("{} of {size} are there: {error}", leases.len())),
+                Err(error) if error.is_timeout() && attempts > 1 => {
+                    attempts -= 1;
+                    leases.clear();
+                }
+                Err(error) => fail(format!("{} of {most} are there: {error}", leases.len())),
             }
-        }
-        for lease in leases {
-            lease.let_go();
-            drop(lease);
         }
     }
     let drained = pool.drain(Duration::from_secs(60)).await;

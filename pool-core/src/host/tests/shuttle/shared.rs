@@ -1,0 +1,173 @@
+//! Pools of connections that several use at once, whose capacity changes, that are suspect, go away and die.
+
+use std::time::Duration;
+
+use shuttle::rand::{Rng, thread_rng};
+
+use super::{
+    backend::{Backend, CAPACITY, Item, Trouble, one_in, poll_once, up_to_ms, yield_now},
+    face::{Face, Limit},
+    models,
+    world::{MAX_OPENING, SHORT, SIZE},
+};
+use crate::{Drained, Error, Gauge, Share, SharedConfig, SharedPool, SharedStatus};
+
+fn gauge(share: &Share<Backend>) -> &Gauge {
+    share.gauge.as_ref().expect("a shared one has a gauge")
+}
+
+impl Face for SharedPool<Backend> {
+    type Lease = Share<Backend>;
+
+    /// A share may be had of a connection that is just found to be unused for too long. It keeps that in its place.
+    const ATTEMPTS: u32 = 4;
+
+    fn build(backend: Backend) -> Self {
+        let some = |most| one_in(2).then(|| up_to_ms(most) + Duration::from_millis(1));
+        let config = SharedConfig::new()
+            .max_size(SIZE)
+            .max_opening(MAX_OPENING)
+            .min_idle(u32::from(one_in(3)))
+            .spare_shares(u32::from(one_in(3)))
+            .acquire_timeout(Duration::from_secs(2))
+            .create_timeout(SHORT)
+            .close_timeout(SHORT)
+            .idle_timeout(some(200))
+            .max_lifetime(some(200));
+        let builder = Self::builder(backend).config(config);
+        builder.build().expect("the settings are good")
+    }
+
+    fn get(
+        &self,
+        _: usize,
+        limit: Limit,
+    ) -> impl Future<Output = Result<Self::Lease, Error<Trouble>>> + Send {
+        let get = Self::get(self);
+        match limit {
+            Limit::Timeout(limit) => get.timeout(limit),
+            Limit::Deadline(at) => get.deadline(at),
+        }
+    }
+
+    fn try_get(&self, _: usize) -> Result<Self::Lease, Error<Trouble>> {
+        Self::try_get(self)
+    }
+
+    fn item(share: &Self::Lease) -> &Item {
+        share
+    }
+
+    fn taint(share: &mut Self::Lease) {
+        Share::taint(share);
+    }
+
+    fn half_way(share: &mut Self::Lease) {
+        poll_once(Share::run(share, async |_| yield_now().await));
+    }
+
+    fn breaks(share: &mut Self::Lease) {
+        // One that died takes no place, however long its users hold it.
+        share.leave();
+        gauge(share).dead();
+    }
+
+    async fn odd(share: &mut Self::Lease) {
+        let gauge = gauge(share).clone();
+        match thread_rng().gen_range(0..4) {
+            0 => {
+                gauge.set_capacity(thread_rng().gen_range(0..CAPACITY));
+                yield_now().await;
+                gauge.set_capacity(CAPACITY);
+            }
+            1 => {
+                gauge.suspect();
+                yield_now().await;
+                gauge.trust();
+            }
+            2 => gauge.drain(),
+            _ => poll_once(Share::died(share)),
+        }
+    }
+
+    /// What is shared cannot be taken out.
+    fn detach(share: Self::Lease) -> Option<Item> {
+        share.let_go();
+        drop(share);
+        None
+    }
+
+    async fn operate(&self) {
+        drop(self.warm_up().await);
+    }
+
+    fn resize(&self, size: u32) {
+        Self::resize(self, size).expect("the size is good");
+    }
+
+    fn retire_all(&self) {
+        Self::retire_all(self);
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
+    async fn drain(&self, within: Duration) -> Drained {
+        Self::drain(self, within).await
+    }
+
+    /// Whoever said that a connection is suspect, or takes no more, may have gone with its runtime.
+    fn mend(&self) {
+        Self::retire_all(self);
+    }
+
+    /// One share of a connection that is too old keeps it in its place, and it gives no other: so all but the last may be good for
+    /// one.
+    fn leases_of(size: u32) -> usize {
+        (size - 1 + CAPACITY) as usize
+    }
+
+    fn unserved(&self) -> Result<(), String> {
+        let status = self.status();
+        let SharedStatus {
+            open,
+            draining,
+            opening,
+            closing,
+            ..
+        } = status;
+        if status.waiting == 0 {
+            return Ok(());
+        }
+        if status.available > 0 {
+            return Err(format!("somebody waits while one is free: {status:?}"));
+        }
+        let room = open + draining + opening + closing < status.max_size;
+        if room && opening == 0 && status.last_error.is_none() {
+            return Err(format!(
+                "somebody waits and there is room, but nothing is opened: {status:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+models! { SharedPool<Backend>:
+    users_of_any_manager_lose_nothing(users_only), caught by
+        mutant_cancel_keeps_grant = ShareCancelKeepsGrant,
+        mutant_last_ends_nothing = ShareLastEndsNothing;
+
+    users_and_operators_lose_nothing(users_and_operators), caught by
+        mutant_failed_open_keeps_place = ShareFailedOpenKeepsPlace;
+
+    users_of_a_pool_that_closes_come_to_an_end(users_of_a_pool_that_closes), caught by
+        mutant_close_has_no_end = CloseHasNoEnd;
+
+    users_of_a_runtime_that_ends_cost_the_others_nothing(users_of_two_runtimes), caught by
+        mutant_cancelled_get_keeps_its_grant = ShareCancelKeepsGrant;
+}

@@ -370,9 +370,16 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             .collect()
     }
 
-    /// What was fetched by a waiter.
-    fn granted(&self, mut slot: Box<Slot<K, M>>) -> Grant<K, M> {
+    /// What was fetched by a waiter, after so long if that was timed: that is recorded when it is known to be good.
+    fn granted(
+        &self,
+        mut slot: Box<Slot<K, M>>,
+        lasted: impl FnOnce() -> Option<Duration>,
+    ) -> Grant<K, M> {
         let fit = self.is_fit(&mut slot);
+        if fit && let Some(lasted) = lasted() {
+            self.kernel.time_wait(lasted);
+        }
         Grant { slot, fit }
     }
 }
@@ -486,9 +493,9 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
         holder: Holder,
         lasted: impl FnOnce() -> Option<Duration>,
     ) -> (Polled<Self>, Left<K, M>) {
-        let (polled, work) = Kernel::poll(&self.kernel, ticket, waker, holder, lasted);
+        let (polled, work) = Kernel::poll(&self.kernel, ticket, waker, holder);
         let polled = match polled {
-            kernel::Polled::Granted(slot) => Polled::Told(Ok(self.granted(slot))),
+            kernel::Polled::Granted(slot) => Polled::Told(Ok(self.granted(slot, lasted))),
             kernel::Polled::Refused(refusal) => Polled::Told(Err(refusal)),
             kernel::Polled::Pending { armed } => Polled::Pending { armed },
         };
@@ -501,10 +508,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
         holder: Holder,
         lasted: Duration,
     ) -> Result<Result<Grant<K, M>, Refusal<Failure<M::Error>>>, Phase> {
-        let (outcome, work) = self.kernel.time_out(ticket, holder, lasted);
+        let (outcome, work) = self.kernel.time_out(ticket, holder);
         self.perform(work);
         match outcome {
-            TimedOut::Granted(slot) => Ok(Ok(self.granted(slot))),
+            TimedOut::Granted(slot) => Ok(Ok(self.granted(slot, || Some(lasted)))),
             TimedOut::Refused(refusal) => Ok(Err(refusal)),
             TimedOut::Late(phase) => Err(phase),
         }

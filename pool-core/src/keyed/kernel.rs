@@ -244,13 +244,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// Has a waiter its answer? After that its ticket is spent. `lasted` is how long it has waited, when that is worth recording.
+    /// Has a waiter its answer? After that its ticket is spent. How long a grant was waited for is said when it is known to be good
+    /// ([`time_wait`](Self::time_wait)).
     pub(super) fn poll(
         this: &Arc<Self>,
         ticket: &Ticket<K, T, E>,
         waker: &Waker,
         holder: Holder,
-        lasted: impl FnOnce() -> Option<Duration>,
     ) -> (Polled<K, T, E>, Work<K, T, E>) {
         let (now, key) = (holder.since, ticket.key);
         let mut work = Work::default();
@@ -283,7 +283,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                     armed: state.lanes.is_armed(ticket),
                 },
                 Poll::Ready(Ok(slot)) => {
-                    state.fetched(key, &slot, holder, lasted());
+                    state.fetched(key, &slot, holder);
                     state.left(key, &mut work);
                     Polled::Granted(slot)
                 }
@@ -297,12 +297,11 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// A waiter gives up at its deadline, after waiting so long.
+    /// A waiter gives up at its deadline. A grant is timed as that of [`poll`](Self::poll).
     pub(super) fn time_out(
         &self,
         ticket: Ticket<K, T, E>,
         holder: Holder,
-        lasted: Duration,
     ) -> (TimedOut<K, T, E>, Work<K, T, E>) {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -311,7 +310,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let (answer, spent) = state.lanes.cancel(ticket);
         let outcome = match answer {
             Some(Ok(slot)) => {
-                state.fetched(key, &slot, holder, Some(lasted));
+                state.fetched(key, &slot, holder);
                 TimedOut::Granted(slot)
             }
             Some(Err(refusal)) => TimedOut::Refused(refusal),
@@ -532,14 +531,24 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let key = state.seats.key(slot.seat.index());
         state.table.at_mut(key).gets -= 1;
         state.counters.gets -= 1;
-        state.count(key, |counters| counters.waited -= u64::from(waited));
+        if waited {
+            state.waits_on(key);
+        }
+    }
+
+    /// What a waiter was handed is good, and its wait was timed.
+    pub(super) fn time_wait(&self, lasted: Duration) {
+        self.lock().timed_wait(lasted);
     }
 
     /// A get that was handed a broken one after a wait found this one idle.
     pub(super) fn count_wait(&self, slot: &Slot<K, T, E>, lasted: Option<Duration>) {
         let mut state = self.lock();
         let key = state.seats.key(slot.seat.index());
-        state.waited(key, lasted);
+        state.waited(key);
+        if let Some(lasted) = lasted {
+            state.timed_wait(lasted);
+        }
     }
 
     /// A lease of what goes now lasted so long, if that was timed.

@@ -88,8 +88,9 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
     pub(super) histograms: Histograms,
-    /// Waits and leases that ended since one that was timed.
-    untimed_waits: u64,
+    /// Waits that ended since one that was timed. Less than none where one of those it stood for was for nothing.
+    untimed_waits: i64,
+    /// Leases that ended since one that was timed.
     untimed_uses: u64,
     /// Who to wake when there is upkeep to do, and when it comes by unasked.
     pub(super) bell: Bell,
@@ -227,26 +228,29 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 
     /// A waiter fetched what was handed to it.
-    pub(super) fn fetched(
-        &mut self,
-        key: u32,
-        slot: &Slot<K, T, E>,
-        holder: Holder,
-        lasted: Option<Duration>,
-    ) {
+    pub(super) fn fetched(&mut self, key: u32, slot: &Slot<K, T, E>, holder: Holder) {
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
-        self.waited(key, lasted);
+        self.waited(key);
         self.seats.hold(slot.seat.index(), holder);
     }
 
     /// A get of `key` had to wait for what it has.
-    pub(super) fn waited(&mut self, key: u32, lasted: Option<Duration>) {
+    pub(super) fn waited(&mut self, key: u32) {
         self.count(key, |counters| counters.waited += 1);
         self.untimed_waits += 1;
-        if let Some(lasted) = lasted {
-            // It stands for those since the last that was timed.
-            let weight = mem::take(&mut self.untimed_waits);
+    }
+
+    /// What a get of `key` had waited for was broken: it waits on.
+    pub(super) fn waits_on(&mut self, key: u32) {
+        self.count(key, |counters| counters.waited -= 1);
+        self.untimed_waits -= 1;
+    }
+
+    /// A wait that was counted was timed: it stands for those since the last that was.
+    pub(super) fn timed_wait(&mut self, lasted: Duration) {
+        if let Ok(weight @ 1..) = u64::try_from(self.untimed_waits) {
+            self.untimed_waits = 0;
             self.histograms.wait.record_weighted(lasted, weight);
         }
     }

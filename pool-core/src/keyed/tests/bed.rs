@@ -251,7 +251,7 @@ impl Wait {
             return self.start(context);
         };
         let (waker, holder) = (context.waker(), bed.holder());
-        let (polled, work) = Kernel::poll(&bed.kernel, ticket, waker, holder, || None);
+        let (polled, work) = Kernel::poll(&bed.kernel, ticket, waker, holder);
         let answer = match polled {
             Polled::Granted(slot) => Ok(slot),
             Polled::Refused(refusal) => Err(refusal),

@@ -344,10 +344,10 @@ impl KeyedManager<u8> for Backend {
 }
 
 impl SharedManager for Backend {
-    type Connection = Item;
+    type Resource = Item;
     type Error = Trouble;
 
-    async fn connect(&self, gauge: Gauge) -> Result<Item, Trouble> {
+    async fn create(&self, gauge: Gauge) -> Result<Item, Trouble> {
         let item = self.open(None, Some(gauge.clone())).await?;
         gauge.set_capacity(CAPACITY);
         if self.is_troubled(20) {

@@ -47,7 +47,7 @@ impl Face for KeyedPool<u8, Backend> {
         if one_in(3) {
             drop(self.warm_up(which, 1).await);
         } else if one_in(2) {
-            self.reset(which);
+            self.retire(which);
         } else {
             self.retain(|key, item, _| {
                 item.is_of(*key);

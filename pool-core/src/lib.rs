@@ -61,10 +61,12 @@ mod sync;
 #[doc(hidden)]
 pub use config::__Shown;
 #[doc(hidden)]
-pub use config::__default_max_size;
+pub use config::{__Sources, __default_max_size};
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
 pub use flight::{Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Run};
+#[doc(hidden)]
+pub use host::__name_for;
 pub use host::{BoxError, Calls, Drained, Error, OpenError, Usage};
 pub use keyed::{
     GetKeyed, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager, KeyedPool,
@@ -78,6 +80,12 @@ pub use shared::{
     ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
     SharedStatus,
 };
+
+/// What values settings may have, for the crates of this workspace.
+#[doc(hidden)]
+pub mod __checks {
+    pub use crate::config::checks::{NotZero, at_least_one, auto_waiters, named, no_zeros};
+}
 
 /// The example of the README, compiled and run. The front page of the documentation is the text above.
 #[cfg(doctest)]

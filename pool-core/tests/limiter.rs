@@ -462,11 +462,11 @@ fn settings_out_of_range_are_named() {
     let zero = Some(Duration::ZERO);
     assert_eq!(
         says(Limiter::builder(1).acquire_timeout(zero)),
-        "acquire_timeout is 0s, but must be longer than zero"
+        "acquire_timeout is 0s, but must be longer than zero, or off"
     );
     assert_eq!(
         says(Limiter::builder(1).reclaim_after(zero)),
-        "reclaim_after is 0s, but must be longer than zero"
+        "reclaim_after is 0s, but must be longer than zero, or off"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Where settings are read from: the environment, read once and checked to the last name, or a map of any serde format.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use super::{ConfigError, names};
 
@@ -29,7 +29,7 @@ use super::{ConfigError, names};
 /// With the feature `serde` a map of any format that describes itself (TOML, JSON, YAML) is read as one too: its keys are the names
 /// in lower case, its values the same texts, or numbers and booleans. So a type that reads the environment by
 /// [`apply_env`](crate::Config::apply_env) reads such a map in the same way, flat, with the same texts and the same errors.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Env {
     /// `None`: a map, whose names are in lower case.
     prefix: Option<String>,
@@ -191,11 +191,7 @@ impl Env {
     /// # Errors
     /// A variable under the prefix that was never asked for. The error names the nearest setting, or all of them where none is near;
     /// not the value, which may be a secret.
-    pub fn finish(self) -> Result<(), ConfigError> {
-        self.check()
-    }
-
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn finish(&self) -> Result<(), ConfigError> {
         let Some(name) = self.left.keys().next() else {
             return Ok(());
         };
@@ -216,6 +212,19 @@ impl Env {
             self.name_of(name),
             format!("left out: no setting has this name; {hint}"),
         ))
+    }
+}
+
+/// Without the values, which may be secrets.
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |names: &mut dyn Iterator<Item = &String>| {
+            names.map(|name| self.name_of(name)).collect::<Vec<_>>()
+        };
+        f.debug_struct("Env")
+            .field("left", &names(&mut self.left.keys()))
+            .field("taken", &names(&mut self.taken.iter()))
+            .finish()
     }
 }
 
@@ -356,6 +365,16 @@ mod tests {
         assert_eq!(
             env.finish().unwrap_err().to_string(),
             "P_PASSWORD must be left out: no setting has this name; those that exist: P_MAX_SIZE, P_MIN_IDLE"
+        );
+    }
+
+    #[test]
+    fn what_is_read_is_not_shown_for_it_may_be_a_secret() {
+        let mut env = Env::from_vars("P", [("P_URL", "secret"), ("P_SIZE", "4711")]);
+        assert_eq!(env.take::<u32>("SIZE").unwrap(), Some(4711));
+        assert_eq!(
+            format!("{env:?}"),
+            r#"Env { left: ["P_URL"], taken: ["P_SIZE"] }"#
         );
     }
 

@@ -1,11 +1,13 @@
 //! Settings: from code, from serde, from the environment, with the same names and the same checks.
 
+pub(crate) mod checks;
 mod env;
 mod error;
 mod names;
 #[cfg(feature = "serde")]
 mod serde;
 pub(crate) mod settings;
+mod sources;
 
 pub use env::{Env, FromEnv};
 pub use error::ConfigError;
@@ -15,3 +17,5 @@ pub use serde::__Shown;
 #[doc(hidden)]
 pub use settings::__default_max_size;
 pub use settings::{Config, IdleOrder};
+#[doc(hidden)]
+pub use sources::__Sources;

@@ -1,8 +1,11 @@
 //! The settings of a pool, each declared once.
 
-use std::{num::NonZero, thread, time::Duration};
+use std::{num::NonZero, thread};
 
-use super::{ConfigError, FromEnv};
+use super::{
+    ConfigError, FromEnv,
+    checks::{at_least_one, auto_waiters, named, no_zeros, share, sizes},
+};
 
 /// Which idle resource is handed out next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -330,18 +333,18 @@ impl Config {
         sizes(self.max_size, self.min_idle)?;
         share("lifetime_jitter", self.lifetime_jitter)?;
         no_zeros([
-            ("acquire_timeout", Some(self.acquire_timeout)),
-            ("create_timeout", Some(self.create_timeout)),
-            ("check_timeout", Some(self.check_timeout)),
-            ("reset_timeout", Some(self.reset_timeout)),
-            ("close_timeout", Some(self.close_timeout)),
-            ("idle_timeout", self.idle_timeout),
-            ("max_lifetime", self.max_lifetime),
-            ("keepalive", self.keepalive),
-            ("reclaim_after", Some(self.reclaim_after)),
-            ("shed_target", self.shed_target),
-            ("leak_after", self.leak_after),
-            ("slow_get", self.slow_get),
+            ("acquire_timeout", self.acquire_timeout.into()),
+            ("create_timeout", self.create_timeout.into()),
+            ("check_timeout", self.check_timeout.into()),
+            ("reset_timeout", self.reset_timeout.into()),
+            ("close_timeout", self.close_timeout.into()),
+            ("idle_timeout", self.idle_timeout.into()),
+            ("max_lifetime", self.max_lifetime.into()),
+            ("keepalive", self.keepalive.into()),
+            ("reclaim_after", self.reclaim_after.into()),
+            ("shed_target", self.shed_target.into()),
+            ("leak_after", self.leak_after.into()),
+            ("slow_get", self.slow_get.into()),
         ])
     }
 
@@ -350,60 +353,6 @@ impl Config {
         self.max_waiters
             .unwrap_or_else(|| auto_waiters(self.max_size))
     }
-}
-
-/// A name says something.
-pub(crate) fn named(name: Option<&str>) -> Result<(), ConfigError> {
-    match name {
-        Some(name) if name.trim().is_empty() => Err(ConfigError::new(
-            "name",
-            format!("{name:?}"),
-            "text that is not empty",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// The size, and how much of it may be idle at least.
-pub(crate) fn sizes(max_size: u32, min_idle: u32) -> Result<(), ConfigError> {
-    at_least_one("max_size", max_size)?;
-    if min_idle > max_size {
-        let expected = format!("at most max_size, which is {max_size}");
-        return Err(ConfigError::new("min_idle", min_idle.to_string(), expected));
-    }
-    Ok(())
-}
-
-pub(crate) fn share(name: &str, value: f64) -> Result<(), ConfigError> {
-    if (0.0..=1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(ConfigError::new(name, value.to_string(), "from 0 to 1"))
-    }
-}
-
-/// None of these may be zero.
-pub(crate) fn no_zeros<'a>(
-    durations: impl IntoIterator<Item = (&'a str, Option<Duration>)>,
-) -> Result<(), ConfigError> {
-    let is_zero = |(_, duration): &(&str, Option<Duration>)| *duration == Some(Duration::ZERO);
-    match durations.into_iter().find(is_zero) {
-        Some((name, _)) => Err(ConfigError::new(name, "0s", "longer than zero")),
-        None => Ok(()),
-    }
-}
-
-pub(crate) fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
-    if value == 0 {
-        Err(ConfigError::new(name, "0", "at least 1"))
-    } else {
-        Ok(())
-    }
-}
-
-/// How many may wait where nothing is said of it: room for a burst of an ordinary service on a cold pool.
-pub(crate) fn auto_waiters(max_size: u32) -> usize {
-    (max_size as usize).saturating_mul(16).max(1024)
 }
 
 #[doc(hidden)]
@@ -415,6 +364,8 @@ pub fn __default_max_size() -> u32 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
 
     use super::*;
     use crate::Env;
@@ -441,6 +392,10 @@ mod tests {
         assert_eq!(
             says(Config::new().acquire_timeout(Duration::ZERO)),
             "acquire_timeout is 0s, but must be longer than zero"
+        );
+        assert_eq!(
+            says(Config::new().idle_timeout(Duration::ZERO)),
+            "idle_timeout is 0s, but must be longer than zero, or off"
         );
         assert_eq!(
             says(Config::new().lifetime_jitter(1.5)),

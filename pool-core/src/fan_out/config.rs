@@ -6,7 +6,7 @@ use crate::{
     __settings,
     config::{
         ConfigError,
-        settings::{named, no_zeros},
+        checks::{named, no_zeros},
     },
 };
 
@@ -52,6 +52,6 @@ impl FanOutConfig {
         if self.limit == Some(0) {
             return Err(ConfigError::new("limit", "0", "at least 1, or auto"));
         }
-        no_zeros([("each_within", self.each_within)])
+        no_zeros([("each_within", self.each_within.into())])
     }
 }

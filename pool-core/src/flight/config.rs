@@ -6,7 +6,7 @@ use crate::{
     __settings,
     config::{
         ConfigError,
-        settings::{named, no_zeros},
+        checks::{named, no_zeros},
     },
 };
 
@@ -49,7 +49,7 @@ impl FlightConfig {
     /// The first setting that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         named(self.name.as_deref())?;
-        no_zeros([("timeout", Some(self.timeout))])
+        no_zeros([("timeout", self.timeout.into())])
     }
 
     /// The bound of the line, `auto` worked out.

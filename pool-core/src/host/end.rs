@@ -40,9 +40,42 @@ pub struct Drained {
 }
 
 impl Drained {
+    /// For the pools of other crates of this workspace.
+    #[doc(hidden)]
+    pub const fn __new(leased: Vec<LeaseInfo>, left: u32) -> Self {
+        Self { leased, left }
+    }
+
     /// Was everything closed in time?
     pub const fn is_complete(&self) -> bool {
         self.left == 0
+    }
+}
+
+/// What several pools left behind, together.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use pool_core::{Drained, Pool, manager_fn};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let [reads, writes] = [1, 2].map(|_| Pool::builder(manager_fn(|| async { Ok::<_, std::io::Error>(()) })).build());
+/// # let (reads, writes) = (reads?, writes?);
+/// let within = Duration::from_secs(10);
+/// let (reads, writes) = tokio::join!(reads.drain(within), writes.drain(within));
+/// let drained: Drained = [reads, writes].into_iter().collect();
+/// assert!(drained.is_complete());
+/// # Ok(())
+/// # }
+/// ```
+impl FromIterator<Self> for Drained {
+    fn from_iter<I: IntoIterator<Item = Self>>(pools: I) -> Self {
+        let none = Self::__new(Vec::new(), 0);
+        pools.into_iter().fold(none, |mut all, pool| {
+            all.leased.extend(pool.leased);
+            all.left = all.left.saturating_add(pool.left);
+            all
+        })
     }
 }
 

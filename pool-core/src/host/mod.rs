@@ -57,6 +57,8 @@ pub(crate) use keeper::Round;
 pub(crate) use lend::{Verdict, is_interrupted, verdict};
 #[cfg(feature = "metrics")]
 pub(crate) use publish::{Desk, Published};
+#[doc(hidden)]
+pub use setup::__name_for;
 pub(crate) use setup::{Setup, observing};
 pub(crate) use task::{Opens, Tends, Terms, check, close, open, reset, say_goodbye, unless};
 pub(crate) use thread::number as thread_number;
@@ -78,6 +80,8 @@ use crate::{
 /// What a pool has beside its kernel.
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
+    /// What all of it belongs to, if it is one of several that have one name.
+    pub(crate) key: Option<Arc<str>>,
     pub(crate) clock: Clock,
     /// Tells opens that are under way to look whether they are still wanted.
     pub(crate) calls: Notify,
@@ -96,6 +100,7 @@ impl Host {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
             name: setup.name,
+            key: setup.key,
             clock: Clock::new(),
             calls: Notify::new(),
             observer: setup.observer,

@@ -8,7 +8,7 @@ use std::{
 #[cfg(feature = "metrics")]
 use crate::observe::MetricNames;
 use crate::{
-    config::{ConfigError, Env},
+    config::{__Sources, ConfigError, Env},
     observe::Observer,
 };
 
@@ -18,8 +18,11 @@ pub(crate) struct Setup {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
     pub(crate) metric_names: MetricNames,
-    /// The environments that settings were read from, to be blamed for them.
-    read: Vec<Env>,
+    /// The word for what is pooled, in place of that of this crate.
+    word: Option<&'static str>,
+    /// What all of it belongs to, as a pool by keys names it in the field `pool.key`.
+    pub(crate) key: Option<Arc<str>>,
+    sources: __Sources,
 }
 
 impl Setup {
@@ -29,26 +32,32 @@ impl Setup {
             observer: None,
             #[cfg(feature = "metrics")]
             metric_names: MetricNames::default(),
-            read: Vec::new(),
+            word: None,
+            key: None,
+            sources: __Sources::default(),
         }
     }
 
-    /// This is its name; where none was given, `default`, with a number if a pool that is there has that. For what is published.
+    /// This is its name; where none was given, the word for it, with a number if a pool that is there has that. For what is published.
     pub(crate) fn named(mut self, name: Option<&str>, default: &'static str) -> Self {
-        self.name = name.map_or_else(|| name_for(default), Into::into);
+        let word = self.word.unwrap_or(default);
+        self.name = name.map_or_else(|| __name_for(word), Into::into);
         self
+    }
+
+    /// It is called this, where it is given no name.
+    pub(crate) fn word(&mut self, word: &'static str) {
+        self.word = Some(word);
     }
 
     /// Everything under the prefix was taken from `env`.
     pub(crate) fn was_read(&mut self, env: Env) -> Result<(), ConfigError> {
-        env.check()?;
-        self.read.push(env);
-        Ok(())
+        self.sources.was_read(env)
     }
 
     /// Names the variable that a setting was read from in an error that names the setting.
     pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
-        self.read.iter().fold(error, |error, env| env.blame(error))
+        self.sources.blame(error)
     }
 }
 
@@ -81,7 +90,9 @@ macro_rules! observing {
 pub(crate) use observing;
 
 /// `default`, or that with the least number that no pool has which is there: two pools of one name write over each other in metrics.
-fn name_for(default: &'static str) -> Arc<str> {
+/// A name is taken as long as what this returns is kept. For the crates of this workspace.
+#[doc(hidden)]
+pub fn __name_for(default: &'static str) -> Arc<str> {
     static NAMES: Mutex<Vec<Weak<str>>> = Mutex::new(Vec::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.retain(|name| name.strong_count() > 0);

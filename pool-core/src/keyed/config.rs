@@ -2,7 +2,7 @@
 
 use crate::config::{
     Config, ConfigError, Env,
-    settings::{at_least_one, auto_waiters},
+    checks::{at_least_one, auto_waiters},
 };
 
 /// The settings of a [`KeyedPool`](super::KeyedPool): plain data. Its bounds in total, and in [`each`](Self::each) what holds for each

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{
         Config, ConfigError, IdleOrder,
-        settings::{at_least_one, auto_waiters},
+        checks::{at_least_one, auto_waiters},
     },
     engine::{self, Backoff, Holder, Kept, Opened, Refusal},
     host::{

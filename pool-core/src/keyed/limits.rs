@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Config, ConfigError, settings::no_zeros},
+    config::{Config, ConfigError, checks::no_zeros},
     moment::nanos_of,
 };
 
@@ -102,9 +102,13 @@ impl KeyLimits {
     /// ```
     pub fn validate(&self) -> Result<(), ConfigError> {
         no_zeros([
-            ("create_timeout", self.create_timeout),
-            ("idle_timeout", self.idle_timeout.flatten()),
-            ("max_lifetime", self.max_lifetime.flatten()),
+            // Where nothing is said, no zero is.
+            (
+                "create_timeout",
+                self.create_timeout.unwrap_or(Duration::MAX).into(),
+            ),
+            ("idle_timeout", self.idle_timeout.flatten().into()),
+            ("max_lifetime", self.max_lifetime.flatten().into()),
         ])
     }
 }

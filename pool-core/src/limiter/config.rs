@@ -6,7 +6,7 @@ use crate::{
     __settings,
     config::{
         __default_max_size as default_limit, ConfigError,
-        settings::{at_least_one, auto_waiters, named, no_zeros},
+        checks::{at_least_one, auto_waiters, named, no_zeros},
     },
 };
 
@@ -62,8 +62,8 @@ impl LimiterConfig {
         named(self.name.as_deref())?;
         at_least_one("limit", self.limit)?;
         no_zeros([
-            ("acquire_timeout", self.acquire_timeout),
-            ("reclaim_after", self.reclaim_after),
+            ("acquire_timeout", self.acquire_timeout.into()),
+            ("reclaim_after", self.reclaim_after.into()),
         ])
     }
 

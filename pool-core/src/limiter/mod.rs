@@ -38,7 +38,7 @@ pub use status::LimiterStatus;
 use crate::{
     config::{
         ConfigError,
-        settings::{at_least_one, auto_waiters},
+        checks::{at_least_one, auto_waiters},
     },
     rt,
 };

@@ -25,8 +25,8 @@ pub enum MetricNames {
     /// OpenTelemetry's for databases: `db.client.connection.*`.
     #[default]
     Database,
-    /// OpenTelemetry's `http.client.open_connections`, with where they lead to; the rest, for which it has no names, is
-    /// `pool.*`.
+    /// OpenTelemetry's `http.client.open_connections`; the rest, for which it has no names, is `pool.*`. All of it says where the
+    /// connections lead to, so that several pools of one client have one name.
     Http {
         /// The host: `server.address`.
         address: String,
@@ -63,7 +63,7 @@ impl MetricNames {
         }
     }
 
-    /// What the count of connections is told by, beside the pool and the state.
+    /// Where the connections lead to, where that is a part of the names.
     pub(super) fn server(&self) -> Vec<Label> {
         match self {
             Self::Http { address, port } => vec![

@@ -90,18 +90,27 @@ impl Publisher {
             min_idle,
             shares,
         } = snapshot;
-        let named = || vec![Label::new(words.pool, Arc::clone(pool))];
+        // Pools of one name that lead to several servers are told apart by these, in all that is said of them.
+        let server = self.names.server();
+        let named = || {
+            let name = Label::new(words.pool, Arc::clone(pool));
+            [name].into_iter().chain(server.iter().cloned()).collect()
+        };
         let with = |key: &'static str, value: &'static str| {
-            let mut labels = named();
+            let mut labels: Vec<_> = named();
             labels.push(Label::from_static_parts(key, value));
             labels
+        };
+        let own = |label: Option<(&'static str, &'static str)>| -> Vec<_> {
+            let name = Label::new("pool.name", Arc::clone(pool));
+            let label = label.map(|(key, value)| Label::from_static_parts(key, value));
+            let server = server.iter().cloned();
+            [name].into_iter().chain(server).chain(label).collect()
         };
 
         let used = status.open - status.idle;
         for (state, count) in [("idle", status.idle), (words.used, used)] {
-            let mut labels = with(words.state, state);
-            labels.extend(self.names.server());
-            gauge!(words.count, labels).set(count);
+            gauge!(words.count, with(words.state, state)).set(count);
         }
         gauge!(words.idle_max, named()).set(status.max_size);
         gauge!(words.idle_min, named()).set(min_idle);
@@ -109,7 +118,7 @@ impl Publisher {
         gauge!(words.pending, named()).set(status.waiting as f64);
         if let Some(Shares { used, free }) = shares {
             for (state, count) in [("used", used), ("free", free)] {
-                gauge!(SHARES, own(pool, Some(("pool.state", state)))).set(count);
+                gauge!(SHARES, own(Some(("pool.state", state)))).set(count);
             }
         }
 
@@ -123,14 +132,13 @@ impl Publisher {
             // Most reasons never come up: a series each would be noise.
             let more = status.closed.by(reason) - told.closed.by(reason);
             if more > 0 {
-                counter!("pool.closed", own(pool, Some(("reason", reason.as_str()))))
-                    .increment(more);
+                counter!("pool.closed", own(Some(("reason", reason.as_str())))).increment(more);
             }
         }
         for ((name, _, count), told) in COUNTERS.iter().zip(&mut self.told_counts) {
             // A count may be taken back: of a grant that turned out to be broken before anybody had it.
             let now = count(status).max(*told);
-            counter!(*name, own(pool, None)).increment(now - mem::replace(told, now));
+            counter!(*name, own(None)).increment(now - mem::replace(told, now));
         }
 
         let told = mem::replace(&mut self.told_timings, timings);
@@ -159,14 +167,6 @@ fn record(name: &'static str, labels: Vec<Label>, now: &Histogram, before: &Hist
 /// Does nothing happen that nobody would be woken for?
 const fn is_at_rest(status: &Status) -> bool {
     status.open == status.idle && status.opening == 0 && status.closing == 0 && status.waiting == 0
-}
-
-fn own(pool: &Arc<str>, label: Option<(&'static str, &'static str)>) -> Vec<Label> {
-    let label = label.map(|(key, value)| Label::from_static_parts(key, value));
-    [Label::new("pool.name", Arc::clone(pool))]
-        .into_iter()
-        .chain(label)
-        .collect()
 }
 
 /// Our own counters: name, what it counts, and where that stands.

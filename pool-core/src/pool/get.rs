@@ -189,7 +189,9 @@ impl<'a, M: Manager> Get<'a, M> {
                 self.looks = false;
                 let holder = self.holder(now);
                 #[cfg(feature = "tracing")]
-                self.wait.trace.begin(&**inner, holder, || None);
+                self.wait
+                    .trace
+                    .begin(&**inner, holder, || inner.key_name(&()));
                 let outcome = ready!(self.wait.begin(inner, queued, holder, context));
                 Poll::Ready(self.ended(outcome))
             }

@@ -284,6 +284,17 @@ impl<M: Manager> Hosted for Inner<M> {
         &self.kernel
     }
 
+    fn name_of(&self, (): &()) -> Arc<str> {
+        match &self.host.key {
+            Some(key) => format!("{}/{key}", self.host.name).into(),
+            None => Arc::clone(&self.host.name),
+        }
+    }
+
+    fn key_name(&self, (): &()) -> Option<String> {
+        self.host.key.as_deref().map(str::to_owned)
+    }
+
     #[cfg(feature = "tracing")]
     fn slow_get(&self) -> Option<Duration> {
         self.config.slow_get

@@ -6,7 +6,7 @@ use crate::{
     __settings,
     config::{
         __default_max_size as default_max_size, ConfigError,
-        settings::{at_least_one, auto_waiters, named, no_zeros, share, sizes},
+        checks::{at_least_one, auto_waiters, named, no_zeros, share, sizes},
     },
 };
 
@@ -97,13 +97,13 @@ impl SharedConfig {
         sizes(self.max_size, self.min_idle)?;
         share("lifetime_jitter", self.lifetime_jitter)?;
         no_zeros([
-            ("acquire_timeout", Some(self.acquire_timeout)),
-            ("create_timeout", Some(self.create_timeout)),
-            ("close_timeout", Some(self.close_timeout)),
-            ("idle_timeout", self.idle_timeout),
-            ("max_lifetime", self.max_lifetime),
-            ("reclaim_after", Some(self.reclaim_after)),
-            ("slow_get", self.slow_get),
+            ("acquire_timeout", self.acquire_timeout.into()),
+            ("create_timeout", self.create_timeout.into()),
+            ("close_timeout", self.close_timeout.into()),
+            ("idle_timeout", self.idle_timeout.into()),
+            ("max_lifetime", self.max_lifetime.into()),
+            ("reclaim_after", self.reclaim_after.into()),
+            ("slow_get", self.slow_get.into()),
         ])
     }
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use pool_core::{Manager, Pool, Status};
+use pool_core::{Drained, Manager, Pool, Status};
 
 /// What all pools of connections have in common, whatever they connect to.
 pub(crate) trait Operated: Send + Sync {
     /// What it is doing now.
     fn status(&self) -> Status;
 
-    /// Closes it and waits for what is still leased, but no longer than `within`. Returns how many that are then.
-    fn drain(&self, within: Duration) -> BoxFuture<'_, u32>;
+    /// Closes it and waits for what is still leased, but no longer than `within`.
+    fn drain(&self, within: Duration) -> BoxFuture<'_, Drained>;
 }
 
 impl<M: Manager> Operated for Pool<M> {
@@ -20,7 +20,7 @@ impl<M: Manager> Operated for Pool<M> {
         Self::status(self)
     }
 
-    fn drain(&self, within: Duration) -> BoxFuture<'_, u32> {
-        async move { Self::drain(self, within).await.left }.boxed()
+    fn drain(&self, within: Duration) -> BoxFuture<'_, Drained> {
+        Self::drain(self, within).boxed()
     }
 }

@@ -161,7 +161,7 @@ impl Pools {
             self.http.drain(within),
             self.cpu.shutdown(Shutdown::Drain, within),
         );
-        match (db, http, cpu.still_running.len()) {
+        match (db.left, http.left, cpu.still_running.len()) {
             (0, 0, 0) => "all pools are closed".into(),
             (db, http, cpu) => format!(
                 "left open after {within:?}: {db} database connections, {http} upstream connections, {cpu} jobs"

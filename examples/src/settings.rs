@@ -62,11 +62,11 @@ fn database(data_dir: Option<&Path>) -> Result<Database, ConfigError> {
 fn http() -> Result<pool_http::Config, ConfigError> {
     let mut config = pool_http::Config::new()
         .acquire_timeout(PATIENCE)
-        .timeout(Some(2 * PATIENCE));
+        .timeout(2 * PATIENCE);
     let mut env = Env::read("POOL_HTTP")?;
     config.apply_env(&mut env)?;
     env.finish()?;
-    config.validate()?;
+    config.validate().map_err(|error| env.blame(error))?;
     Ok(config)
 }
 

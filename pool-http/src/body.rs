@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     deadline::Deadline,
-    error::{Error, Kind, Phase},
+    error::{Error, Kind, Stage},
     manager::Http1,
     origin::Origin,
 };
@@ -181,7 +181,7 @@ impl http_body::Body for Body {
             .filter(|deadline| deadline.at <= Instant::now())
         {
             return Poll::Ready(Some(Err(this.fail(Kind::Timeout {
-                phase: Phase::Body,
+                stage: Stage::Body,
                 after: deadline.of,
             }))));
         }
@@ -212,7 +212,7 @@ impl http_body::Body for Body {
             }
             Poll::Pending => match reading.timer.poll(&reading.terms, cx) {
                 Poll::Ready(after) => Poll::Ready(Some(Err(this.fail(Kind::Timeout {
-                    phase: Phase::Body,
+                    stage: Stage::Body,
                     after,
                 })))),
                 Poll::Pending => Poll::Pending,
@@ -290,12 +290,12 @@ fn broken(error: &hyper::Error) -> Kind {
     match source.map(std::io::Error::kind) {
         Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
             Kind::Protocol {
-                phase: Phase::Body,
+                stage: Stage::Body,
                 what: "the body is not framed as HTTP/1.1 wants it",
             }
         }
         _ => Kind::Disconnected {
-            phase: Phase::Body,
+            stage: Stage::Body,
             stale: false,
             written: true,
         },

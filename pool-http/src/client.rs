@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
-use pool_core::ConfigError;
+use pool_core::{__name_for, ConfigError, Drained};
 
 use crate::{
     body::Body,
@@ -27,6 +27,7 @@ use crate::{
 pub struct Client(Arc<Inner>);
 
 struct Inner {
+    name: Arc<str>,
     config: Config,
     origins: Origins,
     counters: Arc<Counters>,
@@ -44,12 +45,16 @@ impl Client {
     ///
     /// A bad value, or a name under `POOL_HTTP_` that no setting has: variable, value, and what it may be.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::builder().env("POOL_HTTP").build()
+        Self::builder().env("POOL_HTTP")?.build()
     }
 
     pub(crate) fn new(config: Config, dialer: Dialer, counters: Arc<Counters>) -> Self {
+        let name = config
+            .get_name()
+            .map_or_else(|| __name_for("http"), Into::into);
         Self(Arc::new(Inner {
-            origins: Origins::new(dialer, config.clone()),
+            origins: Origins::new(dialer, config.clone(), Arc::clone(&name)),
+            name,
             config,
             counters,
         }))
@@ -100,7 +105,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::is_request`] for a request that cannot be sent; [`Error::is_timeout`], with its
-    /// [`phase`](Error::phase), when one of the client's bounds or the request's own timeout is exceeded;
+    /// [`stage`](Error::stage), when one of the client's bounds or the request's own timeout is exceeded;
     /// [`Error::is_overloaded`] with `max_waiters` waiting already, or `max_origins` in use; [`Error::is_connect`] when no
     /// connection can be opened; [`Error::is_disconnected`] and [`Error::is_protocol`] for what the upstream did;
     /// [`Error::is_closed`] after [`close`](Self::close).
@@ -129,6 +134,7 @@ impl Client {
             config,
             origins,
             counters,
+            ..
         } = &*self.0;
         let deadline = timeout.or(config.timeout).and_then(Deadline::after);
         let (origin, request) = prepare(request)?;
@@ -144,6 +150,11 @@ impl Client {
         }
         .run(request)
         .await
+    }
+
+    /// The name that the client was given, for metrics and spans; of one without it, `http`, with a number if there are several.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// What the client is doing: its origins with their pools, and totals over all of them.
@@ -167,27 +178,28 @@ impl Client {
         self.0.origins.close();
     }
 
-    /// Closes the client and waits until its last connection is closed, but no longer than `within`. Returns how many were
-    /// still in use then: none, when all is done.
+    /// Closes the client and waits until its last connection is closed, but no longer than `within`. Says what was still in use then:
+    /// nothing, when all is done ([`Drained::is_complete`]).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting; the client stays closed.
-    pub async fn drain(&self, within: Duration) -> usize {
+    pub async fn drain(&self, within: Duration) -> Drained {
         let end = Deadline::after(within);
-        let mut left = 0;
+        let mut drained = Vec::new();
         // All are closed already: so one after the other takes no longer than all at once.
         for room in self.0.origins.close() {
-            let drained = room.pool.drain(end.map_or(within, |end| end.left())).await;
-            left += drained.left as usize;
+            let within = end.map_or(within, |end| end.left());
+            drained.push(room.pool.drain(within).await);
         }
-        left
+        drained.into_iter().collect()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
+            .field("name", &self.0.name)
             .field("totals", &self.0.counters.totals())
             .finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     connection::Connection,
     counters::Counters,
-    error::{Phase, chain},
+    error::{Stage, chain},
     io::{Io, Stream},
     origin::Origin,
     socket::{Look, Socket},
@@ -126,11 +126,11 @@ impl Dialer {
 
 impl DialError {
     /// How far it came.
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn stage(&self) -> Stage {
         match self.step {
             #[cfg(feature = "tls")]
-            Step::Tls | Step::TlsTimeout(_) => Phase::Tls,
-            _ => Phase::Connect,
+            Step::Tls | Step::TlsTimeout(_) => Stage::Tls,
+            _ => Stage::Connect,
         }
     }
 

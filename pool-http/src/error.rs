@@ -7,7 +7,7 @@ use crate::{dial::DialError, origin::Origin};
 /// Why a request failed, or its response's body.
 ///
 /// One opaque type with questions to ask: what happened ([`is_timeout`](Self::is_timeout), [`is_connect`](Self::is_connect), ..),
-/// how far it got ([`phase`](Self::phase)), and whether sending it again can do harm ([`is_safe_to_retry`](Self::is_safe_to_retry)).
+/// how far it got ([`stage`](Self::stage)), and whether sending it again can do harm ([`is_safe_to_retry`](Self::is_safe_to_retry)).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -20,10 +20,13 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// How far a request had come.
+/// How far a request had come: a stage of its way from the client to the last byte of its response.
+///
+/// A stage is not a [`Phase`](pool_core::observe::Phase) of the pools, which says what a get waits for: all of a get is in the first three
+/// of these, and the last two come after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Phase {
+pub enum Stage {
     /// It waited for a connection: all of its origin's were in use.
     Acquire,
     /// It waited for a new connection: name lookup and TCP.
@@ -42,22 +45,22 @@ pub(crate) enum Kind {
     /// The request cannot be sent as it is: says what is wrong and what it may be.
     Request(String),
     Timeout {
-        phase: Phase,
+        stage: Stage,
         after: Duration,
     },
     /// The queue of the origin, or the table of origins, is full: says which.
     Overloaded(String),
-    Connect(Phase),
+    Connect(Stage),
     Closed,
     /// The upstream closed or reset the connection.
     Disconnected {
-        phase: Phase,
+        stage: Stage,
         stale: bool,
         written: bool,
     },
     /// The upstream sent what is not HTTP/1.1, or what this client does not speak.
     Protocol {
-        phase: Phase,
+        stage: Stage,
         what: &'static str,
     },
     TooLarge {
@@ -67,7 +70,7 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// A deadline struck; [`phase`](Self::phase) says during what.
+    /// A deadline struck; [`stage`](Self::stage) says during what.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.kind, Kind::Timeout { .. })
     }
@@ -85,7 +88,7 @@ impl Error {
             self.0.kind,
             Kind::Connect(_)
                 | Kind::Timeout {
-                    phase: Phase::Connect | Phase::Tls,
+                    stage: Stage::Connect | Stage::Tls,
                     ..
                 }
         )
@@ -128,14 +131,14 @@ impl Error {
     }
 
     /// How far the request had come, where that says something.
-    pub fn phase(&self) -> Option<Phase> {
+    pub fn stage(&self) -> Option<Stage> {
         match self.0.kind {
-            Kind::Timeout { phase, .. }
-            | Kind::Connect(phase)
-            | Kind::Disconnected { phase, .. }
-            | Kind::Protocol { phase, .. } => Some(phase),
-            Kind::Overloaded(_) => Some(Phase::Acquire),
-            Kind::TooLarge { .. } | Kind::NotText => Some(Phase::Body),
+            Kind::Timeout { stage, .. }
+            | Kind::Connect(stage)
+            | Kind::Disconnected { stage, .. }
+            | Kind::Protocol { stage, .. } => Some(stage),
+            Kind::Overloaded(_) => Some(Stage::Acquire),
+            Kind::TooLarge { .. } | Kind::NotText => Some(Stage::Body),
             Kind::Request(_) | Kind::Closed => None,
         }
     }
@@ -147,6 +150,27 @@ impl Error {
     /// too large or no text.
     pub fn is_safe_to_retry(&self) -> bool {
         self.0.safe
+    }
+
+    /// The error that this one came of, if there is one, to look at it and at its sources with `downcast_ref`.
+    ///
+    /// It is not the [`source`](StdError::source), since the text of this error has the last of its causes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = pool_http::Client::builder().build()?;
+    /// # let url = "http://127.0.0.1:1/";
+    /// if let Err(error) = client.get(url).send().await {
+    ///     let causes = std::iter::successors(error.inner(), |cause| cause.source());
+    ///     let os = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
+    ///     println!("{error} ({:?})", os.map(|error| error.kind()));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn inner(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
     }
 
     /// A request that cannot be sent.
@@ -173,21 +197,21 @@ impl Error {
         let kind = if error.is_overloaded() {
             Kind::Overloaded("too many requests wait for a connection".to_owned())
         } else if error.is_timeout() {
-            let phase = match error.phase() {
+            let stage = match error.phase() {
                 Some(pool_core::observe::Phase::Create) => {
-                    dial.as_ref().map_or(Phase::Connect, DialError::phase)
+                    dial.as_ref().map_or(Stage::Connect, DialError::stage)
                 }
-                _ => Phase::Acquire,
+                _ => Stage::Acquire,
             };
             // To the millisecond, as timers are.
             let waited = u64::try_from(error.waited().as_millis()).unwrap_or(u64::MAX);
             Kind::Timeout {
-                phase,
+                stage,
                 after: Duration::from_millis(waited),
             }
         } else {
             dial.as_ref()
-                .map_or(Kind::Connect(Phase::Connect), dial_kind)
+                .map_or(Kind::Connect(Stage::Connect), dial_kind)
         };
         let pool_core::Status {
             max_size,
@@ -244,7 +268,7 @@ impl fmt::Display for Error {
         if let Some(pool) = &self.0.pool {
             write!(f, " ({pool})")?;
         }
-        match self.source().and_then(|source| chain(source).last()) {
+        match self.inner().and_then(|source| chain(source).last()) {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }
@@ -255,12 +279,12 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(what) | Self::Overloaded(what) => f.write_str(what),
-            Self::Timeout { phase, after } => write!(f, "{} within {after:?}", phase.missed()),
-            Self::Connect(Phase::Tls) => f.write_str("the TLS handshake failed"),
+            Self::Timeout { stage, after } => write!(f, "{} within {after:?}", stage.missed()),
+            Self::Connect(Stage::Tls) => f.write_str("the TLS handshake failed"),
             Self::Connect(_) => f.write_str("no connection could be opened"),
             Self::Closed => f.write_str("the client is closed"),
             Self::Disconnected {
-                phase: Phase::Body, ..
+                stage: Stage::Body, ..
             } => f.write_str("the upstream closed the connection before the body was whole"),
             Self::Disconnected { stale, written, .. } => write!(
                 f,
@@ -295,13 +319,10 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
-    }
-}
+/// Without a source: the text has the cause.
+impl StdError for Error {}
 
-impl Phase {
+impl Stage {
     /// A short name for metrics and logs: `acquire`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -325,7 +346,7 @@ impl Phase {
     }
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -334,10 +355,10 @@ impl fmt::Display for Phase {
 fn dial_kind(error: &DialError) -> Kind {
     match error.timed_out() {
         Some(after) => Kind::Timeout {
-            phase: error.phase(),
+            stage: error.stage(),
             after,
         },
-        None => Kind::Connect(error.phase()),
+        None => Kind::Connect(error.stage()),
     }
 }
 

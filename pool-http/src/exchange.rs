@@ -10,7 +10,7 @@ use crate::{
     connection::{Cause, Lost},
     counters::Counters,
     deadline::Deadline,
-    error::{Error, Kind, Phase},
+    error::{Error, Kind, Stage},
     manager::Http1,
     origin::Origin,
     origins::Room,
@@ -57,7 +57,7 @@ impl Exchange<'_> {
             let what =
                 "the upstream switched to another protocol, which this client does not speak";
             return Err(Error::new(Kind::Protocol {
-                phase: Phase::Header,
+                stage: Stage::Header,
                 what,
             })
             .at(&self.origin));
@@ -96,7 +96,7 @@ impl Exchange<'_> {
     fn lost(&self, lost: Lost) -> Error {
         let error = match lost.cause {
             Cause::Late(after) => Error::new(Kind::Timeout {
-                phase: Phase::Header,
+                stage: Stage::Header,
                 after,
             }),
             Cause::Payload(error) => {
@@ -105,7 +105,7 @@ impl Exchange<'_> {
             Cause::Protocol(error) => {
                 let what = "the upstream sent what is no HTTP/1.1 response";
                 Error::new(Kind::Protocol {
-                    phase: Phase::Header,
+                    stage: Stage::Header,
                     what,
                 })
                 .caused_by(error)
@@ -113,7 +113,7 @@ impl Exchange<'_> {
             Cause::Disconnected(error) => {
                 let stale = lost.reused && !lost.answered;
                 Error::new(Kind::Disconnected {
-                    phase: Phase::Header,
+                    stage: Stage::Header,
                     stale,
                     written: lost.written,
                 })

@@ -2,8 +2,8 @@
 //!
 //! A client that opens a connection for every request pays for a handshake each time; one that opens a connection whenever
 //! none is idle, as most pooling clients do, opens a thousand when a thousand requests come at once. This one has a hard bound
-//! for each origin (scheme, host and port), counted from the moment a connect begins to the moment a close has ended. Who finds
-//! all in use waits in a line that is fair, bounded and timed.
+//! for each origin (scheme, host and port), counted from the moment a connect begins to the moment a close has ended. A
+//! request that finds all of them in use waits in a line that is fair, bounded and timed.
 //!
 //! ```
 //! # use std::{io::{Read, Write}, net::TcpListener};
@@ -39,7 +39,7 @@
 //! - **A dead connection is not your problem** where that is right: a request that finds its kept-alive connection dead is sent
 //!   once more on a new one, if no byte of it had left, or if its method is idempotent and its body can be repeated. Otherwise
 //!   the [`Error`] says what may have happened, and whether to retry is safe ([`Error::is_safe_to_retry`]).
-//! - **Every wait has an end**, and the error says of which ([`Error::phase`]): for a connection
+//! - **Every wait has an end**, and the error says of which ([`Error::stage`]): for a connection
 //!   ([`acquire_timeout`](Config::acquire_timeout)), TCP ([`connect_timeout`](Config::connect_timeout)), TLS
 //!   ([`tls_timeout`](Config::tls_timeout)), the head ([`header_timeout`](Config::header_timeout)) and each part of the body
 //!   ([`body_timeout`](Config::body_timeout)), and, where set, for all of it ([`timeout`](Config::timeout)).
@@ -49,8 +49,10 @@
 //! # Features
 //!
 //! - `tls` (default): `https`, by rustls on the ring provider, with Mozilla's roots.
-//! - `serde`: [`Config`] from any format.
-//! - `tracing`, `metrics`: those of the pools, each named after its origin.
+//! - `serde`: [`Config`] from any format, with the names and the texts of the environment.
+//! - `tracing`: the pools' spans `pool.get` and `pool.connect`; `pool.name` is the client's name, `pool.key` the origin.
+//! - `metrics`: the pools under HTTP's names: `http.client.open_connections` and, where OpenTelemetry has none, `pool.*`, by `pool.name`
+//!   (the client's), `server.address` and `server.port`.
 //!
 //! # What it does not do
 //!
@@ -86,9 +88,9 @@ pub use body::Body;
 pub use builder::Builder;
 pub use client::Client;
 pub use config::Config;
-pub use error::{Error, Phase};
+pub use error::{Error, Stage};
 pub use payload::{Payload, PayloadError};
-pub use pool_core::{ConfigError, Env, Status};
+pub use pool_core::{ConfigError, Drained, Env, Status};
 pub use request::RequestBuilder;
 pub use status::{ClientStatus, OriginStatus, Totals};
 

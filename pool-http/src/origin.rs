@@ -76,13 +76,18 @@ impl Origin {
         self.tls
     }
 
-    /// For a certificate: an IPv6 address without its brackets.
-    #[cfg(feature = "tls")]
+    /// For a certificate, and for metrics: an IPv6 address without its brackets.
+    #[cfg(any(feature = "tls", feature = "metrics"))]
     pub(crate) fn name(&self) -> &str {
         self.host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(&self.host)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// What a connector connects to.

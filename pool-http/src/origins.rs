@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Origins {
     dialer: Arc<Dialer>,
     config: Config,
+    /// The client's: what its pools are published under.
+    name: Arc<str>,
     /// No pool is built, asked or closed by a caller while it is held for longer than that takes; nothing awaits under it.
     table: Mutex<Table>,
 }
@@ -48,10 +50,11 @@ pub(crate) struct Room {
 }
 
 impl Origins {
-    pub(crate) fn new(dialer: Dialer, config: Config) -> Self {
+    pub(crate) fn new(dialer: Dialer, config: Config, name: Arc<str>) -> Self {
         Self {
             dialer: Arc::new(dialer),
             config,
+            name,
             table: Mutex::default(),
         }
     }
@@ -150,9 +153,17 @@ impl Table {
             origin.clone(),
             of.config.drain_bytes,
         );
+        // One name for all of them; in metrics they are told apart by the server, in spans by the key.
         let pool = Pool::builder(manager)
-            .name(origin.to_string())
+            .name(&*of.name)
             .config(of.config.pool())
+            .__key(&origin.to_string());
+        #[cfg(feature = "metrics")]
+        let pool = pool.metric_names(pool_core::observe::MetricNames::Http {
+            address: origin.name().to_owned(),
+            port: origin.port(),
+        });
+        let pool = pool
             .build()
             .map_err(|error| Error::request(error.to_string()).at(origin))?;
         let room = Arc::new(Room {
@@ -222,7 +233,7 @@ mod tests {
             crate::tls::Tls::with_roots(&[]).unwrap(),
             Arc::new(Counters::default()),
         );
-        Origins::new(dialer, config)
+        Origins::new(dialer, config, "http".into())
     }
 
     fn origin(port: u16) -> Origin {

@@ -4,6 +4,7 @@ use std::{
     error::Error as StdError,
     fmt,
     pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -22,7 +23,8 @@ pub struct Payload(Kind);
 enum Kind {
     /// Empty once they are sent.
     Bytes(Bytes),
-    Stream(UnsyncBoxBody<Bytes, PayloadError>),
+    /// Behind a lock that is never waited for, so that a request can be shared although its stream cannot.
+    Stream(Mutex<UnsyncBoxBody<Bytes, PayloadError>>),
 }
 
 /// A stream failed. Its own type, to tell it from what else goes wrong with a request.
@@ -41,10 +43,8 @@ impl Payload {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        Self(Kind::Stream(
-            body.map_err(|error| PayloadError(error.into()))
-                .boxed_unsync(),
-        ))
+        let body = body.map_err(|error| PayloadError(error.into()));
+        Self(Kind::Stream(Mutex::new(body.boxed_unsync())))
     }
 
     /// The same once more; nothing of a stream, which can be read only once.
@@ -67,23 +67,30 @@ impl Body for Payload {
         match &mut self.get_mut().0 {
             Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Kind::Stream(stream) => {
+                let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+                Pin::new(stream).poll_frame(cx)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.is_empty(),
-            Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::Stream(stream) => look_at(stream).is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(stream) => stream.size_hint(),
+            Kind::Stream(stream) => look_at(stream).size_hint(),
         }
     }
+}
+
+fn look_at<T>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Display for PayloadError {

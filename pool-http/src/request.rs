@@ -36,22 +36,27 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds a header; one of the same name stays beside it.
+    /// Adds a header; one of the same name stays beside it. An error of `send` shows a name that is not one, and never a value.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
-        N: TryInto<HeaderName>,
+        N: AsRef<str> + TryInto<HeaderName>,
         N::Error: Into<http::Error>,
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
         self.request = self.request.and_then(|mut request| {
-            let name = name
-                .try_into()
-                .map_err(|error| bad_header("name", error.into()))?;
+            let shown = name.as_ref().to_owned();
+            let name = name.try_into().map_err(|error| {
+                let error: http::Error = error.into();
+                Error::request(format!("the header name `{shown}` is not one: {error}"))
+            })?;
             // The value is not shown: it may be a secret.
-            let value = value
-                .try_into()
-                .map_err(|error| bad_header(name.as_str(), error.into()))?;
+            let value = value.try_into().map_err(|error| {
+                let error: http::Error = error.into();
+                Error::request(format!(
+                    "the value of the header `{name}` is not one: {error}"
+                ))
+            })?;
             request.headers_mut().append(name, value);
             Ok(request)
         });
@@ -191,8 +196,4 @@ fn parse(url: &str) -> Result<Uri, Error> {
         let what = format!("{shown} is no URL ({error}): it may be `http://host[:port]/path` or `https://host[:port]/path`");
         Error::request(what)
     })
-}
-
-fn bad_header(what: &str, error: http::Error) -> Error {
-    Error::request(format!("the header `{what}` is not one: {error}"))
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pool_http::{Client, Phase};
+use pool_http::{Client, Stage};
 use tokio::{sync::Barrier, time::Instant};
 
 use crate::{
@@ -110,7 +110,7 @@ async fn a_wait_ends_with_the_acquire_timeout_and_says_what_the_pool_looked_like
     let began = Instant::now();
     let error = client.post(upstream.url("/")).send().await.unwrap_err();
     assert!(
-        error.is_timeout() && error.phase() == Some(Phase::Acquire) && error.is_safe_to_retry(),
+        error.is_timeout() && error.stage() == Some(Stage::Acquire) && error.is_safe_to_retry(),
         "{error:?}"
     );
     let waited = began.elapsed();
@@ -139,7 +139,7 @@ async fn a_request_of_its_own_deadline_does_not_wait_longer_than_that() {
         .await
         .unwrap_err();
     assert!(
-        error.is_timeout() && error.phase() == Some(Phase::Acquire),
+        error.is_timeout() && error.stage() == Some(Stage::Acquire),
         "{error:?}"
     );
     assert!(began.elapsed() < 350 * MS, "{:?}", began.elapsed());

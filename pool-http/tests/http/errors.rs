@@ -1,16 +1,16 @@
 //! Bad input gets an error that names what was wrong, what it was, and what it may be.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request};
-use pool_http::{Client, Error};
+use pool_http::{Client, Error, Payload, RequestBuilder};
 
 use crate::upstream::{Upstream, ok};
 
 async fn refusal(request: pool_http::RequestBuilder) -> String {
     let error = request.send().await.unwrap_err();
     assert!(
-        error.is_request() && !error.is_safe_to_retry() && error.phase().is_none(),
+        error.is_request() && !error.is_safe_to_retry() && error.stage().is_none(),
         "{error:?}"
     );
     error.to_string()
@@ -75,11 +75,12 @@ async fn a_bad_part_of_a_request_is_told_when_it_is_sent() {
     assert!(
         refusal(get().header("bad name", "x"))
             .await
-            .contains("the header `name` is not one")
+            .contains("the header name `bad name` is not one")
     );
     let message = refusal(get().header("authorization", "secret\r\nx: y")).await;
     assert!(
-        message.contains("the header `authorization` is not one") && !message.contains("secret"),
+        message.contains("the value of the header `authorization` is not one")
+            && !message.contains("secret"),
         "{message}"
     );
     assert!(
@@ -204,19 +205,23 @@ fn settings_out_of_range_are_errors_of_build() {
         "max_per_origin is 0, but must be at least 1"
     );
     let error = Client::builder()
-        .body_timeout(Some(Duration::ZERO))
+        .body_timeout(Duration::ZERO)
         .build()
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "body_timeout is 0s, but must be longer than zero"
+        "body_timeout is 0s, but must be longer than zero, or off"
     );
 }
 
 #[test]
-fn an_error_is_small_and_can_be_sent_anywhere() {
-    fn anywhere<T: std::error::Error + Send + Sync + 'static>() {}
+fn an_error_is_small_and_can_be_sent_anywhere_and_a_request_as_well() {
+    fn anywhere<T: Send + Sync + 'static>() {}
+    fn is_error<T: std::error::Error>() {}
+    is_error::<Error>();
     anywhere::<Error>();
+    anywhere::<Payload>();
+    anywhere::<RequestBuilder>();
     assert_eq!(size_of::<Error>(), size_of::<usize>());
 }
 
@@ -232,7 +237,7 @@ async fn an_error_keeps_its_causes() {
         .send()
         .await
         .unwrap_err();
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let causes = std::iter::successors(error.inner(), |cause| cause.source());
     let io = causes
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .next()

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use pool_http::{Client, Error, Payload, Phase};
+use pool_http::{Client, Error, Payload, Stage};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::{Instant, Interval, interval},
@@ -89,7 +89,7 @@ async fn what_is_no_http_is_a_protocol_error() {
         let upstream = spoilt(garbage, true).await;
         let error = get(&upstream, &client()).await.unwrap_err();
         assert!(
-            error.is_protocol() && error.phase() == Some(Phase::Header),
+            error.is_protocol() && error.stage() == Some(Stage::Header),
             "{error:?} for {garbage:?}"
         );
         assert!(error.is_safe_to_retry(), "a GET may be sent again");
@@ -105,7 +105,7 @@ async fn a_body_in_bad_chunks_is_a_protocol_error() {
     .await;
     let error = get(&upstream, &client()).await.unwrap_err();
     assert!(
-        error.is_protocol() && error.phase() == Some(Phase::Body),
+        error.is_protocol() && error.stage() == Some(Stage::Body),
         "{error:?}"
     );
 }
@@ -132,7 +132,7 @@ async fn an_upstream_that_closes_at_once_is_a_disconnect() {
     let upstream = spoilt(b"", false).await;
     let error = get(&upstream, &client()).await.unwrap_err();
     assert!(
-        error.is_disconnected() && !error.is_stale() && error.phase() == Some(Phase::Header),
+        error.is_disconnected() && !error.is_stale() && error.stage() == Some(Stage::Header),
         "{error:?}"
     );
 }
@@ -146,7 +146,7 @@ async fn a_body_that_breaks_off_is_a_disconnect_and_not_a_short_body() {
         let upstream = spoilt(broken, false).await;
         let error = get(&upstream, &client()).await.unwrap_err();
         assert!(
-            error.is_disconnected() && error.phase() == Some(Phase::Body),
+            error.is_disconnected() && error.stage() == Some(Stage::Body),
             "{error:?}"
         );
         assert!(
@@ -163,7 +163,7 @@ async fn a_head_that_does_not_come_is_a_timeout() {
         let began = Instant::now();
         let error = get(&upstream, &client()).await.unwrap_err();
         assert!(
-            error.is_timeout() && error.phase() == Some(Phase::Header),
+            error.is_timeout() && error.stage() == Some(Stage::Header),
             "{error:?}"
         );
         let waited = began.elapsed();
@@ -192,7 +192,7 @@ async fn a_head_that_comes_byte_by_byte_does_not_buy_itself_time() {
     let began = Instant::now();
     let error = client().get(upstream.url("/")).send().await.unwrap_err();
     assert!(
-        error.is_timeout() && error.phase() == Some(Phase::Header),
+        error.is_timeout() && error.stage() == Some(Stage::Header),
         "{error:?}"
     );
     assert!(
@@ -235,7 +235,7 @@ async fn a_body_that_stalls_is_a_timeout_but_a_slow_one_is_not() {
     let began = Instant::now();
     let error = get(&upstream, &client()).await.unwrap_err();
     assert!(
-        error.is_timeout() && error.phase() == Some(Phase::Body),
+        error.is_timeout() && error.stage() == Some(Stage::Body),
         "{error:?}"
     );
     let waited = began.elapsed();
@@ -281,7 +281,7 @@ async fn a_requests_own_timeout_ends_its_body_though_bytes_keep_coming() {
         .unwrap();
     let error = response.into_body().bytes().await.unwrap_err();
     assert!(
-        error.is_timeout() && error.phase() == Some(Phase::Body),
+        error.is_timeout() && error.stage() == Some(Stage::Body),
         "{error:?}"
     );
     assert!(error.to_string().ends_with("within 5s"), "{error}");
@@ -367,7 +367,7 @@ async fn nobody_who_listens_is_a_connect_error_with_its_reason() {
         error.is_connect() && !error.is_timeout() && error.is_safe_to_retry(),
         "{error:?}"
     );
-    assert_eq!(error.phase(), Some(Phase::Connect));
+    assert_eq!(error.stage(), Some(Stage::Connect));
     assert!(error.to_string().contains("Connection refused"), "{error}");
     assert!(began.elapsed() < 5 * SECOND);
 }
@@ -436,7 +436,7 @@ async fn a_connect_that_does_not_come_about_is_a_timeout() {
         .await
         .unwrap_err();
     assert!(
-        error.is_timeout() && error.is_connect() && error.phase() == Some(Phase::Connect),
+        error.is_timeout() && error.is_connect() && error.stage() == Some(Stage::Connect),
         "{error:?}"
     );
     assert!(

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body::Frame;
-use pool_http::{Client, Payload, Phase};
+use pool_http::{Client, Payload, Stage};
 
 use crate::upstream::{Upstream, ok};
 
@@ -201,7 +201,7 @@ async fn a_connection_that_switched_protocols_is_never_used_again() {
         .header("upgrade", "echo");
     let error = switch.send().await.unwrap_err();
     assert!(
-        error.is_protocol() && error.phase() == Some(Phase::Header),
+        error.is_protocol() && error.stage() == Some(Stage::Header),
         "{error:?}"
     );
     assert!(

@@ -8,6 +8,8 @@ mod errors;
 mod faults;
 mod framing;
 mod life;
+#[cfg(feature = "metrics")]
+mod published;
 mod server;
 mod stale;
 #[cfg(feature = "tls")]

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use pool_http::{Client, Payload, Phase};
+use pool_http::{Client, Payload, Stage};
 use tokio::sync::Barrier;
 
 use crate::upstream::{Peer, Upstream, ok, wait_for};
@@ -104,7 +104,7 @@ async fn a_post_on_a_connection_that_closes_under_it_is_a_typed_error_and_not_se
         error.is_stale() && error.is_disconnected() && !error.is_safe_to_retry(),
         "{error:?}"
     );
-    assert_eq!(error.phase(), Some(Phase::Header));
+    assert_eq!(error.stage(), Some(Stage::Header));
     assert!(
         error.to_string().contains(
             "closed a kept-alive connection after the request, or a part of it, was sent"

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use pool_http::{Client, Payload, Phase};
+use pool_http::{Client, Payload, Stage};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
@@ -161,7 +161,7 @@ async fn a_new_connection_continues_the_session_of_another() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_a_connect_error_of_its_phase() {
+async fn a_certificate_that_nobody_vouches_for_is_a_connect_error_of_its_stage() {
     let server = Secure::start("localhost", &[]).await;
     let error = Client::builder()
         .build()
@@ -171,7 +171,7 @@ async fn a_certificate_that_nobody_vouches_for_is_a_connect_error_of_its_phase()
         .await
         .unwrap_err();
     assert!(
-        error.is_connect() && !error.is_timeout() && error.phase() == Some(Phase::Tls),
+        error.is_connect() && !error.is_timeout() && error.stage() == Some(Stage::Tls),
         "{error:?}"
     );
     assert!(
@@ -190,7 +190,7 @@ async fn a_certificate_for_another_name_is_refused() {
         .unwrap();
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(
-        error.is_connect() && error.phase() == Some(Phase::Tls),
+        error.is_connect() && error.stage() == Some(Stage::Tls),
         "{error:?}"
     );
     assert!(error.to_string().contains("not valid for name"), "{error}");
@@ -211,7 +211,7 @@ async fn a_handshake_that_stalls_is_a_timeout_of_its_own() {
         .await
         .unwrap_err();
     assert!(
-        error.is_timeout() && error.is_connect() && error.phase() == Some(Phase::Tls),
+        error.is_timeout() && error.is_connect() && error.stage() == Some(Stage::Tls),
         "{error:?}"
     );
     assert!(
@@ -238,7 +238,7 @@ async fn an_upstream_without_tls_is_a_connect_error() {
         .await
         .unwrap_err();
     assert!(
-        error.is_connect() && error.phase() == Some(Phase::Tls),
+        error.is_connect() && error.stage() == Some(Stage::Tls),
         "{error:?}"
     );
 }

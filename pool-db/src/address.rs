@@ -1,9 +1,47 @@
 //! Addresses of databases, as users write them.
 
-/// The address with its password hidden, fit for a log.
+use std::fmt;
+
+use pool_core::ConfigError;
+
+/// An address, which may hold a password.
+#[derive(Clone)]
+pub(crate) struct Address(pub(crate) String);
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match without_password(&self.0) {
+            Some(shown) => shown.fmt(f),
+            None => f.write_str("***"),
+        }
+    }
+}
+
+/// The address is not `expected`. It is shown as far as it holds no secret for certain.
+pub(crate) fn bad_address(setting: &str, url: &str, expected: impl Into<String>) -> ConfigError {
+    match without_password(url) {
+        Some(shown) => ConfigError::new(setting, shown, expected),
+        None => ConfigError::secret(setting, expected),
+    }
+}
+
+/// The address with its password hidden, fit for a log; `None` if it is not written as an address, so that a password may be anywhere:
+/// `host=h user=u password=secret`.
 ///
 /// It hides rather too much than too little: whatever stands between `:` and the last `@`, however odd the rest is.
-pub(crate) fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> Option<String> {
+    let shown = masked(url);
+    let rest = shown.to_ascii_lowercase().replace("password=***", "");
+    let is_odd = |letter: char| letter.is_whitespace() || letter == ';';
+    let (base, _) = url.split_once('?').unwrap_or((url, ""));
+    let may_be_a_list = rest.contains(is_odd) || (base.contains('=') && !base.contains('@'));
+    let has_one = ["passw", "pwd", "secret"]
+        .iter()
+        .any(|word| rest.contains(word));
+    (!may_be_a_list && !has_one).then_some(shown)
+}
+
+fn masked(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), url),
@@ -59,12 +97,13 @@ mod tests {
     fn no_password_is_shown_however_odd_the_address() {
         for (url, shown) in [
             ("postgres://u:secret@h:5/db", "postgres://u:***@h:5/db"),
+            ("postgres://u:half@se?cret=1@h/db", "postgres://u:***@h/db"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             (
                 "postgres://h/db?sslmode=require",
                 "postgres://h/db?sslmode=require",
             ),
-            ("postgres://u:se/cr@et?@h/db", "postgres://u:***@h/db"),
+            ("postgres://u:pa/ss@wo?@h/db", "postgres://u:***@h/db"),
             (
                 "postgres://h/db?password=secret&user=u",
                 "postgres://h/db?password=***&user=u",
@@ -76,7 +115,27 @@ mod tests {
             ("u:secret@h", "u:***@h"),
             ("sqlite:app.db", "sqlite:app.db"),
         ] {
-            assert_eq!(without_password(url), shown);
+            assert_eq!(without_password(url).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_as_an_address_is_not_shown() {
+        for url in [
+            "host=h user=u password=topsecret",
+            "host=h\tpassword=topsecret",
+            "password=topsecret",
+            "topsecret=x",
+            "postgres://h/db password=topsecret",
+            "postgres://h/db;password=topsecret",
+            "host=h password=topsecret sslmode=x://y",
+            "Server=h;Pwd=topsecret",
+            "postgres://h/db?sslpassword=x&PWD=topsecret",
+        ] {
+            assert_eq!(without_password(url), None, "{url}");
+            assert_eq!(format!("{:?}", Address(url.to_owned())), "***");
+            let error = bad_address("DATABASE_URL", url, "an address").to_string();
+            assert_eq!(error, "DATABASE_URL must be an address");
         }
     }
 

@@ -1,81 +1,66 @@
-//! The environment variables that concern a database.
+//! The environment variables that concern a database beside those under a prefix.
 
 use std::{collections::BTreeMap, fmt};
 
 use pool_core::{ConfigError, Env};
 
-/// Those under one prefix, `DATABASE_URL`, and some others.
-#[derive(Clone)]
+/// `DATABASE_URL`, and some others of well-known names.
+#[derive(Clone, Default)]
 pub(crate) struct Environment {
-    prefix: String,
     vars: BTreeMap<String, String>,
 }
 
 impl Environment {
-    /// Reads the environment of the process.
-    pub(crate) fn read(prefix: &str, others: &[&str]) -> Result<Self, ConfigError> {
+    /// Reads the environment of the process: `DATABASE_URL` and these.
+    pub(crate) fn read(others: &[&str]) -> Result<Self, ConfigError> {
         let mut vars = BTreeMap::new();
-        let under = format!("{prefix}_");
-        for (name, value) in std::env::vars_os() {
-            let concerns =
-                |name: &&str| name.starts_with(&under) || *name == URL || others.contains(name);
-            let Some(name) = name.to_str().filter(concerns) else {
-                continue;
-            };
-            match value.into_string() {
+        for name in others.iter().copied().chain([URL]) {
+            match std::env::var(name) {
                 Ok(value) => drop(vars.insert(name.to_owned(), value)),
+                Err(std::env::VarError::NotPresent) => {}
                 Err(_) => return Err(ConfigError::secret(name, "Unicode text")),
             }
         }
-        Ok(Self {
-            prefix: prefix.to_owned(),
-            vars,
-        })
-    }
-
-    /// Those under the prefix.
-    pub(crate) fn env(&self) -> Env {
-        Env::from_vars(&self.prefix, self.vars.clone())
+        Ok(Self { vars })
     }
 
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.vars.get(name).cloned()
     }
 
-    /// Where the database is, and the variable that says so.
+    /// Where the database is, and the variable or the setting that says so.
     pub(crate) fn take_url(&self, env: &mut Env) -> Result<Option<(String, String)>, ConfigError> {
-        Ok(match env.take("URL")? {
-            Some(url) => Some((env.name_of("URL"), url)),
-            None => self.var(URL).map(|url| (URL.to_owned(), url)),
-        })
+        let own = env.take("URL")?.map(|url| (env.name_of("URL"), url));
+        Ok(own.or_else(|| Some((URL.to_owned(), self.var(URL)?))))
     }
 
-    /// Names the variable instead of the setting, if the value came from one.
+    /// Names one of libpq's variables in an error that names the setting, if the value came from it.
+    #[cfg(feature = "postgres")]
     pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
-        let setting = error.setting().to_uppercase();
-        let names = [format!("{}_{setting}", self.prefix), format!("PG{setting}")];
-        match (
-            names.into_iter().find(|name| self.vars.contains_key(name)),
-            error.value(),
-        ) {
-            (Some(name), Some(value)) => ConfigError::new(name, value, error.expected()),
-            (Some(name), None) => ConfigError::secret(name, error.expected()),
-            (None, _) => error,
+        let variable = format!("PG{}", error.setting().to_uppercase());
+        if !self.vars.contains_key(&variable) {
+            return error;
+        }
+        match error.value() {
+            Some(value) => ConfigError::new(variable, value, error.expected()),
+            None => ConfigError::secret(variable, error.expected()),
         }
     }
 }
 
 #[cfg(test)]
 impl Environment {
-    pub(crate) fn of(vars: &[(&str, &str)]) -> Self {
-        let vars = vars
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Self {
-            prefix: "POOL_DB".to_owned(),
+    /// Those under `POOL_DB`, and the others.
+    pub(crate) fn of(vars: &[(&str, &str)]) -> (Env, Self) {
+        let others = vars.iter().filter(|(name, _)| !name.starts_with("POOL_DB"));
+        let others = others.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let vars = Env::from_vars("POOL_DB", vars.iter().copied());
+        (
             vars,
-        }
+            Self {
+                vars: others.collect(),
+            },
+        )
     }
 }
 

@@ -4,14 +4,17 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 /// Why a connection or a result could not be had.
 ///
-/// One opaque type for both drivers. Ask what it is with the predicates; the driver's own error is its
-/// [`source`](StdError::source).
+/// One opaque type for both drivers. Ask what it is with the predicates; the driver's own error is [`inner`](Self::inner).
+///
+/// Its text has the cause, so [`source`](StdError::source) is only what is below that: a chain of errors says nothing twice.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
     message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    inner: Option<Box<dyn StdError + Send + Sync>>,
+    /// Does the message have all causes, and not only the first?
+    has_all: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,24 +122,50 @@ impl Error {
         Some(refusal(self.find()?)?.extended_code)
     }
 
-    /// The first `T` among the causes.
+    /// The error that this one came of, if there is one: the driver's, the pool's, or that of the application. To look at it with
+    /// `downcast_ref`.
+    ///
+    /// ```
+    /// let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+    /// let error = pool_db::Error::other(busy);
+    /// let io = error.inner().and_then(|inner| inner.downcast_ref::<std::io::Error>());
+    /// assert_eq!(io.map(|error| error.kind()), Some(std::io::ErrorKind::ResourceBusy));
+    /// ```
+    pub fn inner(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.inner.as_deref().map(|inner| inner as _)
+    }
+
+    /// The first `T` among the causes, also among those of a pool's error.
     fn find<T: StdError + 'static>(&self) -> Option<&T> {
-        let mut cause = self.source();
+        let mut cause = self.inner();
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref() {
                 return Some(found);
             }
-            cause = error.source();
+            cause = if let Some(pool) = error.downcast_ref::<pool_core::Error<Self>>() {
+                pool.connect_error().and_then(Self::inner)
+            } else if let Some(own) = error.downcast_ref::<Self>() {
+                own.inner()
+            } else {
+                error.source()
+            };
         }
         None
     }
 
-    fn new(kind: Kind, message: String, source: Option<Box<dyn StdError + Send + Sync>>) -> Self {
+    fn new(kind: Kind, message: String, inner: Option<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Box::new(Inner {
             kind,
             message,
-            source,
+            inner,
+            has_all: false,
         }))
+    }
+
+    /// The message has all causes.
+    fn whole(mut self) -> Self {
+        self.0.has_all = true;
+        self
     }
 
     /// Nothing came within `query_timeout`.
@@ -151,7 +180,7 @@ impl Error {
     /// `target` could not be opened.
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
-        Self::new(Kind::Connect, message, Some(Box::new(error)))
+        Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
     }
 }
 
@@ -164,6 +193,7 @@ impl Error {
             format!("the connection was lost: {}", reason(&error)),
             Some(Box::new(error)),
         )
+        .whole()
     }
 
     /// A commit of what can only be rolled back.
@@ -216,19 +246,23 @@ impl fmt::Debug for Error {
         let Inner {
             kind,
             message,
-            source,
+            inner,
+            ..
         } = &*self.0;
         f.debug_struct("Error")
             .field("kind", kind)
             .field("message", message)
-            .field("source", source)
+            .field("inner", inner)
             .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        if self.0.has_all {
+            return None;
+        }
+        self.inner()?.source()
     }
 }
 
@@ -315,7 +349,7 @@ impl From<tokio_postgres::Error> for Error {
             None if error.is_closed() => (Kind::Disconnected, "the connection was lost".to_owned()),
             None => (Kind::Other, reason(&error)),
         };
-        Self::new(kind, message, Some(Box::new(error)))
+        Self::new(kind, message, Some(Box::new(error))).whole()
     }
 }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `sqlite` | [`sqlite`]: rusqlite with SQLite bundled, on threads of its own. Compiles C |
 //! | `postgres` | [`postgres`]: tokio-postgres, TLS by rustls with Mozilla's roots |
-//! | `serde` | [`Config`] and the builders from any format; durations are strings (`"30s"`) |
+//! | `serde` | [`Config`] and the builders from any format, flat, with the names and the texts of the environment |
 //! | `tracing` | the spans `pool.get` and `pool.connect`, warnings of slow gets, leaks and outages |
 //! | `metrics` | the pools' metrics through the `metrics` facade |
 //!
@@ -73,7 +73,7 @@ pub mod sqlite;
 
 pub use error::Error;
 pub use get::Get;
-pub use pool_core::{Config, ConfigError};
+pub use pool_core::{Config, ConfigError, Drained, Status};
 
 /// The example of the README, compiled and run. The front page of the documentation is the text above.
 #[cfg(all(doctest, feature = "sqlite"))]

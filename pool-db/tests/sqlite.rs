@@ -73,7 +73,7 @@ async fn closures_run_on_the_pools_threads_and_never_block_the_executor() {
     let mut connection = pool.get().await.unwrap();
     let (thread, name) = connection
         .run(|_| {
-            Ok::<_, Error>((
+            Ok((
                 thread::current().id(),
                 thread::current().name().map(str::to_owned),
             ))
@@ -85,7 +85,7 @@ async fn closures_run_on_the_pools_threads_and_never_block_the_executor() {
 
     let slow = connection.run(|_| {
         thread::sleep(Duration::from_millis(300));
-        Ok::<_, Error>(())
+        Ok(())
     });
     let ticks = Arc::new(AtomicUsize::new(0));
     let ticker = tokio::spawn({
@@ -176,11 +176,11 @@ async fn a_call_that_is_given_up_keeps_its_connection_until_it_ends() {
         move |_| {
             wait.recv().unwrap();
             ended.store(true, Ordering::SeqCst);
-            Ok::<_, Error>(())
+            Ok(())
         }
     });
     assert!(timeout(Duration::from_millis(50), running).await.is_err());
-    let error = connection.run(|_| Ok::<_, Error>(())).await.unwrap_err();
+    let error = connection.run(|_| Ok(())).await.unwrap_err();
     assert!(error.is_abandoned(), "{error}");
     drop(connection);
 
@@ -198,7 +198,7 @@ async fn a_call_that_is_given_up_keeps_its_connection_until_it_ends() {
         ended.load(Ordering::SeqCst),
         "and nobody else got it before"
     );
-    connection.run(|_| Ok::<_, Error>(())).await.unwrap();
+    connection.run(|_| Ok(())).await.unwrap();
     assert_eq!(pool.status().opened, 1, "it is the same one");
 }
 
@@ -229,7 +229,7 @@ async fn dropping_a_call_stops_a_loop_of_short_statements_too() {
             statement.query_row([], |row| row.get::<_, i64>(0))?;
         }
         #[allow(unreachable_code)]
-        Ok::<(), rusqlite::Error>(())
+        Ok(())
     });
     assert!(timeout(Duration::from_millis(20), looping).await.is_err());
     drop(connection);
@@ -241,7 +241,7 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     let (_folder, builder) = database().await;
     let pool = builder
         .max_size(1)
-        .query_timeout(Some(Duration::from_millis(250)))
+        .query_timeout(Duration::from_millis(250))
         .build()
         .unwrap();
     let mut connection = pool.get().await.unwrap();
@@ -256,7 +256,7 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     connection
         .run(|_| {
             thread::sleep(Duration::from_millis(400));
-            Ok::<_, Error>(())
+            Ok(())
         })
         .await
         .unwrap();
@@ -285,10 +285,7 @@ async fn an_open_transaction_is_rolled_back_before_the_next_user() {
     });
     assert!(timeout(Duration::from_millis(50), given_up).await.is_err());
     drop(connection);
-    let autocommit = pool
-        .run(|sqlite| Ok::<_, Error>(sqlite.is_autocommit()))
-        .await
-        .unwrap();
+    let autocommit = pool.run(|sqlite| Ok(sqlite.is_autocommit())).await.unwrap();
     assert!(autocommit);
     assert_eq!(count(&pool).await, 0);
     let status = pool.status();
@@ -302,18 +299,12 @@ async fn a_panic_is_an_error_and_costs_one_connection_and_no_place() {
     for _ in 0..3 {
         let mut connection = pool.get().timeout(SOON).await.unwrap();
         let error = connection
-            .run::<(), Error, _>(|_| panic!("no such user"))
+            .run::<(), _>(|_| panic!("no such user"))
             .await
             .unwrap_err();
         assert!(error.is_panic(), "{error}");
         assert!(error.to_string().contains("no such user"), "{error}");
-        assert!(
-            connection
-                .run(|_| Ok::<_, Error>(()))
-                .await
-                .unwrap_err()
-                .is_abandoned()
-        );
+        assert!(connection.run(|_| Ok(())).await.unwrap_err().is_abandoned());
     }
     assert_eq!(count(&pool).await, 0);
     assert_eq!(pool.status().opened, 4);
@@ -327,14 +318,14 @@ async fn a_call_that_no_worker_took_yet_never_runs() {
     let (go, wait) = mpsc::channel::<()>();
     let busy = first.run(move |_| {
         wait.recv().unwrap();
-        Ok::<_, Error>(())
+        Ok(())
     });
     let ran = Arc::new(AtomicBool::new(false));
     let queued = second.run({
         let ran = Arc::clone(&ran);
         move |_| {
             ran.store(true, Ordering::SeqCst);
-            Ok::<_, Error>(())
+            Ok(())
         }
     });
     tokio::pin!(busy);
@@ -452,11 +443,108 @@ async fn errors_say_what_they_are() {
         "{error}"
     );
     let error = pool
-        .run(|_| Err::<(), _>(Error::other("too poor")))
+        .call(|_| Err::<(), _>(Error::other("too poor")))
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), "too poor");
     assert!(!error.is_database());
+}
+
+/// An error and its sources.
+fn texts(error: &dyn std::error::Error) -> Vec<String> {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn no_error_says_the_same_twice_and_all_keep_what_they_came_of() {
+    let (folder, builder) = database().await;
+    let pool = builder.build().unwrap();
+    let error = pool
+        .run(|sqlite| sqlite.execute("INSRT", []))
+        .await
+        .unwrap_err();
+    let says = texts(&error);
+    assert!(
+        says.iter()
+            .enumerate()
+            .all(|(at, text)| !says[at + 1..].contains(text)),
+        "{says:?}"
+    );
+    let inner = error.inner().unwrap();
+    assert!(inner.downcast_ref::<rusqlite::Error>().is_some());
+
+    let nowhere = folder.path().join("nowhere").join("app.db");
+    let pool = Pool::builder().path(nowhere).build().unwrap();
+    let error = pool.get().await.unwrap_err();
+    assert!(error.is_connect() && error.as_sqlite_code() == Some(14));
+    assert_eq!(texts(&error).len(), 1, "{:?}", texts(&error));
+}
+
+/// An error of an application's own.
+#[derive(Debug)]
+enum Refused {
+    TooPoor,
+    Database(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+#[tokio::test]
+async fn a_closure_may_fail_with_an_error_of_its_own() {
+    async fn pay(pool: &Pool, has: i64) -> Result<i64, Refused> {
+        pool.call(move |sqlite| {
+            sqlite.execute("INSERT INTO t VALUES (?1)", [has])?;
+            if has < 10 {
+                return Err(Refused::TooPoor);
+            }
+            Ok(sqlite.query_row("SELECT max(n) FROM t", [], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    async fn read(
+        pool: &Pool,
+        text: &str,
+    ) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
+        let text = text.to_owned();
+        let mut connection = pool.get().await?;
+        connection.call(move |_| Ok(text.parse()?)).await
+    }
+
+    let (_folder, builder) = database().await;
+    let pool = builder.build().unwrap();
+    assert!(matches!(pay(&pool, 1).await, Err(Refused::TooPoor)));
+    assert_eq!(pay(&pool, 11).await.unwrap(), 11);
+    let Err(Refused::Database(error)) = pay(&pool, 11).await else {
+        panic!("it is there already");
+    };
+    assert!(error.is_unique_violation(), "{error}");
+    assert_eq!(read(&pool, "7").await.unwrap(), 7);
+    assert!(read(&pool, "seven").await.is_err());
+    pool.close();
+    let Err(Refused::Database(error)) = pay(&pool, 12).await else {
+        panic!("it is closed");
+    };
+    assert!(error.is_closed(), "{error}");
+}
+
+#[test]
+fn a_connection_can_be_shared_and_sent() {
+    fn anywhere<T: Send + Sync + 'static>() {}
+    anywhere::<Connection>();
+    anywhere::<Pool>();
+    anywhere::<Builder>();
 }
 
 #[tokio::test]
@@ -629,7 +717,7 @@ async fn the_last_handle_may_be_dropped_by_a_worker() {
         SOON,
         connection.run(move |_| {
             drop(pool);
-            Ok::<_, Error>(())
+            Ok(())
         }),
     )
     .await

@@ -170,6 +170,7 @@ fn no_error_shows_a_password() {
         "postgres://me:hunter2@localhost/shop?sslmode=perhaps",
         "mysql://me:hunter2@localhost/shop",
         "me:hunter2@localhost",
+        "host=localhost user=me password=hunter2",
     ] {
         for variable in ["DATABASE_URL", "POOL_DB_URL"] {
             let said = build("postgres", &[(variable, url)]);

@@ -2,49 +2,54 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use pool_core::{Config, ConfigError};
+use pool_core::{__Sources, __checks::no_zeros, __config, Config, ConfigError, Env};
 
 use super::{
     Manager, Pool, SslMode,
     settings::{EXPECTED, LIBPQ, Settings},
 };
-use crate::{address::without_password, environment::Environment};
+use crate::{address::Address, environment::Environment};
 
-/// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
-/// settings under `pool`.
+/// Begins a [`Pool`]. Every setting of [`Config`] has a method here, beside those of the driver.
+///
+/// With the feature `serde` it is read from any format, flat, with the names of the environment in lower case and the same texts.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_db::postgres::{Pool, SslMode};
+///
+/// let pool = Pool::builder()
+///     .url("postgres://me@db.example/orders")
+///     .ssl_mode(SslMode::VerifyFull)
+///     .name("orders")
+///     .max_size(8)
+///     .idle_timeout(None)
+///     .query_timeout(Duration::from_secs(5))
+///     .build()?;
+/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
+/// # Ok::<(), pool_db::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Deserialize),
-    serde(default, deny_unknown_fields)
-)]
+#[must_use = "`build` makes the pool"]
 pub struct Builder {
-    name: String,
-    url: Option<Secret>,
+    config: Config,
+    url: Option<Address>,
     /// From a driver's config, or the environment; instead of the address.
-    #[cfg_attr(feature = "serde", serde(skip))]
     settings: Option<Settings>,
     ssl_mode: Option<SslMode>,
     root_certificate: Option<PathBuf>,
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     query_timeout: Option<Duration>,
     statement_cache: usize,
     on_connect: String,
-    pool: Config,
-    /// What some of it came from.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    environment: Option<Environment>,
+    sources: __Sources,
+    /// What some of it came from, beside these.
+    beside: Environment,
 }
-
-/// An address, which may hold a password.
-#[derive(Clone)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(transparent))]
-struct Secret(String);
 
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            name: "postgres".to_owned(),
+            config: Config::new(),
             url: None,
             settings: None,
             ssl_mode: None,
@@ -52,8 +57,8 @@ impl Default for Builder {
             query_timeout: Some(Duration::from_secs(30)),
             statement_cache: 128,
             on_connect: String::new(),
-            pool: Config::new(),
-            environment: None,
+            sources: __Sources::default(),
+            beside: Environment::default(),
         }
     }
 }
@@ -66,14 +71,12 @@ impl Builder {
 
     /// The server is at `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`,
     /// `sslrootcert`, `application_name`, `connect_timeout`, `options`, ..). libpq's variables are not looked at.
-    #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        (self.url, self.settings) = (Some(Secret(url.into())), None);
+        (self.url, self.settings) = (Some(Address(url.into())), None);
         self
     }
 
     /// The server is what the driver's own `config` says; its `ssl_mode` counts unless [`ssl_mode`](Self::ssl_mode) is set.
-    #[must_use]
     pub fn driver_config(mut self, config: tokio_postgres::Config) -> Self {
         let mut settings = Settings {
             driver: config,
@@ -91,113 +94,77 @@ impl Builder {
     /// Whether connections are encrypted and how the server proves who it is; counts before what the address says.
     ///
     /// Default: `prefer`, as libpq's.
-    #[must_use]
-    pub const fn ssl_mode(mut self, mode: SslMode) -> Self {
-        self.ssl_mode = Some(mode);
+    pub fn ssl_mode(mut self, mode: impl Into<Option<SslMode>>) -> Self {
+        self.ssl_mode = mode.into();
         self
     }
 
     /// The PEM file of certificates to trust; counts before what the address says. Default, where certificates are looked at:
     /// those that browsers trust.
-    #[must_use]
     pub fn root_certificate(mut self, file: impl Into<PathBuf>) -> Self {
         self.root_certificate = Some(file.into());
         self
     }
 
-    /// How long one statement may take, from its request to its last row; `None`: no bound. Not zero. Default: 30 s.
-    #[must_use]
-    pub const fn query_timeout(mut self, limit: Option<Duration>) -> Self {
-        self.query_timeout = limit;
+    /// How long one statement may take, from its request to its last row. `None` (`off`): as long as it takes. Not zero. Default: 30 s.
+    pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.query_timeout = limit.into();
         self
     }
 
     /// How many statements each connection keeps prepared; those that were not used longest go first. 0: none is kept, for
     /// proxies between here and the server that cannot. Default: 128.
-    #[must_use]
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
         self.statement_cache = capacity;
         self
     }
 
     /// SQL to run on each new connection, and again after it was cleaned: `SET statement_timeout = '10s'`.
-    #[must_use]
     pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
         self.on_connect = sql.into();
         self
     }
 
-    /// Names the pool, for messages and metrics. Default: `postgres`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// How many connections there may be at once. Default: twice the cores, at least 10.
-    #[must_use]
-    pub fn max_size(mut self, max_size: u32) -> Self {
-        self.pool = self.pool.max_size(max_size);
-        self
-    }
-
-    /// How many connections are kept open and idle. Default: 0.
-    #[must_use]
-    pub fn min_idle(mut self, min_idle: u32) -> Self {
-        self.pool = self.pool.min_idle(min_idle);
-        self
-    }
-
-    /// How long a get may take, all in all. Not zero. Default: 30 s.
-    #[must_use]
-    pub fn acquire_timeout(mut self, limit: Duration) -> Self {
-        self.pool = self.pool.acquire_timeout(limit);
-        self
-    }
-
-    /// Takes all settings of the pool itself from `config`.
-    #[must_use]
+    /// Takes all settings of the pool itself from `config`. Those that were set before are replaced, but for the name if `config` has
+    /// none; those that are set after this override it.
     pub fn config(mut self, config: Config) -> Self {
-        self.pool = config;
+        let name = self.config.get_name().map(str::to_owned);
+        self.config = match (config.get_name(), name) {
+            (None, Some(name)) => config.name(name),
+            _ => config,
+        };
         self
     }
 
     /// Overrides the settings so far by the environment.
     ///
-    /// The address is `{prefix}_URL`, or else `DATABASE_URL`; what it leaves open is taken from libpq's `PGHOST`, `PGHOSTADDR`,
+    /// The address is `{PREFIX}_URL`, or else `DATABASE_URL`; what it leaves open is taken from libpq's `PGHOST`, `PGHOSTADDR`,
     /// `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`,
-    /// `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGTARGETSESSIONATTRS`. Then `{prefix}_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE`,
-    /// `_ON_CONNECT`, and what [`Config::apply_env`] reads (`_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
+    /// `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGTARGETSESSIONATTRS`. Then `{PREFIX}_SSL_MODE`, `_ROOT_CERTIFICATE`, `_QUERY_TIMEOUT` (or
+    /// `off`), `_STATEMENT_CACHE`, `_ON_CONNECT`, and what [`Config::apply_env`] reads (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
     ///
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Environment::read(prefix, &LIBPQ)?)
+        self.apply(Env::read(prefix)?, Environment::read(&LIBPQ)?)
     }
 
     /// Makes the pool. It connects to nothing yet: the first get does.
     ///
     /// # Errors
     /// A setting that is out of its range or contradicts another, a bad address or none, a certificate that cannot be read.
-    pub fn build(mut self) -> Result<Pool, ConfigError> {
-        let environment = self.environment.take();
-        self.make().map_err(|error| match environment {
-            Some(environment) => environment.blame(error),
-            None => error,
-        })
+    pub fn build(self) -> Result<Pool, ConfigError> {
+        let (sources, beside) = (self.sources.clone(), self.beside.clone());
+        self.make()
+            .map_err(|error| beside.blame(sources.blame(error)))
     }
 
     fn make(self) -> Result<Pool, ConfigError> {
-        if self.query_timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new(
-                "query_timeout",
-                "0s",
-                "longer than zero, or none",
-            ));
-        }
+        self.config.validate()?;
+        no_zeros([("query_timeout", self.query_timeout.into())])?;
         let mut settings = match (self.settings, self.url) {
             (Some(settings), _) => settings,
-            (None, Some(Secret(url))) => Settings::parse("url", &url)?,
+            (None, Some(Address(url))) => Settings::parse("url", &url)?,
             (None, None) => {
                 let expected = format!(
                     "set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}"
@@ -206,10 +173,18 @@ impl Builder {
             }
         };
         settings.tls.mode = self.ssl_mode.or(settings.tls.mode);
+        let own = self.root_certificate.is_some();
         settings.tls.root_certificate = self.root_certificate.or(settings.tls.root_certificate);
         let settings = settings.complete()?;
+        // By the name of the builder's setting, where that is what was set.
+        let named = |error: ConfigError| match (error.setting(), error.value()) {
+            ("sslrootcert", Some(value)) if own => {
+                ConfigError::new("root_certificate", value, error.expected())
+            }
+            _ => error,
+        };
         let manager = Manager {
-            tls: settings.tls.connector()?,
+            tls: settings.tls.connector().map_err(named)?,
             target: settings.target(),
             driver: settings.driver,
             statement_cache: self.statement_cache,
@@ -217,23 +192,28 @@ impl Builder {
             setup: self.on_connect,
         };
         let pool = pool_core::Pool::builder(manager)
-            .name(self.name)
-            .config(self.pool)
+            .config(self.config)
+            .__word("postgres")
             .build()?;
         Ok(Pool::new(pool))
     }
 
-    fn apply(mut self, environment: Environment) -> Result<Self, ConfigError> {
-        let mut env = environment.env();
-        let named = environment.take_url(&mut env)?;
+    fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {
+        let named = beside.take_url(&mut env)?;
         let (mut settings, mut found) = match (named, self.settings.take(), &self.url) {
             (Some((name, url)), _, _) => (Settings::parse(&name, &url)?, true),
             (None, Some(settings), _) => (settings, true),
-            (None, None, Some(Secret(url))) => (Settings::parse("url", url)?, true),
+            (None, None, Some(Address(url))) => (Settings::parse("url", url)?, true),
             (None, None, None) => (Settings::default(), false),
         };
-        found |= settings.fill(&environment)?;
+        found |= settings.fill(&beside)?;
         self.settings = found.then_some(settings);
+        if let Some(mode) = env.take("SSL_MODE")? {
+            self.ssl_mode = Some(mode);
+        }
+        if let Some(file) = env.take::<String>("ROOT_CERTIFICATE")? {
+            self.root_certificate = Some(file.into());
+        }
         if let Some(limit) = env.take("QUERY_TIMEOUT")? {
             self.query_timeout = limit;
         }
@@ -243,16 +223,22 @@ impl Builder {
         if let Some(sql) = env.take("ON_CONNECT")? {
             self.on_connect = sql;
         }
-        self.pool.apply_env(&mut env)?;
-        env.finish()?;
-        self.environment = Some(environment);
+        self.config.apply_env(&mut env)?;
+        self.sources.was_read(env)?;
+        self.beside = beside;
         Ok(self)
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        without_password(&self.0).fmt(f)
+__config! { __setters { [] Builder = config } }
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Builder {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let env = Env::deserialize(deserializer)?;
+        let read = Self::new().apply(env, Environment::default());
+        read.map_err(D::Error::custom)
     }
 }
 
@@ -262,7 +248,8 @@ mod tests {
     use super::*;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
-        Builder::new().apply(Environment::of(vars))?.build()
+        let (env, beside) = Environment::of(vars);
+        Builder::new().apply(env, beside)?.build()
     }
 
     #[test]
@@ -299,7 +286,7 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_MAXSIZE", "3")],
-                "POOL_DB_MAXSIZE is \"3\", but must be unset",
+                "POOL_DB_MAXSIZE must be left out: no setting has this name; did you mean POOL_DB_MAX_SIZE?",
             ),
             (
                 vec![url, ("POOL_DB_QUERY_TIMEOUT", "5")],
@@ -307,7 +294,27 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")],
-                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero",
+                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero, or off",
+            ),
+            (
+                vec![url, ("POOL_DB_QUERY_TIMEOUT", "none")],
+                "POOL_DB_QUERY_TIMEOUT is \"none\", but must be a duration with its unit, as 250ms, 30s or 5m, or off",
+            ),
+            (
+                vec![url, ("POOL_DB_SSL_MODE", "sometimes")],
+                "POOL_DB_SSL_MODE is \"sometimes\", but must be disable, prefer, require, verify-ca or verify-full",
+            ),
+            (
+                vec![
+                    url,
+                    ("POOL_DB_SSL_MODE", "verify-ca"),
+                    ("POOL_DB_ROOT_CERTIFICATE", "/nowhere"),
+                ],
+                "POOL_DB_ROOT_CERTIFICATE is /nowhere, but must be a PEM file",
+            ),
+            (
+                vec![("DATABASE_URL", "host=h user=u password=topsecret")],
+                "DATABASE_URL must be `postgres://",
             ),
             (
                 vec![url, ("POOL_DB_MAX_SIZE", "0")],
@@ -336,17 +343,104 @@ mod tests {
     fn no_password_is_in_the_debug_output() {
         let builder = Builder::new().url("postgres://me:secret@db.example/shop");
         assert!(!format!("{builder:?}").contains("secret"));
-        let environment =
+        let (env, beside) =
             Environment::of(&[("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
-        let builder = builder.apply(environment).unwrap();
+        let builder = builder.apply(env, beside).unwrap();
         assert!(!format!("{builder:?}").contains("secret"));
+        let list = Builder::new().url("host=h user=u password=topsecret");
+        assert!(!format!("{list:?}").contains("secret"));
+        let error = format!("{:?}", list.build().unwrap_err());
+        assert!(!error.contains("secret"), "{error}");
         assert!(!format!("{:?}", builder.build().unwrap().manager()).contains("secret"));
+    }
+
+    #[test]
+    fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
+        let second = Duration::from_secs(1);
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 26] = [
+            ("NAME", "orders", &|of| of.name("orders")),
+            ("SSL_MODE", "verify-full", &|of| {
+                of.ssl_mode(SslMode::VerifyFull)
+            }),
+            ("ROOT_CERTIFICATE", "ca.pem", &|of| {
+                of.root_certificate("ca.pem")
+            }),
+            ("QUERY_TIMEOUT", "1s", &|of| of.query_timeout(second)),
+            ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
+            ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
+            ("ON_CONNECT", "SELECT 1", &|of| of.on_connect("SELECT 1")),
+            ("MAX_SIZE", "7", &|of| of.max_size(7)),
+            ("MIN_IDLE", "2", &|of| of.min_idle(2)),
+            ("MAX_OPENING", "3", &|of| of.max_opening(3)),
+            ("MAX_WAITERS", "5", &|of| of.max_waiters(5)),
+            ("ACQUIRE_TIMEOUT", "1s", &|of| of.acquire_timeout(second)),
+            ("CREATE_TIMEOUT", "1s", &|of| of.create_timeout(second)),
+            ("CHECK_TIMEOUT", "1s", &|of| of.check_timeout(second)),
+            ("RESET_TIMEOUT", "1s", &|of| of.reset_timeout(second)),
+            ("CLOSE_TIMEOUT", "2s", &|of| of.close_timeout(2 * second)),
+            ("IDLE_TIMEOUT", "off", &|of| of.idle_timeout(None)),
+            ("MAX_LIFETIME", "off", &|of| of.max_lifetime(None)),
+            ("LIFETIME_JITTER", "0.2", &|of| of.lifetime_jitter(0.2)),
+            ("CHECK_AFTER", "1s", &|of| of.check_after(second)),
+            ("KEEPALIVE", "1s", &|of| of.keepalive(second)),
+            ("RECLAIM_AFTER", "1s", &|of| of.reclaim_after(second)),
+            ("SHED_TARGET", "1s", &|of| of.shed_target(second)),
+            ("LEAK_AFTER", "1s", &|of| of.leak_after(second)),
+            ("SLOW_GET", "off", &|of| of.slow_get(None)),
+            ("IDLE_ORDER", "fifo", &|of| {
+                of.idle_order(pool_core::IdleOrder::Fifo)
+            }),
+        ];
+        let shown = |builder: Builder| {
+            let (sources, beside) = (__Sources::default(), Environment::default());
+            format!(
+                "{:?}",
+                Builder {
+                    sources,
+                    beside,
+                    ..builder
+                }
+            )
+        };
+        for (name, text, set) in table {
+            let by_setter = shown(set(Builder::new().name("orders")));
+            let named = [
+                ("POOL_DB_NAME", "orders"),
+                (&*format!("POOL_DB_{name}"), text),
+            ];
+            let (env, beside) = Environment::of(&named);
+            let by_env = Builder::new().apply(env, beside).unwrap();
+            assert_eq!(shown(by_env), by_setter, "{name}");
+            #[cfg(feature = "serde")]
+            {
+                let name = name.to_lowercase();
+                let map = [("name", "orders"), (&*name, text)];
+                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
+                let by_serde: Builder = serde_json::from_str(&map).unwrap();
+                assert_eq!(shown(by_serde), by_setter, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_is_called_by_its_prefix_or_postgres_and_what_kubernetes_sets_is_not_looked_at() {
+        let vars = [
+            ("DATABASE_URL", "postgres://db.example"),
+            ("POOL_DB_SERVICE_HOST", "10.0.0.11"),
+            ("POOL_DB_PORT", "tcp://10.0.0.11:5432"),
+            ("POOL_DB_PORT_5432_TCP_ADDR", "10.0.0.11"),
+        ];
+        assert_eq!(built(&vars).unwrap().name(), "db");
+        let url = "postgres://db.example";
+        let [one, two] = [1, 2].map(|_| Builder::new().url(url).build().unwrap());
+        assert!(one.name().starts_with("postgres") && two.name().starts_with("postgres"));
+        assert_ne!(one.name(), two.name());
     }
 
     #[cfg(feature = "serde")]
     #[test]
-    fn it_is_read_from_any_format() {
-        let text = r#"{"url": "postgres://h/db", "ssl_mode": "verify-full", "query_timeout": null, "pool": {"max_size": 3}}"#;
+    fn it_is_read_from_any_format_flat_and_refuses_what_the_environment_refuses() {
+        let text = r#"{"url": "postgres://h/db", "ssl_mode": "verify-full", "query_timeout": null, "max_size": 3, "idle_timeout": "off"}"#;
         let pool = serde_json::from_str::<Builder>(text)
             .unwrap()
             .build()
@@ -355,6 +449,25 @@ mod tests {
             (pool.status().max_size, pool.manager().query_timeout),
             (3, None)
         );
-        assert!(serde_json::from_str::<Builder>(r#"{"uri": "postgres://h/db"}"#).is_err());
+        assert_eq!(pool.manager().target, "postgres at h:5432/db");
+        for (text, says) in [
+            (r#"{"uri": "postgres://h/db"}"#, "did you mean url?"),
+            (r#"{"pool": {"max_size": 3}}"#, "a text, a number"),
+            (
+                r#"{"url": "host=h password=topsecret"}"#,
+                "url must be `postgres://",
+            ),
+            (
+                r#"{"query_timeout": "none"}"#,
+                "query_timeout is \"none\", but must be a duration with its unit, as 250ms, 30s or 5m, or off",
+            ),
+        ] {
+            let error = serde_json::from_str::<Builder>(text).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains(says) && !error.contains("topsecret"),
+                "{error}"
+            );
+        }
     }
 }

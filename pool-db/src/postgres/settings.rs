@@ -7,7 +7,7 @@ use tokio_postgres::config::{Config, Host, TargetSessionAttrs};
 
 use super::tls::{SslMode, Tls};
 use crate::{
-    address::{percent_decoded, without_password},
+    address::{bad_address, percent_decoded, without_password},
     environment::Environment,
     error::reason,
 };
@@ -22,9 +22,7 @@ pub(super) struct Settings {
 impl Settings {
     /// `postgres://user:password@host:port/database?option=value`. `setting` is where it came from.
     pub(super) fn parse(setting: &str, url: &str) -> Result<Self, ConfigError> {
-        let bad = |why: &str| {
-            ConfigError::new(setting, without_password(url), format!("{EXPECTED}{why}"))
-        };
+        let bad = |why: &str| bad_address(setting, url, format!("{EXPECTED}{why}"));
         if !["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| url.starts_with(scheme))
@@ -57,7 +55,7 @@ impl Settings {
             .parse()
             .map_err(|error| {
                 // Of an address whose parts are not where they belong, the reason could quote the password.
-                let why = if query.contains('@') {
+                let why = if query.contains('@') || without_password(url).is_none() {
                     String::new()
                 } else {
                     format!(" ({})", reason(&error))
@@ -254,7 +252,7 @@ pub(super) const LIBPQ: [&str; 14] = [
     "PGTARGETSESSIONATTRS",
 ];
 pub(super) const EXPECTED: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`";
-const SSL_MODES: &str = "disable, prefer, require, verify-ca or verify-full";
+pub(super) const SSL_MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const DEFAULT_PORT: u16 = 5432;
 const SOCKETS: &str = "/var/run/postgresql";
 
@@ -268,7 +266,7 @@ mod tests {
         let mut settings = url.map_or(Ok(Settings::default()), |url| {
             Settings::parse("DATABASE_URL", url)
         })?;
-        settings.fill(&Environment::of(vars))?;
+        settings.fill(&Environment::of(vars).1)?;
         settings.complete()
     }
 

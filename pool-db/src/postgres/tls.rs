@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pool_core::ConfigError;
+use pool_core::{ConfigError, FromEnv};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
@@ -18,13 +18,10 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::settings::SSL_MODES;
+
 /// Whether a connection is encrypted, and how the server must prove who it is. libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Deserialize),
-    serde(rename_all = "kebab-case")
-)]
 #[non_exhaustive]
 pub enum SslMode {
     /// `disable`: not encrypted.
@@ -38,6 +35,14 @@ pub enum SslMode {
     VerifyCa,
     /// `verify-full`: and must be for the host that was asked for. The one that is safe over a network.
     VerifyFull,
+}
+
+impl FromEnv for SslMode {
+    const EXPECTED: &'static str = SSL_MODES;
+
+    fn from_env(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
 }
 
 /// Everything about TLS.

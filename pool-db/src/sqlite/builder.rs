@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pool_core::{Config, ConfigError};
+use pool_core::{__Sources, __checks::no_zeros, __config, __name_for, Config, ConfigError, Env};
 use pool_cpu::BlockingPool;
 
 use super::{
@@ -14,38 +14,46 @@ use super::{
     location::{Access, EXPECTED, Location},
     session::{Plan, Session},
 };
-use crate::environment::Environment;
+use crate::{address::Address, environment::Environment};
 
-/// Begins a [`Pool`]: plain data, and with the feature `serde` read from any format, durations as `30s`, the pool's own
-/// settings under `pool`.
+/// Begins a [`Pool`]. Every setting of [`Config`] has a method here, beside those of the driver.
+///
+/// With the feature `serde` it is read from any format, flat, with the names of the environment in lower case and the same texts.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_db::sqlite::Pool;
+///
+/// let pool = Pool::builder()
+///     .path("orders.db")
+///     .name("orders")
+///     .max_size(8)
+///     .idle_timeout(None)
+///     .query_timeout(Duration::from_secs(5))
+///     .pragma("mmap_size", "0")
+///     .build()?;
+/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
+/// # Ok::<(), pool_db::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Deserialize),
-    serde(default, deny_unknown_fields)
-)]
+#[must_use = "`build` makes the pool"]
 pub struct Builder {
-    name: String,
-    url: Option<String>,
+    config: Config,
+    url: Option<Address>,
     path: Option<PathBuf>,
     read_only: bool,
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     busy_timeout: Duration,
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     query_timeout: Option<Duration>,
     statement_cache: usize,
     threads: Option<usize>,
     pragmas: Vec<(String, String)>,
-    pool: Config,
-    /// What some of it came from.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    environment: Option<Environment>,
+    sources: __Sources,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            name: "sqlite".to_owned(),
+            config: Config::new(),
             url: None,
             path: None,
             read_only: false,
@@ -54,8 +62,7 @@ impl Default for Builder {
             statement_cache: 64,
             threads: None,
             pragmas: Vec::new(),
-            pool: Config::new(),
-            environment: None,
+            sources: __Sources::default(),
         }
     }
 }
@@ -67,7 +74,6 @@ impl Builder {
     }
 
     /// The database is this file, made if it is missing.
-    #[must_use]
     pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
         (self.path, self.url) = (Some(path.into()), None);
         self
@@ -75,21 +81,18 @@ impl Builder {
 
     /// The database is in memory: empty at first, shared by all connections of this pool and by nobody else, gone with the
     /// pool. It has no write-ahead log, so a writer and readers wait for each other (`busy_timeout`).
-    #[must_use]
     pub fn memory(self) -> Self {
         self.url("sqlite::memory:")
     }
 
     /// The database is at `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. With `?mode=ro` it is only read, with
     /// `?mode=rw` a missing file is an error, with `?mode=rwc` (the default) it is made. `%20` and the like are resolved.
-    #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        (self.path, self.url) = (None, Some(url.into()));
+        (self.path, self.url) = (None, Some(Address(url.into())));
         self
     }
 
     /// Opens the file for reading only; it must exist. Default: false.
-    #[must_use]
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -97,103 +100,75 @@ impl Builder {
 
     /// How long a statement waits for a lock that another connection has, before it fails with `SQLITE_BUSY`. Zero: not at
     /// all. Default: 5 s.
-    #[must_use]
     pub const fn busy_timeout(mut self, limit: Duration) -> Self {
         self.busy_timeout = limit;
         self
     }
 
-    /// How long one `run` may take, its wait for a worker included; `None`: no bound. Not zero. Default: 30 s.
-    #[must_use]
-    pub const fn query_timeout(mut self, limit: Option<Duration>) -> Self {
-        self.query_timeout = limit;
+    /// How long one `run` may take, its wait for a worker included. `None` (`off`): as long as it takes. Not zero. Default: 30 s.
+    pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.query_timeout = limit.into();
         self
     }
 
     /// How many statements each connection keeps prepared for `prepare_cached`; those that were not used longest go first.
     /// Default: 64.
-    #[must_use]
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
         self.statement_cache = capacity;
         self
     }
 
     /// How many threads may work for the pool; they are started when there is work for them. More than `max_size` are never busy. At
-    /// least 1. Default: as many as `max_size`.
-    #[must_use]
-    pub const fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
+    /// least 1. `None` (`auto`) means as many as `max_size`. Default: `None`.
+    pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.threads = threads.into();
         self
     }
 
     /// Sets a pragma on each connection when it is opened, in this order, after the defaults `journal_mode` = `wal` (not for
     /// a database in memory or one that is only read), `synchronous` = `normal` and `foreign_keys` = `on`; one of these names
-    /// replaces the default.
-    #[must_use]
+    /// replaces the default. One that was set before is replaced.
+    ///
+    /// In the environment and in serde all of them are one text: `{PREFIX}_PRAGMAS="mmap_size=0, cache_size=-2000"`.
     pub fn pragma(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.pragmas.push((name.into(), value.into()));
+        let name = name.into();
+        self.pragmas.retain(|(set, _)| *set != name);
+        self.pragmas.push((name, value.into()));
         self
     }
 
-    /// Names the pool, for messages, metrics and threads. Default: `sqlite`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// How many connections there may be at once. Default: twice the cores, at least 10.
-    #[must_use]
-    pub fn max_size(mut self, max_size: u32) -> Self {
-        self.pool = self.pool.max_size(max_size);
-        self
-    }
-
-    /// How many connections are kept open and idle. Default: 0.
-    #[must_use]
-    pub fn min_idle(mut self, min_idle: u32) -> Self {
-        self.pool = self.pool.min_idle(min_idle);
-        self
-    }
-
-    /// How long a get may take, all in all. Not zero. Default: 30 s.
-    #[must_use]
-    pub fn acquire_timeout(mut self, limit: Duration) -> Self {
-        self.pool = self.pool.acquire_timeout(limit);
-        self
-    }
-
-    /// Takes all settings of the pool itself from `config`.
-    #[must_use]
+    /// Takes all settings of the pool itself from `config`. Those that were set before are replaced, but for the name if `config` has
+    /// none; those that are set after this override it.
     pub fn config(mut self, config: Config) -> Self {
-        self.pool = config;
+        let name = self.config.get_name().map(str::to_owned);
+        self.config = match (config.get_name(), name) {
+            (None, Some(name)) => config.name(name),
+            _ => config,
+        };
         self
     }
 
-    /// Overrides the settings so far by the environment: `{prefix}_URL`, or else `DATABASE_URL`; `{prefix}_READ_ONLY`,
-    /// `_BUSY_TIMEOUT`, `_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE`, `_THREADS`; and what [`Config::apply_env`] reads
-    /// (`_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
+    /// Overrides the settings so far by the environment: `{PREFIX}_URL` or `{PREFIX}_PATH`, or else `DATABASE_URL`;
+    /// `{PREFIX}_READ_ONLY`, `_BUSY_TIMEOUT`, `_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE`, `_THREADS` (or `auto`), `_PRAGMAS`; and
+    /// what [`Config::apply_env`] reads (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
     ///
     /// # Errors
     /// A value that its setting cannot have, or a name under the prefix that no setting has.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Environment::read(prefix, &[])?)
+        self.apply(Env::read(prefix)?, &Environment::read(&[])?)
     }
 
     /// Makes the pool. No file is opened and no thread started yet: the first get does.
     ///
     /// # Errors
     /// A setting that is out of its range or contradicts another, or no address.
-    pub fn build(mut self) -> Result<Pool, ConfigError> {
-        let environment = self.environment.take();
-        self.make().map_err(|error| match environment {
-            Some(environment) => environment.blame(error),
-            None => error,
-        })
+    pub fn build(self) -> Result<Pool, ConfigError> {
+        let sources = self.sources.clone();
+        self.make().map_err(|error| sources.blame(error))
     }
 
     fn make(self) -> Result<Pool, ConfigError> {
-        self.pool.validate()?;
+        self.config.validate()?;
         let (location, access) = self.location()?;
         if i32::try_from(self.busy_timeout.as_millis()).is_err() {
             return Err(ConfigError::new(
@@ -202,13 +177,7 @@ impl Builder {
                 "at most 24 days",
             ));
         }
-        if self.query_timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new(
-                "query_timeout",
-                "0s",
-                "longer than zero, or none",
-            ));
-        }
+        no_zeros([("query_timeout", self.query_timeout.into())])?;
         let plan = Plan {
             source: location.source(access),
             busy_timeout: self.busy_timeout,
@@ -219,9 +188,11 @@ impl Builder {
             Location::File(_) => None,
             Location::Memory => Some(Mutex::new(open_anchor(&plan)?)),
         };
-        let max_size = self.pool.get_max_size() as usize;
+        let name = self.config.get_name();
+        let name: Arc<str> = name.map_or_else(|| __name_for("sqlite"), Into::into);
+        let max_size = self.config.get_max_size() as usize;
         let workers = BlockingPool::builder()
-            .name(self.name.clone())
+            .name(&*name)
             .max_threads(self.threads.unwrap_or(max_size))
             // A job for each connection, and one more for each that is being closed while its place is given on.
             .queue(2 * max_size)
@@ -234,25 +205,33 @@ impl Builder {
                 }
                 _ => error,
             })?;
+        let config = self.config.name(&*name);
         let manager = Manager {
             workers,
             query_timeout: self.query_timeout,
             target: format!("sqlite {location}"),
             plan: Arc::new(plan),
+            _name: name,
             _anchor: anchor,
         };
-        let pool = pool_core::Pool::builder(manager)
-            .name(self.name)
-            .config(self.pool)
-            .build()?;
+        let pool = pool_core::Pool::builder(manager).config(config).build()?;
         Ok(Pool::new(pool))
     }
 
-    fn apply(mut self, environment: Environment) -> Result<Self, ConfigError> {
-        let mut env = environment.env();
-        if let Some((name, url)) = environment.take_url(&mut env)? {
-            Location::parse(&name, &url)?;
-            self = self.url(url);
+    fn apply(mut self, mut env: Env, beside: &Environment) -> Result<Self, ConfigError> {
+        let path: Option<String> = env.take("PATH")?;
+        let url = beside.take_url(&mut env)?;
+        match (path, url) {
+            (Some(_), Some((name, _))) if name == env.name_of("URL") => {
+                let expected = format!("left out where {name} is set");
+                return Err(ConfigError::secret(env.name_of("PATH"), expected));
+            }
+            (Some(path), _) => self = self.path(path),
+            (None, Some((name, url))) => {
+                Location::parse(&name, &url)?;
+                self = self.url(url);
+            }
+            (None, None) => {}
         }
         if let Some(read_only) = env.take("READ_ONLY")? {
             self.read_only = read_only;
@@ -267,18 +246,21 @@ impl Builder {
             self.statement_cache = capacity;
         }
         if let Some(threads) = env.take("THREADS")? {
-            self.threads = Some(threads);
+            self.threads = threads;
         }
-        self.pool.apply_env(&mut env)?;
-        env.finish()?;
-        self.environment = Some(environment);
+        let pragmas = env.take_with("PRAGMAS", PRAGMAS, parse_pragmas)?;
+        for (name, value) in pragmas.into_iter().flatten() {
+            self = self.pragma(name, value);
+        }
+        self.config.apply_env(&mut env)?;
+        self.sources.was_read(env)?;
         Ok(self)
     }
 
     fn location(&self) -> Result<(Location, Access), ConfigError> {
         let (location, access) = match (&self.path, &self.url) {
             (Some(path), _) => (Location::File(path.clone()), None),
-            (None, Some(url)) => Location::parse("url", url)?,
+            (None, Some(Address(url))) => Location::parse("url", url)?,
             (None, None) => {
                 let expected =
                     format!("set, as DATABASE_URL in the environment or in code: {EXPECTED}");
@@ -316,6 +298,34 @@ impl Builder {
     }
 }
 
+__config! { __setters { [] Builder = config } }
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Builder {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let env = Env::deserialize(deserializer)?;
+        let read = Self::new().apply(env, &Environment::default());
+        read.map_err(D::Error::custom)
+    }
+}
+
+/// Names and values, in the order in which they are set.
+fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let pragma = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+    };
+    parts.map(pragma).collect()
+}
+
+const PRAGMAS: &str = "names and values, as mmap_size=0, cache_size=-2000";
+
 /// Does no I/O: the database is in memory.
 fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
     Session::open(plan).map_err(|error| {
@@ -333,7 +343,8 @@ mod tests {
     use super::*;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
-        Builder::new().apply(Environment::of(vars))?.build()
+        let (env, beside) = Environment::of(vars);
+        Builder::new().apply(env, &beside)?.build()
     }
 
     #[test]
@@ -384,7 +395,7 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_READONLY", "true")],
-                "POOL_DB_READONLY is \"true\", but must be unset",
+                "POOL_DB_READONLY must be left out: no setting has this name; did you mean POOL_DB_READ_ONLY?",
             ),
             (
                 vec![url, ("POOL_DB_BUSY_TIMEOUT", "5")],
@@ -396,7 +407,23 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_QUERY_TIMEOUT", "0s")],
-                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero",
+                "POOL_DB_QUERY_TIMEOUT is 0s, but must be longer than zero, or off",
+            ),
+            (
+                vec![url, ("POOL_DB_QUERY_TIMEOUT", "none")],
+                "POOL_DB_QUERY_TIMEOUT is \"none\", but must be a duration with its unit, as 250ms, 30s or 5m, or off",
+            ),
+            (
+                vec![url, ("POOL_DB_PRAGMAS", "mmap_size")],
+                "POOL_DB_PRAGMAS is \"mmap_size\", but must be names and values, as mmap_size=0",
+            ),
+            (
+                vec![("POOL_DB_URL", "sqlite:a.db"), ("POOL_DB_PATH", "b.db")],
+                "POOL_DB_PATH must be left out where POOL_DB_URL is set",
+            ),
+            (
+                vec![("DATABASE_URL", "host=h user=u password=topsecret")],
+                "DATABASE_URL must be `sqlite:PATH`",
             ),
             (
                 vec![url, ("POOL_DB_THREADS", "0")],
@@ -454,18 +481,124 @@ mod tests {
         );
     }
 
+    #[test]
+    fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
+        let second = Duration::from_secs(1);
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 28] = [
+            ("NAME", "orders", &|of| of.name("orders")),
+            ("URL", "sqlite:a.db?mode=ro", &|of| {
+                of.url("sqlite:a.db?mode=ro")
+            }),
+            ("PATH", "a.db", &|of| of.path("a.db")),
+            ("READ_ONLY", "true", &|of| of.read_only(true)),
+            ("BUSY_TIMEOUT", "1s", &|of| of.busy_timeout(second)),
+            ("QUERY_TIMEOUT", "1s", &|of| of.query_timeout(second)),
+            ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
+            ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
+            ("THREADS", "2", &|of| of.threads(2)),
+            ("PRAGMAS", "mmap_size=0, cache_size=-2000", &|of| {
+                of.pragma("mmap_size", "0").pragma("cache_size", "-2000")
+            }),
+            ("MAX_SIZE", "7", &|of| of.max_size(7)),
+            ("MIN_IDLE", "2", &|of| of.min_idle(2)),
+            ("MAX_OPENING", "3", &|of| of.max_opening(3)),
+            ("MAX_WAITERS", "5", &|of| of.max_waiters(5)),
+            ("ACQUIRE_TIMEOUT", "1s", &|of| of.acquire_timeout(second)),
+            ("CREATE_TIMEOUT", "1s", &|of| of.create_timeout(second)),
+            ("CHECK_TIMEOUT", "1s", &|of| of.check_timeout(second)),
+            ("RESET_TIMEOUT", "1s", &|of| of.reset_timeout(second)),
+            ("CLOSE_TIMEOUT", "2s", &|of| of.close_timeout(2 * second)),
+            ("IDLE_TIMEOUT", "off", &|of| of.idle_timeout(None)),
+            ("MAX_LIFETIME", "off", &|of| of.max_lifetime(None)),
+            ("LIFETIME_JITTER", "0.2", &|of| of.lifetime_jitter(0.2)),
+            ("CHECK_AFTER", "1s", &|of| of.check_after(second)),
+            ("KEEPALIVE", "1s", &|of| of.keepalive(second)),
+            ("RECLAIM_AFTER", "1s", &|of| of.reclaim_after(second)),
+            ("SHED_TARGET", "1s", &|of| of.shed_target(second)),
+            ("LEAK_AFTER", "1s", &|of| of.leak_after(second)),
+            ("SLOW_GET", "off", &|of| of.slow_get(None)),
+        ];
+        let shown = |builder: Builder| {
+            let sources = __Sources::default();
+            format!("{:?}", Builder { sources, ..builder })
+        };
+        for (name, text, set) in table {
+            let by_setter = shown(set(Builder::new().name("orders")));
+            let named = [
+                ("POOL_DB_NAME", "orders"),
+                (&*format!("POOL_DB_{name}"), text),
+            ];
+            let (env, beside) = Environment::of(&named);
+            let by_env = Builder::new().apply(env, &beside).unwrap();
+            assert_eq!(shown(by_env), by_setter, "{name}");
+            #[cfg(feature = "serde")]
+            {
+                let name = name.to_lowercase();
+                let map = [("name", "orders"), (&*name, text)];
+                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
+                let by_serde: Builder = serde_json::from_str(&map).unwrap();
+                assert_eq!(shown(by_serde), by_setter, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_is_called_by_its_prefix_or_sqlite_with_a_number_and_what_kubernetes_sets_is_not_looked_at()
+     {
+        let vars = [
+            ("DATABASE_URL", "sqlite::memory:"),
+            ("POOL_DB_SERVICE_HOST", "10.0.0.11"),
+            ("POOL_DB_PORT", "tcp://10.0.0.11:5432"),
+            ("POOL_DB_PORT_5432_TCP_ADDR", "10.0.0.11"),
+        ];
+        assert_eq!(built(&vars).unwrap().name(), "db");
+        let [one, two] = [1, 2].map(|_| Builder::new().memory().build().unwrap());
+        assert!(one.name().starts_with("sqlite") && two.name().starts_with("sqlite"));
+        assert_ne!(one.name(), two.name());
+        let named = Builder::new().memory().name("kept").config(Config::new());
+        assert_eq!(named.build().unwrap().name(), "kept");
+    }
+
+    #[test]
+    fn no_password_is_in_the_debug_output() {
+        let url = "host=h user=u password=topsecret";
+        let builder = format!("{:?}", Builder::new().url(url));
+        assert!(!builder.contains("topsecret"), "{builder}");
+    }
+
     #[cfg(feature = "serde")]
     #[test]
-    fn it_is_read_from_any_format() {
-        let text = r#"{"path": "app.db", "query_timeout": "2s", "pragmas": [["mmap_size", "0"]], "pool": {"max_size": 3}}"#;
-        let pool = serde_json::from_str::<Builder>(text)
-            .unwrap()
-            .build()
-            .unwrap();
+    fn it_is_read_from_any_format_flat_and_refuses_what_the_environment_refuses() {
+        let text = r#"{"path": "app.db", "query_timeout": "2s", "pragmas": "mmap_size=0", "max_size": 3, "idle_timeout": "off", "threads": null}"#;
+        let builder = serde_json::from_str::<Builder>(text).unwrap();
+        let pool = builder.build().unwrap();
         assert_eq!(
             (pool.status().max_size, pool.manager().query_timeout),
             (3, Some(Duration::from_secs(2)))
         );
-        assert!(serde_json::from_str::<Builder>(r#"{"pathe": "app.db"}"#).is_err());
+        for (text, says) in [
+            (r#"{"pathe": "app.db"}"#, "did you mean path?"),
+            (r#"{"pool": {"max_size": 3}}"#, "a text, a number"),
+            (
+                r#"{"url": "host=h password=topsecret"}"#,
+                "url must be `sqlite:PATH`",
+            ),
+            (
+                r#"{"query_timeout": "none"}"#,
+                "query_timeout is \"none\", but must be a duration with its unit, as 250ms, 30s or 5m, or off",
+            ),
+        ] {
+            let error = serde_json::from_str::<Builder>(text).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains(says) && !error.contains("topsecret"),
+                "{error}"
+            );
+        }
+        let zero = serde_json::from_str::<Builder>(r#"{"path": "a", "query_timeout": "0s"}"#);
+        assert_eq!(
+            zero.unwrap().build().unwrap_err().to_string(),
+            "query_timeout is 0s, but must be longer than zero, or off"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use pool_core::Lease;
 use pool_cpu::BlockingPool;
 
-use super::{Manager, session::Open};
+use super::Manager;
 use crate::{Error, bounded::bounded};
 
 /// A connection from a [`Pool`](super::Pool), given back when dropped.
@@ -20,23 +20,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Runs `f` with the connection, on a worker thread.
-    ///
-    /// Errors of SQLite's convert by themselves. Where the compiler cannot tell the closure's error type, name it, as in
-    /// `Ok::<_, rusqlite::Error>(count)`; errors of your own go through [`Error::other`].
+    /// Runs `f` with the connection, on a worker thread. Its errors are SQLite's; [`call`](Self::call) is for others.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), pool_db::Error> {
     /// # let pool = pool_db::sqlite::Pool::builder().memory().build()?;
     /// let mut connection = pool.get().await?;
-    /// let sum = connection
+    /// let sum: i64 = connection
     ///     .run(|sqlite| {
     ///         let transaction = sqlite.transaction()?;
     ///         transaction.execute_batch("CREATE TABLE n (n); INSERT INTO n VALUES (1), (2)")?;
-    ///         let sum: i64 = transaction.query_row("SELECT sum(n) FROM n", [], |row| row.get(0))?;
+    ///         let sum = transaction.query_row("SELECT sum(n) FROM n", [], |row| row.get(0))?;
     ///         transaction.commit()?;
-    ///         Ok::<_, rusqlite::Error>(sum)
+    ///         Ok(sum)
     ///     })
     ///     .await?;
     /// assert_eq!(sum, 3);
@@ -55,11 +52,96 @@ impl Connection {
     ///
     /// # Panics
     /// Outside a tokio runtime, when there is a `query_timeout`.
-    pub async fn run<T, E, F>(&mut self, f: F) -> Result<T, Error>
+    pub async fn run<T, F>(&mut self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.on_worker(f).await??)
+    }
+
+    /// As [`run`](Self::run), with an error of your own: any that an [`Error`] can become, as yours, `Box<dyn Error + Send + Sync>` or
+    /// `anyhow::Error`.
+    ///
+    /// ```
+    /// use pool_db::sqlite::{Pool, rusqlite};
+    ///
+    /// #[derive(Debug)]
+    /// enum Refused {
+    ///     TooPoor { has: i64 },
+    ///     Database(pool_db::Error),
+    /// }
+    ///
+    /// // No connection, no answer in time, ..
+    /// impl From<pool_db::Error> for Refused {
+    ///     fn from(error: pool_db::Error) -> Self {
+    ///         Self::Database(error)
+    ///     }
+    /// }
+    ///
+    /// // .. and what SQLite says, for `?` in the closure.
+    /// impl From<rusqlite::Error> for Refused {
+    ///     fn from(error: rusqlite::Error) -> Self {
+    ///         Self::Database(error.into())
+    ///     }
+    /// }
+    ///
+    /// async fn pay(pool: &Pool, account: i64, amount: i64) -> Result<(), Refused> {
+    ///     pool.call(move |sqlite| {
+    ///         let transaction = sqlite.transaction()?;
+    ///         let balance = "SELECT balance FROM accounts WHERE id = ?1";
+    ///         let has = transaction.query_row(balance, [account], |row| row.get(0))?;
+    ///         if has < amount {
+    ///             return Err(Refused::TooPoor { has });
+    ///         }
+    ///         let pays = "UPDATE accounts SET balance = balance - ?2 WHERE id = ?1";
+    ///         transaction.execute(pays, [account, amount])?;
+    ///         Ok(transaction.commit()?)
+    ///     })
+    ///     .await
+    /// }
+    ///
+    /// async fn balance(pool: &Pool, account: String) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
+    ///     pool.call(move |sqlite| {
+    ///         let account: i64 = account.parse()?; // no error of SQLite's
+    ///         Ok(sqlite.query_row("SELECT balance FROM accounts WHERE id = ?1", [account], |row| row.get(0))?)
+    ///     })
+    ///     .await
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # let pool = Pool::builder().memory().build()?;
+    /// # pool.run(|sqlite| sqlite.execute_batch("CREATE TABLE accounts (id, balance); INSERT INTO accounts VALUES (1, 10)")).await?;
+    /// assert!(matches!(pay(&pool, 1, 50).await, Err(Refused::TooPoor { has: 10 })));
+    /// assert!(pay(&pool, 1, 5).await.is_ok());
+    /// assert_eq!(balance(&pool, "1".to_owned()).await?, 5);
+    /// assert!(balance(&pool, "one".to_owned()).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What `f` returned, and what [`run`](Self::run) fails with.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub async fn call<T, E, F>(&mut self, f: F) -> Result<T, E>
     where
         F: FnOnce(&mut rusqlite::Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Into<Error>,
+        E: From<Error> + Send + 'static,
+    {
+        self.on_worker(f).await?
+    }
+
+    async fn on_worker<T, F>(&mut self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut rusqlite::Connection) -> T + Send + 'static,
+        T: Send + 'static,
     {
         let mut lease = self.lease.take().ok_or_else(Error::abandoned)?;
         let call = lease
@@ -71,7 +153,7 @@ impl Connection {
         // The job owns the lease: however it ends, the connection is with nobody else before that.
         let job = self.workers.run(move || {
             let result = match lease.open.as_mut() {
-                Some(open) => open.run(f).map_err(Into::into),
+                Some(open) => Ok(open.run(f)),
                 None => Err(Error::abandoned()),
             };
             (lease, result)
@@ -84,8 +166,8 @@ impl Connection {
 
     /// Sets the bound of every further [`run`](Self::run) on this connection; `None`: no bound. The next user has the pool's
     /// `query_timeout` again.
-    pub const fn set_query_timeout(&mut self, limit: Option<Duration>) {
-        self.query_timeout = limit;
+    pub fn set_query_timeout(&mut self, limit: impl Into<Option<Duration>>) {
+        self.query_timeout = limit.into();
     }
 
     /// Takes SQLite's connection out of the pool, which may open another in its place.
@@ -94,8 +176,8 @@ impl Connection {
     /// [`Error::is_abandoned`] when an earlier call on this connection was given up.
     pub fn detach(mut self) -> Result<rusqlite::Connection, Error> {
         let lease = self.lease.take().ok_or_else(Error::abandoned)?;
-        let Open { connection, .. } = Lease::detach(lease).open.ok_or_else(Error::abandoned)?;
-        Ok(connection)
+        let open = Lease::detach(lease).open.ok_or_else(Error::abandoned)?;
+        Ok(open.into_connection())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use pool_core::ConfigError;
 use rusqlite::OpenFlags;
 
-use crate::address::{percent_decoded, without_password};
+use crate::address::{bad_address, percent_decoded};
 
 /// A file, or a database in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Location {
     ///
     /// `setting` is where the address came from.
     pub(crate) fn parse(setting: &str, url: &str) -> Result<(Self, Option<Access>), ConfigError> {
-        let bad = || ConfigError::new(setting, without_password(url), EXPECTED);
+        let bad = || bad_address(setting, url, EXPECTED);
         let rest = url.strip_prefix("sqlite:").ok_or_else(bad)?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));

@@ -19,6 +19,8 @@ pub struct Manager {
     /// What error messages call the database.
     pub(super) target: String,
     pub(super) plan: Arc<Plan>,
+    /// Keeps the name from other pools that are given none.
+    pub(super) _name: Arc<str>,
     /// Keeps a database in memory alive while the pool has no connection open.
     pub(super) _anchor: Option<Mutex<Session>>,
 }

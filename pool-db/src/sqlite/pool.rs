@@ -79,13 +79,31 @@ impl Pool {
     ///
     /// # Panics
     /// As [`Connection::run`].
-    pub async fn run<T, E, F>(&self, f: F) -> Result<T, Error>
+    pub async fn run<T, F>(&self, f: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.get().await?.run(f).await
+    }
+
+    /// As [`run`](Self::run), with an error of your own; [`Connection::call`] has an example.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get) and [`Connection::call`].
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get) and [`Connection::run`].
+    ///
+    /// # Panics
+    /// As [`Connection::run`].
+    pub async fn call<T, E, F>(&self, f: F) -> Result<T, E>
     where
         F: FnOnce(&mut rusqlite::Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Into<Error>,
+        E: From<Error> + Send + 'static,
     {
-        self.get().await?.run(f).await
+        self.get().await?.call(f).await
     }
 }
 

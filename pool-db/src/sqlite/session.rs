@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,8 @@ pub struct Session {
 }
 
 pub(super) struct Open {
-    pub(super) connection: Connection,
+    /// Behind a lock that is never taken, so that what holds it can be shared although SQLite's connection cannot.
+    connection: Mutex<Connection>,
     pub(super) stop: Arc<Stop>,
     /// Stays set when a closure panics half-way.
     pub(super) in_closure: bool,
@@ -48,7 +49,7 @@ impl Session {
         connection.progress_handler(OPS_BETWEEN_QUESTIONS, Some(move || !asked.is_wanted()))?;
         Ok(Self {
             open: Some(Open {
-                connection,
+                connection: Mutex::new(connection),
                 stop,
                 in_closure: false,
             }),
@@ -61,30 +62,41 @@ impl Session {
     }
 
     /// Did somebody leave a transaction open?
-    pub(super) fn is_in_transaction(&self) -> bool {
+    pub(super) fn is_in_transaction(&mut self) -> bool {
         self.open
-            .as_ref()
-            .is_some_and(|open| !open.connection.is_autocommit())
+            .as_mut()
+            .is_some_and(|open| !open.connection().is_autocommit())
     }
 }
 
 impl Open {
+    fn connection(&mut self) -> &mut Connection {
+        let connection = self.connection.get_mut();
+        connection.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// SQLite's connection.
+    pub(super) fn into_connection(self) -> Connection {
+        let connection = self.connection.into_inner();
+        connection.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs a closure of the user's.
     pub(super) fn run<T>(&mut self, f: impl FnOnce(&mut Connection) -> T) -> T {
         self.in_closure = true;
-        let result = f(&mut self.connection);
+        let result = f(self.connection());
         self.in_closure = false;
         result
     }
 
     /// Ends a transaction that was left open. Blocks.
     pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
-        self.connection.execute_batch("ROLLBACK")
+        self.connection().execute_batch("ROLLBACK")
     }
 
     /// Reads a page of the file. Blocks.
     pub(super) fn check(&mut self) -> rusqlite::Result<()> {
-        self.connection
+        self.connection()
             .prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?
             .query_row([], |_| Ok(()))
             .optional()?;
@@ -145,8 +157,8 @@ fn refused(why: String) -> rusqlite::Error {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("open", &self.open.as_ref().map(|open| &open.connection))
-            .finish()
+            .field("open", &self.open.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use pool_core::Status;
-use pool_cpu::Stats;
 
 use crate::serve::Pools;
 
@@ -45,7 +44,7 @@ fn page(pools: &Pools) -> String {
             .map(|origin| (origin.origin, origin.pool)),
     );
     connections(&mut page, &statuses);
-    workers(&mut page, &pools.cpu.stats());
+    workers(&mut page, &pools.cpu.status());
     page.text
 }
 
@@ -108,33 +107,33 @@ fn connections(page: &mut Page, pools: &[(String, Status)]) {
     }
 }
 
-fn workers(page: &mut Page, stats: &Stats) {
-    page.one("workers", "Threads that compute.", stats.workers as u64);
-    page.one("workers_busy", "Of those, with a job.", stats.busy as u64);
+fn workers(page: &mut Page, status: &pool_cpu::Status) {
+    page.one("workers", "Threads that compute.", status.workers as u64);
+    page.one("workers_busy", "Of those, with a job.", status.busy as u64);
     page.one(
         "workers_queued",
         "Jobs that wait.",
-        (stats.queued + stats.waiting) as u64,
+        (status.queued + status.waiting) as u64,
     );
     page.one(
         "workers_completed_total",
         "Jobs that gave a result.",
-        stats.completed,
+        status.completed,
     );
     page.one(
         "workers_panicked_total",
         "Jobs that panicked.",
-        stats.panicked,
+        status.panicked,
     );
     page.one(
         "workers_cancelled_total",
         "Jobs given up before they ran.",
-        stats.cancelled,
+        status.cancelled,
     );
     page.one(
         "workers_expired_total",
         "Jobs that waited until their deadline.",
-        stats.expired,
+        status.expired,
     );
 }
 

@@ -71,14 +71,12 @@ fn http() -> Result<pool_http::Config, ConfigError> {
 }
 
 fn cpu() -> Result<CpuConfig, ConfigError> {
-    let mut config = CpuConfig::new();
     // A hash takes long anyway and can wait a little for the runtime's own threads; a request cannot wait for a hash.
-    config.nice = 10;
-    config.queue_timeout = Some(2 * PATIENCE);
+    let mut config = CpuConfig::new().nice(10).queue_timeout(2 * PATIENCE);
     let mut env = Env::read("POOL_CPU")?;
     config.apply_env(&mut env)?;
     env.finish()?;
-    config.validate()?;
+    config.validate().map_err(|error| env.blame(error))?;
     Ok(config)
 }
 

@@ -213,7 +213,7 @@ fn cpu_pooled(settings: &Settings, _: &ServiceRuntime) -> Result<Target, Failure
     let logins = pooled::CpuLogins::new(pool.clone(), Stored::new(service::PASSWORD)?, hashing);
     Ok(Target::new(
         service::logins(Arc::new(logins)),
-        move || started.stats().workers as u64,
+        move || started.status().workers as u64,
         peaks,
     )
     .closing(async move { drop(pool.shutdown(Shutdown::Drain, CLOSING).await) }))

@@ -51,7 +51,7 @@ impl<'p> JobBuilder<'p> {
     /// # async fn main() -> Result<(), pool_cpu::Error> {
     /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
     /// cpu.job("reindex").background().for_each_chunk(0..1000, 100, |rows| drop(rows)).await?;
-    /// assert_eq!(cpu.stats().jobs[0].completed, 11); // ten, and one that found no rows any more
+    /// assert_eq!(cpu.status().jobs[0].completed, 11); // ten, and one that found no rows any more
     /// # Ok(())
     /// # }
     /// ```

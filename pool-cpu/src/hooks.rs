@@ -35,7 +35,6 @@ macro_rules! setters {
             /// Runs on each worker's thread when it starts, with the worker's number: to pin it to
             /// a core, to register it with a profiler. A panic in it is reported by the panic hook
             /// and goes no further.
-            #[must_use]
             pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
                 self.hooks.start = Some(Arc::new(hook));
                 self
@@ -44,7 +43,6 @@ macro_rules! setters {
             /// Runs on each worker's thread before it ends, with the worker's number. As
             /// [`on_thread_start`](Self::on_thread_start) with panics. Until it returns the thread counts as
             /// one of the pool's, nobody else gets its number, and a shutdown waits for it.
-            #[must_use]
             pub fn on_thread_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
                 self.hooks.stop = Some(Arc::new(hook));
                 self

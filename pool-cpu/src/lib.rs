@@ -83,7 +83,7 @@ mod shutdown;
 mod spawn;
 mod spawned;
 mod state;
-mod stats;
+mod status;
 mod sync;
 mod trace;
 mod worker;
@@ -106,10 +106,10 @@ pub use self::{
     },
     spawned::Spawned,
     state::WithState,
-    stats::{JobStats, Stats},
+    status::{JobStatus, Status},
     workers::Workers,
 };
-pub use pool_core::{ConfigError, Env};
+pub use pool_core::{ConfigError, Drained, Env};
 
 /// The example of the README, compiled and run. The front page of the documentation is the text above.
 #[cfg(doctest)]

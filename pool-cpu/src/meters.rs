@@ -7,7 +7,7 @@
 //! | `pool.cpu.workers`, `pool.cpu.workers.busy` | gauge | threads, and those that run a job |
 //! | `pool.cpu.queued`, `pool.cpu.waiting` | gauge | jobs that wait for a worker, and for a place |
 //!
-//! All of them carry `pool`, its name. Histograms are recorded as jobs end; the rest is brought up
+//! All of them carry `pool.name`. Histograms are recorded as jobs end; the rest is brought up
 //! to date once a second while there is work, once after that, and at the end. The recorder has to be installed
 //! before the first job.
 //!
@@ -24,7 +24,7 @@ use metrics::{
     histogram,
 };
 
-use crate::{Stats, quiet::contain, sync::Arc};
+use crate::{Status, quiet::contain, sync::Arc};
 
 /// Where one pool's figures go.
 pub(crate) struct Meters {
@@ -68,8 +68,8 @@ impl Meters {
         // Recorders are user code: not under the lock.
         let timers = known.unwrap_or_else(|| {
             let timers = Timers {
-                wait: histogram!("pool.cpu.job.wait", "pool" => self.pool.to_string(), "job" => label),
-                run: histogram!("pool.cpu.job.run", "pool" => self.pool.to_string(), "job" => label),
+                wait: histogram!("pool.cpu.job.wait", "pool.name" => self.pool.to_string(), "job" => label),
+                run: histogram!("pool.cpu.job.run", "pool.name" => self.pool.to_string(), "job" => label),
             };
             self.lock().jobs.push((label, timers.clone()));
             timers
@@ -84,7 +84,7 @@ impl Meters {
         &self,
         now: Instant,
         last: bool,
-        stats: impl FnOnce() -> Stats,
+        status: impl FnOnce() -> Status,
     ) -> Option<Instant> {
         let published = self.lock().published;
         if let Some(again) = published.map(|at| at + PERIOD)
@@ -94,8 +94,8 @@ impl Meters {
             // Whatever there was to look at may have changed something.
             return Some(again);
         }
-        let stats = stats();
-        let figures = figures(&stats);
+        let status = status();
+        let figures = figures(&status);
         let (told, first) = {
             let mut state = self.lock();
             state.published = Some(now);
@@ -109,7 +109,7 @@ impl Meters {
             }
             self.publish(&figures, told.as_ref());
         });
-        let goes_on = stats.busy + stats.queued + stats.waiting > 0;
+        let goes_on = status.busy + status.queued + status.waiting > 0;
         (goes_on || told != Some(figures)).then(|| now + PERIOD)
     }
 
@@ -118,12 +118,12 @@ impl Meters {
         let pool = || self.pool.to_string();
         for (at, (outcome, count)) in outcomes.iter().enumerate() {
             let before = told.map_or(0, |(outcomes, _)| outcomes[at].1);
-            let counter = counter!("pool.cpu.jobs", "pool" => pool(), "outcome" => *outcome);
+            let counter = counter!("pool.cpu.jobs", "pool.name" => pool(), "outcome" => *outcome);
             counter.increment(count.saturating_sub(before));
         }
         for (at, (name, value)) in gauges.iter().enumerate() {
             let before = told.map_or(0, |(_, gauges)| gauges[at].1);
-            let gauge = gauge!(*name, "pool" => pool());
+            let gauge = gauge!(*name, "pool.name" => pool());
             if *value >= before {
                 gauge.increment((value - before) as f64);
             } else {
@@ -139,23 +139,23 @@ impl Meters {
     }
 }
 
-fn figures(stats: &Stats) -> Figures {
+fn figures(status: &Status) -> Figures {
     let outcomes = [
-        ("completed", stats.completed),
-        ("panicked", stats.panicked),
-        ("cancelled", stats.cancelled),
-        ("expired", stats.expired),
-        ("overrun", stats.overrun),
-        ("rejected", stats.rejected),
-        ("dropped", stats.dropped),
-        ("given_up", stats.given_up),
-        ("refused", stats.refused),
+        ("completed", status.completed),
+        ("panicked", status.panicked),
+        ("cancelled", status.cancelled),
+        ("expired", status.expired),
+        ("overrun", status.overrun),
+        ("rejected", status.rejected),
+        ("dropped", status.dropped),
+        ("given_up", status.given_up),
+        ("refused", status.refused),
     ];
     let gauges = [
-        ("pool.cpu.workers", stats.workers),
-        ("pool.cpu.workers.busy", stats.busy),
-        ("pool.cpu.queued", stats.queued),
-        ("pool.cpu.waiting", stats.waiting),
+        ("pool.cpu.workers", status.workers),
+        ("pool.cpu.workers.busy", status.busy),
+        ("pool.cpu.queued", status.queued),
+        ("pool.cpu.waiting", status.waiting),
     ];
     (outcomes, gauges)
 }

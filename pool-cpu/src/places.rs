@@ -23,12 +23,12 @@ pub(crate) struct Place(Option<Permit>);
 pub(crate) struct Waiting(Option<Acquire>);
 
 impl Places {
-    pub(crate) fn new(places: usize, max_waiting: Option<usize>) -> Self {
+    pub(crate) fn new(places: usize, max_waiters: Option<usize>) -> Self {
         // The settings bound both far below that.
         let limit = u32::try_from(places).unwrap_or(u32::MAX);
         let mut limiter = Limiter::builder(limit);
-        if let Some(max_waiting) = max_waiting {
-            limiter = limiter.max_waiters(max_waiting);
+        if let Some(max_waiters) = max_waiters {
+            limiter = limiter.max_waiters(max_waiters);
         }
         // At least one worker is at least one place, so that nothing is out of range.
         Self(limiter.build().unwrap_or_else(|_| Limiter::new(limit)))

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pool_core::Drained;
+
 use crate::{
     clock::{self, Clock},
     engine::{Core, Mourner},
@@ -57,6 +59,14 @@ impl Report {
     /// then belongs into [`with_state`](crate::Workers::with_state).
     pub fn is_clean(&self) -> bool {
         self.dropped == 0 && self.still_running.is_empty() && self.threads == 0
+    }
+}
+
+/// How many threads are left. Without the jobs: they have no leases.
+impl From<Report> for Drained {
+    fn from(report: Report) -> Self {
+        let left = report.threads.max(report.still_running.len());
+        Self::__new(Vec::new(), u32::try_from(left).unwrap_or(u32::MAX))
     }
 }
 

@@ -16,7 +16,7 @@ static BLOCKING: OnceLock<Result<BlockingPool, ConfigError>> = OnceLock::new();
 /// Nothing is tried again: the answer stays the same.
 ///
 /// ```
-/// let waiting = pool_cpu::default_pool()?.stats().queued;
+/// let waiting = pool_cpu::default_pool()?.status().queued;
 /// assert_eq!(waiting, 0);
 /// # Ok::<(), pool_cpu::ConfigError>(())
 /// ```
@@ -30,7 +30,7 @@ pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
 /// As there.
 ///
 /// ```
-/// assert_eq!(pool_cpu::default_blocking_pool()?.stats().workers, 0); // no thread before the first job
+/// assert_eq!(pool_cpu::default_blocking_pool()?.status().workers, 0); // no thread before the first job
 /// # Ok::<(), pool_cpu::ConfigError>(())
 /// ```
 pub fn default_blocking_pool() -> Result<&'static BlockingPool, ConfigError> {
@@ -78,7 +78,7 @@ pub fn set_default_blocking_pool(pool: BlockingPool) -> Result<(), BlockingPool>
 /// Runs `f`, which computes, on the [default pool](default_pool): `tokio::task::spawn_blocking`, bounded.
 ///
 /// As there, the job begins without being awaited, and dropping the handle lets it go on. Unlike there the queue is bounded. While it
-/// is full the job waits in line for a place, awaited or not, for `queue_timeout` at most; when the line is full as well (`max_waiting`)
+/// is full the job waits in line for a place, awaited or not, for `queue_timeout` at most; when the line is full as well (`max_waiters`)
 /// it does not run, and the handle says so at once ([`Error::is_overloaded`]). [`Workers::run`](crate::Workers::run), which drops
 /// every job that nobody waits for, is the better choice where a service can be changed.
 ///

@@ -6,23 +6,23 @@ use pool_core::observe::Histogram;
 
 use crate::{Workers, engine::Core};
 
-/// A snapshot of a pool. From [`Workers::stats`].
+/// A snapshot of a pool. From [`Workers::status`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), pool_cpu::Error> {
 /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
 /// cpu.job("thumbnail").run(|| ()).await?;
-/// let stats = cpu.stats();
-/// assert_eq!((stats.completed, stats.busy, stats.queued), (1, 0, 0));
-/// assert_eq!(stats.jobs[0].label, "thumbnail");
-/// println!("p99 of the wait: {:?}", stats.jobs[0].wait.percentile(99.0));
+/// let status = cpu.status();
+/// assert_eq!((status.completed, status.busy, status.queued), (1, 0, 0));
+/// assert_eq!(status.jobs[0].label, "thumbnail");
+/// println!("p99 of the wait: {:?}", status.jobs[0].wait.percentile(99.0));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct Status {
     /// How many workers there may be.
     pub max_workers: usize,
     /// How many there are.
@@ -61,13 +61,13 @@ pub struct Stats {
     /// How long its workers have run jobs, in all.
     pub busy_time: Duration,
     /// Those that ran, by label, in the order in which the labels were first seen.
-    pub jobs: Vec<JobStats>,
+    pub jobs: Vec<JobStatus>,
 }
 
 /// The jobs of one label that ran.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct JobStats {
+pub struct JobStatus {
     /// Their label; empty for jobs that were given none.
     pub label: &'static str,
     /// How many gave a result.
@@ -80,7 +80,7 @@ pub struct JobStats {
     pub run: Histogram,
 }
 
-impl Stats {
+impl Status {
     /// The share of the workers' time that jobs took, 0 to 1, since the pool was made.
     pub fn utilization(&self) -> f64 {
         share(self.busy_time, self.age, self.max_workers)
@@ -93,12 +93,12 @@ impl Stats {
     }
 
     /// The jobs with this label, if any ran.
-    pub fn job(&self, label: &str) -> Option<&JobStats> {
+    pub fn job(&self, label: &str) -> Option<&JobStatus> {
         self.jobs.iter().find(|job| job.label == label)
     }
 }
 
-impl JobStats {
+impl JobStatus {
     pub(crate) const fn new(label: &'static str) -> Self {
         Self {
             label,
@@ -119,15 +119,15 @@ impl JobStats {
 
 impl Workers {
     /// What the pool has done, and what it is doing.
-    pub fn stats(&self) -> Stats {
+    pub fn status(&self) -> Status {
         self.core().stats(Instant::now())
     }
 }
 
 impl Core {
-    pub(crate) fn stats(&self, now: Instant) -> Stats {
+    pub(crate) fn stats(&self, now: Instant) -> Status {
         let counters = self.counters();
-        let mut stats = Stats {
+        let mut status = Status {
             max_workers: self.workers().len(),
             workers: self.crew().alive(),
             busy: 0,
@@ -149,21 +149,21 @@ impl Core {
         };
         for worker in self.workers() {
             let book = worker.book.lock();
-            stats.busy_time += book.busy;
+            status.busy_time += book.busy;
             if let Some(running) = &book.running {
-                stats.busy += 1;
-                stats.busy_time += now.saturating_duration_since(running.since);
+                status.busy += 1;
+                status.busy_time += now.saturating_duration_since(running.since);
             }
             for page in &book.jobs {
-                stats.completed += page.completed;
-                stats.panicked += page.panicked;
-                match stats.jobs.iter_mut().find(|job| job.label == page.label) {
+                status.completed += page.completed;
+                status.panicked += page.panicked;
+                match status.jobs.iter_mut().find(|job| job.label == page.label) {
                     Some(job) => job.merge(page),
-                    None => stats.jobs.push(page.clone()),
+                    None => status.jobs.push(page.clone()),
                 }
             }
         }
-        stats
+        status
     }
 }
 

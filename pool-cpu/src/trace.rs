@@ -39,7 +39,7 @@ impl Caller {
             let _caller = self.span.enter();
             let job = tracing::debug_span!(
                 "pool.job",
-                pool = ctx.pool(),
+                pool.name = ctx.pool(),
                 label = ctx.label(),
                 worker = ctx.worker()
             );

@@ -13,7 +13,7 @@ use crate::{
     nice::lower_priority,
     patience::Searching,
     state,
-    stats::JobStats,
+    status::JobStatus,
     sync::{Arc, Mutex, thread_local},
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct Turns {
 pub(crate) struct Book {
     pub(crate) running: Option<Running>,
     pub(crate) busy: Duration,
-    pub(crate) jobs: Vec<JobStats>,
+    pub(crate) jobs: Vec<JobStatus>,
     /// The job that runs, if it has a budget: the keeper ends its caller's wait.
     pub(crate) budgeted: Option<Arc<dyn Run>>,
 }
@@ -55,14 +55,14 @@ pub(crate) struct Running {
 
 impl Book {
     /// The page of this label.
-    pub(crate) fn page(&mut self, label: &'static str) -> &mut JobStats {
+    pub(crate) fn page(&mut self, label: &'static str) -> &mut JobStatus {
         // Few labels, and the same literal is mostly the same address.
         let found = self
             .jobs
             .iter()
             .position(|page| std::ptr::eq(page.label, label) || page.label == label);
         let at = found.unwrap_or_else(|| {
-            self.jobs.push(JobStats::new(label));
+            self.jobs.push(JobStatus::new(label));
             self.jobs.len() - 1
         });
         &mut self.jobs[at]

@@ -3,7 +3,7 @@
 use std::{fmt, thread, time::Duration};
 
 use crate::{
-    ConfigError, Ctx, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown,
+    ConfigError, Ctx, Drained, Error, JobBuilder, JobHandle, Rejected, Report, Run, Shutdown,
     engine::Core,
     run::Options,
     shutdown,
@@ -82,8 +82,8 @@ impl Workers {
     /// // It does not get its turn in time: the future is dropped, and the job with it.
     /// let late = tokio::time::timeout(Duration::from_millis(5), cpu.run(|| unreachable!()));
     /// assert!(late.await.map(|answer: Result<(), _>| answer).is_err());
-    /// let stats = cpu.stats();
-    /// assert_eq!((stats.cancelled, stats.queued), (1, 0));
+    /// let status = cpu.status();
+    /// assert_eq!((status.cancelled, status.queued), (1, 0));
     /// drop(go);
     /// busy.await?;
     /// // A job must not wait for another of its own pool: with every worker doing so, none would ever run.
@@ -158,7 +158,34 @@ impl Workers {
         )
     }
 
-    /// Ends the pool: takes no more jobs, runs or drops those in the queue, and waits for those that run, but no longer than
+    /// Ends the pool as every pool of this toolkit ends: takes no more jobs, and waits until those that were taken have run, but no longer
+    /// than `within`. Says how many threads are left then; none, when all is done ([`Drained::is_complete`]).
+    ///
+    /// What still waits when the time is over is dropped, and what still runs is told ([`Ctx::is_cancelled`]). A job has no lease, so
+    /// [`Drained::leased`] is empty: the [`Report`] of a [`shutdown`](Self::shutdown) says which jobs did not end, also after this.
+    ///
+    /// # Cancel safety
+    /// The pool stays closed; what waits is run.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
+    /// let last = cpu.try_run(|| 7)?;
+    /// let drained = cpu.drain(Duration::from_secs(10)).await;
+    /// assert!(drained.is_complete() && last.is_finished());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn drain(&self, within: Duration) -> Drained {
+        self.shutdown(Shutdown::Drain, within).await.into()
+    }
+
+    /// Ends the pool, and says what becomes of the jobs that wait: the one exception to [`drain`](Self::drain), for pools of jobs only.
+    ///
+    /// It takes no more jobs, runs or drops those in the queue, and waits for those that run, but no longer than
     /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported. Jobs that are in
     /// line for a place have not been taken: they get [`Error::is_closed`], as those do that come later.
     ///

@@ -159,6 +159,21 @@ async fn a_shutdown_drains_the_queue_and_refuses_what_comes_later() {
 }
 
 #[tokio::test]
+async fn a_drain_that_is_over_time_says_how_many_are_left_and_the_report_which() {
+    let cpu = pool(2, 4);
+    let (go, held) = hold(&cpu);
+    let drained = cpu.drain(Duration::from_millis(30)).await;
+    assert!(!drained.is_complete() && drained.leased.is_empty());
+    assert!((1..=2).contains(&drained.left), "{drained:?}");
+    assert!(cpu.run(|| ()).await.unwrap_err().is_closed());
+    let report = cpu.shutdown(Shutdown::Drain, Duration::ZERO).await;
+    assert_eq!(report.still_running.len(), 1);
+    drop(go);
+    held.await.unwrap();
+    assert!(cpu.drain(Duration::from_secs(10)).await.is_complete());
+}
+
+#[tokio::test]
 async fn a_shutdown_does_not_wait_for_ever_and_says_what_still_runs() {
     let cpu = pool(1, 8);
     let (go, held) = hold(&cpu);
@@ -259,7 +274,7 @@ async fn background_jobs_that_were_given_up_take_no_turn_from_one_that_waits() {
     }
     let order: String = order.lock().unwrap().iter().collect();
     assert!(order.find('b') <= Some(4), "it waited for shells: {order}");
-    assert_eq!((order.len(), cpu.stats().queued), (41, 0));
+    assert_eq!((order.len(), cpu.status().queued), (41, 0));
 }
 
 #[tokio::test]
@@ -326,8 +341,8 @@ async fn a_job_that_has_spent_its_budget_is_told_and_keeps_its_place() {
     assert!(cpu.try_run(|| ()).is_err(), "it still runs");
     wait.recv().unwrap();
     cpu.run(|| ()).await.unwrap();
-    let stats = cpu.stats();
-    assert_eq!((stats.overrun, stats.completed), (1, 2));
+    let status = cpu.status();
+    assert_eq!((status.overrun, status.completed), (1, 2));
 }
 
 #[tokio::test]
@@ -390,7 +405,7 @@ async fn a_line_that_is_full_is_an_error_at_once() {
     let cpu = CpuPool::builder()
         .threads(1)
         .queue(0)
-        .max_waiting(1)
+        .max_waiters(1)
         .build()
         .unwrap();
     let (go, held) = hold(&cpu);
@@ -443,13 +458,13 @@ async fn jobs_that_are_given_up_are_counted_wherever_they_wait() {
     let queued = cpu.try_run(|| ()).unwrap();
     let mut in_line = Box::pin(cpu.run(|| ()));
     assert!(futures_util::FutureExt::now_or_never(in_line.as_mut()).is_none());
-    assert_eq!((cpu.stats().queued, cpu.stats().waiting), (1, 1));
+    assert_eq!((cpu.status().queued, cpu.status().waiting), (1, 1));
     drop((in_line, queued));
     // This one was never asked for.
     drop(cpu.run(|| ()));
     drop(cpu.try_run(|| ()).unwrap());
-    let stats = cpu.stats();
-    assert_eq!((stats.cancelled, stats.queued, stats.waiting), (3, 0, 0));
+    let status = cpu.status();
+    assert_eq!((status.cancelled, status.queued, status.waiting), (3, 0, 0));
     go.send(()).unwrap();
     held.await.unwrap();
 }
@@ -514,7 +529,7 @@ async fn a_job_that_may_take_no_time_at_all_is_refused_by_name_however_it_is_ask
             );
         }
     }
-    assert_eq!(cpu.stats().completed, 0);
+    assert_eq!(cpu.status().completed, 0);
 }
 
 #[tokio::test]
@@ -533,5 +548,5 @@ async fn a_future_that_has_given_its_result_says_so_when_it_is_polled_again() {
             "job of pool `cpu` has given its result already"
         );
     }
-    assert_eq!(cpu.stats().completed, 3);
+    assert_eq!(cpu.status().completed, 3);
 }

@@ -100,11 +100,11 @@ async fn waits_and_runs_and_their_percentiles_are_those_of_the_ledger() {
     for ((free, inside, over), end) in entries.iter().zip(ends) {
         runs.add(*over - *inside, end - *free);
     }
-    let stats = cpu.stats();
-    let entry = stats.job("entry").unwrap();
+    let status = cpu.status();
+    let entry = status.job("entry").unwrap();
     assert_eq!((entry.completed, entry.panicked), (400, 0));
     waits.hold("the wait", &entry.wait);
     runs.hold("the run", &entry.run);
-    assert_eq!(stats.busy_time, entry.run.sum());
-    assert!(stats.busy_time <= stats.age && stats.utilization() <= 1.0);
+    assert_eq!(status.busy_time, entry.run.sum());
+    assert!(status.busy_time <= status.age && status.utilization() <= 1.0);
 }

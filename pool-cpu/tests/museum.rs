@@ -102,7 +102,7 @@ fn a_shutdown_among_threads_that_leave_anyway_counts_each_once() {
             job.detach();
         }
         assert!(pool.shutdown_sync(Shutdown::Drain, LONG).is_clean());
-        assert_eq!((pool.stats().workers, pool.stats().completed), (0, 4));
+        assert_eq!((pool.status().workers, pool.status().completed), (0, 4));
     });
 }
 
@@ -206,7 +206,7 @@ async fn requests_that_timed_out_are_not_computed() {
                 .is_err()
         );
     }
-    assert_eq!((cpu.stats().queued, cpu.stats().cancelled), (0, 100));
+    assert_eq!((cpu.status().queued, cpu.status().cancelled), (0, 100));
     go.send(()).unwrap();
     held.await.unwrap();
     cpu.run(|| ()).await.unwrap();
@@ -384,8 +384,11 @@ async fn giving_up_one_that_waits_loses_nobody_and_is_counted() {
         results.push(job.await.unwrap());
     }
     assert_eq!(results, [1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14]);
-    let stats = cpu.stats();
-    assert_eq!((stats.cancelled, stats.completed, stats.queued), (4, 13, 0));
+    let status = cpu.status();
+    assert_eq!(
+        (status.cancelled, status.completed, status.queued),
+        (4, 13, 0)
+    );
 }
 
 // piscina #934: aborting one task ended the thread, and with it the others on it.
@@ -457,13 +460,13 @@ fn a_waker_may_use_the_pool_whatever_is_done_with_it() {
     impl Wake for Nosy {
         fn wake(self: Arc<Self>) {
             self.1.fetch_add(1, Ordering::Relaxed);
-            self.0.stats();
+            self.0.status();
             self.0.try_run(|| ()).map_or_else(|_| (), JobHandle::detach);
         }
     }
     impl Drop for Nosy {
         fn drop(&mut self) {
-            self.0.stats();
+            self.0.status();
         }
     }
     let cpu = pool(1, 1);
@@ -534,9 +537,14 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     drop(cpu.run_sync::<(), _>(move || std::panic::resume_unwind(Box::new(payload))));
     assert_eq!(cpu.run_sync(|| 7).unwrap(), 7);
     assert!(gone.load(Ordering::Relaxed) && bomb.load(Ordering::Relaxed));
-    let stats = cpu.stats();
+    let status = cpu.status();
     assert_eq!(
-        (stats.completed, stats.panicked, stats.busy, stats.workers),
+        (
+            status.completed,
+            status.panicked,
+            status.busy,
+            status.workers
+        ),
         (3, 2, 0, 1)
     );
 }
@@ -566,22 +574,22 @@ fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
     let bomb = Bomb;
     let queued = cpu.try_run(move || drop(bomb)).unwrap();
     // The one that waited too long was told so while the queue was swept.
-    while cpu.stats().queued > 1 {
+    while cpu.status().queued > 1 {
         std::thread::yield_now();
     }
-    assert_eq!((cpu.stats().queued, cpu.stats().busy), (1, 1));
+    assert_eq!((cpu.status().queued, cpu.status().busy), (1, 1));
     let report = cpu.shutdown_sync(Shutdown::DropQueued, Duration::from_millis(5));
     assert_eq!((report.dropped, report.still_running.len()), (1, 1));
     assert!(block_on(queued).unwrap_err().is_closed());
     go.send(()).unwrap();
     block_on(held).unwrap();
-    let stats = cpu.stats();
+    let status = cpu.status();
     assert_eq!(
         (
-            stats.expired,
-            stats.cancelled,
-            stats.dropped,
-            stats.completed
+            status.expired,
+            status.cancelled,
+            status.dropped,
+            status.completed
         ),
         (1, 1, 1, 1)
     );
@@ -602,7 +610,7 @@ fn giving_up_a_wait_drops_its_waker_at_once() {
     let mut end = Box::pin(cpu.shutdown(Shutdown::Drain, LONG));
     assert!(poll_once(&mut in_line, &waker).is_pending());
     drop(in_line);
-    assert_eq!(cpu.stats().cancelled, 1, "it waited for a place");
+    assert_eq!(cpu.status().cancelled, 1, "it waited for a place");
     for _ in 0..3 {
         assert!(poll_once(&mut end, &waker).is_pending());
     }

@@ -22,7 +22,7 @@ fn full() -> (CpuPool, mpsc::Sender<()>, JobHandle<()>) {
     let cpu = CpuPool::builder()
         .threads(1)
         .queue(0)
-        .max_waiting(4)
+        .max_waiters(4)
         .build()
         .unwrap();
     let (go, held) = hold(&cpu);
@@ -57,12 +57,12 @@ fn what_is_spawned_on_a_full_pool_runs_in_order_although_every_handle_is_dropped
         drop(cpu.job("").spawn(move || send.send(n).unwrap()));
     }
     drop(send);
-    assert_eq!((cpu.stats().waiting, cpu.stats().rejected), (4, 0));
+    assert_eq!((cpu.status().waiting, cpu.status().rejected), (4, 0));
     go.send(()).unwrap();
     assert_eq!(receive.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     drop(held);
-    eventually("five jobs ran", || cpu.stats().completed == 5);
-    assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (0, 0));
+    eventually("five jobs ran", || cpu.status().completed == 5);
+    assert_eq!((cpu.status().waiting, cpu.status().cancelled), (0, 0));
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn one_that_is_aborted_in_line_gives_its_place_in_line_up_and_does_not_run
     let job = cpu.job("").spawn(move || count.fetch_add(1, Relaxed));
     job.abort();
     assert_eq!(Arc::strong_count(&ran), 1, "the closure is dropped at once");
-    assert_eq!((cpu.stats().waiting, cpu.stats().cancelled), (0, 1));
+    assert_eq!((cpu.status().waiting, cpu.status().cancelled), (0, 1));
     assert!(job.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
     held.await.unwrap();
@@ -155,7 +155,7 @@ async fn a_full_line_says_so_at_once() {
     let late = cpu.job("").spawn(|| 4);
     assert!(late.is_finished());
     assert!(late.await.unwrap_err().is_overloaded());
-    assert_eq!(cpu.stats().rejected, 1);
+    assert_eq!(cpu.status().rejected, 1);
     go.send(()).unwrap();
     held.await.unwrap();
     for (n, job) in waiting.into_iter().enumerate() {
@@ -182,7 +182,7 @@ async fn the_wait_in_line_has_an_end_although_nobody_polls() {
     eventually("both expired", || late.is_finished() && loud.is_finished());
     assert!(late.await.unwrap_err().is_queue_timeout());
     assert!(loud.await.is_err());
-    assert_eq!((cpu.stats().waiting, cpu.stats().expired), (0, 2));
+    assert_eq!((cpu.status().waiting, cpu.status().expired), (0, 2));
     go.send(()).unwrap();
     held.await.unwrap();
 }
@@ -232,7 +232,7 @@ fn nothing_is_lost_when_many_spawn_at_a_full_pool() {
     let cpu = CpuPool::builder()
         .threads(2)
         .queue(1)
-        .max_waiting(4_000)
+        .max_waiters(4_000)
         .build()
         .unwrap();
     let ran = Arc::new(AtomicUsize::new(0));
@@ -250,14 +250,14 @@ fn nothing_is_lost_when_many_spawn_at_a_full_pool() {
         }
     });
     let sum = || {
-        let stats = cpu.stats();
-        stats.completed + stats.cancelled
+        let status = cpu.status();
+        status.completed + status.cancelled
     };
     eventually("all are accounted for", || sum() >= 4_000);
-    let stats = cpu.stats();
-    assert_eq!((stats.waiting, stats.queued, stats.busy), (0, 0, 0));
-    assert_eq!(stats.completed, ran.load(Relaxed) as u64);
-    assert!(stats.completed >= 3_200, "{stats:?}");
+    let status = cpu.status();
+    assert_eq!((status.waiting, status.queued, status.busy), (0, 0, 0));
+    assert_eq!(status.completed, ran.load(Relaxed) as u64);
+    assert!(status.completed >= 3_200, "{status:?}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pool_cpu::{BlockingPool, CpuPool, Ctx, Error, JobBuilder, Shutdown, Stats, Workers};
+use pool_cpu::{BlockingPool, CpuPool, Ctx, Error, JobBuilder, Shutdown, Status, Workers};
 
 const TASKS: u64 = 64;
 /// Jobs of each of the four storms before the end comes, and around it. Each is as much for every task.
@@ -156,7 +156,7 @@ impl Seen {
     }
 
     /// Holds the counters of a pool against what became of the jobs that were asked for, which have all ended.
-    fn reconcile(&self, stats: &Stats) {
+    fn reconcile(&self, status: &Status) {
         assert_eq!(self.alive.load(Relaxed), 0, "a closure is left");
         assert_eq!(
             self.all(0) + self.all(1),
@@ -175,59 +175,59 @@ impl Seen {
         }
 
         // Those that ran. Nobody can tell how those ended that went on alone.
-        assert_eq!(stats.completed + stats.panicked, self.all(1));
+        assert_eq!(status.completed + status.panicked, self.all(1));
         let alone = self.ran(Saw::GivenUp) + self.ran(Saw::Detached) + self.ran(Saw::Aborted);
         let overrun = self.ran(Saw::Overrun);
         within(
             "completed",
-            stats.completed,
+            status.completed,
             self.ran(Saw::Ok),
             alone + overrun,
         );
         within(
             "panicked",
-            stats.panicked,
+            status.panicked,
             self.ran(Saw::Panicked),
             alone + overrun,
         );
-        within("overrun", stats.overrun, overrun, alone);
-        let waits: u64 = stats.jobs.iter().map(|job| job.wait.count()).sum();
+        within("overrun", status.overrun, overrun, alone);
+        let waits: u64 = status.jobs.iter().map(|job| job.wait.count()).sum();
         assert_eq!(waits, self.all(1));
 
         // Those that did not. Which of those that nobody saw ended in which way is not known, but all of them did in one.
         let (given_up, detached) = (self.unrun(Saw::GivenUp), self.unrun(Saw::Detached));
         let closed = self.unrun(Saw::Closed);
-        assert_eq!(stats.rejected, self.unrun(Saw::Rejected));
+        assert_eq!(status.rejected, self.unrun(Saw::Rejected));
         within(
             "cancelled",
-            stats.cancelled,
+            status.cancelled,
             self.unrun(Saw::Aborted),
             given_up,
         );
         within(
             "expired",
-            stats.expired,
+            status.expired,
             self.unrun(Saw::Expired),
             given_up + detached,
         );
-        within("dropped", stats.dropped, 0, closed + given_up + detached);
+        within("dropped", status.dropped, 0, closed + given_up + detached);
         let unrun = self.all(0) - self.unrun(Saw::Refused);
         // Of those that saw the pool closed the ones that had no place are not counted. Before a shutdown there are none.
-        within("unrun", unrun, unrun_of(stats), closed);
-        assert_eq!(stats.failed_starts, 0);
+        within("unrun", unrun, unrun_of(status), closed);
+        assert_eq!(status.failed_starts, 0);
     }
 
     /// Fails if something did not happen at all.
-    fn was_stormy(&self, stats: &Stats) {
+    fn was_stormy(&self, status: &Status) {
         let counters = [
             ("ok", self.ran(Saw::Ok)),
-            ("panicked", stats.panicked),
-            ("overrun", stats.overrun),
+            ("panicked", status.panicked),
+            ("overrun", status.overrun),
             ("aborted", self.unrun(Saw::Aborted)),
             ("given up unrun", self.unrun(Saw::GivenUp)),
-            ("cancelled", stats.cancelled),
-            ("expired", stats.expired),
-            ("rejected", stats.rejected),
+            ("cancelled", status.cancelled),
+            ("expired", status.expired),
+            ("rejected", status.rejected),
             ("refused", self.unrun(Saw::Refused)),
         ];
         for (what, counter) in counters {
@@ -237,8 +237,8 @@ impl Seen {
 }
 
 /// How many jobs a pool says that it has not run.
-fn unrun_of(stats: &Stats) -> u64 {
-    stats.cancelled + stats.expired + stats.rejected + stats.dropped
+fn unrun_of(status: &Status) -> u64 {
+    status.cancelled + status.expired + status.rejected + status.dropped
 }
 
 /// `count` is what is sure, and at most so many more.
@@ -339,15 +339,15 @@ async fn storm(pool: &Workers, how: Shutdown) {
     }
     // Who was given up, or let go, may still be at it. Counted last: the closure is gone by then.
     let settled = || {
-        let stats = pool.stats();
-        let counted = stats.completed + stats.panicked + unrun_of(&stats);
-        stats.busy == 0 && counted >= seen.asked.load(Relaxed)
+        let status = pool.status();
+        let counted = status.completed + status.panicked + unrun_of(&status);
+        status.busy == 0 && counted >= seen.asked.load(Relaxed)
     };
     let start = Instant::now();
     while !settled() && start.elapsed() < LONG {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    seen.reconcile(&pool.stats());
+    seen.reconcile(&pool.status());
 
     let callers = callers(TROUBLED);
     while seen.asked.load(Relaxed) < PEACEFUL + TROUBLED / 2 {
@@ -363,23 +363,23 @@ async fn storm(pool: &Workers, how: Shutdown) {
     for caller in callers {
         caller.await.unwrap();
     }
-    let stats = pool.stats();
+    let status = pool.status();
     assert!(
         report.still_running.is_empty() && report.threads == 0,
         "{report:?}"
     );
-    assert!(report.dropped <= stats.dropped, "{report:?}");
+    assert!(report.dropped <= status.dropped, "{report:?}");
     assert_eq!(
-        (stats.queued, stats.waiting, stats.busy, stats.workers),
+        (status.queued, status.waiting, status.busy, status.workers),
         (0, 0, 0, 0)
     );
-    seen.reconcile(&stats);
-    seen.was_stormy(&stats);
+    seen.reconcile(&status);
+    seen.was_stormy(&status);
     assert_eq!(seen.asked.load(Relaxed), PEACEFUL + TROUBLED);
 }
 
 fn cpu() -> CpuPool {
-    let cpu = CpuPool::builder().threads(2).queue(16).max_waiting(40);
+    let cpu = CpuPool::builder().threads(2).queue(16).max_waiters(40);
     cpu.build().unwrap()
 }
 
@@ -388,7 +388,7 @@ fn blocking() -> BlockingPool {
     BlockingPool::builder()
         .max_threads(3)
         .queue(15)
-        .max_waiting(40)
+        .max_waiters(40)
         .idle_timeout(Duration::from_micros(50))
         .build()
         .unwrap()

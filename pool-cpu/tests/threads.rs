@@ -81,8 +81,8 @@ fn a_pool_has_as_many_threads_as_there_are_cores_unless_it_is_told_otherwise() {
             .on_thread_start(move |me| started.lock().unwrap().push(("start", me, name())))
             .build()
             .unwrap();
-        let stats = cpu.stats();
-        assert_eq!((stats.max_workers, stats.workers), (wanted, wanted));
+        let status = cpu.status();
+        assert_eq!((status.max_workers, status.workers), (wanted, wanted));
         assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
         assert_eq!(log.lock().unwrap().len(), wanted);
     }

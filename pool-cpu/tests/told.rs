@@ -129,10 +129,10 @@ async fn an_abort_says_whether_the_job_ran_and_one_that_did_is_counted() {
         "job `login` was aborted while pool `hash` ran it"
     );
     cpu.run(|| ()).await.unwrap();
-    let stats = cpu.stats();
+    let status = cpu.status();
     // It has completed besides.
     assert_eq!(
-        (stats.cancelled, stats.given_up, stats.completed),
+        (status.cancelled, status.given_up, status.completed),
         (1, 1, 2)
     );
 }
@@ -153,6 +153,9 @@ async fn a_drain_runs_what_is_in_the_queue_and_refuses_what_is_in_line() {
     assert!(shutdown.join().unwrap().is_clean());
     runs.await.unwrap();
     assert_eq!(queued.await.unwrap(), 7);
-    let stats = cpu.stats();
-    assert_eq!((stats.completed, stats.refused, stats.dropped), (2, 2, 0));
+    let status = cpu.status();
+    assert_eq!(
+        (status.completed, status.refused, status.dropped),
+        (2, 2, 0)
+    );
 }

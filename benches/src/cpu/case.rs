@@ -193,7 +193,7 @@ async fn bursts(way: Way, jobs: usize, bursts: usize) -> Result<Figures, String>
             if let Way::Pool(pool) = &way
                 && job % 4096 == 4095
             {
-                queued = pool.stats().queued.max(queued);
+                queued = pool.status().queued.max(queued);
             }
         }
         for answer in answers {

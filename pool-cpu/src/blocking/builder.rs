@@ -2,6 +2,8 @@
 
 use std::{fmt, io, thread};
 
+use pool_core::{__Sources, __name_for, Env};
+
 use super::BlockingPool;
 use crate::{
     BlockingConfig, ConfigError, Workers,
@@ -13,7 +15,8 @@ use crate::{
     worker,
 };
 
-/// Settings of a [`BlockingPool`], and what runs on its threads. From [`BlockingPool::builder`].
+/// Settings of a [`BlockingPool`], and what runs on its threads. From [`BlockingPool::builder`]. Every setting of [`BlockingConfig`] has
+/// a method here.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,12 +28,14 @@ use crate::{
 ///     .idle_timeout(Duration::from_secs(5))
 ///     .on_thread_stop(|worker| println!("thread {worker} has nothing to do"))
 ///     .build()?;
-/// assert_eq!(files.stats().max_workers, 16);
+/// assert_eq!(files.status().max_workers, 16);
 /// # Ok::<(), pool_cpu::ConfigError>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "`build` makes the pool"]
 pub struct BlockingBuilder {
     pub(crate) config: BlockingConfig,
+    pub(super) sources: __Sources,
     pub(crate) hooks: Hooks,
     /// Starts threads. Tests put something else here that fails.
     pub(super) spawn: Spawn,
@@ -43,9 +48,33 @@ impl BlockingBuilder {
     pub(super) fn new() -> Self {
         Self {
             config: BlockingConfig::new(),
+            sources: __Sources::default(),
             hooks: Hooks::default(),
             spawn: Arc::new(|thread, main| thread.spawn(main).map(drop)),
         }
+    }
+
+    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
+    /// set after this override it.
+    pub fn config(mut self, config: BlockingConfig) -> Self {
+        let name = self.config.name.take();
+        self.config = config;
+        self.config.name = self.config.name.or(name);
+        self
+    }
+
+    /// Overrides the settings so far by what the environment holds under `prefix`: `FILES` reads `FILES_QUEUE` and the rest.
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
+        self.apply(Env::read(prefix)?)
+    }
+
+    fn apply(mut self, mut env: Env) -> Result<Self, ConfigError> {
+        self.config.apply_env(&mut env)?;
+        self.sources.was_read(env)?;
+        Ok(self)
     }
 
     /// Starts the pool, and `min_threads` of its threads.
@@ -53,15 +82,23 @@ impl BlockingBuilder {
     /// # Errors
     /// A setting that cannot be used; a thread that the system does not start.
     pub fn build(self) -> Result<BlockingPool, ConfigError> {
+        let sources = self.sources.clone();
+        self.start().map_err(|error| sources.blame(error))
+    }
+
+    fn start(self) -> Result<BlockingPool, ConfigError> {
         self.config.validate()?;
         let Self {
             config,
             hooks,
             spawn,
+            ..
         } = self;
-        let (name, stack_size) = (config.name.clone(), config.stack_size);
+        let name = config.get_name();
+        let name: Arc<str> = name.map_or_else(|| __name_for("blocking"), Into::into);
+        let (called, stack_size) = (name.clone(), config.stack_size);
         let start = move |core: &Arc<Core>, me: usize| {
-            let mut thread = thread::Builder::new().name(format!("{name}-{me}"));
+            let mut thread = thread::Builder::new().name(format!("{called}-{me}"));
             if let Some(size) = stack_size {
                 thread = thread.stack_size(size);
             }
@@ -76,10 +113,10 @@ impl BlockingBuilder {
         });
         let core = Arc::new(Core::new(
             Plan {
-                name: Arc::from(config.name.as_str()),
+                name,
                 workers: config.max_threads,
                 queue: config.queue,
-                max_waiting: config.max_waiting,
+                max_waiting: config.max_waiters,
                 queue_timeout: config.queue_timeout,
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,
@@ -105,5 +142,107 @@ impl fmt::Debug for BlockingBuilder {
             .field("config", &self.config)
             .field("hooks", &self.hooks)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<BlockingPool, ConfigError> {
+        let env = Env::from_vars("HASH", vars.iter().copied());
+        BlockingPool::builder().apply(env)?.build()
+    }
+
+    #[test]
+    fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
+        let second = Duration::from_secs(1);
+        let table: [(&str, &str, &dyn Fn(BlockingBuilder) -> BlockingBuilder); 12] = [
+            ("NAME", "hash", &|of| of.name("hash")),
+            ("MIN_THREADS", "3", &|of| of.min_threads(3)),
+            ("MAX_THREADS", "5", &|of| of.max_threads(5)),
+            ("IDLE_TIMEOUT", "1s", &|of| of.idle_timeout(second)),
+            ("QUEUE", "7", &|of| of.queue(7)),
+            ("MAX_WAITERS", "0", &|of| of.max_waiters(0)),
+            ("QUEUE_TIMEOUT", "1s", &|of| of.queue_timeout(second)),
+            ("QUEUE_TIMEOUT", "off", &|of| of.queue_timeout(None)),
+            ("BACKGROUND_AGE", "1s", &|of| of.background_age(second)),
+            ("NICE", "5", &|of| of.nice(5)),
+            ("STACK_SIZE", "65536", &|of| of.stack_size(65_536)),
+            ("IDLE_YIELDS", "1", &|of| of.idle_yields(1)),
+        ];
+        for (name, text, set) in table {
+            let by_setter = set(BlockingPool::builder().name("hash")).config;
+            let vars = [("P_NAME", "hash"), (&*format!("P_{name}"), text)];
+            let env = Env::from_vars("P", vars);
+            let by_env = BlockingPool::builder().apply(env).unwrap().config;
+            assert_eq!(by_env, by_setter, "{name}");
+            #[cfg(feature = "serde")]
+            {
+                let name = name.to_lowercase();
+                let map = [("name", "hash"), (&*name, text)];
+                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
+                let by_serde: BlockingConfig = serde_json::from_str(&map).unwrap();
+                assert_eq!(by_serde, by_setter, "{name}");
+                let shown = serde_json::to_string(&by_serde).unwrap();
+                assert_eq!(
+                    serde_json::from_str::<BlockingConfig>(&shown).unwrap(),
+                    by_setter
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_the_name_of_its_variable() {
+        for (name, value, says) in [
+            (
+                "HASH_MAX_THREADS",
+                "0",
+                "HASH_MAX_THREADS is 0, but must be 1 to 65535",
+            ),
+            (
+                "HASH_QUEUE_TIMEOUT",
+                "0s",
+                "HASH_QUEUE_TIMEOUT is 0s, but must be longer than zero, or off",
+            ),
+            (
+                "HASH_QUEUE_TIMOUT",
+                "secret",
+                "HASH_QUEUE_TIMOUT must be left out: no setting has this name; did you mean HASH_QUEUE_TIMEOUT?",
+            ),
+        ] {
+            assert_eq!(read(&[(name, value)]).unwrap_err().to_string(), says);
+        }
+        #[cfg(feature = "serde")]
+        {
+            let error = serde_json::from_str::<BlockingConfig>(r#"{"queue_timout": "1s"}"#);
+            let says = error.unwrap_err().to_string();
+            assert!(says.contains("did you mean queue_timeout?"), "{says}");
+        }
+    }
+
+    #[test]
+    fn a_pool_is_called_by_its_prefix_or_blocking_with_a_number_and_what_kubernetes_sets_is_not_looked_at()
+     {
+        let vars = [
+            ("HASH_MAX_THREADS", "1"),
+            ("HASH_SERVICE_HOST", "10.0.0.11"),
+            ("HASH_PORT", "tcp://10.0.0.11:80"),
+        ];
+        assert_eq!(read(&vars).unwrap().name(), "hash");
+        let named = [("HASH_MAX_THREADS", "1"), ("HASH_NAME", "digest")];
+        assert_eq!(read(&named).unwrap().name(), "digest");
+        let [one, two] = [1, 2].map(|_| BlockingPool::builder().max_threads(1).build().unwrap());
+        assert!(one.name().starts_with("blocking") && two.name().starts_with("blocking"));
+        assert_ne!(one.name(), two.name());
+        let kept = BlockingPool::builder()
+            .name("kept")
+            .config(BlockingConfig::new().max_threads(1));
+        assert_eq!(kept.build().unwrap().name(), "kept");
     }
 }

@@ -8,7 +8,7 @@ use std::{fmt, ops::Deref};
 
 pub use builder::BlockingBuilder;
 
-use crate::{BlockingConfig, ConfigError, Workers};
+use crate::{ConfigError, Workers};
 
 /// A pool for calls that wait: files, drivers without async, `getaddrinfo`.
 ///
@@ -39,18 +39,18 @@ impl BlockingPool {
     }
 
     /// Builds one as the environment says: `POOL_BLOCKING_MAX_THREADS`, `POOL_BLOCKING_QUEUE` and
-    /// so on, as the fields of [`BlockingConfig`].
+    /// so on, as the settings of [`BlockingConfig`](crate::BlockingConfig).
     ///
     /// # Errors
     /// A bad value or an unknown name under the prefix; a thread that the system does not start.
     ///
     /// ```
     /// let files = pool_cpu::BlockingPool::from_env()?;
-    /// assert_eq!(files.stats().workers, 0); // none has been needed so far
+    /// assert_eq!(files.status().workers, 0); // none has been needed so far
     /// # Ok::<(), pool_cpu::ConfigError>(())
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::builder().config(BlockingConfig::from_env()?).build()
+        Self::builder().env("POOL_BLOCKING")?.build()
     }
 }
 

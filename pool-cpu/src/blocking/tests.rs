@@ -240,7 +240,7 @@ fn a_thread_keeps_its_number_until_its_stop_hook_is_done_and_a_shutdown_waits_fo
     assert!(!report.is_clean() && report.threads >= 1, "{report:?}");
     drop(go);
     assert!(pool.shutdown_sync(crate::Shutdown::Drain, LONG).is_clean());
-    assert_eq!(pool.stats().workers, 0);
+    assert_eq!(pool.status().workers, 0);
 }
 
 // At the cap a job finds no room until that thread has left: then it gets one.
@@ -289,8 +289,8 @@ fn idle_threads_end_while_a_job_calls_for_help_with_parallel_work() {
         let barrier = Arc::clone(&barrier);
         pool.try_run(move || barrier.wait()).unwrap().detach();
     }
-    eventually("one thread left", || pool.stats().workers == 1);
-    assert_eq!(pool.stats().busy, 1, "the parallel work goes on");
+    eventually("one thread left", || pool.status().workers == 1);
+    assert_eq!(pool.status().busy, 1, "the parallel work goes on");
     drop(go);
     block_on(parallel).unwrap();
 }
@@ -323,7 +323,7 @@ fn threads_start_only_when_there_is_work_for_them() {
     for n in 0..200 {
         assert_eq!(pool.run_sync(move || n).unwrap(), n);
         // Who is kept from its core after its job is not there for the next one.
-        eventually("nobody works", || pool.stats().busy == 0);
+        eventually("nobody works", || pool.status().busy == 0);
     }
     let alive = pool.core().crew().alive();
     assert!(alive < 8, "{alive} threads for one job at a time");

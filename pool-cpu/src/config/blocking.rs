@@ -2,52 +2,56 @@
 
 use std::time::Duration;
 
-use super::{at_least_one, common, settings};
+use pool_core::{__checks::no_zeros, __settings};
+
+use super::{Common, at_least_one};
 use crate::ConfigError;
 
-settings! {
-    /// The settings of a [`BlockingPool`](crate::BlockingPool): plain data.
-    BlockingConfig for crate::BlockingBuilder, prefix "POOL_BLOCKING";
-
-    /// The name of the pool: in statistics, errors and the names of its threads. Default: `blocking`.
-    name(impl Into<String>): String = "blocking".to_owned(), "NAME";
+__settings! {
+    {
+        /// The settings of a [`BlockingPool`](crate::BlockingPool): plain data.
+        ///
+        /// ```
+        /// let config = pool_cpu::BlockingConfig::new().max_threads(16).queue_timeout(None);
+        /// let files = pool_cpu::BlockingPool::builder().config(config).build()?;
+        /// # Ok::<(), pool_cpu::ConfigError>(())
+        /// ```
+        BlockingConfig for [] crate::BlockingBuilder;
+    }
 
     /// How many threads stay although they are idle. At most `max_threads`. Default: 0.
-    min_threads(usize): usize = 0, "MIN_THREADS";
+    min_threads / get_min_threads(usize): usize = 0, "MIN_THREADS";
 
     /// How many threads there may be. At least 1. Default: 64.
-    max_threads(usize): usize = 64, "MAX_THREADS";
+    max_threads / get_max_threads(usize): usize = 64, "MAX_THREADS";
 
     /// How long a thread may be idle before it ends. Not zero. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    idle_timeout(Duration): Duration = Duration::from_secs(10), "IDLE_TIMEOUT";
+    idle_timeout / get_idle_timeout(Duration): Duration = Duration::from_secs(10), "IDLE_TIMEOUT";
 
     /// How many jobs of each priority may wait beside those that run. Default: 1024.
-    queue(usize): usize = 1024, "QUEUE";
+    queue / get_queue(usize): usize = 1024, "QUEUE";
 
     /// How many jobs may wait for a place while the queue is full; one more fails at once with
-    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `Some(0)` means that nobody ever
-    /// waits. Default (`None`, `auto`): 16 for each place, at least 64.
-    max_waiting(usize): Option<usize> = None, "MAX_WAITING";
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `None` (`auto`) means 16 for each place (a thread's, or one in the queue),
+    /// at least 1024; 0 means that no job ever waits for one. Default: `None`.
+    max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-    /// How long a job may wait for a place and a thread, unless it says otherwise; `None` (`off`) for as long as it takes.
+    /// How long a job may wait for a place and a thread, unless it says otherwise. `None` (`off`): as long as it takes.
     /// Not zero. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    queue_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(30)), "QUEUE_TIMEOUT";
+    queue_timeout / get_queue_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(30)), "QUEUE_TIMEOUT";
 
     /// A background job that has waited this long gets its turn although normal ones wait. Default: 500 ms.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
+    background_age / get_background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
 
     /// How much lower the threads' priority is than that of the thread that builds the pool, 0 to 19. On Linux only; elsewhere
     /// it does nothing. Default: 0.
-    nice(u16): u16 = 0, "NICE";
+    nice / get_nice(u16): u16 = 0, "NICE";
 
-    /// The stack of each thread in bytes. Default (`None`, `auto`): the standard library's, 2 MiB.
-    stack_size(usize): Option<usize> = None, "STACK_SIZE";
+    /// The stack of each thread in bytes. `None` (`auto`): the standard library's, 2 MiB. Default: `None`.
+    stack_size / get_stack_size(impl Into<Option<usize>>): Option<usize> = None, "STACK_SIZE";
 
     /// How often, at most, an idle thread yields the core and looks for work again before it sleeps. Default: 32.
-    idle_yields(usize): usize = 32, "IDLE_YIELDS";
+    idle_yields / get_idle_yields(usize): usize = 32, "IDLE_YIELDS";
 }
 
 impl BlockingConfig {
@@ -65,20 +69,15 @@ impl BlockingConfig {
                 expected,
             ));
         }
-        if self.idle_timeout.is_zero() {
-            return Err(ConfigError::new(
-                "idle_timeout",
-                "0s",
-                "longer than nothing",
-            ));
-        }
-        common(
-            &self.name,
-            self.queue,
-            self.queue_timeout,
-            self.nice,
-            self.stack_size,
-        )
+        no_zeros([("idle_timeout", self.idle_timeout.into())])?;
+        let common = Common {
+            name: self.get_name(),
+            queue: self.queue,
+            queue_timeout: self.queue_timeout,
+            nice: self.nice,
+            stack_size: self.stack_size,
+        };
+        common.validate()
     }
 }
 
@@ -89,28 +88,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_priority_is_set_from_the_environment_and_has_a_bound() {
-        let mut blocking = BlockingConfig::new();
-        let mut env = crate::Env::from_vars("POOL_BLOCKING", [("POOL_BLOCKING_NICE", "7")]);
-        blocking.apply_env(&mut env).unwrap();
-        env.finish().unwrap();
-        assert_eq!(blocking.nice, 7);
-        blocking.nice = 20;
+    fn a_setting_that_cannot_be_used_is_named_with_what_it_may_be() {
+        let message = |config: BlockingConfig| config.validate().unwrap_err().to_string();
+        let base = BlockingConfig::new;
+        assert_eq!(message(base().nice(20)), "nice is 20, but must be 0 to 19");
         assert_eq!(
-            blocking.validate().unwrap_err().to_string(),
-            "nice is 20, but must be 0 to 19"
+            message(base().idle_timeout(Duration::ZERO)),
+            "idle_timeout is 0s, but must be longer than zero"
         );
-    }
-
-    #[test]
-    fn a_minimum_above_the_maximum_is_an_error() {
-        let blocking = BlockingConfig {
-            min_threads: 3,
-            max_threads: 2,
-            ..BlockingConfig::new()
-        };
         assert_eq!(
-            blocking.validate().unwrap_err().to_string(),
+            message(base().min_threads(3).max_threads(2)),
             "min_threads is 3, but must be at most max_threads, which is 2"
         );
     }

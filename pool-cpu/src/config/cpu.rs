@@ -2,58 +2,56 @@
 
 use std::{num::NonZero, thread, time::Duration};
 
-use super::{at_least_one, common, settings};
+use pool_core::__settings;
+
+use super::{Common, at_least_one};
 use crate::ConfigError;
 
-settings! {
-    /// The settings of a [`CpuPool`](crate::CpuPool): plain data.
-    ///
-    /// ```
-    /// let mut config = pool_cpu::CpuConfig::new();
-    /// config.queue = 256;
-    /// let cpu = pool_cpu::CpuPool::builder().config(config).build()?;
-    /// # Ok::<(), pool_cpu::ConfigError>(())
-    /// ```
-    CpuConfig for crate::CpuBuilder, prefix "POOL_CPU";
+__settings! {
+    {
+        /// The settings of a [`CpuPool`](crate::CpuPool): plain data.
+        ///
+        /// ```
+        /// let config = pool_cpu::CpuConfig::new().queue(256).queue_timeout(None);
+        /// let cpu = pool_cpu::CpuPool::builder().config(config).build()?;
+        /// # Ok::<(), pool_cpu::ConfigError>(())
+        /// ```
+        CpuConfig for [] crate::CpuBuilder;
+    }
 
-    /// The name of the pool: in statistics, errors and the names of its threads. Default: `cpu`.
-    name(impl Into<String>): String = "cpu".to_owned(), "NAME";
-
-    /// How many workers. At least 1. Default (`None`, `auto`): as many as this process may use cores, cgroup quotas
-    /// respected, less `reserve`.
-    threads(usize): Option<usize> = None, "THREADS";
+    /// How many workers. At least 1. `None` (`auto`) means as many as this process may use cores, cgroup quotas respected, less
+    /// `reserve`. Default: `None`.
+    threads / get_threads(impl Into<Option<usize>>): Option<usize> = None, "THREADS";
 
     /// How many cores an automatic `threads` leaves to the runtime; at least one worker remains. Default: 0.
-    reserve(usize): usize = 0, "RESERVE";
+    reserve / get_reserve(usize): usize = 0, "RESERVE";
 
     /// How many jobs of each priority may wait beside those that run. 0 means that a job waits for nothing but a worker.
     /// Default: 1024.
-    queue(usize): usize = 1024, "QUEUE";
+    queue / get_queue(usize): usize = 1024, "QUEUE";
 
     /// How many jobs may wait for a place while the queue is full; one more fails at once with
-    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `Some(0)` means that nobody ever
-    /// waits. Default (`None`, `auto`): 16 for each place, at least 64.
-    max_waiting(usize): Option<usize> = None, "MAX_WAITING";
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `None` (`auto`) means 16 for each place (a worker's, or one in the queue),
+    /// at least 1024; 0 means that no job ever waits for one. Default: `None`.
+    max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-    /// How long a job may wait for a place and a worker, unless it says otherwise; `None` (`off`) for as long as it takes.
+    /// How long a job may wait for a place and a worker, unless it says otherwise. `None` (`off`): as long as it takes.
     /// Not zero. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    queue_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(30)), "QUEUE_TIMEOUT";
+    queue_timeout / get_queue_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(30)), "QUEUE_TIMEOUT";
 
     /// A background job that has waited this long gets its turn although normal ones wait. Default: 500 ms.
-    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
+    background_age / get_background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
 
     /// How much lower the workers' priority is than that of the thread that builds the pool, 0 to 19. On Linux only; elsewhere
     /// it does nothing. Default: 0.
-    nice(u16): u16 = 0, "NICE";
+    nice / get_nice(u16): u16 = 0, "NICE";
 
-    /// The stack of each worker in bytes. Default (`None`, `auto`): the standard library's, 2 MiB.
-    stack_size(usize): Option<usize> = None, "STACK_SIZE";
+    /// The stack of each worker in bytes. `None` (`auto`): the standard library's, 2 MiB. Default: `None`.
+    stack_size / get_stack_size(impl Into<Option<usize>>): Option<usize> = None, "STACK_SIZE";
 
     /// How often, at most, an idle worker yields the core and looks for work again before it sleeps. A sleeping worker takes tens of
     /// microseconds to wake. Where other programs keep the cores busy it sleeps at the first yield that takes long. Default: 32.
-    idle_yields(usize): usize = 32, "IDLE_YIELDS";
+    idle_yields / get_idle_yields(usize): usize = 32, "IDLE_YIELDS";
 }
 
 impl CpuConfig {
@@ -79,13 +77,14 @@ impl CpuConfig {
     /// The first setting that cannot be used.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.workers()?;
-        common(
-            &self.name,
-            self.queue,
-            self.queue_timeout,
-            self.nice,
-            self.stack_size,
-        )
+        let common = Common {
+            name: self.get_name(),
+            queue: self.queue,
+            queue_timeout: self.queue_timeout,
+            nice: self.nice,
+            stack_size: self.stack_size,
+        };
+        common.validate()
     }
 }
 
@@ -94,66 +93,32 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::Env;
 
     #[test]
     fn a_setting_that_cannot_be_used_is_named_with_what_it_may_be() {
         let message = |config: CpuConfig| config.validate().unwrap_err().to_string();
         let base = CpuConfig::new;
         assert_eq!(
-            message(CpuConfig {
-                threads: Some(0),
-                ..base()
-            }),
+            message(base().threads(0)),
             "threads is 0, but must be 1 to 65535"
         );
+        assert_eq!(message(base().nice(20)), "nice is 20, but must be 0 to 19");
         assert_eq!(
-            message(CpuConfig { nice: 20, ..base() }),
-            "nice is 20, but must be 0 to 19"
+            message(base().queue_timeout(Duration::ZERO)),
+            "queue_timeout is 0s, but must be longer than zero, or off"
         );
         assert_eq!(
-            message(CpuConfig {
-                queue_timeout: Some(Duration::ZERO),
-                ..base()
-            }),
-            "queue_timeout is 0s, but must be longer than nothing, or none"
+            message(base().stack_size(1)),
+            "stack_size is 1, but must be at least 16384 bytes, or auto"
         );
         assert_eq!(
-            message(CpuConfig {
-                stack_size: Some(1),
-                ..base()
-            }),
-            "stack_size is 1, but must be at least 16384 bytes"
+            message(base().name("a\0b")),
+            r#"name is "a\0b", but must be text that has no NUL in it: threads are called by it"#
         );
-    }
-
-    #[test]
-    fn the_environment_sets_what_the_code_sets() {
-        let vars = [
-            ("POOL_CPU_THREADS", "3"),
-            ("POOL_CPU_QUEUE", "7"),
-            ("POOL_CPU_QUEUE_TIMEOUT", "off"),
-            ("POOL_CPU_NICE", "5"),
-        ];
-        let mut env = Env::from_vars("POOL_CPU", vars);
-        let mut config = CpuConfig::new();
-        config.apply_env(&mut env).unwrap();
-        env.finish().unwrap();
-        let wanted = CpuConfig {
-            threads: Some(3),
-            queue: 7,
-            queue_timeout: None,
-            nice: 5,
-            ..CpuConfig::new()
-        };
-        assert_eq!(config, wanted);
     }
 
     fn reserving(reserve: usize) -> CpuConfig {
-        CpuConfig {
-            reserve,
-            ..CpuConfig::new()
-        }
+        CpuConfig::new().reserve(reserve)
     }
 
     #[test]
@@ -173,10 +138,6 @@ mod tests {
 
     #[test]
     fn a_size_that_was_given_counts_whatever_is_reserved() {
-        let given = CpuConfig {
-            threads: Some(3),
-            ..reserving(2)
-        };
-        assert_eq!(given.workers().unwrap(), 3);
+        assert_eq!(reserving(2).threads(3).workers().unwrap(), 3);
     }
 }

@@ -1,5 +1,6 @@
 //! Building a `CpuPool`.
 
+use pool_core::{__Sources, __name_for, Env};
 use rayon_core::ThreadPoolBuilder;
 
 use super::CpuPool;
@@ -14,7 +15,7 @@ use crate::{
     worker,
 };
 
-/// Settings of a [`CpuPool`], and what runs on its threads. From [`CpuPool::builder`].
+/// Settings of a [`CpuPool`], and what runs on its threads. From [`CpuPool::builder`]. Every setting of [`CpuConfig`] has a method here.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -33,8 +34,10 @@ use crate::{
 /// # Ok::<(), pool_cpu::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "`build` makes the pool"]
 pub struct CpuBuilder {
     pub(crate) config: CpuConfig,
+    sources: __Sources,
     pub(crate) hooks: Hooks,
 }
 
@@ -42,8 +45,32 @@ impl CpuBuilder {
     pub(super) fn new() -> Self {
         Self {
             config: CpuConfig::new(),
+            sources: __Sources::default(),
             hooks: Hooks::default(),
         }
+    }
+
+    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
+    /// set after this override it.
+    pub fn config(mut self, config: CpuConfig) -> Self {
+        let name = self.config.name.take();
+        self.config = config;
+        self.config.name = self.config.name.or(name);
+        self
+    }
+
+    /// Overrides the settings so far by what the environment holds under `prefix`: `HASHING` reads `HASHING_QUEUE` and the rest.
+    ///
+    /// # Errors
+    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
+        self.apply(Env::read(prefix)?)
+    }
+
+    fn apply(mut self, mut env: Env) -> Result<Self, ConfigError> {
+        self.config.apply_env(&mut env)?;
+        self.sources.was_read(env)?;
+        Ok(self)
     }
 
     /// Starts the workers.
@@ -51,15 +78,22 @@ impl CpuBuilder {
     /// # Errors
     /// A setting that cannot be used; a thread that the system does not start.
     pub fn build(self) -> Result<CpuPool, ConfigError> {
+        let sources = self.sources.clone();
+        self.start().map_err(|error| sources.blame(error))
+    }
+
+    fn start(self) -> Result<CpuPool, ConfigError> {
         self.config.validate()?;
         let config = self.config;
         let workers = config.workers()?;
+        let name = config.get_name();
+        let name: Arc<str> = name.map_or_else(|| __name_for("cpu"), Into::into);
         let core = Arc::new(Core::new(
             Plan {
-                name: Arc::from(config.name.as_str()),
+                name: name.clone(),
                 workers,
                 queue: config.queue,
-                max_waiting: config.max_waiting,
+                max_waiting: config.max_waiters,
                 queue_timeout: config.queue_timeout,
                 background_age: config.background_age,
                 idle_yields: config.idle_yields,
@@ -69,7 +103,6 @@ impl CpuBuilder {
             },
             Crew::fixed(workers),
         ));
-        let name = config.name.clone();
         // Always a number: else rayon's own variable would decide.
         let mut threads = ThreadPoolBuilder::new()
             .num_threads(workers)
@@ -91,5 +124,106 @@ impl CpuBuilder {
         // Rayon ends its threads when the pool is dropped and these have returned.
         rayon.spawn_broadcast(move |thread| worker::work(&core, thread.index()));
         Ok(CpuPool { workers: pool })
+    }
+}
+
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<CpuPool, ConfigError> {
+        let env = Env::from_vars("HASH", vars.iter().copied());
+        CpuPool::builder().apply(env)?.build()
+    }
+
+    #[test]
+    fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
+        let second = Duration::from_secs(1);
+        let table: [(&str, &str, &dyn Fn(CpuBuilder) -> CpuBuilder); 11] = [
+            ("NAME", "hash", &|of| of.name("hash")),
+            ("THREADS", "3", &|of| of.threads(3)),
+            ("RESERVE", "1", &|of| of.reserve(1)),
+            ("QUEUE", "7", &|of| of.queue(7)),
+            ("MAX_WAITERS", "0", &|of| of.max_waiters(0)),
+            ("QUEUE_TIMEOUT", "1s", &|of| of.queue_timeout(second)),
+            ("QUEUE_TIMEOUT", "off", &|of| of.queue_timeout(None)),
+            ("BACKGROUND_AGE", "1s", &|of| of.background_age(second)),
+            ("NICE", "5", &|of| of.nice(5)),
+            ("STACK_SIZE", "65536", &|of| of.stack_size(65_536)),
+            ("IDLE_YIELDS", "1", &|of| of.idle_yields(1)),
+        ];
+        for (name, text, set) in table {
+            let by_setter = set(CpuPool::builder().name("hash")).config;
+            let vars = [("P_NAME", "hash"), (&*format!("P_{name}"), text)];
+            let env = Env::from_vars("P", vars);
+            let by_env = CpuPool::builder().apply(env).unwrap().config;
+            assert_eq!(by_env, by_setter, "{name}");
+            #[cfg(feature = "serde")]
+            {
+                let name = name.to_lowercase();
+                let map = [("name", "hash"), (&*name, text)];
+                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
+                let by_serde: CpuConfig = serde_json::from_str(&map).unwrap();
+                assert_eq!(by_serde, by_setter, "{name}");
+                let shown = serde_json::to_string(&by_serde).unwrap();
+                assert_eq!(
+                    serde_json::from_str::<CpuConfig>(&shown).unwrap(),
+                    by_setter
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_the_name_of_its_variable() {
+        for (name, value, says) in [
+            (
+                "HASH_THREADS",
+                "0",
+                "HASH_THREADS is 0, but must be 1 to 65535",
+            ),
+            (
+                "HASH_QUEUE_TIMEOUT",
+                "0s",
+                "HASH_QUEUE_TIMEOUT is 0s, but must be longer than zero, or off",
+            ),
+            (
+                "HASH_QUEUE_TIMOUT",
+                "secret",
+                "HASH_QUEUE_TIMOUT must be left out: no setting has this name; did you mean HASH_QUEUE_TIMEOUT?",
+            ),
+        ] {
+            assert_eq!(read(&[(name, value)]).unwrap_err().to_string(), says);
+        }
+        #[cfg(feature = "serde")]
+        {
+            let error = serde_json::from_str::<CpuConfig>(r#"{"queue_timout": "1s"}"#);
+            let says = error.unwrap_err().to_string();
+            assert!(says.contains("did you mean queue_timeout?"), "{says}");
+        }
+    }
+
+    #[test]
+    fn a_pool_is_called_by_its_prefix_or_cpu_with_a_number_and_what_kubernetes_sets_is_not_looked_at()
+     {
+        let vars = [
+            ("HASH_THREADS", "1"),
+            ("HASH_SERVICE_HOST", "10.0.0.11"),
+            ("HASH_PORT", "tcp://10.0.0.11:80"),
+        ];
+        assert_eq!(read(&vars).unwrap().name(), "hash");
+        let named = [("HASH_THREADS", "1"), ("HASH_NAME", "digest")];
+        assert_eq!(read(&named).unwrap().name(), "digest");
+        let [one, two] = [1, 2].map(|_| CpuPool::builder().threads(1).build().unwrap());
+        assert!(one.name().starts_with("cpu") && two.name().starts_with("cpu"));
+        assert_ne!(one.name(), two.name());
+        let kept = CpuPool::builder()
+            .name("kept")
+            .config(CpuConfig::new().threads(1));
+        assert_eq!(kept.build().unwrap().name(), "kept");
     }
 }

@@ -10,7 +10,7 @@ use std::{fmt, ops::Deref};
 
 pub use builder::CpuBuilder;
 
-use crate::{ConfigError, CpuConfig, Workers};
+use crate::{ConfigError, Workers};
 
 /// A pool for computing: as many workers as cores, a bounded queue.
 ///
@@ -38,18 +38,18 @@ impl CpuPool {
         CpuBuilder::new()
     }
 
-    /// Builds one as the environment says: `POOL_CPU_THREADS`, `POOL_CPU_QUEUE` and so on, as the fields of [`CpuConfig`].
+    /// Builds one as the environment says: `POOL_CPU_THREADS`, `POOL_CPU_QUEUE` and so on, as the settings of [`CpuConfig`](crate::CpuConfig).
     ///
     /// # Errors
     /// A bad value or an unknown name under the prefix; a thread that the system does not start.
     ///
     /// ```
     /// let cpu = pool_cpu::CpuPool::from_env()?; // with nothing set: as many workers as cores
-    /// assert!(cpu.stats().max_workers >= 1);
+    /// assert!(cpu.status().max_workers >= 1);
     /// # Ok::<(), pool_cpu::ConfigError>(())
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::builder().config(CpuConfig::from_env()?).build()
+        Self::builder().env("POOL_CPU")?.build()
     }
 }
 

@@ -176,12 +176,12 @@ mod tests {
         let small: Vec<u8> = vec![7; 100];
         let text = encode(&cpu, small.clone()).await.unwrap();
         assert_eq!(decode::<Vec<u8>>(&cpu, text).await.unwrap(), small);
-        assert_eq!(cpu.stats().completed, 0);
+        assert_eq!(cpu.status().completed, 0);
         let large: Vec<u64> = (0..20_000).collect();
         let text = encode(&cpu, large.clone()).await.unwrap();
         assert_eq!(text, serde_json::to_vec(&large).unwrap());
         assert_eq!(decode::<Vec<u64>>(&cpu, text).await.unwrap(), large);
-        assert_eq!(cpu.stats().completed, 2);
+        assert_eq!(cpu.status().completed, 2);
     }
 
     #[tokio::test]
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(written, b"[");
         let body = encode(&cpu, vec![text.clone()]).await.unwrap();
         assert_eq!(body, format!("[\"{text}\"]"));
-        assert_eq!(cpu.stats().completed, 1);
+        assert_eq!(cpu.status().completed, 1);
     }
 
     #[tokio::test]
@@ -246,7 +246,7 @@ mod tests {
                 assert_eq!(job.panic_message(), Some("no such field"), "{error}");
             }
         }
-        assert_eq!(cpu.stats().panicked, 2);
+        assert_eq!(cpu.status().panicked, 2);
     }
 
     #[tokio::test]

@@ -44,7 +44,7 @@ fn told(error: Error) -> Told {
 
 /// Each of these is counted by itself: they need not be of one moment.
 fn mistake(workers: &Workers) -> Option<String> {
-    let of = workers.stats();
+    let of = workers.status();
     (of.busy > of.max_workers || of.workers > of.max_workers).then(|| format!("{of:?}"))
 }
 
@@ -66,12 +66,12 @@ macro_rules! lends {
             }
 
             fn in_line(&self) -> usize {
-                let stats = self.stats();
-                stats.queued + stats.waiting
+                let status = self.status();
+                status.queued + status.waiting
             }
 
             fn out(&self) -> u32 {
-                self.stats().busy as u32
+                self.status().busy as u32
             }
 
             fn close(&self) {

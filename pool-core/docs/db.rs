@@ -1,4 +1,4 @@
-// What the examples of the documentation pool. Each of them includes this file, so that what it shows is what it is about.
+// What the examples of the documentation pool. Each example includes this file, so that it shows only its own subject.
 
 /// A connection to a database that is always there.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ impl Connection {
     }
 }
 
-/// Opens those.
+/// Opens connections of this type.
 struct Db;
 
 impl pool_core::Manager for Db {

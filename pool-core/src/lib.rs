@@ -1,8 +1,8 @@
 //! A bounded, fair, cancel-safe async resource pool whose kernel is checked by a model checker.
 //!
-//! Three things make an async service slow long before its CPU is busy: connections that are opened again and again, queues that
-//! nobody bounds, and blocking work on the threads that should be polling. This crate is the cure for the first two, for any
-//! resource that is dear to open; `pool-db` and `pool-http` put it to work.
+//! An async service becomes slow long before its CPU is busy, for three common reasons: it opens connections again and again, its
+//! queues have no bound, and it runs blocking work on the threads that poll its tasks. This crate solves the first two, for any
+//! resource that is expensive to open. The crates `pool-db` and `pool-http` are built on it.
 //!
 //! ```
 //! use pool_core::{Pool, manager_fn};
@@ -11,28 +11,29 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::builder(manager_fn(connect)).max_size(16).env("SESSIONS")?.build()?; // reads SESSIONS_MAX_SIZE and the rest
-//! let connection = pool.get().await?; // given back when dropped
+//! let pool = Pool::builder(manager_fn(connect)).max_size(16).env("SESSIONS")?.build()?; // reads SESSIONS_MAX_SIZE and so on
+//! let connection = pool.get().await?; // returned to the pool when dropped
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The pool never has more than `max_size` open, serves first come, first served, and ends every wait. A future that is dropped, a manager
-//! that fails, panics or hangs, and a runtime that ends cost no capacity. A [`Manager`] of your own checks, cleans and closes as well;
-//! with [`Calls`] a call that was dropped half-way never reaches the next user.
+//! A pool never has more than `max_size` resources open. It serves gets in order of arrival, and every wait has a deadline.
+//! Capacity is not lost when a future is dropped, when a manager fails, panics or hangs, or when a runtime ends. A [`Manager`] of
+//! your own also checks, resets and closes resources. With [`Calls`] a manager finds out that a call was dropped before it ended,
+//! and the pool does not hand that connection to the next caller.
 //!
-//! The [guide](_guide) says how large a pool should be, what its timeouts and errors mean, and how to come here from other pools.
-//! What stands [beside the pool](_beside) is for the rest: limits, fan-outs, flights, connections that many share, pools by key; that page
-//! says which to take when.
+//! The [guide](_guide) explains how to choose the size of a pool, what its timeouts and errors mean, and how to migrate from other
+//! pools. The page [beside the pool](_beside) covers the other types of this crate, and says which one to use when: limiters,
+//! fan-outs, flights, pools of shared connections, and pools by key.
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what a pool does.
+//! No feature is on by default, and no feature changes what a pool does.
 //!
-//! - `serde`: [`Config`] and the other settings from any format; durations are strings (`"30s"`).
-//! - `tracing`: the spans `pool.get` (of a get that waits) and `pool.connect`, and warnings of slow gets, leaks and outages.
-//! - `metrics`: OpenTelemetry's `db.client.connection.*` through the `metrics` facade.
-//! - `deadpool`, `bb8`: their managers on this engine, in `adapt`.
+//! - `serde`: reads [`Config`] and the other settings from any format. Durations are strings (`"30s"`).
+//! - `tracing`: the spans `pool.get` (for a get that waits) and `pool.connect`, and warnings of slow gets, leaks and outages.
+//! - `metrics`: OpenTelemetry's `db.client.connection.*`, published through the `metrics` facade.
+//! - `deadpool`, `bb8`: run managers of these crates on this engine, with the adapters in `adapt`.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -87,7 +88,7 @@ pub mod __checks {
     pub use crate::config::checks::{NotZero, at_least_one, auto_waiters, named, no_zeros};
 }
 
-/// The example of the README, compiled and run. The front page of the documentation is the text above.
+/// Compiles and runs the example of the README. The front page of the documentation is the text at the top of this file.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Where settings are read from: the environment, read once and checked to the last name, or a map of any serde format.
+//! The sources of settings: the environment, which is read once and whose names are all checked, or a map of any serde format.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
@@ -6,10 +6,10 @@ use super::{ConfigError, names};
 
 /// The environment variables under one prefix.
 ///
-/// Each setting is taken by its name; what is left in the end is a name that no setting has, and an error that names the nearest
-/// setting: a typo never goes unnoticed. A prefix must not be the beginning of another one's names (`POOL_DB` and `POOL_DB_REPLICA`;
-/// take `REPLICA_DB`). Variables that Kubernetes sets for a Service of the same name (`ORDERS_DB_SERVICE_HOST`,
-/// `ORDERS_DB_PORT=tcp://..`, `ORDERS_DB_PORT_5432_TCP_ADDR`) are not looked at.
+/// Each setting is taken by its name. A variable that is left in the end names no setting; [`finish`](Self::finish) returns an
+/// error that names the nearest setting, so no typo goes unnoticed. A prefix must not be the beginning of the names under another
+/// prefix (`POOL_DB` and `POOL_DB_REPLICA` conflict; use `REPLICA_DB`). Variables that Kubernetes sets for a Service of the same
+/// name (`ORDERS_DB_SERVICE_HOST`, `ORDERS_DB_PORT=tcp://..`, `ORDERS_DB_PORT_5432_TCP_ADDR`) are ignored.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,32 +31,32 @@ use super::{ConfigError, names};
 /// [`apply_env`](crate::Config::apply_env) reads such a map in the same way, flat, with the same texts and the same errors.
 #[derive(Clone)]
 pub struct Env {
-    /// `None`: a map, whose names are in lower case.
+    /// `None` for a map, whose names are in lower case.
     prefix: Option<String>,
     left: BTreeMap<String, Value>,
     known: Vec<String>,
-    /// Those that were set.
+    /// The names of settings that were set and taken.
     taken: Vec<String>,
 }
 
-/// What was set.
+/// The value of one variable or map entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
-    /// `null`, where a format has that: what stands for "none".
+    /// `null`, in formats that have it: it stands for "none".
     Null,
 }
 
-/// A value that an environment variable can hold.
+/// A type whose values an environment variable can hold.
 pub trait FromEnv: Sized {
-    /// What a value may be, to go after "must be": `a whole number`.
+    /// Describes the valid values, as the text that follows "must be": `a whole number`.
     const EXPECTED: &'static str;
 
-    /// The value that `text` says, if it says one.
+    /// Parses `text`; `None` if it is not a valid value.
     fn from_env(text: &str) -> Option<Self>;
 
-    /// The value that `null` stands for where settings are read by serde: none, for what can be switched off. Default: there is no such
-    /// value.
+    /// The value that `null` stands for when settings are read with serde. For a setting that can be switched off, this is `off`.
+    /// Default: `null` is not a valid value.
     fn from_null() -> Option<Self> {
         None
     }
@@ -66,7 +66,7 @@ impl Env {
     /// Reads the environment of the process.
     ///
     /// # Errors
-    /// A variable under the prefix that is not Unicode.
+    /// A variable under the prefix is not Unicode.
     pub fn read(prefix: &str) -> Result<Self, ConfigError> {
         let mut vars = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -100,7 +100,7 @@ impl Env {
         }
     }
 
-    /// The entries of a map, whose names are settings in lower case.
+    /// Takes the entries of a map, whose names are settings in lower case.
     #[cfg(feature = "serde")]
     pub(super) fn from_map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
         let upper = |(name, value): (String, Value)| (name.to_uppercase(), value);
@@ -112,7 +112,7 @@ impl Env {
         }
     }
 
-    /// The whole name of a variable: prefix, underscore, `name`. Of an entry of a map: the name in lower case.
+    /// Returns the full name of a variable: prefix, underscore, `name`. For a map, returns the name in lower case.
     pub fn name_of(&self, name: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}_{name}"),
@@ -120,7 +120,8 @@ impl Env {
         }
     }
 
-    /// A name for the pool that is configured by this prefix: the prefix in lower case, without a leading `pool_`. `None` for a map.
+    /// Returns a name for the pool that this prefix configures: the prefix in lower case, without a leading `pool_`. `None` for a
+    /// map.
     ///
     /// ```
     /// use pool_core::Env;
@@ -135,10 +136,10 @@ impl Env {
         Some(short.map_or(name.clone(), str::to_owned))
     }
 
-    /// Takes the variable `{prefix}_{name}`; `None` when it is not set.
+    /// Takes the variable `{prefix}_{name}`. Returns `None` if it is not set.
     ///
     /// # Errors
-    /// The value is not one of `T`'s.
+    /// The value is not a valid `T`.
     pub fn take<T: FromEnv>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
         if self.left.get(name) == Some(&Value::Null)
             && let Some(value) = T::from_null()
@@ -151,7 +152,7 @@ impl Env {
         self.take_with(name, T::EXPECTED, T::from_env)
     }
 
-    /// Takes the variable `{prefix}_{name}` by a parser of the caller's; `expected` says what it may be.
+    /// Takes the variable `{prefix}_{name}` and parses it with `parse`; `expected` describes the valid values.
     ///
     /// # Errors
     /// The parser returned `None`.
@@ -176,8 +177,8 @@ impl Env {
         }
     }
 
-    /// Names the variable in an error that names a setting, if the setting was set by a variable: for checks that come after the
-    /// reading.
+    /// If an error names a setting that was read from a variable, changes the error to name the variable. For checks that run after
+    /// the settings were read.
     pub fn blame(&self, error: ConfigError) -> ConfigError {
         let variable = error.setting().to_uppercase();
         if !self.taken.contains(&variable) {
@@ -186,7 +187,7 @@ impl Env {
         error.renamed(self.name_of(&variable))
     }
 
-    /// Everything was taken, or something is left that no setting is called.
+    /// Checks that no variable is left that names no setting.
     ///
     /// # Errors
     /// A variable under the prefix that was never asked for. The error names the nearest setting, or all of them where none is near;

@@ -1,8 +1,8 @@
-//! What is wrong with a setting.
+//! The error of an invalid setting.
 
 use std::fmt;
 
-/// A setting that cannot be used: which one, what it was, what it may be.
+/// An invalid setting: its name, its value, and what the value may be.
 ///
 /// ```
 /// use pool_core::Config;
@@ -18,9 +18,9 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `setting` was `value`, but must be `expected`: `ConfigError::new("POOL_DB_MAX_SIZE", "many", "a whole number")`.
+    /// Says that `setting` was `value`, but must be `expected`: `ConfigError::new("POOL_DB_MAX_SIZE", "many", "a whole number")`.
     ///
-    /// The value is quoted in the message: leave it out, by [`secret`](Self::secret), where it may hold a password.
+    /// The message quotes the value. If the value may contain a password, use [`secret`](Self::secret), which leaves it out.
     pub fn new(
         setting: impl Into<String>,
         value: impl Into<String>,
@@ -33,7 +33,7 @@ impl ConfigError {
         }
     }
 
-    /// The same, without showing the value.
+    /// Like [`new`](Self::new), but does not show the value.
     pub fn secret(setting: impl Into<String>, expected: impl Into<String>) -> Self {
         Self {
             setting: setting.into(),
@@ -46,17 +46,17 @@ impl ConfigError {
         Self { setting, ..self }
     }
 
-    /// The name of the setting, or of the environment variable.
+    /// Returns the name of the setting, or of the environment variable.
     pub fn setting(&self) -> &str {
         &self.setting
     }
 
-    /// What it was; `None` where it may be a secret.
+    /// Returns the value of the setting; `None` if the value may be a secret.
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
 
-    /// What it may be.
+    /// Returns what the value may be.
     pub fn expected(&self) -> &str {
         &self.expected
     }

@@ -1,4 +1,4 @@
-//! Settings: from code, from serde, from the environment, with the same names and the same checks.
+//! Settings from code, from serde and from the environment, with the same names and the same checks.
 
 pub(crate) mod checks;
 mod env;

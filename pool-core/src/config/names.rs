@@ -1,8 +1,9 @@
-//! Names of variables: which setting was meant, and which are not ours.
+//! Names of variables: which setting an unknown name may mean, and which names belong to Kubernetes.
 
-/// The known names that are nearest to `name`: at most three, none if none is near.
+/// Returns the known names that are nearest to `name`: at most three, and none if no name is near.
 ///
-/// Near is what differs by a typo or two (Damerau and Levenshtein's distance, underscores aside); else what has all words of the other.
+/// A name is near if it differs by one or two typos (Damerau-Levenshtein distance, underscores ignored). Otherwise a name is near
+/// if it contains all words of `name`, or if `name` contains all words of it.
 pub(super) fn near<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
     let typos = |other: &str| distance(&letters(name), &letters(other));
     let most = 1 + name.len() / 5;
@@ -29,9 +30,9 @@ pub(super) fn near<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
     related
 }
 
-/// Is this one of those that Kubernetes sets in each container for each Service? `name` is what follows the prefix.
+/// Whether the variable is one that Kubernetes sets in each container for each Service. `name` is the part after the prefix.
 ///
-/// Of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+/// See <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
 pub(super) fn is_of_a_service(name: &str, value: &str) -> bool {
     let name = format!("_{name}");
     let ends = |end: &str| name.ends_with(end);
@@ -47,7 +48,7 @@ pub(super) fn is_of_a_service(name: &str, value: &str) -> bool {
         || is_of_a_port(&name)
 }
 
-/// `.._PORT_5432_TCP`, and that with `_PROTO`, `_PORT` or `_ADDR`.
+/// Matches `.._PORT_5432_TCP`, also with `_PROTO`, `_PORT` or `_ADDR` appended.
 fn is_of_a_port(name: &str) -> bool {
     let rest = ["_PROTO", "_PORT", "_ADDR"]
         .iter()
@@ -64,7 +65,7 @@ fn letters(name: &str) -> Vec<char> {
     name.chars().filter(|letter| *letter != '_').collect()
 }
 
-/// How many letters must be put in, taken out, replaced or swapped with the next to make one of the other.
+/// How many letters must be inserted, deleted, replaced or swapped with the next letter to turn one word into the other.
 fn distance(one: &[char], other: &[char]) -> usize {
     let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
     for (i, a) in one.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Settings by serde, with the names and the texts of the environment.
+//! The serde implementations of settings, with the names and texts of the environment.
 
 use std::{fmt, time::Duration};
 
@@ -77,7 +77,7 @@ impl Visitor<'_> for Scalar {
     }
 }
 
-/// A setting as it is written: numbers as such, the rest in the texts of the environment.
+/// The serialized form of a setting: numbers as numbers, all other values as the texts of the environment.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct __Shown<'a, T>(pub &'a T);

@@ -1,4 +1,4 @@
-//! The settings of a pool, each declared once.
+//! The settings of a pool. Each setting is declared once.
 
 use std::{num::NonZero, thread};
 
@@ -7,15 +7,17 @@ use super::{
     checks::{at_least_one, auto_waiters, named, no_zeros, share, sizes},
 };
 
-/// Which idle resource is handed out next.
+/// Which idle resource the pool hands out next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdleOrder {
-    /// Those that were used before are used again first: few stay warm, the others age out. Of several, the one on the lowest seat,
-    /// on any of up to 8 cores, so that a get needs no lock.
+    /// Hands out a resource that was used before, so few resources stay in use and the others reach their `idle_timeout`. Of
+    /// several such resources, a get takes the resource on the lowest seat. The idle resources are split into up to 8 parts, and a
+    /// get begins at the part of its thread, so that it needs no lock.
     #[default]
     Lifo,
-    /// The one that has been idle longest: all are used alike, and none goes stale unseen. Every get and return takes the lock.
+    /// Hands out the resource that has been idle longest. All resources are used equally, and none stays idle for long without a
+    /// check. Every get and return takes the lock.
     Fifo,
 }
 
@@ -31,8 +33,9 @@ impl FromEnv for IdleOrder {
     }
 }
 
-/// Declares every setting once: field, type, default, variable. From it come the struct, its setters and those of the builders that have
-/// it in a field `config`, the reading of the environment, and serde. For the crates of this workspace.
+/// Declares every setting once: field, type, default, environment variable. The macro generates the struct, its setters, the
+/// setters of each builder that has the struct in a field `config`, the code that reads the environment, and the serde
+/// implementations. For the crates of this workspace.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __settings {
@@ -45,9 +48,10 @@ macro_rules! __settings {
     ) => {
         $(#[doc = $of])+
         ///
-        /// Each can be set in code, read from the environment as `{PREFIX}_{NAME}` in upper case, and, with the feature
-        /// `serde`, read from any format by its name in lower case; durations are written `250ms`, `30s`, `5m`, what is switched off is
-        /// `off`, what is worked out is `auto`, there as in the environment. The defaults are safe: everything is bounded.
+        /// Each setting can be set in code, or read from the environment as `{PREFIX}_{NAME}` in upper case. With the feature
+        /// `serde`, each can be read from any format by its name in lower case. The environment and serde use the same texts:
+        /// durations are written `250ms`, `30s` or `5m`, a setting that is switched off is `off`, and a value that the pool
+        /// computes is `auto`. The defaults are safe: everything is bounded.
         #[derive(Clone, Debug, PartialEq)]
         pub struct $config {
             pub(crate) name: Option<String>,
@@ -61,16 +65,17 @@ macro_rules! __settings {
         }
 
         impl $config {
-            /// The defaults.
+            /// Returns the defaults.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// The defaults, overridden by what the environment holds under `prefix` (`ORDERS` reads `ORDERS_NAME` and so on).
+            /// Returns the defaults, overridden by the environment variables under `prefix` (`ORDERS` reads `ORDERS_NAME` and so
+            /// on).
             ///
             /// # Errors
-            /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go
-            /// together.
+            /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or settings
+            /// contradict each other.
             pub fn from_env(prefix: &str) -> Result<Self, $crate::ConfigError> {
                 let mut env = $crate::Env::read(prefix)?;
                 let mut config = Self::new();
@@ -80,11 +85,13 @@ macro_rules! __settings {
                 Ok(config)
             }
 
-            /// Reads what is set under the prefix of `env`; the rest stays as it is. A name that was not set yet is that of the prefix:
-            /// see [`Env::default_name`]($crate::Env::default_name).
+            /// Reads the settings that are set under the prefix of `env`, and leaves the others as they are. If the config has no
+            /// name yet and no variable sets the name, the name is derived from the prefix: see
+            /// [`Env::default_name`]($crate::Env::default_name).
             ///
             /// # Errors
-            /// A value that its setting cannot have. Names that no setting has are found by [`Env::finish`]($crate::Env::finish).
+            /// A variable has a value that is invalid for its setting. [`Env::finish`]($crate::Env::finish) finds variables that
+            /// name no setting.
             pub fn apply_env(&mut self, env: &mut $crate::Env) -> Result<(), $crate::ConfigError> {
                 match env.take("NAME")? {
                     Some(name) => self.name = Some(name),
@@ -96,16 +103,16 @@ macro_rules! __settings {
                 Ok(())
             }
 
-            /// The name, for messages, metrics and spans. Not empty.
+            /// The name of the pool, for messages, metrics and spans. Must not be empty.
             ///
-            /// Default: from the prefix, where the environment is read; else the builder's.
+            /// Default: derived from the prefix if the environment is read, else chosen by the builder.
             #[must_use]
             pub fn name(mut self, name: impl Into<String>) -> Self {
                 self.name = Some(name.into());
                 self
             }
 
-            /// The value of [`name`](Self::name).
+            /// Returns the value of [`name`](Self::name).
             pub fn get_name(&self) -> Option<&str> {
                 self.name.as_deref()
             }
@@ -165,7 +172,7 @@ macro_rules! __settings {
     };
 }
 
-/// The same methods for each of several builders that have the settings in a field, mostly `config`.
+/// Generates the same setters for each of several builders that have the settings in a field, usually `config`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __setters {
@@ -181,9 +188,10 @@ macro_rules! __setters {
         )+
     }) => {
         impl<$($bounds)*> $builder {
-            /// The name, for messages, metrics and spans. Not empty.
+            /// The name of the pool, for messages, metrics and spans. Must not be empty.
             ///
-            /// Default: `{PREFIX}_NAME`, or the prefix, where the environment is read; else the word for what is pooled.
+            /// Default: if the environment is read, `{PREFIX}_NAME` or a name derived from the prefix; else a word for what is
+            /// pooled.
             pub fn name(self, name: impl Into<String>) -> Self {
                 $crate::__setters! { @set self $field name(name) }
             }
@@ -203,7 +211,7 @@ macro_rules! __setters {
     }};
 }
 
-/// The settings of [`Config`], for a macro that takes them: [`__settings`], or [`__setters`] for a builder of another crate.
+/// Passes the settings of [`Config`] to another macro: [`__settings`], or [`__setters`] for a builder of another crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __config {
@@ -211,96 +219,101 @@ macro_rules! __config {
         $crate::$macro! {
             $head
 
-            /// How many may be open at once, counted from the moment an open begins to the moment a close has ended. At least 1.
+            /// How many resources may be open at once. A resource counts from the moment its open begins to the moment its close
+            /// has ended. At least 1.
             ///
-            /// Default: twice the cores, at least 10.
+            /// Default: twice the number of cores, at least 10.
             max_size / get_max_size(u32): u32 = $crate::__default_max_size(), "MAX_SIZE";
 
-            /// How many are kept idle, ready to use; opened ahead of need. At most `max_size`. Default: 0.
+            /// How many idle resources the pool keeps. It opens them before a get needs them. At most `max_size`. Default: 0.
             min_idle / get_min_idle(u32): u32 = 0, "MIN_IDLE";
 
-            /// How many may be opening at once. More are never opened than are waited for, or wanted as minimum idle. At least 1.
+            /// How many opens may run at once. The pool never opens more resources than waiters and `min_idle` need. At least 1.
             ///
             /// Default: 4.
             max_opening / get_max_opening(u32): u32 = 4, "MAX_OPENING";
 
-            /// How many may wait in line; one more fails at once with `Error::is_overloaded`. `None`
-            /// (`auto`) means 16 for each of `max_size`, at least 1024, also after a `resize`; 0 means that no get ever waits.
+            /// How many gets may wait in the queue. A further get fails at once with `Error::is_overloaded`. `None` (`auto`) means
+            /// 16 for each of `max_size`, at least 1024, and follows a `resize`. With 0, no get ever waits.
             ///
             /// Default: `None`.
             max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-            /// How long a get may take, all in all. A get may set another. Not zero.
+            /// How long a get may take in total. A single get may have another timeout. Not zero.
             ///
             /// Default: 30 s.
             acquire_timeout / get_acquire_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(30), "ACQUIRE_TIMEOUT";
 
-            /// How long one open may take; a longer one has failed. Not zero. Default: 10 s.
+            /// How long one open may take. An open that takes longer has failed. Not zero. Default: 10 s.
             create_timeout / get_create_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(10), "CREATE_TIMEOUT";
 
-            /// How long one check may take; a longer one has failed. Not zero. Default: 5 s.
+            /// How long one check may take. A check that takes longer has failed. Not zero. Default: 5 s.
             check_timeout / get_check_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(5), "CHECK_TIMEOUT";
 
-            /// How long one reset may take; a longer one has failed. Not zero. Default: 5 s.
+            /// How long one reset may take. A reset that takes longer has failed. Not zero. Default: 5 s.
             reset_timeout / get_reset_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(5), "RESET_TIMEOUT";
 
-            /// How long one close may take; after that the resource is dropped as it is, and its place is free. Not zero.
+            /// How long one close may take. After that the pool drops the resource without a close, and the place of the resource
+            /// is free. Not zero.
             ///
             /// Default: 1 s.
             close_timeout / get_close_timeout(std::time::Duration): std::time::Duration = std::time::Duration::from_secs(1), "CLOSE_TIMEOUT";
 
-            /// An idle one that nobody used for so long is closed, as long as `min_idle` are left. `None` (`off`): never. Not zero.
+            /// The pool closes an idle resource that has not been used for this long, but keeps `min_idle` resources. `None`
+            /// (`off`) means never. Not zero.
             ///
             /// Default: 10 min.
             idle_timeout / get_idle_timeout(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(600)), "IDLE_TIMEOUT";
 
-            /// One that was opened so long ago is closed when it is next idle or given back; if it is needed, its replacement is opened
-            /// first. `None` (`off`): never. Not zero.
+            /// The pool closes a resource of this age when it is next idle or returned. If the resource is needed, the pool opens
+            /// its replacement first. `None` (`off`) means never. Not zero.
             ///
             /// Default: 30 min.
             max_lifetime / get_max_lifetime(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(1800)), "MAX_LIFETIME";
 
-            /// Each lifetime is shortened by a random part, up to this share of it, so that what was opened together does not end
-            /// together. 0 to 1. Default: 0.1.
+            /// The pool shortens each lifetime by a random fraction of it, up to this value, so that resources that were opened
+            /// together are not closed together. 0 to 1. Default: 0.1.
             lifetime_jitter / get_lifetime_jitter(f64): f64 = 0.1, "LIFETIME_JITTER";
 
-            /// An idle one is checked before it is handed out if it was last known to be good longer ago than this: opened, checked, reset, or
-            /// given back by somebody who did not taint it. So one in steady use is never checked; `Usage::check_due` says in
-            /// `Manager::needs_reset` for how long. Zero: always.
+            /// The pool checks an idle resource before it hands it out, if the resource was last known to be good longer ago than
+            /// this. A resource is known to be good when it is opened, checked or reset, or returned without being tainted. So a
+            /// resource in steady use is never checked before a lease; in `Manager::needs_reset`, `Usage::check_due` says whether
+            /// this time has passed since the resource was last opened, checked or reset. With zero, the pool always checks.
             ///
             /// Default: 500 ms (HikariCP's `aliveBypassWindow`).
             check_after / get_check_after(std::time::Duration): std::time::Duration = std::time::Duration::from_millis(500), "CHECK_AFTER";
 
-            /// An idle one is checked when it was last known to be good so long ago, so that nothing on the way forgets it. `None`
-            /// (`off`): never. Not zero.
+            /// The pool checks an idle resource when it was last known to be good this long ago, so that no firewall or proxy drops
+            /// the connection. `None` (`off`) means never. Not zero.
             ///
             /// Default: `None`.
             keepalive / get_keepalive(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "KEEPALIVE";
 
-            /// A resource that was handed to a waiter whose future nobody polls goes to the next in line after so long; the unpolled
-            /// one keeps its place. Not zero.
+            /// A waiter whose future is not polled loses the resource that was handed to it after this time. The resource goes to
+            /// the next waiter, and the unpolled waiter keeps its place in the queue. Not zero.
             ///
             /// Default: 50 ms.
             reclaim_after / get_reclaim_after(std::time::Duration): std::time::Duration = std::time::Duration::from_millis(50), "RECLAIM_AFTER";
 
-            /// Shed load by CoDel: while the shortest wait within ten targets exceeds the target, whoever waited more than twice the
-            /// target is told no (`Error::is_overloaded`). The target is this one or twice the mean time
-            /// that a lease lasts, whichever is longer; 20 ms suits databases. `None` (`off`): never. Not zero.
+            /// Sheds load by CoDel. While the shortest wait within ten targets exceeds the target, the pool refuses a get that has
+            /// waited more than twice the target (`Error::is_overloaded`). The target is this setting or twice the mean duration of
+            /// a lease, whichever is longer. 20 ms suits databases. `None` (`off`) means never. Not zero.
             ///
             /// Default: `None`.
             shed_target / get_shed_target(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "SHED_TARGET";
 
-            /// A lease that lasts so long is reported once, with its label and the line that got it. `None` (`off`): never. Not zero.
+            /// The pool reports a lease that lasts this long, once, with its label and the source line of its get. `None` (`off`)
+            /// means never. Not zero.
             ///
             /// Default: `None`.
             leak_after / get_leak_after(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "LEAK_AFTER";
 
-            /// A get that takes so long is warned of (feature `tracing`). `None` (`off`): never. Not zero.
+            /// The pool logs a warning for a get that takes this long (feature `tracing`). `None` (`off`) means never. Not zero.
             ///
             /// Default: 2 s.
             slow_get / get_slow_get(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = Some(std::time::Duration::from_secs(2)), "SLOW_GET";
 
-            /// Which idle one is handed out next. Default: `Lifo`, those that were used before.
+            /// Which idle resource the pool hands out next. Default: `Lifo`, a recently used resource.
             idle_order / get_idle_order($crate::IdleOrder): $crate::IdleOrder = $crate::IdleOrder::Lifo, "IDLE_ORDER";
         }
     };
@@ -308,7 +321,7 @@ macro_rules! __config {
 
 __config! {
     __settings {
-        /// The settings of a [`Pool`](crate::Pool), and of each key of a [`KeyedPool`](crate::KeyedPool): plain data.
+        /// The settings of a [`Pool`](crate::Pool), and of each key of a [`KeyedPool`](crate::KeyedPool), as plain data.
         ///
         /// ```
         /// use std::time::Duration;
@@ -323,10 +336,10 @@ __config! {
 }
 
 impl Config {
-    /// Can a pool be built with these?
+    /// Checks whether a pool can be built with these settings.
     ///
     /// # Errors
-    /// The first setting that is out of its range, or contradicts another.
+    /// The error names the first setting that is out of its range or contradicts another setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         named(self.name.as_deref())?;
         at_least_one("max_opening", self.max_opening)?;
@@ -348,7 +361,7 @@ impl Config {
         ])
     }
 
-    /// The bound of the line, `auto` worked out.
+    /// The bound of the queue, with `auto` resolved.
     pub(crate) fn waiters(&self) -> usize {
         self.max_waiters
             .unwrap_or_else(|| auto_waiters(self.max_size))

@@ -1,4 +1,4 @@
-//! A pool of anything, each resource for one at a time.
+//! A pool of resources that each serve one caller at a time.
 
 mod builder;
 mod get;

@@ -1,4 +1,4 @@
-//! Making a pool.
+//! The builder of a pool.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     host::{Setup, observing},
 };
 
-/// Begins a [`Pool`]. Every setting of [`Config`] has a method here.
+/// Builds a [`Pool`]. Each setting of [`Config`] has a method here.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -24,7 +24,7 @@ use crate::{
 ///     .shed_target(Some(Duration::from_millis(20)))
 ///     .build()?;
 /// assert_eq!((pool.name(), pool.status().max_size), ("orders", 16));
-/// // What cannot be is said before anything is opened.
+/// // `build` reports contradictory settings before anything is opened.
 /// let error = Pool::builder(Db).max_size(4).min_idle(5).build().unwrap_err();
 /// assert_eq!(error.to_string(), "min_idle is 5, but must be at most max_size, which is 4");
 /// # Ok(())
@@ -48,8 +48,9 @@ impl<M: Manager> Builder<M> {
 
     observing!();
 
-    /// Takes all settings from `config`: one that a file was read into, or that several pools share. Those that were set before are
-    /// replaced, but for the name if `config` has none; those that are set after this override it.
+    /// Takes all settings from `config`, for example from a config that was read from a file or that several pools share. Settings
+    /// that were set before are replaced, except for the name if `config` has none. Settings that are set after this override
+    /// `config`.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -71,14 +72,14 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`.
+    /// Overrides the settings made so far by the environment variables under `prefix`.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
     /// # use pool_core::Pool;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// // `ORDERS_DB_MAX_SIZE=40` in the environment makes it larger, for this deployment.
+    /// // `ORDERS_DB_MAX_SIZE=40` in the environment makes the pool of one deployment larger.
     /// let pool = Pool::builder(Db).max_size(16).env("ORDERS_DB")?.build()?;
     /// assert_eq!(pool.status().max_size, 16, "nothing is set there");
     /// # Ok(())
@@ -86,7 +87,7 @@ impl<M: Manager> Builder<M> {
     /// ```
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
@@ -114,7 +115,7 @@ impl<M: Manager> Builder<M> {
     /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
     ///
     /// # Errors
-    /// A setting that is out of its range, or contradicts another; see [`Config::validate`].
+    /// A setting is out of its range, or contradicts another setting; see [`Config::validate`].
     pub fn build(self) -> Result<Pool<M>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;

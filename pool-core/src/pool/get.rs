@@ -1,4 +1,4 @@
-//! Waiting for a resource.
+//! The future of a get.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ use crate::{
     rt::{Handle, Instant},
 };
 
-/// The future of [`Pool::get`]. Until it is first polled it can be told more.
+/// The future of [`Pool::get`]. Its setters can be called until it is first polled.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -38,7 +38,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
 /// let get = pool.get().timeout(Duration::from_millis(200)).label("checkout");
-/// // It is a future like any other: whoever stops waiting gives up its place, and nothing is lost.
+/// // A get can be dropped at any time: it gives up its place in the queue, and no capacity is lost.
 /// let connection = tokio::select! {
 ///     connection = get => connection?,
 ///     () = client_gone() => return Ok(()),
@@ -53,7 +53,7 @@ pub struct Get<'a, M: Manager> {
     pool: &'a Pool<M>,
     place: &'static Location<'static>,
     label: &'static str,
-    /// It is to look for one: it was not polled yet, or what it was handed was broken.
+    /// Whether the next poll looks for a resource: the get was not polled yet, or the resource that it was handed was broken.
     looks: bool,
     wait: Wait<Inner<M>>,
 }
@@ -70,8 +70,8 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
-    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is idle and known to be good, or fails at once; it
-    /// opens nothing.
+    /// Sets the timeout of this get, instead of the pool's `acquire_timeout`. With a timeout of zero, the get takes a resource that
+    /// is idle and known to be good, or fails at once; it opens nothing.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -81,7 +81,7 @@ impl<'a, M: Manager> Get<'a, M> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::builder(Db).max_size(1).build()?;
     /// let busy = pool.get().await?;
-    /// // A suggestion while somebody types: later than that nobody wants it.
+    /// // Suggestions while a user types: after 20 ms they are of no use.
     /// let error = pool.get().timeout(Duration::from_millis(20)).await.unwrap_err();
     /// assert!(error.is_timeout() && error.waited() >= Duration::from_millis(20));
     /// # drop(busy);
@@ -93,7 +93,7 @@ impl<'a, M: Manager> Get<'a, M> {
         self
     }
 
-    /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    /// Sets the deadline of this get, instead of the pool's `acquire_timeout`.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -103,7 +103,7 @@ impl<'a, M: Manager> Get<'a, M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
-    /// // One deadline for the request, whatever it does first.
+    /// // One deadline for the whole request.
     /// let deadline = Instant::now() + Duration::from_millis(500);
     /// let mut connection = pool.get().deadline(deadline).await?;
     /// let rows = tokio::time::timeout_at(deadline, connection.query("select * from orders")).await??;
@@ -116,7 +116,7 @@ impl<'a, M: Manager> Get<'a, M> {
         self
     }
 
-    /// Says who will hold it, for [`Pool::leases`] and the report of leaks.
+    /// Names the holder of the lease, for [`Pool::leases`] and leak reports.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -144,7 +144,7 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
-    /// Takes an idle one, or joins the line.
+    /// Takes an idle resource, or joins the queue.
     fn start(
         &mut self,
         now: Moment,
@@ -158,7 +158,7 @@ impl<'a, M: Manager> Get<'a, M> {
             if let Some(slot) = inner.kernel.take_locked(now) {
                 return Poll::Ready(Ok(self.taken(slot)));
             }
-            // A closed pool has no keeper, and gets none.
+            // A closed pool has no keeper, and starts none.
             if inner.kernel.is_closed() {
                 return Poll::Ready(Err(self.error(Kind::Closed)));
             }
@@ -172,7 +172,7 @@ impl<'a, M: Manager> Get<'a, M> {
             Take::Ready(slot) => Poll::Ready(Ok(self.taken(slot))),
             Take::Refused(refusal, work) => {
                 inner.perform(work);
-                // Nobody waits, and so nobody looks whether the keeper comes by.
+                // This get does not wait, so it must look itself whether the keeper still comes by.
                 if keeper::is_elsewhere(&**inner) {
                     keeper::look_after(inner, inner.now());
                 }
@@ -198,7 +198,7 @@ impl<'a, M: Manager> Get<'a, M> {
         }
     }
 
-    /// It found an idle one. It may have waited before, and been handed a broken one.
+    /// An idle resource was found. The get may have waited before, and been handed a broken resource.
     fn taken(&self, mut slot: Box<Slot<M>>) -> Grant<M> {
         let inner = self.pool.inner();
         let fit = inner.is_fit(&mut slot);
@@ -208,7 +208,7 @@ impl<'a, M: Manager> Get<'a, M> {
         Grant { slot, fit }
     }
 
-    /// It may take no time: what is idle and known to be good, if nobody stands in line.
+    /// The get has a timeout of zero: takes a resource that is idle and known to be good, if no waiter is in the queue.
     #[cold]
     fn at_once(&self, now: Moment) -> Result<Box<Slot<M>>, Error<M::Error>> {
         let inner = self.pool.inner();
@@ -227,7 +227,7 @@ impl<'a, M: Manager> Get<'a, M> {
         Err(self.error(Kind::Timeout(phase)))
     }
 
-    /// How long it has waited so far.
+    /// How long the get has waited so far.
     fn waited(&self) -> Duration {
         let began = self.wait.began();
         began.map_or(Duration::ZERO, |began| self.pool.inner().now() - began)
@@ -252,7 +252,7 @@ impl<'a, M: Manager> Get<'a, M> {
         })
     }
 
-    /// Nothing was to be had at once.
+    /// Polls a get for which no resource was available at once.
     #[inline(never)]
     fn poll_new(
         &mut self,
@@ -282,14 +282,14 @@ impl<'a, M: Manager> Get<'a, M> {
         match self.ended(outcome) {
             Ok(grant) => match self.finish(grant, now) {
                 Some(lease) => Poll::Ready(Ok(lease)),
-                // The search starts again, with what is left of the time.
+                // The search starts again, with the time that is left.
                 None => self.poll_new(now, context),
             },
             Err(error) => self.fail(error, now),
         }
     }
 
-    /// It has one, unless that broke while it was handed over: its close makes room.
+    /// Makes the lease, unless the resource broke during the hand-off. Then the resource is closed, which makes room.
     #[inline]
     fn finish(&mut self, grant: Grant<M>, now: Moment) -> Option<Lease<M>> {
         let inner = self.pool.inner();
@@ -337,14 +337,14 @@ impl<M: Manager> Future for Get<'_, M> {
         let this = self.get_mut();
         let inner = this.pool.inner();
         if !this.looks {
-            // Were that old, what it gets would look a little older than it is.
+            // If this tick is old, the lease looks a little older than it is.
             let now = inner.last_tick();
             return this.poll_waiting(now, context);
         }
         // A loop of gets that are ready at once must not starve its executor.
         ready!(spend(context));
         let now = inner.rough_now();
-        // The usual case: one is idle, and nobody waits.
+        // The usual case: a resource is idle, and no waiter is in the queue.
         if let Some(mut slot) = inner.take(now) {
             if inner.is_fit(&mut slot) {
                 this.looks = false;

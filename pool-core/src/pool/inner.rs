@@ -1,4 +1,4 @@
-//! What the handles, leases and tasks of a pool have in common.
+//! The state that the handles, leases and tasks of a pool share.
 
 use std::{fmt, num::NonZero, sync::Arc, task::Context, time::Duration};
 
@@ -24,16 +24,18 @@ pub(crate) type Work<M> = engine::Work<Held<M>, Failure<<M as Manager>::Error>>;
 type Ticket<M> = engine::Ticket<Held<M>, Failure<<M as Manager>::Error>>;
 type Handed<M> = Put<Held<M>, Failure<<M as Manager>::Error>>;
 
-/// A resource with its way home. It has that for its whole life, so that no get and no return counts references. An idle one and the
-/// pool keep each other alive until the pool is closed, which the drop of its last handle does.
+/// A resource and a reference to its pool. The resource keeps the reference for its whole life, so gets and returns count no
+/// references. An idle resource and the pool keep each other alive until the pool is closed, which happens when its last handle is
+/// dropped.
 pub(crate) struct Held<M: Manager> {
     pub(crate) resource: M::Resource,
-    /// Its own reference to the pool's: so that what has to keep the pool alive for a moment does not touch a count that all share.
+    /// The outer `Arc` belongs to this resource alone. To keep the pool alive for a moment, a return clones it, and does not touch
+    /// a count that all threads share.
     #[expect(clippy::redundant_allocation, reason = "the outer count is its own")]
     pub(crate) home: Arc<Arc<Inner<M>>>,
 }
 
-/// One pool. Handles, leases and running tasks keep it alive; its keeper does not.
+/// The state of one pool. Handles, leases and running tasks keep it alive; its keeper does not.
 pub(crate) struct Inner<M: Manager> {
     pub(crate) kernel: engine::Arc<Kernel<Held<M>, Failure<M::Error>>>,
     pub(crate) manager: M,
@@ -41,7 +43,7 @@ pub(crate) struct Inner<M: Manager> {
     pub(crate) host: Host,
 }
 
-/// What a waiter is handed. It may have broken since it came back: `fit` says what its manager says.
+/// The resource that a waiter is handed. It may have broken since it was returned: `fit` is what the manager says of it now.
 pub(crate) struct Grant<M: Manager> {
     pub(super) slot: Box<Slot<M>>,
     pub(super) fit: bool,
@@ -79,7 +81,7 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// An idle one that is not known to be broken, if nobody stands in line.
+    /// Takes an idle resource that is not known to be broken, if no waiter is in the queue.
     pub(crate) fn take_fit(self: &Arc<Self>, now: Moment) -> Option<Box<Slot<M>>> {
         loop {
             let mut slot = match self.take(now) {
@@ -93,7 +95,7 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// An idle one that needs nothing done to it, if it can be had without the lock.
+    /// Takes an idle resource that needs no check, if that is possible without the lock.
     #[inline]
     pub(crate) fn take(self: &Arc<Self>, now: Moment) -> Option<Box<Slot<M>>> {
         match self.kernel.take(now, thread_number()) {
@@ -111,7 +113,7 @@ impl<M: Manager> Inner<M> {
         caught(|| !self.manager.is_broken(&mut slot.item.resource)).unwrap_or(false)
     }
 
-    /// A lease ends.
+    /// Ends a lease.
     #[inline]
     pub(crate) fn give_back(mut slot: Box<Slot<M>>) {
         let (now, lasted) = lasted(&mut slot);
@@ -134,7 +136,7 @@ impl<M: Manager> Inner<M> {
         Self::give_back_slowly(slot, now, lasted, verdict);
     }
 
-    /// There is something to do, to decide or to count at the end of this lease.
+    /// Ends a lease when there is something to do, to decide or to count.
     #[inline(never)]
     fn give_back_slowly(slot: Box<Slot<M>>, now: Moment, lasted: Option<Sample>, verdict: Verdict) {
         let home = Arc::clone(&slot.item.home);
@@ -157,7 +159,7 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// A lease of what goes now lasted so long, if that was measured.
+    /// Counts how long the last lease of a resource took, if that was measured. The resource leaves the pool now.
     #[cold]
     pub(crate) fn count_use(&self, lasted: Option<Sample>) {
         if let Some(lasted) = lasted {
@@ -165,12 +167,12 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// One that nobody used goes back.
+    /// Returns a resource that no caller has used.
     pub(crate) fn lay_back(self: &Arc<Self>, slot: Box<Slot<M>>) {
         self.perform_work(Kernel::put_unused(&self.kernel, slot, self.rough_now()));
     }
 
-    /// Does what is left to do after one was given back.
+    /// Performs what is left to do after a return.
     #[inline]
     pub(crate) fn settle(self: &Arc<Self>, put: Handed<M>) {
         match put {
@@ -181,7 +183,7 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// Does what a decision of the kernel left to do. Nothing is locked.
+    /// Performs what a decision of the kernel left to do. Nothing is locked.
     pub(crate) fn perform_work(self: &Arc<Self>, work: Work<M>) {
         for waker in work.wakers {
             waker.wake();
@@ -192,7 +194,7 @@ impl<M: Manager> Inner<M> {
         for (slot, reason) in work.closes {
             self.close_slot(slot, reason);
         }
-        // Without a runtime the seats are dropped, which frees them: whoever is polled next finds the room.
+        // Without a runtime the seats are dropped, which frees them. The next waiter that is polled finds the room.
         let Some(runtime) = self.host.runtime() else {
             return;
         };
@@ -204,7 +206,7 @@ impl<M: Manager> Inner<M> {
         }
     }
 
-    /// Closes the resource and then frees its seat, on a task if there is a runtime for it.
+    /// Closes the resource and then frees its seat, on a task if there is a runtime.
     fn close_slot(self: &Arc<Self>, slot: Box<Slot<M>>, reason: CloseReason) {
         self.tell(&(), |observer, pool| observer.closed(pool, reason));
         match self.host.runtime() {
@@ -230,7 +232,7 @@ impl<M: Manager> Inner<M> {
         self.error(&(), kind, waited, failure.or(last), counts)
     }
 
-    /// The error for a refusal of the kernel's.
+    /// The error for a refusal by the kernel.
     pub(crate) fn refused(
         &self,
         refusal: Refusal<Failure<M::Error>>,
@@ -260,7 +262,7 @@ impl<M: Manager> Inner<M> {
         (status, of.last_error)
     }
 
-    /// Makes room for more, or takes it away.
+    /// Changes the size of the pool.
     pub(super) fn resize(self: &Arc<Self>, max_size: u32) -> Result<(), ConfigError> {
         let config = self.config.clone().max_size(max_size);
         config.validate()?;
@@ -397,7 +399,7 @@ impl<M: Manager> Waits for Inner<M> {
 }
 
 impl<M: Manager> Inner<M> {
-    /// What was fetched under the lock is counted when it is known to be good.
+    /// Counts a wait whose grant was fetched under the lock, if the resource is still good.
     fn fetched(
         &self,
         mut slot: Box<Slot<M>>,
@@ -526,7 +528,7 @@ impl<M: Manager> Tends for Inner<M> {
         let stillborn = reason == CloseReason::Broken
             && slot.tag.uses() == 0
             && now - slot.opened_at < host::STILLBORN;
-        // Before its close makes room for the next.
+        // This comes before the close, which makes room for the next open.
         if stillborn {
             let error = Arc::new(OpenError::Broken);
             let jitter = fastrand::f64();
@@ -564,11 +566,11 @@ impl<M: Manager> fmt::Debug for Held<M> {
     }
 }
 
-/// What time it is at the end of a lease, and how long that was if it was timed.
+/// Returns the time at the end of a lease, and how long the lease was if it was timed.
 #[inline]
 pub(super) fn lasted<M: Manager>(slot: &mut Slot<M>) -> (Moment, Option<Sample>) {
     let Some(from) = slot.timed_from.take() else {
-        // Were that old, it would be checked, or closed, a little earlier than need be.
+        // If this tick is old, the resource is checked or closed a little earlier than necessary.
         return (slot.item.home.last_tick(), None);
     };
     let (now, uses) = (slot.item.home.now(), slot.tag.uses());
@@ -592,8 +594,8 @@ pub(super) fn usage_of<T, E: Clone>(slot: &engine::Slot<T, E>, now: Moment) -> U
     }
 }
 
-/// In how many parts idle ones lie at least: one a core, but no more than 8, nor of fewer than 4 seats, so that a pool that is little
-/// used keeps few of them warm.
+/// The least number of parts of the board: one for each core, at most 8, and at most one for 4 seats, so that a pool with little
+/// traffic uses few resources.
 fn parts(max_size: u32) -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     u32::try_from(cores)

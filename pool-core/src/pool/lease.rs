@@ -1,4 +1,4 @@
-//! A resource, for as long as somebody has it.
+//! The guard of a leased resource.
 
 use std::{
     fmt,
@@ -14,10 +14,10 @@ use crate::{
     host::{Hosted, Usage},
 };
 
-/// A resource, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
+/// A leased resource. Dropping the lease returns the resource to the pool, on any thread, with or without a runtime.
 ///
-/// It borrows nothing, so it can move to another task and outlive every handle of the pool. What it does beside giving access is
-/// called as `Lease::taint(&mut lease)`, so that no method of the resource is hidden.
+/// A lease borrows nothing, so it can move to another task and outlive every handle of the pool. Its functions are associated
+/// functions, called as `Lease::taint(&mut lease)`, so that they hide no method of the resource.
 ///
 /// ```
 /// # use pool_core::{Lease, Manager, Pool, Usage};
@@ -32,7 +32,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Buffers).build()?;
 /// let mut lease = pool.get().await?;
-/// // Marked: were this future dropped half-way, nobody would get the buffer as it is.
+/// // If this future were dropped before its end, the lease would be tainted.
 /// let written = Lease::run(&mut lease, async |buffer| {
 ///     buffer.push(1);
 ///     tokio::task::yield_now().await;
@@ -45,12 +45,12 @@ use crate::{
 /// # }
 /// ```
 pub struct Lease<M: Manager> {
-    /// `None` only while it is being dropped or taken apart.
+    /// `None` only while the lease is dropped or taken apart.
     slot: Option<Box<Slot<M>>>,
 }
 
 impl<M: Manager> Lease<M> {
-    /// `holder.since` may be rough.
+    /// `holder.since` may be the coarse time.
     #[inline]
     pub(crate) fn new(mut slot: Box<Slot<M>>, holder: Holder) -> Self {
         slot.tag.take_up(holder);
@@ -64,7 +64,8 @@ impl<M: Manager> Lease<M> {
         Self { slot: Some(slot) }
     }
 
-    /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
+    /// Taints the resource: the pool does not hand it on as it is. When the lease is returned, the resource is reset, or closed if
+    /// the manager has no reset for it.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -74,7 +75,7 @@ impl<M: Manager> Lease<M> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
     /// let mut connection = pool.get().await?;
     /// connection.query("begin").await?;
-    /// Lease::taint(&mut connection); // were anything below to fail, the next user must not find this transaction
+    /// Lease::taint(&mut connection); // if a call below fails, the next caller must not get this transaction
     /// connection.query("update stock set n = n - 1").await?;
     /// connection.query("commit").await?;
     /// Lease::untaint(&mut connection);
@@ -87,20 +88,21 @@ impl<M: Manager> Lease<M> {
         lease.slot_mut().tainted = true;
     }
 
-    /// Is it tainted?
+    /// Whether the resource is tainted.
     pub fn is_tainted(lease: &Self) -> bool {
         lease.slot().tainted
     }
 
-    /// Takes the mark away: it is known to be clean again.
+    /// Removes the taint: the resource is known to be clean again.
     pub fn untaint(lease: &mut Self) {
         lease.slot_mut().tainted = false;
     }
 
-    /// Runs an operation that leaves the resource unfit when it stops half-way: a dropped future or a panic taints the lease.
+    /// Runs an operation that leaves the resource unusable if it does not run to its end. If the future is dropped or panics, the
+    /// lease is tainted.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the operation, and taints the lease.
+    /// Dropping the future drops the operation and taints the lease.
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
         let slot = lease.slot_mut();
         let was = std::mem::replace(&mut slot.tainted, true);
@@ -109,7 +111,7 @@ impl<M: Manager> Lease<M> {
         output
     }
 
-    /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
+    /// Takes the resource out of the pool. The pool may open another in its place, and never closes this one.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -117,7 +119,7 @@ impl<M: Manager> Lease<M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
-    /// // To listen for changes takes a connection for as long as the service lives: not one of the pool's.
+    /// // A listener holds its connection as long as the service lives, so the connection should not count in the pool.
     /// let mut listener = Lease::detach(pool.get().await?);
     /// listener.query("listen orders_changed").await?;
     /// assert_eq!((pool.status().open, pool.status().dropped), (0, 1));
@@ -133,7 +135,7 @@ impl<M: Manager> Lease<M> {
         item.resource
     }
 
-    /// What the resource has been through.
+    /// Returns the history of the resource.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -145,7 +147,7 @@ impl<M: Manager> Lease<M> {
     /// let mut connection = pool.get().await?;
     /// let usage = Lease::usage(&connection);
     /// if usage.leases == 1 {
-    ///     connection.query("set application_name to 'orders'").await?; // the first who has it
+    ///     connection.query("set application_name to 'orders'").await?; // the first lease of this connection
     /// }
     /// assert!(usage.age() < Duration::from_secs(60) && !usage.tainted);
     /// # Ok(())
@@ -155,7 +157,7 @@ impl<M: Manager> Lease<M> {
         usage_of(lease.slot(), lease.slot().item.home.now())
     }
 
-    /// Names the holder from now on, as [`Get::label`](super::Get::label).
+    /// Sets the label of the holder, like [`Get::label`](super::Get::label).
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -174,12 +176,12 @@ impl<M: Manager> Lease<M> {
         lease.slot().tag.relabel(label);
     }
 
-    /// The manager of the pool that it is from.
+    /// Returns the manager of the lease's pool.
     pub fn manager(lease: &Self) -> &M {
         &lease.slot().item.home.manager
     }
 
-    /// The manager, and the resource for it to work on.
+    /// Returns the manager, and the resource for the manager to work on.
     #[cfg(feature = "deadpool")]
     pub(crate) fn parts(lease: &mut Self) -> (&M, &mut M::Resource) {
         let slot = lease.slot.as_mut().expect(HELD);
@@ -219,7 +221,7 @@ impl<M: Manager> Drop for Lease<M> {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut slot) = self.slot.take() {
-            // A panic may have stopped its user anywhere.
+            // If the thread panics, the caller may have stopped in the middle of a call.
             slot.tainted |= std::thread::panicking();
             Inner::give_back(slot);
         }

@@ -1,14 +1,14 @@
-//! What a pool is told about its resources.
+//! The trait that opens, checks, resets and closes the resources of a pool.
 
 use std::{fmt, future::Future};
 
 use crate::host::Usage;
 
-/// Opens, checks, cleans and closes the resources of one pool.
+/// Opens, checks, resets and closes the resources of one pool.
 ///
-/// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool's, bounded
-/// by a timeout of the pool's: a caller that gives up wastes nothing, and one that hangs stops nobody. An error, a panic or a
-/// timeout in any of them closes the resource and frees its place.
+/// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool, under a
+/// timeout of the pool. So a caller that gives up does not waste an open, and a future that hangs blocks no caller. If a future
+/// returns an error, panics or times out, the pool closes the resource and frees its place.
 ///
 /// ```
 /// use pool_core::{Manager, Pool, Usage};
@@ -36,40 +36,42 @@ use crate::host::Usage;
 /// # }
 /// ```
 pub trait Manager: Send + Sync + 'static {
-    /// What is pooled.
+    /// The type of the pooled resource.
     type Resource: Send + 'static;
 
-    /// Why one could not be opened, checked or reset. What a failed [`create`](Self::create) says comes back to the caller as
-    /// it is ([`Error::connect_error`](crate::Error::connect_error)).
+    /// The error of a failed open, check or reset. A caller gets the error of a failed [`create`](Self::create) unchanged
+    /// ([`Error::connect_error`](crate::Error::connect_error)).
     ///
-    /// Any error, also one that is none in the sense of `std`, as `anyhow::Error`.
+    /// The type need not implement `std::error::Error`: `anyhow::Error` will do.
     ///
-    /// Its text is shown, with its causes if the alternate form (`{:#}`) has them: in [`Error`](crate::Error), in [`Status::last_error`](crate::Status::last_error), in warnings (feature
-    /// `tracing`). So it must not hold a secret: no password, no token, no address that has one in it. The same goes for what
-    /// a manager says when it panics.
+    /// The text of the error is shown in [`Error`](crate::Error), in [`Status::last_error`](crate::Status::last_error), and in
+    /// warnings (feature `tracing`). It includes the causes if the alternate form (`{:#}`) has them. So the text must not contain a
+    /// secret: no password, no token, and no address that contains one. The same holds for the message of a panic in the manager.
     type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
-    /// Opens one. Bounded by `create_timeout`.
+    /// Opens a resource. Bounded by `create_timeout`.
     fn create(&self) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
 
-    /// Is it still good? Asked before a lease when it was last known to be good longer than `check_after` ago, and for
-    /// `keepalive`. Bounded by `check_timeout`; an error closes it, and another one is found or opened.
+    /// Checks that the resource still works. The pool calls `check` before a lease if the resource was last known to be good longer
+    /// than `check_after` ago, and for `keepalive`. Bounded by `check_timeout`. On an error the pool closes the resource, and finds
+    /// or opens another.
     fn check(
         &self,
         resource: &mut Self::Resource,
         usage: &Usage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Is there anything for [`reset`](Self::reset) to do? Asked on every return, on the caller's thread: no I/O, no waiting.
+    /// Whether [`reset`](Self::reset) must run before the next lease. Called on every return, on the caller's thread: it must not
+    /// do I/O or block.
     ///
-    /// The default says no. A tainted resource ([`Usage::tainted`]) for which this says no is closed.
+    /// Returns false by default. If it returns false for a tainted resource ([`Usage::tainted`]), the pool closes the resource.
     fn needs_reset(&self, resource: &mut Self::Resource, usage: &Usage) -> bool {
         let _ = (resource, usage);
         false
     }
 
-    /// Makes it clean for the next user. Runs after a return for which [`needs_reset`](Self::needs_reset) said yes, bounded by
-    /// `reset_timeout`; an error closes it.
+    /// Makes the resource clean for the next caller. Runs after a return for which [`needs_reset`](Self::needs_reset) returned
+    /// true. Bounded by `reset_timeout`. On an error the pool closes the resource.
     fn reset(
         &self,
         resource: &mut Self::Resource,
@@ -79,23 +81,26 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Is it known to be broken? Asked on every return and before an idle one is handed out, on the caller's thread: no I/O, no
-    /// waiting. The default says no.
+    /// Whether the resource is known to be broken. Called on every return, and before an idle resource is handed out, on the
+    /// caller's thread: it must not do I/O or block. Returns false by default.
     fn is_broken(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }
 
-    /// Was a call on it dropped half-way? Asked on every return, on the caller's thread: no I/O, no waiting. If so the resource is
-    /// tainted: it is reset if [`needs_reset`](Self::needs_reset) says so then, or else closed, and never handed on as it is. So those
-    /// who use the pool need not know of [`Lease::run`](crate::Lease::run). A resource that says itself whether a call on it is
-    /// unfinished has it from its protocol, or from [`Calls`](crate::Calls). The default says no.
+    /// Whether a call on the resource was dropped before it ended. Called on every return, on the caller's thread: it must not do
+    /// I/O or block.
+    ///
+    /// If it returns true, the resource is tainted: the pool resets it if [`needs_reset`](Self::needs_reset) then returns true, and
+    /// closes it otherwise. The next caller never gets it as it is. So callers need not use [`Lease::run`](crate::Lease::run). A
+    /// resource can learn from its protocol or from [`Calls`](crate::Calls) whether a call is unfinished. Returns false by default.
     fn is_interrupted(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }
 
-    /// Says goodbye. Bounded by `close_timeout`. The default drops it; so does the pool when no runtime is left to run this on.
+    /// Closes the resource gracefully. Bounded by `close_timeout`. The default drops the resource. The pool drops it too if no
+    /// runtime is left to run `close` on.
     fn close(&self, resource: Self::Resource) -> impl Future<Output = ()> + Send {
         async { drop(resource) }
     }

@@ -1,11 +1,12 @@
-//! A manager out of a closure.
+//! A manager made from a closure.
 
 use std::fmt;
 
 use super::Manager;
 use crate::{host::Usage, keyed::KeyedManager};
 
-/// A manager that opens by calling `create`, for whatever needs no more than that: nothing is checked, reset or said goodbye to.
+/// Makes a manager that opens resources by calling `create`. It does not check or reset resources, and closes them by dropping
+/// them.
 ///
 /// ```
 /// use pool_core::{Pool, manager_fn};
@@ -19,8 +20,8 @@ use crate::{host::Usage, keyed::KeyedManager};
 /// # }
 /// ```
 ///
-/// What can be seen without asking anybody is asked before each lease and after it, by [`broken_if`](ManagerFn::broken_if). To ask the
-/// other side, to clean up after a user, or to close properly, write a [`Manager`].
+/// Use [`broken_if`](ManagerFn::broken_if) if a resource itself knows that it is broken: the closure is called before each lease
+/// and after it. To check a resource with I/O, to reset it after use, or to close it gracefully, implement [`Manager`].
 pub fn manager_fn<F, R, T, E>(create: F) -> ManagerFn<F, fn(&mut T) -> bool>
 where
     F: Fn() -> R + Send + Sync + 'static,
@@ -32,7 +33,7 @@ where
     }
 }
 
-/// The same for a [`KeyedPool`](crate::KeyedPool): opens one for a key by calling `create`.
+/// Makes a manager for a [`KeyedPool`](crate::KeyedPool) that opens a resource for a key by calling `create`.
 ///
 /// ```
 /// use pool_core::{KeyedPool, keyed_manager_fn};
@@ -56,7 +57,7 @@ where
     }
 }
 
-/// A manager out of closures: see [`manager_fn`] and [`keyed_manager_fn`].
+/// A manager made from closures: see [`manager_fn`] and [`keyed_manager_fn`].
 #[must_use = "a manager is for a builder"]
 pub struct ManagerFn<F, B> {
     create: F,
@@ -64,8 +65,8 @@ pub struct ManagerFn<F, B> {
 }
 
 impl<F, B> ManagerFn<F, B> {
-    /// Asks `is_broken` of each that comes back, and of an idle one before it is handed out: no I/O, no waiting. See
-    /// [`Manager::is_broken`].
+    /// Closes the resources for which `is_broken` returns true. The closure is called on every return, and before an idle resource
+    /// is handed out: it must not do I/O or block. See [`Manager::is_broken`].
     ///
     /// ```
     /// use pool_core::{Pool, manager_fn};

@@ -26,8 +26,8 @@ use crate::{
 
 /// A bounded pool of resources, handed out in order of arrival.
 ///
-/// A cheap handle: clones share one pool. When the last handle is dropped the pool is closed; leases that are still out stay
-/// good, and what they hold is closed on return.
+/// A `Pool` is a cheap handle: clones share one pool. The drop of the last handle closes the pool. Leases that are still out remain
+/// usable, and their resources are closed when they are returned.
 ///
 /// ```
 /// # use pool_core::{Manager, Pool, Usage};
@@ -43,7 +43,7 @@ use crate::{
 /// let pool = Pool::builder(Connections).name("cache").max_size(16).build()?; // lazy: opens nothing
 /// let mut connection = pool.get().await?;
 /// connection.extend_from_slice(b"hello");
-/// drop(connection); // given back
+/// drop(connection); // returned to the pool
 /// assert_eq!(pool.status().idle, 1);
 /// # Ok(())
 /// # }
@@ -52,13 +52,13 @@ pub struct Pool<M: Manager> {
     owner: Arc<Owner<M>>,
 }
 
-/// What all handles of one pool share, and nobody else: it closes the pool when it is dropped.
+/// Shared by all handles of one pool, and by nothing else. Its drop closes the pool.
 struct Owner<M: Manager> {
     inner: Arc<Inner<M>>,
 }
 
 impl<M: Manager> Pool<M> {
-    /// Begins a pool of what `manager` opens.
+    /// Creates a builder for a pool of the resources that `manager` opens.
     pub fn builder(manager: M) -> Builder<M> {
         Builder::new(manager)
     }
@@ -76,12 +76,14 @@ impl<M: Manager> Pool<M> {
         &self.owner.inner
     }
 
-    /// Gets a resource: an idle one, or the first that is given back or opened, in order of arrival.
+    /// Gets a resource. The get takes an idle resource, or waits for a resource that is returned or opened. Gets are served in
+    /// order of arrival.
     ///
-    /// The future can be told more before it is awaited: `pool.get().timeout(limit).label("login").await`.
+    /// The future has setters, which can be called before it is first polled: `pool.get().timeout(limit).label("login").await`.
     ///
-    /// Gets may wait on several runtimes: none relies on another one being driven. On a thread without a runtime a get can wait while
-    /// there is one on which others have waited, and relies on that.
+    /// Gets may wait on several runtimes at once. A waiting get does not depend on other runtimes being driven. A get can also wait
+    /// on a thread without a runtime, if other gets have waited on a runtime that is still there. Such a get depends on that
+    /// runtime.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -90,7 +92,7 @@ impl<M: Manager> Pool<M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
-    /// // In a handler: what may be waited for is what is left of the request's time.
+    /// // In a request handler: waits no longer than the time that is left for the request.
     /// let mut connection = match pool.get().timeout(Duration::from_millis(200)).label("login").await {
     ///     Ok(connection) => connection,
     ///     Err(error) if error.is_overloaded() || error.is_timeout() => return Ok(()), // 503, with Retry-After
@@ -102,23 +104,25 @@ impl<M: Manager> Pool<M> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full or load is shed;
-    /// [`Error::is_connect`] at once while nothing is open and the last attempts to open one failed; [`Error::is_closed`];
-    /// [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
+    /// - [`Error::is_timeout`] after `acquire_timeout`.
+    /// - [`Error::is_overloaded`] when the queue is full or the pool sheds load.
+    /// - [`Error::is_connect`] at once, while no resource is open and the last attempts to open a resource failed.
+    /// - [`Error::is_closed`] when the pool is closed.
+    /// - [`Error::is_no_runtime`] when the get has to wait and does not run on tokio.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up its place in line. What was handed to it goes to the next; what is being opened on its
-    /// account goes on, for whoever comes.
+    /// Dropping the future gives up its place in the queue. A resource that was handed to the get goes to the next waiter. An open
+    /// that was started for the get goes on, and its resource serves another get.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer.
+    /// Panics if the get waits on a tokio runtime that was built without a timer.
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Get<'_, M> {
         Get::new(self, Location::caller())
     }
 
-    /// Gets a resource that is idle now and known to be good, if nobody waits for it.
+    /// Gets a resource that is idle and known to be good, if no get waits for it. Never waits.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -126,7 +130,7 @@ impl<M: Manager> Pool<M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
-    /// // Worth a connection that nobody else wants, and not worth waiting for one.
+    /// // This refresh is worth an idle connection, but not worth a wait.
     /// let refresh = async || match pool.try_get() {
     ///     Ok(mut idle) => idle.query("refresh materialized view sales").await.map(|_| true),
     ///     Err(error) if error.is_busy() => Ok(false),
@@ -140,7 +144,8 @@ impl<M: Manager> Pool<M> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
+    /// - [`Error::is_busy`] when there is no such resource.
+    /// - [`Error::is_closed`] when the pool is closed.
     #[track_caller]
     pub fn try_get(&self) -> Result<Lease<M>, Error<M::Error>> {
         let inner = self.inner();
@@ -160,8 +165,8 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// Opens `min_idle`, or one if that is 0, and waits until they are open: pays for the connects before the first user comes,
-    /// and finds out whether it can connect at all.
+    /// Opens `min_idle` resources, or one if `min_idle` is 0, and waits until they are open. So the first callers do not wait for
+    /// opens, and the service learns at its start whether the pool can connect.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -169,9 +174,9 @@ impl<M: Manager> Pool<M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::builder(Db).name("orders").min_idle(2).build()?;
-    /// // Before the service says that it is ready.
+    /// // Runs before the service reports that it is ready.
     /// if let Err(error) = pool.warm_up().await {
-    ///     eprintln!("not ready: {error}"); // and `error.connect_error()` is the manager's own
+    ///     eprintln!("not ready: {error}"); // `error.connect_error()` is the manager's own error
     ///     std::process::exit(1);
     /// }
     /// assert!(pool.status().open >= 2);
@@ -180,13 +185,13 @@ impl<M: Manager> Pool<M> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As for [`get`](Self::get).
     ///
     /// # Cancel safety
-    /// What is being opened goes on.
+    /// Dropping the future stops the wait only; opens that have begun go on.
     ///
     /// # Panics
-    /// On a tokio runtime that was built without a timer.
+    /// Panics on a tokio runtime that was built without a timer.
     pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
         let inner = self.inner();
         if inner.config.min_idle == 0 {
@@ -213,17 +218,17 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// All counts, as they are at this moment; [`Status`] has an example.
+    /// Returns all counts of this moment. See [`Status`] for an example.
     pub fn status(&self) -> Status {
         Hosted::status(&**self.inner())
     }
 
-    /// How long things took; [`Timings`] has an example.
+    /// Returns how long waits, leases, opens, checks and resets took. See [`Timings`] for an example.
     pub fn timings(&self) -> Timings {
         Hosted::timings(&**self.inner())
     }
 
-    /// Who holds one now.
+    /// Lists the current leases: the label of each, its age, and the source line of its get.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -232,7 +237,7 @@ impl<M: Manager> Pool<M> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
     /// let invoice = pool.get().label("invoice").await?;
-    /// // On an admin page: who has it, since when, and from which line of the program.
+    /// // On an admin page: shows who holds a connection, since when, and which source line got it.
     /// for lease in pool.leases() {
     ///     println!("{} since {:?}, got at {}", lease.label, lease.held_for, lease.place);
     /// }
@@ -245,18 +250,19 @@ impl<M: Manager> Pool<M> {
         Hosted::leases(&**self.inner())
     }
 
-    /// The name that the pool was given, for messages and metrics.
+    /// Returns the name of the pool, as used in messages and metrics.
     pub fn name(&self) -> &str {
         &self.inner().host.name
     }
 
-    /// The manager.
+    /// Returns the manager.
     pub fn manager(&self) -> &M {
         &self.inner().manager
     }
 
-    /// Makes the pool larger or smaller, while it is in use. What is too much goes: idle ones now, leased ones when they come
-    /// back. Where `max_waiters` is `auto` the line becomes longer or shorter with it; who is in line stays there.
+    /// Changes the size of the pool while it is in use. If the pool becomes smaller, surplus idle resources are closed now, and
+    /// surplus leased resources when they are returned. If `max_waiters` is `auto`, the bound of the queue changes as well; gets
+    /// that already wait keep their places.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -264,7 +270,7 @@ impl<M: Manager> Pool<M> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::builder(Db).max_size(16).min_idle(2).build()?;
-    /// // The database has two more clients now: each has a third of what it can bear.
+    /// // The database has two more clients now, so each client may use a third of its capacity.
     /// pool.resize(5)?;
     /// assert_eq!(pool.status().max_size, 5);
     /// let error = pool.resize(1).unwrap_err();
@@ -279,8 +285,8 @@ impl<M: Manager> Pool<M> {
         self.inner().resize(max_size)
     }
 
-    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back. For when the
-    /// backend moved, or the credentials changed.
+    /// Closes all resources that are open now: idle resources at once, leased resources when they are returned. Use it when the
+    /// backend moved, or when the credentials changed.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -290,10 +296,10 @@ impl<M: Manager> Pool<M> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
     /// pool.warm_up().await?;
-    /// // The password was rotated. Those who are at work finish with the old one.
+    /// // The password was rotated. Calls that run now finish with the old one.
     /// let working = pool.get().await?;
     /// pool.retire_all();
-    /// drop(working); // closed, and not handed to the next
+    /// drop(working); // closed, not handed to the next get
     /// let closed = pool.status().closed.by(CloseReason::Retired);
     /// assert_eq!((closed, pool.status().idle), (1, 0));
     /// # Ok(())
@@ -304,9 +310,10 @@ impl<M: Manager> Pool<M> {
         inner.perform_work(Kernel::retire_all(&inner.kernel, inner.now()));
     }
 
-    /// Closes those idle ones for which `keep` says no. Returns how many.
+    /// Closes the idle resources for which `keep` returns false. Returns how many were closed.
     ///
-    /// `keep` runs with no lock held, and those it looks at are not handed out meanwhile; if it panics they are dropped.
+    /// `keep` runs with no lock held. The resources that it looks at are not handed out meanwhile. If `keep` panics, these
+    /// resources are dropped.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -316,7 +323,7 @@ impl<M: Manager> Pool<M> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
     /// pool.warm_up().await?;
-    /// // Before a quiet night: those that have not been used for a while, or are old.
+    /// // Closes connections that have not been used for a while, or are old.
     /// let minute = Duration::from_secs(60);
     /// let closed = pool.retain(|_, usage| usage.idle() < minute && usage.age() < 60 * minute);
     /// assert_eq!((closed, pool.status().idle), (0, 1));
@@ -338,20 +345,22 @@ impl<M: Manager> Pool<M> {
         closed
     }
 
-    /// Closes the pool: all who wait are told so, idle ones are closed, leased ones when they come back. Does not wait.
+    /// Closes the pool, without waiting. Waiting gets fail with [`Error::is_closed`], idle resources are closed now, and leased
+    /// resources when they are returned.
     pub fn close(&self) {
         self.inner().close();
     }
 
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
         self.inner().kernel.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out.
+    /// Closes the pool and waits until all its resources are closed, but no longer than `deadline`. The report lists what was still
+    /// leased.
     ///
-    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
-    /// tell when it has come, and the report is made at once.
+    /// On a thread without a runtime, the runtime on which gets have waited keeps the deadline. If there is no such runtime,
+    /// nothing can keep the deadline, and `drain` returns its report at once.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -361,7 +370,7 @@ impl<M: Manager> Pool<M> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
     /// pool.warm_up().await?;
-    /// // When the service is told to stop, and takes no new requests: those that are under way have ten seconds.
+    /// // The service stops and takes no new requests: running requests have ten seconds to finish.
     /// let drained = pool.drain(Duration::from_secs(10)).await;
     /// assert!(drained.is_complete(), "{} are left", drained.left);
     /// assert!(pool.get().await.unwrap_err().is_closed());
@@ -370,10 +379,10 @@ impl<M: Manager> Pool<M> {
     /// ```
     ///
     /// # Cancel safety
-    /// The pool stays closed; dropping the future only stops the waiting.
+    /// The pool stays closed. Dropping the future only stops the wait.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer.
+    /// Panics if `drain` waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.inner().close();
         host::drain(self.inner(), deadline).await

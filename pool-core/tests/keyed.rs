@@ -438,7 +438,7 @@ async fn a_key_can_be_warmed_up_and_what_was_opened_is_there_for_whoever_comes()
     assert!(error.is_too_large(), "{error}");
     assert_eq!(
         error.to_string(),
-        "pool `keyed pool`: more were asked for at once than there may be, which is 3"
+        "pool `keyed pool`: the call asks for more resources than the bound, which is 3"
     );
     // At once, and without as many futures.
     assert!(

@@ -216,7 +216,7 @@ fn a_full_line_fails_at_once() {
     assert!(error.is_overloaded());
     assert_eq!(
         error.to_string(),
-        "limiter `limiter`: the line is full (1 of 1 in use, 2 waiting)"
+        "limiter `limiter`: the queue is full (1 of 1 in use, 2 waiting)"
     );
     drop(line);
     drop(wait(limiter.acquire()));

@@ -119,7 +119,9 @@ async fn a_timeout_says_phase_waited_and_state() {
         started.elapsed()
     );
     assert!(
-        error.to_string().contains("none was given back within 2"),
+        error
+            .to_string()
+            .contains("no resource became free within 2"),
         "{error}"
     );
     assert!(error.to_string().contains("1 of 1 in use"), "{error}");

@@ -213,7 +213,7 @@ async fn a_leak_is_warned_of_once() {
     let _forgotten = pool.get().label("import").await.unwrap();
     sleep(60 * SEC).await;
     assert_eq!(log.events().len(), 1, "{log:?}");
-    let leak = log.only_event("not given back");
+    let leak = log.only_event("lease not returned");
     assert_eq!((leak.level, leak.target), (Level::WARN, "pool_core"));
     assert_eq!(
         (&*leak.fields["pool.name"], &*leak.fields["label"]),
@@ -251,13 +251,13 @@ async fn an_outage_is_one_warning_and_its_end_one_line() {
         let lease = common::get(&pool).await;
         drop(lease);
 
-        let first = log.only_event("cannot open one");
+        let first = log.only_event("cannot open a resource");
         assert_eq!(
             (first.level, &*first.fields["error"]),
             (Level::WARN, "connection refused")
         );
         assert_eq!(first.span.as_deref(), Some("pool.connect"));
-        let more = log.events_of("still cannot open one");
+        let more = log.events_of("still cannot open a resource");
         assert!(more.iter().all(|event| event.level == Level::DEBUG));
         assert!(
             more.iter()
@@ -416,8 +416,8 @@ async fn nothing_that_a_manager_or_a_resource_holds_is_told() {
         pool.get().timeout(SEC).await.unwrap_err();
     }
     assert!(!log.events_of("slow get").is_empty());
-    assert!(!log.events_of("not given back").is_empty());
-    assert!(!log.events_of("cannot open one").is_empty());
+    assert!(!log.events_of("lease not returned").is_empty());
+    assert!(!log.events_of("cannot open a resource").is_empty());
     assert!(!format!("{log:?}").contains(SECRET));
 }
 
@@ -468,7 +468,7 @@ async fn a_shared_pool_says_what_a_pool_says() {
         .map(|span| &*span.fields["outcome"])
         .collect();
     assert_eq!(outcomes, ["failed", "ok"]);
-    assert_eq!(log.only_event("cannot open one").level, Level::WARN);
+    assert_eq!(log.only_event("cannot open a resource").level, Level::WARN);
     log.clear();
 
     drop(pool.try_get().map(drop).unwrap_err());

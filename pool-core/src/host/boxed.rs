@@ -1,14 +1,14 @@
-//! An error of any type, as one of `std`.
+//! Wraps an error of any type in a type that implements `std::error::Error`.
 
 use std::{any::Any, error::Error, fmt};
 
-/// An error of any type as one in the sense of `std`: what [`Error::into_boxed`](crate::Error::into_boxed) and its siblings give, for
-/// `?` where the error inside is none, as `anyhow::Error`.
+/// An error of any type, wrapped so that it implements `std::error::Error`. [`Error::into_boxed`](crate::Error::into_boxed) and the
+/// `into_boxed` of other errors return it, for `?` when the error inside does not implement that trait, like `anyhow::Error`.
 ///
-/// Its text has all there is to say, so it has no source.
+/// The text is complete, so `source` returns `None`.
 pub struct BoxError(Box<dyn Shown>);
 
-/// What it takes.
+/// What a [`BoxError`] can hold.
 trait Shown: fmt::Debug + fmt::Display + Any + Send + Sync {}
 
 impl<T: fmt::Debug + fmt::Display + Any + Send + Sync> Shown for T {}
@@ -18,7 +18,7 @@ impl BoxError {
         Self(Box::new(error))
     }
 
-    /// The error inside, if it is an `E`.
+    /// Returns the error inside, if it is an `E`.
     pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
         let inside: &dyn Any = &*self.0;
         inside.downcast_ref()

@@ -1,17 +1,18 @@
-//! Tokio's cooperative budget: what keeps a loop of gets from starving its executor.
+//! Tokio's cooperative budget: it keeps a loop of gets from starving its executor.
 //!
-//! A future that is ready at once returns to nobody: `loop { pool.get().await }` on a pool with idle resources would keep timers, I/O
-//! and all other tasks of its thread waiting for ever. So tokio gives each task a budget for each time it is polled; what may be ready at
-//! once spends of it, and when it is gone returns `Pending`, once, with its waker woken.
+//! A future that is ready at once never yields: `loop { pool.get().await }` on a pool with idle resources would keep the timers,
+//! the I/O and all other tasks of its thread waiting forever. So tokio gives each task a budget for each poll. A future that may be
+//! ready at once spends from it. When the budget is used up, the future returns `Pending` once, with its waker woken.
 
 use std::task::{Context, Poll};
 
 use super::thread;
 
-/// Spends of the task's budget, or has it polled again later. For the first thing in a poll that may be ready at once.
+/// Spends from the task's budget. Returns `Pending` if it is used up, and has the task polled again. Must come first in a poll that
+/// may be ready at once.
 ///
-/// A get on the hot path is far cheaper than what tokio's budget of 128 was made for (a read of a socket): one in 8 spends, so that
-/// a task goes on for about a thousand, some 50 us.
+/// A get on the fast path is far cheaper than the operations that tokio's budget of 128 was made for (a read from a socket). So one
+/// get in 8 spends, and a task goes on for about a thousand gets, some 50 us.
 #[inline]
 pub(crate) fn spend(context: &mut Context<'_>) -> Poll<()> {
     if thread::turn().is_multiple_of(EVERY) {

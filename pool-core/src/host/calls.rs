@@ -1,10 +1,11 @@
-//! Whether a call on a resource was dropped half-way.
+//! Tracks whether a call on a resource was dropped before it ended.
 
-/// Whether a call on a resource was dropped half-way: a field of the resource, by which its manager knows.
+/// Tracks whether a call on a resource was dropped before it ended. A resource has `Calls` as a field, and its manager reads it.
 ///
-/// A future that is dropped between a request and its reply leaves the reply on the wire, for the next user. A resource whose methods
-/// run their calls by [`run`](Self::run) says so when it comes back ([`Manager::is_interrupted`](crate::Manager::is_interrupted)), and
-/// the pool closes it, or resets it if the manager can. Callers write nothing for it: they may put any call in a `timeout` or a `select!`.
+/// If a future is dropped between a request and its reply, the reply is still to come on the connection, and the next caller would
+/// read it. A resource that runs its calls with [`run`](Self::run) can tell its manager so when it is returned
+/// ([`Manager::is_interrupted`](crate::Manager::is_interrupted)). The pool then closes the resource, or resets it if the manager
+/// can. Callers need not do anything: they may put any call in a `timeout` or a `select!`.
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -17,7 +18,7 @@
 /// }
 ///
 /// impl Connection {
-///     /// Sends one byte and waits for the one that answers it.
+///     /// Sends one byte and waits for the reply.
 ///     async fn ask(&mut self, what: u8) -> io::Result<u8> {
 ///         let Self { stream, calls } = self;
 ///         calls
@@ -54,7 +55,7 @@
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = Pool::builder(Servers).max_size(1).build()?;
 /// let mut connection = pool.get().await?;
-/// // The server does not answer in time. Nobody is to get that answer for another question.
+/// // The server does not answer in time. The next caller must not read this answer.
 /// let answer = tokio::time::timeout(Duration::from_millis(10), connection.ask(7)).await;
 /// assert!(answer.is_err());
 /// drop(connection);
@@ -69,15 +70,16 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// No call has begun.
+    /// Returns a new tracker: no call has begun.
     pub const fn new() -> Self {
         Self { running: false }
     }
 
-    /// Runs a call. One that ends, also with an error, leaves nothing behind.
+    /// Runs a call. A call that ends, also with an error, leaves the resource uninterrupted.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the call, and leaves its resource [interrupted](Self::is_interrupted); so does a panic in it.
+    /// Dropping the future drops the call and leaves the resource [interrupted](Self::is_interrupted). A panic in the call does the
+    /// same.
     pub async fn run<T>(&mut self, call: impl Future<Output = T>) -> T {
         let was = std::mem::replace(&mut self.running, true);
         let value = call.await;
@@ -85,12 +87,13 @@ impl Calls {
         value
     }
 
-    /// Did a call begin that did not end?
+    /// Whether a call began that did not end.
     pub const fn is_interrupted(&self) -> bool {
         self.running
     }
 
-    /// What was left behind was cleaned up: for a [`reset`](crate::Manager::reset) that reads or discards what is left.
+    /// Records that the resource is clean again. For a [`reset`](crate::Manager::reset) that reads or discards what an interrupted
+    /// call left.
     pub const fn clear(&mut self) {
         self.running = false;
     }

@@ -1,4 +1,4 @@
-//! User code that panics.
+//! Catches panics of user code.
 
 use std::{
     any::Any,
@@ -9,7 +9,7 @@ use std::{
 };
 
 pin_project_lite::pin_project! {
-    /// A future whose panic is its answer.
+    /// A future whose panic is returned as an error.
     pub(crate) struct Caught<F> {
         #[pin]
         future: F,
@@ -27,7 +27,7 @@ impl<F: Future> Future for Caught<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let future = self.project().future;
-        // Unwind safety: a future that panicked is not polled again, and what it had hold of is closed.
+        // Unwind safety: a future that panicked is not polled again, and the resource that it used is closed.
         match panic::catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(poll) => poll.map(Ok),
             Err(payload) => Poll::Ready(Err(message_of(payload))),
@@ -35,19 +35,19 @@ impl<F: Future> Future for Caught<F> {
     }
 }
 
-/// Runs `code`; what it said if it panicked.
+/// Runs `code`. Returns the panic message if it panics.
 pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, String> {
-    // Unwind safety: whoever calls this gives up what `code` had hold of when it panics.
+    // Unwind safety: when `code` panics, the caller gives up what `code` used.
     panic::catch_unwind(AssertUnwindSafe(code)).map_err(message_of)
 }
 
-/// What a panic said, if it said it in text.
+/// The message of a panic, if it is text.
 fn message_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    // The payload's own drop may panic too.
+    // The drop of the payload may panic too.
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(payload);
     }

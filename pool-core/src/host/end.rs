@@ -1,4 +1,4 @@
-//! The end of a pool: closed, and all that it opened gone.
+//! The drain of a pool: waits until a closed pool has nothing open.
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     rt::{self, Handle},
 };
 
-/// What [`Pool::drain`](crate::Pool::drain) left behind, and that of the other pools.
+/// The report of [`Pool::drain`](crate::Pool::drain), and of the `drain` of the other pools.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -33,9 +33,10 @@ use crate::{
 #[must_use = "it says whether anything is left, and what"]
 #[non_exhaustive]
 pub struct Drained {
-    /// Who still holds one.
+    /// The leases that are still out.
     pub leased: Vec<LeaseInfo>,
-    /// How many places are still taken, whether leased or on their way out. Zero when all is closed.
+    /// How many places are still taken, by leased resources and by resources that are being closed. Zero when all resources are
+    /// closed.
     pub left: u32,
 }
 
@@ -81,10 +82,10 @@ impl FromIterator<Self> for Drained {
 
 /// Waits, for `within` at most, until a pool that was closed has nothing open any more.
 ///
-/// On a thread without a runtime the keeper's keeps the time; where there is none, nobody could tell when it is over, and the report is
-/// made at once.
+/// On a thread without a runtime, the keeper's runtime keeps the time. If there is no keeper, nothing can keep the time, and the
+/// report is made at once.
 pub(crate) async fn drain<P: Hosted>(pool: &Arc<P>, within: Duration) -> Drained {
-    // What was handed to a get that nobody polls comes back only if there is a keeper to take it.
+    // A resource that was handed to an unpolled get comes back only if there is a keeper to take it.
     if let Ok(runtime) = Handle::try_current()
         && !pool.kernel().is_over()
     {
@@ -98,7 +99,7 @@ pub(crate) async fn drain<P: Hosted>(pool: &Arc<P>, within: Duration) -> Drained
         if pool.kernel().poll_drained(&watch, context).is_ready() {
             return Poll::Ready(());
         }
-        // Here is no runtime, and the keeper's has ended: nobody keeps the time.
+        // This thread has no runtime, and the keeper's runtime has ended: nothing keeps the time.
         if Handle::try_current().is_err() && !keeper::runs(&**pool) {
             return Poll::Ready(());
         }
@@ -111,7 +112,7 @@ pub(crate) async fn drain<P: Hosted>(pool: &Arc<P>, within: Duration) -> Drained
             };
             match timer.poll(at, || pool.host().runtime(), context) {
                 Poll::Pending => return Poll::Pending,
-                // In time or not, and also where nobody keeps the time: the report says.
+                // Ends the wait, also where nothing keeps the time. The report says what is left.
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if at >= until => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {}

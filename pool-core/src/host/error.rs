@@ -1,4 +1,4 @@
-//! Why a get ended without a resource.
+//! The error of a get that ended without a resource.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::observe::{Phase, Status};
 
-/// Why a get ended without a resource: what happened, after how long, in which phase, what the pool looked like, and the last
-/// error that opening one gave. `E` is [`Manager::Error`](crate::Manager::Error).
+/// The error of a get that ended without a resource. It says what happened, after how long and in which phase, what the counts of
+/// the pool were, and what the last failed open returned. `E` is [`Manager::Error`](crate::Manager::Error).
 ///
-/// One pointer: a get that succeeds pays nothing for it.
+/// The error is one pointer in size, so a get that succeeds costs no more for it.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -21,7 +21,7 @@ use crate::observe::{Phase, Status};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let pool = Pool::builder(Db).name("orders").max_size(1).build()?;
-/// /// What a service answers when it has no connection: not now (503, with `Retry-After`); else there is a mistake in its code.
+/// /// The HTTP status for a request that got no connection: 503 (with `Retry-After`), or 500 for a bug in the service.
 /// fn status_code<E>(error: &pool_core::Error<E>) -> u16 {
 ///     let later = error.is_timeout() || error.is_overloaded() || error.is_connect() || error.is_closed();
 ///     if later { 503 } else { 500 }
@@ -30,7 +30,7 @@ use crate::observe::{Phase, Status};
 /// let held = pool.get().label("export").await?;
 /// let error = pool.get().timeout(Duration::from_millis(5)).await.unwrap_err();
 /// assert_eq!((status_code(&error), error.phase()), (503, Some(Phase::Wait)));
-/// // pool `orders`: none was given back within 5ms (1 of 1 in use, 0 idle, 0 opening, 0 waiting)
+/// // pool `orders`: no resource became free within 5ms (1 of 1 in use, 0 idle, 0 opening, 0 waiting)
 /// assert!(error.to_string().contains("1 of 1 in use"));
 /// assert_eq!(error.status().leased, 1);
 /// # drop(held);
@@ -50,12 +50,12 @@ struct Inner<E> {
     failure: Option<Failure<E>>,
 }
 
-/// In which words an error says what is in use.
+/// How the message describes what is in use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Words {
-    /// Each resource serves one.
+    /// Each resource serves one caller.
     Resources,
-    /// Each connection serves many: so many are open, of so many at most.
+    /// Each connection serves many callers: `open` connections are open, of `max`.
     Shares { open: u32, max: u32 },
 }
 
@@ -70,7 +70,7 @@ pub(crate) enum Kind {
     NoRuntime,
     /// The kernel panicked.
     Poisoned,
-    /// More than there may be were asked for at once: so many may be.
+    /// A call asked for more resources than the bound, which is this number.
     TooLarge(u32),
 }
 
@@ -100,48 +100,48 @@ impl<E> Error<E> {
         self.inner.kind
     }
 
-    /// The deadline came first.
+    /// Whether the deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.inner.kind, Kind::Timeout(_))
     }
 
-    /// The line was full, or load is being shed: nothing was waited for in vain. Worth a retry elsewhere, or later.
+    /// Whether the queue was full, or the pool shed load. Retry later, or with another instance.
     pub fn is_overloaded(&self) -> bool {
         matches!(self.inner.kind, Kind::Overloaded | Kind::Shed)
     }
 
-    /// The pool was closed.
+    /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
         self.inner.kind == Kind::Closed
     }
 
-    /// The pool itself failed: its kernel panicked, which is a bug of this crate. It is closed, and hands out nothing any more; what is
-    /// leased stays usable.
+    /// Whether the pool itself failed: its kernel panicked, which is a bug of this crate. A poisoned pool is closed and hands out
+    /// no more resources. Leased resources remain usable.
     pub fn is_poisoned(&self) -> bool {
         self.inner.kind == Kind::Poisoned
     }
 
-    /// More were asked for at once than there may be: [`KeyedPool::warm_up`](crate::KeyedPool::warm_up).
+    /// Whether the call asked for more resources than the bound: [`KeyedPool::warm_up`](crate::KeyedPool::warm_up).
     pub fn is_too_large(&self) -> bool {
         matches!(self.inner.kind, Kind::TooLarge(_))
     }
 
-    /// Nothing is open and nothing can be opened; [`connect_error`](Self::connect_error) says why.
+    /// Whether no resource is open and opens fail; [`connect_error`](Self::connect_error) returns the cause.
     pub fn is_connect(&self) -> bool {
         self.inner.kind == Kind::Connect
     }
 
-    /// [`try_get`](crate::Pool::try_get) found none that is idle and known to be good.
+    /// Whether [`try_get`](crate::Pool::try_get) found no resource that is idle and known to be good.
     pub fn is_busy(&self) -> bool {
         self.inner.kind == Kind::Busy
     }
 
-    /// A get had to wait, and there was no tokio runtime to open anything on.
+    /// Whether a get had to wait while there was no tokio runtime to open a resource on.
     pub fn is_no_runtime(&self) -> bool {
         self.inner.kind == Kind::NoRuntime
     }
 
-    /// What was waited for when the deadline came.
+    /// The phase in which the deadline passed: what the get was waiting for. `None` for other errors.
     pub fn phase(&self) -> Option<Phase> {
         match self.inner.kind {
             Kind::Timeout(phase) => Some(phase),
@@ -154,12 +154,12 @@ impl<E> Error<E> {
         self.inner.waited
     }
 
-    /// The pool at that moment.
+    /// The counts of the pool when the get failed.
     pub fn status(&self) -> &Status {
         &self.inner.status
     }
 
-    /// The manager's last error, if attempts to open one were failing, and that is what they died of.
+    /// The manager's own error of the last open, if opens were failing with such an error.
     pub fn connect_error(&self) -> Option<&E> {
         match self.inner.failure.as_deref()? {
             OpenError::Manager(error) => Some(error),
@@ -167,8 +167,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// The same as an error in the sense of `std`, whatever `E` is: for `?` where the manager's error is none, as `anyhow::Error`. Its text
-    /// has all there is to say, and it has no source.
+    /// Converts this error to one that implements `std::error::Error`, whatever `E` is. Use it for `?` when the manager's error
+    /// does not implement that trait, like `anyhow::Error`. The text of the returned error is complete; its `source` is `None`.
     ///
     /// ```
     /// # use pool_core::{Manager, Pool, Usage};
@@ -200,8 +200,8 @@ impl<E> Error<E> {
         BoxError::new(self)
     }
 
-    /// What the last attempt to open one died of, if attempts were failing: as [`connect_error`](Self::connect_error), and also
-    /// timeouts and panics.
+    /// Why the last open failed, if opens were failing. Unlike [`connect_error`](Self::connect_error), it includes timeouts and
+    /// panics.
     pub fn open_error(&self) -> Option<&OpenError<E>> {
         self.inner.failure.as_deref()
     }
@@ -221,36 +221,36 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
         match kind {
             Kind::Timeout(phase) => {
                 let what = match phase {
-                    Phase::Wait => "none was given back",
-                    Phase::Create => "none could be opened",
+                    Phase::Wait => "no resource became free",
+                    Phase::Create => "no resource could be opened",
                     Phase::Check => "a check did not end",
                     Phase::Reset => "a reset did not end",
                 };
                 write!(f, "pool `{pool}`: {what} within {waited:?}")?;
             }
-            Kind::Overloaded => write!(f, "pool `{pool}`: the line is full")?,
+            Kind::Overloaded => write!(f, "pool `{pool}`: the queue is full")?,
             Kind::Shed => write!(
                 f,
-                "pool `{pool}`: overloaded, told no after waiting {waited:?}"
+                "pool `{pool}`: overloaded, refused after a wait of {waited:?}"
             )?,
             Kind::Closed => return write!(f, "pool `{pool}` is closed"),
             Kind::Poisoned => {
                 return write!(
                     f,
-                    "pool `{pool}` is poisoned: its kernel panicked, and it hands out nothing any more"
+                    "pool `{pool}` is poisoned: its kernel panicked, and it no longer hands out resources"
                 );
             }
             Kind::TooLarge(most) => {
                 return write!(
                     f,
-                    "pool `{pool}`: more were asked for at once than there may be, which is {most}"
+                    "pool `{pool}`: the call asks for more resources than the bound, which is {most}"
                 );
             }
             Kind::Connect => write!(
                 f,
-                "pool `{pool}`: nothing is open and nothing can be opened"
+                "pool `{pool}`: no resource is open and none can be opened"
             )?,
-            Kind::Busy => write!(f, "pool `{pool}`: none is idle")?,
+            Kind::Busy => write!(f, "pool `{pool}`: no resource is idle")?,
             Kind::NoRuntime => {
                 return write!(
                     f,
@@ -277,7 +277,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             )?,
         }
         match failure {
-            Some(failure) => write!(f, "; the last attempt to open one failed: {failure}"),
+            Some(failure) => write!(f, "; the last open failed: {failure}"),
             None => Ok(()),
         }
     }
@@ -289,7 +289,7 @@ impl<E: fmt::Display> fmt::Debug for Error<E> {
     }
 }
 
-/// The text has the cause; its source is that of the cause.
+/// The message includes the text of the cause, so `source` returns the source of the cause.
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.failure.as_deref()?.source()

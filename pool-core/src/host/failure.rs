@@ -1,10 +1,10 @@
-//! Why a resource could not be opened.
+//! The error of an open that failed.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use crate::config::ConfigError;
 
-/// Why an attempt to open a resource failed. Shared by all whom it concerns.
+/// Why an open failed. All gets that the failure concerns share this error.
 ///
 /// ```
 /// # use pool_core::{Manager, OpenError, Pool, Usage};
@@ -19,7 +19,7 @@ use crate::config::ConfigError;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = Pool::builder(Db).build()?;
 /// let error = pool.get().await.unwrap_err();
-/// // What to tell whoever is called in the night.
+/// // What to tell the engineer on call.
 /// let advice = match error.open_error() {
 ///     Some(OpenError::Manager(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => "is it running?",
 ///     Some(OpenError::Manager(_)) => "see what it says",
@@ -33,34 +33,38 @@ use crate::config::ConfigError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError<E> {
-    /// The manager's own error.
+    /// The manager returned this error.
     Manager(E),
-    /// It took longer than `create_timeout`.
+    /// The open took longer than `create_timeout`.
     TimedOut(Duration),
-    /// The manager panicked, and what it said.
+    /// The manager panicked with this message.
     Panicked(String),
-    /// It was broken as soon as it was open: [`Manager::is_broken`](crate::Manager::is_broken).
+    /// The resource was broken as soon as it was open: [`Manager::is_broken`](crate::Manager::is_broken).
     Broken,
-    /// It died or took its leave before it was open: [`Gauge::dead`](crate::Gauge::dead), [`Gauge::drain`](crate::Gauge::drain).
+    /// The connection died or was drained before it was open: [`Gauge::dead`](crate::Gauge::dead),
+    /// [`Gauge::drain`](crate::Gauge::drain).
     Gone,
-    /// What [`limits_of`](crate::KeyedBuilder::limits_of) says of the key cannot be used.
+    /// The limits that [`limits_of`](crate::KeyedBuilder::limits_of) returned for the key are invalid.
     Limits(ConfigError),
 }
 
-/// How the kernel keeps one.
+/// An open error as the kernel stores it.
 pub(crate) type Failure<E> = Arc<OpenError<E>>;
 
 impl<E: fmt::Display> fmt::Display for OpenError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manager(error) => write!(f, "{error:#}"),
-            Self::TimedOut(after) => write!(f, "opening one took longer than {after:?}"),
+            Self::TimedOut(after) => write!(f, "the open took longer than {after:?}"),
             Self::Panicked(message) => {
-                write!(f, "the manager panicked while opening one: {message}")
+                write!(
+                    f,
+                    "the manager panicked while it opened a resource: {message}"
+                )
             }
-            Self::Broken => f.write_str("it was broken as soon as it was open"),
-            Self::Gone => f.write_str("it died or took its leave before it was open"),
-            Self::Limits(error) => write!(f, "the limits of the key cannot be used: {error}"),
+            Self::Broken => f.write_str("the resource was broken as soon as it was open"),
+            Self::Gone => f.write_str("the connection died or was drained before it was open"),
+            Self::Limits(error) => write!(f, "the limits of the key are invalid: {error}"),
         }
     }
 }

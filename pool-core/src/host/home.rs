@@ -1,10 +1,10 @@
-//! Where the keeper of a pool is.
+//! Which runtime the keeper of a pool is on.
 
 use std::hash::{Hash, Hasher};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The runtime of a keeper, in one word: who waits on another one must not rely on this one being driven.
+/// The runtime of a keeper, in one word. A waiter on another runtime must not rely on this one being driven.
 #[derive(Debug)]
 pub(crate) struct Home(AtomicU64);
 
@@ -13,22 +13,22 @@ impl Home {
         Self(AtomicU64::new(0))
     }
 
-    /// The keeper is on the runtime of this number now, which drives itself or not.
+    /// Records that the keeper is on this runtime, which drives itself (has threads of its own) or not.
     pub(crate) fn set(&self, runtime: impl Hash, drives_itself: bool) {
         let home = if drives_itself { DRIVEN } else { word(runtime) };
-        // Ordering: Relaxed. Whoever read the old one and relied on it is woken after this, and looks again.
+        // Ordering: Relaxed. A waiter that read the old value and relied on it is woken after this store, and looks again.
         self.0.store(home, Ordering::Relaxed);
     }
 
-    /// Can those on this runtime rely on it?
+    /// Whether waiters on this runtime can rely on the keeper's.
     pub(crate) fn is(&self, runtime: impl Hash) -> bool {
         // Ordering: as above.
         let home = self.0.load(Ordering::Relaxed);
         home == DRIVEN || home == word(runtime)
     }
 
-    /// Is it another one than that of this thread, and may stand still? Asked at every wait: which runtime is `here` is known at a price,
-    /// and is asked only where it matters.
+    /// Whether the keeper is on another runtime than this thread, which may stand still. Called at every wait. Finding out which
+    /// runtime is `here` has a cost, so it is asked only if it matters.
     #[inline]
     pub(crate) fn is_elsewhere<R: Hash>(&self, here: impl FnOnce() -> Option<R>) -> bool {
         // Ordering: as above.
@@ -36,10 +36,10 @@ impl Home {
     }
 }
 
-/// A runtime that drives itself, whichever it is.
+/// Stands for any runtime that drives itself.
 const DRIVEN: u64 = u64::MAX;
 
-/// The number of a runtime. It is known by its hash alone, which is of one word.
+/// The number of a runtime. A runtime's id is accessible only through its hash, which is one word.
 fn word(runtime: impl Hash) -> u64 {
     let mut word = Word(0);
     runtime.hash(&mut word);

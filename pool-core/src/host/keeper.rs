@@ -1,7 +1,8 @@
-//! The one task that a pool keeps: it comes by when something falls due.
+//! The keeper: the one task of a pool, which runs when something falls due.
 //!
-//! It runs where somebody waits. A keeper whose runtime ends leaves its post, and whoever is polled next starts another; one whose runtime
-//! stands still is replaced by a waiter elsewhere that keeps its own time meanwhile ([`look_after`]).
+//! It runs on a runtime on which a get waits. If that runtime ends, the keeper leaves its post, and the next get that is polled
+//! starts another. If that runtime stands still, a waiter on another runtime replaces the keeper; such a waiter keeps its own time
+//! meanwhile ([`look_after`]).
 
 use std::{
     future::{Future, poll_fn},
@@ -22,14 +23,14 @@ use crate::{
     rt::{self, Handle, Sleep, sleep_until},
 };
 
-/// What a round of the keeper came to.
+/// The result of a round of the keeper.
 pub(crate) struct Round {
     /// When to come by again.
     pub(crate) next: Moment,
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "for publishing"))]
     pub(crate) closed: bool,
-    /// Leases and returns so far: has anything happened since the last round?
+    /// Leases and returns so far. If this did not change, nothing happened since the last round.
     pub(crate) activity: u64,
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn is_elsewhere<P: Hosted>(pool: &P) -> bool {
     pool.host().home.is_elsewhere(here)
 }
 
-/// Starts another keeper here if the one elsewhere does not come by any more.
+/// Starts another keeper here, if the keeper elsewhere does not come by any more.
 #[cold]
 pub(crate) fn look_after<P: Hosted>(pool: &Arc<P>, now: Moment) {
     let Ok(here) = Handle::try_current() else {
@@ -65,9 +66,9 @@ pub(crate) fn look_after<P: Hosted>(pool: &Arc<P>, now: Moment) {
     let stalled = host.clock.is_stalled(now);
     if let Some(number) = kernel.replace_keeper(now, stalled) {
         start(pool, &here, number);
-        // It is not late before it had its turn.
+        // The new keeper does not count as late before its first round.
         host.clock.advance(host.clock.read());
-        // Those who relied on the last one look where this one is.
+        // Waiters that relied on the last keeper look where this keeper is.
         kernel.all_in_line().into_iter().for_each(Waker::wake);
     }
 }
@@ -77,13 +78,13 @@ fn start<P: Hosted>(pool: &Arc<P>, runtime: &Handle, number: u64) {
     {
         let host = pool.host();
         let mut kept = host.runtime.lock();
-        // Whoever has passed it on meanwhile comes after this, or has been here.
+        // If another keeper has the post by now, it sets its own runtime after this or has set it already.
         if pool.kernel().post().is_held_by(number) {
             *kept = Some(runtime.clone());
             host.home.set(runtime.id(), rt::drives_itself(runtime));
         }
     }
-    // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
+    // Made here and not in the future: if a runtime ends before the first poll, it still drops the keeper.
     let mut keeper = Keeper {
         pool: Arc::downgrade(pool),
         number,
@@ -92,13 +93,13 @@ fn start<P: Hosted>(pool: &Arc<P>, runtime: &Handle, number: u64) {
     };
     let keeps = async move { poll_fn(|context| keeper.poll(context)).await };
     drop(runtime.spawn(async move {
-        // A panic of the kernel's has poisoned the pool: there is nothing left to keep.
+        // A panic in the kernel has poisoned the pool: nothing is left to do.
         drop(Caught::new(keeps).await);
     }));
 }
 
-/// Keeps the pool until it is closed and everything gone, or until another keeper has its place. Holds it weakly: a pool does not live
-/// for its keeper, which is the one of this `number`.
+/// Keeps the pool until it is closed and empty, or until another keeper has the post. Holds the pool weakly: a keeper does not keep
+/// its pool alive. `number` is the number of this keeper.
 struct Keeper<P: Hosted> {
     pool: Weak<P>,
     number: u64,
@@ -133,7 +134,7 @@ impl<P: Hosted> Keeper<P> {
         }
     }
 
-    /// Does what is due; when to come by again. `None`: never.
+    /// Does what is due. Returns when to come by again; `None` means never.
     fn round(&mut self, pool: &Arc<P>, context: &Context<'_>) -> Option<Moment> {
         let clock = &pool.host().clock;
         let reading = clock.read();
@@ -149,7 +150,7 @@ impl<P: Hosted> Keeper<P> {
         #[cfg(feature = "metrics")]
         let next = next.min(pool.publish_if_due(now, closed));
         if self.activity == activity {
-            // Nothing happened since the last round: let the tick stand, until somebody asks for the time.
+            // Nothing happened since the last round: the tick stands still until a reader asks for the time.
             clock.stop();
             return Some(next);
         }
@@ -167,7 +168,7 @@ impl<P: Hosted> Drop for Keeper<P> {
         if !mutation::on(Mutation::KeeperIsNotRestarted) {
             pool.kernel().keeper_left(self.number);
         }
-        // After that: who starts the tick looks then whether there is a keeper.
+        // The tick stops after the keeper left: a thread that starts the tick then looks whether there is a keeper.
         pool.host().clock.stop();
     }
 }

@@ -1,19 +1,19 @@
-//! What becomes of a resource that comes back from a lease.
+//! Decides what happens to a resource that is returned.
 
 use super::caught;
 use crate::observe::CloseReason;
 
-/// What becomes of it.
+/// What happens to a returned resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is good as it is.
+    /// The resource is good as it is.
     Keep,
-    /// It is made clean first.
+    /// The resource is reset first.
     Reset,
     Close(CloseReason),
 }
 
-/// Asks the manager. A panic in it means that the resource is not to be trusted.
+/// Asks the manager. If the manager panics, the resource is closed.
 #[inline]
 pub(crate) fn verdict<T>(
     item: &mut T,
@@ -36,7 +36,7 @@ pub(crate) fn verdict<T>(
     said.unwrap_or(Verdict::Close(asked))
 }
 
-/// Asks the manager whether a call on the resource was dropped half-way. A panic in it means that nobody knows.
+/// Asks the manager whether a call on the resource was dropped before it ended. If the manager panics, the answer is yes.
 #[inline]
 pub(crate) fn is_interrupted(ask: impl FnOnce() -> bool) -> bool {
     caught(ask).unwrap_or(true)

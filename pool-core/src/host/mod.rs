@@ -1,18 +1,18 @@
-//! What every pool has beside its kernel, once: its name and clock, a keeper, tasks, the wait of a get, the end, what it says.
+//! The parts that every pool has beside its kernel, written once: name, clock, keeper, tasks, the wait of a get, the drain, errors.
 //!
-//! A kernel decides under its lock, and knows neither runtime nor clock. A face (`pool/`, `keyed/`, `shared/`) says what is pooled: a
-//! manager, a lease, a builder. All between the two is here, written over a few traits:
+//! A kernel decides under its lock, and knows neither runtime nor clock. A face (`pool/`, `keyed/`, `shared/`) has the manager, the
+//! lease and the builder. Everything between the two is here, written over a few traits:
 //!
-//! | trait | what implements it | what it is given here |
+//! | trait | implemented by | what this module provides |
 //! |---|---|---|
 //! | [`Kept`](crate::engine::Kept) | a kernel | a keeper that is started, called, replaced and ended ([`keeper`]) |
-//! | [`Hosted`] | what the handles and tasks of a pool share | name, clock, observer, runtime, [`end`], tracing, metrics |
+//! | [`Hosted`] | the state that the handles and tasks of a pool share | name, clock, observer, runtime, [`end`], tracing, metrics |
 //! | [`Waits`] | the same, with the ticket of a waiter | deadline, timer and abandonment of a get ([`wait`]) |
-//! | [`Opens`], [`Tends`] | the same, with what is opened | opens, checks, resets and closes, bounded and with their panics caught ([`task`]) |
+//! | [`Opens`], [`Tends`] | the same, with the resources | opens, checks, resets and closes, with timeouts and with panics caught ([`task`]) |
 //!
 //! # Time
-//! One rule for all of them: *a time that was read has an age*. Nothing is decided by a tick that may have stood ([`clock`]), a
-//! wait relies on a keeper only as long as that comes by, and a get that is told no does itself what has fallen due. See
+//! One rule holds for all pools: *a time that was read has an age*. No decision relies on a tick that may be old ([`clock`]). A
+//! wait relies on a keeper only as long as the keeper comes by. A get that is refused performs what is due itself. See
 //! `PROTOCOL.md`.
 
 mod boxed;
@@ -83,12 +83,12 @@ pub(crate) struct Host {
     /// What all of it belongs to, if it is one of several that have one name.
     pub(crate) key: Option<Arc<str>>,
     pub(crate) clock: Clock,
-    /// Tells opens that are under way to look whether they are still wanted.
+    /// Notifies running opens to check whether they are still wanted.
     pub(crate) calls: Notify,
     observer: Option<Arc<dyn Observer>>,
-    /// The keeper's runtime, for returns on threads that have none. Locked for a clone, and nothing is locked under it.
+    /// The keeper's runtime, for returns on threads that have none. Locked for a clone only; no other lock is taken under it.
     runtime: Mutex<Option<Handle>>,
-    /// Which that is.
+    /// Which runtime that is.
     home: Home,
     #[cfg(feature = "tracing")]
     pub(crate) outage: Outage,
@@ -113,31 +113,31 @@ impl Host {
         }
     }
 
-    /// This thread's runtime, or the keeper's.
+    /// Returns this thread's runtime, or the keeper's.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         let here = Handle::try_current().ok();
         here.or_else(|| self.runtime.lock().clone())
     }
 
-    /// Is there an observer to be told?
+    /// Whether there is an observer.
     #[inline]
     pub(crate) const fn is_observed(&self) -> bool {
         self.observer.is_some()
     }
 }
 
-/// What the handles, leases and tasks of one pool share: a kernel, a manager, and the [`Host`]. Handles, leases and running tasks keep
-/// it alive; its keeper does not.
+/// The state that the handles, leases and tasks of one pool share: a kernel, a manager, and the [`Host`]. Handles, leases and
+/// running tasks keep it alive; its keeper does not.
 pub(crate) trait Hosted: Sized + Send + Sync + 'static {
     type Kernel: Watched;
-    /// The manager's.
+    /// The manager's error.
     type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
-    /// What a resource belongs to: nothing, where there are no keys.
+    /// The key of a resource; `()` for pools without keys.
     type Key: Send + Sync + 'static;
     /// What a decision of the kernel leaves to do.
     type Work: Send;
 
-    /// May several resources belong to several keys?
+    /// Whether the pool has keys.
     #[cfg(feature = "tracing")]
     const HAS_KEYS: bool = false;
 
@@ -146,29 +146,29 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
     #[cfg(feature = "tracing")]
     fn slow_get(&self) -> Option<Duration>;
 
-    /// All counts, as those of an exclusive pool.
+    /// All counts, in the form of an exclusive pool's counts.
     fn status(&self) -> Status;
     fn timings(&self) -> Timings;
     fn leases(&self) -> Vec<LeaseInfo>;
 
-    /// Does what a decision of the kernel left to do. Nothing is locked.
+    /// Performs what a decision of the kernel left to do. Nothing is locked.
     fn perform(self: &Arc<Self>, work: Self::Work);
 
-    /// A round of the keeper of this number: does what is due. `None`: it was replaced, or the pool is over.
+    /// A round of the keeper of this number: does what is due. `None` if the keeper was replaced, or the pool is closed and empty.
     fn round(self: &Arc<Self>, number: u64, now: Moment, context: &Context<'_>) -> Option<Round>;
 
-    /// How many places are taken, whatever is on them.
+    /// How many places are taken, in whatever state.
     fn left(&self) -> u32 {
         let status = self.status();
         status.open + status.opening + status.closing
     }
 
-    /// What of the pool an error shows, and in which words.
+    /// The counts that an error shows, and how its message describes them.
     fn counts(&self) -> (Status, Words) {
         (self.status(), Words::Resources)
     }
 
-    /// What the observer is told that this is: the name of the pool, and that of the key if it has one. May run user code.
+    /// The name for the observer: the name of the pool, and of the key if it has a name. May run user code.
     fn name_of(&self, key: &Self::Key) -> Arc<str> {
         let _ = key;
         Arc::clone(&self.host().name)
@@ -180,13 +180,13 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         None
     }
 
-    /// How many are kept idle.
+    /// How many idle resources the pool keeps.
     #[cfg(feature = "metrics")]
     fn min_idle(&self) -> u32 {
         0
     }
 
-    /// For publishing; what an exclusive pool has.
+    /// The snapshot to publish. By default the snapshot of an exclusive pool.
     #[cfg(feature = "metrics")]
     fn for_publishing(&self) -> crate::observe::Snapshot {
         crate::observe::Snapshot {
@@ -197,7 +197,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         }
     }
 
-    /// What time it is, within [`LAG`].
+    /// The time, at most [`LAG`] old.
     #[inline]
     fn rough_now(&self) -> Moment {
         let clock = &self.host().clock;
@@ -207,7 +207,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         })
     }
 
-    /// What time it was at the last tick, for what that can only make look older than it is.
+    /// The time of the last tick, for uses in which an old tick only makes something look older than it is.
     #[inline]
     fn last_tick(&self) -> Moment {
         let tick = self.host().clock.last_tick();
@@ -220,7 +220,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         self.host().clock.now()
     }
 
-    /// Tells the observer of something of this key, if there is one.
+    /// Notifies the observer, if there is one, of an event of this key.
     #[inline]
     fn tell(&self, key: &Self::Key, event: impl FnOnce(&dyn Observer, &str)) {
         if let Some(observer) = &self.host().observer {
@@ -229,7 +229,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         }
     }
 
-    /// A get that began to wait at `since` got one.
+    /// Notifies the observer that a get which began to wait at `since` got a resource.
     #[inline]
     fn waited(&self, key: &Self::Key, since: Moment) {
         if self.host().is_observed() {
@@ -238,14 +238,14 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         }
     }
 
-    /// A lease has lasted too long.
+    /// Reports a lease that has lasted too long.
     fn leaked(&self, key: &Self::Key, lease: &LeaseInfo) {
         #[cfg(feature = "tracing")]
         trace::leaked(&self.host().name, self.key_name(key).as_deref(), lease);
         self.tell(key, |observer, pool| observer.leaked(pool, lease));
     }
 
-    /// The error of a get that ended without a resource. The observer is told.
+    /// Makes the error of a get that ended without a resource, and notifies the observer.
     fn error(
         &self,
         key: &Self::Key,
@@ -254,7 +254,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
         failure: Option<Failure<Self::Error>>,
         (status, words): (Status, Words),
     ) -> Error<Self::Error> {
-        // What a kernel that panicked says is that it is closed.
+        // A kernel that panicked reports that it is closed.
         let poisoned = kind == Kind::Closed && self.kernel().is_poisoned();
         let kind = if poisoned { Kind::Poisoned } else { kind };
         match kind {
@@ -273,7 +273,7 @@ pub(crate) trait Hosted: Sized + Send + Sync + 'static {
     }
 }
 
-/// How a refusal of the kernel's is told.
+/// The error kind of a refusal by the kernel.
 pub(crate) fn kind_of<E>(refusal: Refusal<Failure<E>>) -> (Kind, Option<Failure<E>>) {
     match refusal {
         Refusal::Closed => (Kind::Closed, None),
@@ -283,7 +283,7 @@ pub(crate) fn kind_of<E>(refusal: Refusal<Failure<E>>) -> (Kind, Option<Failure<
     }
 }
 
-/// A status with what was counted, and nothing of what is now.
+/// A status with the counters only, without the current counts.
 pub(crate) fn counted(of: &Counters) -> Status {
     let mut status = Status {
         waited: of.waited,
@@ -320,8 +320,8 @@ pub(crate) fn lease_info(holder: Holder, now: Moment) -> LeaseInfo {
     }
 }
 
-/// How often the keeper must come by, so that nothing falls due unseen for long: a quarter of the shortest span, 30 s at most
-/// (HikariCP's housekeeping period).
+/// How often the keeper must come by, so that nothing due waits long: a quarter of the shortest span, at most 30 s (HikariCP's
+/// housekeeping period).
 pub(crate) fn rounds(config: &Config) -> Duration {
     let spans = [
         config.idle_timeout,
@@ -337,10 +337,10 @@ pub(crate) fn rounds_of(spans: impl IntoIterator<Item = Option<Duration>>) -> Du
     (shortest / 4).clamp(TICK, Duration::from_secs(30))
 }
 
-/// One that breaks before anybody used it, and so soon after it was opened, counts as what could not be opened.
+/// A resource that breaks before its first lease and this soon after its open counts as a failed open.
 pub(crate) const STILLBORN: Duration = Duration::from_secs(1);
-/// How often the keeper comes by, and the tick of the coarse clock advances, while the pool is in use.
+/// How often the keeper comes by, and how often the tick of the coarse clock advances, while the pool is in use.
 pub(crate) const TICK: Duration = Duration::from_nanos(TICK_NANOS);
 pub(crate) const TICK_NANOS: u64 = 10_000_000;
-/// A wait that is longer keeps a timer for its deadline; a shorter one, as nearly all are, never touches the timer.
+/// A longer wait makes a timer for its deadline. Shorter waits, which are nearly all waits, never touch the timer.
 pub(crate) const ARM_AFTER: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Where the publisher of a pool lies.
+//! Holds the publisher of a pool.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -11,25 +11,25 @@ use crate::{
     observe::{MetricNames, Publisher},
 };
 
-/// Where the publisher of a pool lies, for one keeper after the other. Whoever publishes takes it off meanwhile: no recorder is
-/// called with this locked. Who finds it taken off has nothing to tell: the other one does.
+/// Holds the publisher of a pool, across its keepers. A thread that publishes takes the publisher out, so no recorder is called
+/// with this locked. A thread that finds it taken out does nothing, because the other thread publishes.
 pub(crate) struct Desk {
     publisher: Mutex<Option<Publisher>>,
-    /// It was told that the pool is closed.
+    /// Whether it was published that the pool is closed.
     closed: AtomicBool,
 }
 
 /// A pool that is published.
 pub(crate) trait Published: Hosted {
-    /// Publishes, if the last time is long enough ago, and once when it is `closed`: that is told at once. When to come again; never,
-    /// if the pool is at rest, and its next use brings the keeper.
+    /// Publishes if the last time is long enough ago. Also publishes once, at once, when the pool is `closed`. Returns when to come
+    /// again; never, if the pool is at rest, because its next use brings the keeper.
     fn publish_if_due(&self, now: Moment, closed: bool) -> Moment {
         let Host { desk, name, .. } = self.host();
         let publish = |publisher: &mut Publisher| {
             publisher.publish_if_due(name, now, || self.for_publishing())
         };
         let next = desk.with(publish).unwrap_or(Moment::NEVER);
-        // Ordering: Relaxed, whoever is second has nothing to do.
+        // Ordering: Relaxed. The second thread has nothing to do.
         if closed && !desk.closed.swap(true, Relaxed) {
             self.publish();
         }
@@ -42,8 +42,8 @@ pub(crate) trait Published: Hosted {
         desk.with(|publisher| publisher.publish(name, self.for_publishing()));
     }
 
-    /// Publishes for the last time: the last lease was given back and the last resource closed. What nobody was told yet, and that
-    /// nothing is left.
+    /// Publishes for the last time, when the last lease was returned and the last resource closed: what was not published yet, and
+    /// that nothing is left.
     fn retire(&self) {
         let Host { desk, name, .. } = self.host();
         desk.with(|publisher| publisher.retire(name, self.for_publishing()));
@@ -66,7 +66,7 @@ impl Desk {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when the recorder panicked, or another one is at it.
+    /// `None` if the recorder panicked, or another thread is publishing.
     fn with<T>(&self, publish: impl FnOnce(&mut Publisher) -> T) -> Option<T> {
         let mut publisher = self.lock().take()?;
         let outcome = caught(|| publish(&mut publisher));

@@ -1,4 +1,4 @@
-//! What every builder is told beside its settings: an observer, the names of metrics, which environments it read.
+//! What every builder has beside its settings: an observer, metric names, and the environments that it read.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use crate::{
     observe::Observer,
 };
 
-/// What every builder is told beside its settings.
+/// What every builder has beside its settings.
 pub(crate) struct Setup {
     pub(crate) name: Arc<str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -38,7 +38,8 @@ impl Setup {
         }
     }
 
-    /// This is its name; where none was given, the word for it, with a number if a pool that is there has that. For what is published.
+    /// Sets the name. Without a given name, takes `default`, with a number appended if another pool has that name. Metrics need
+    /// distinct names.
     pub(crate) fn named(mut self, name: Option<&str>, default: &'static str) -> Self {
         let word = self.word.unwrap_or(default);
         self.name = name.map_or_else(|| __name_for(word), Into::into);
@@ -55,7 +56,7 @@ impl Setup {
         self.sources.was_read(env)
     }
 
-    /// Names the variable that a setting was read from in an error that names the setting.
+    /// If an error names a setting that was read from a variable, changes the error to name the variable.
     pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
         self.sources.blame(error)
     }
@@ -69,16 +70,16 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// The methods of a builder with a field `setup`, by which all are observed and published alike.
+/// Generates the methods of a builder with a field `setup`: the observer and the metric names.
 macro_rules! observing {
     () => {
-        /// Tells `observer` what happens: see [`Observer`](crate::observe::Observer).
+        /// Sets the observer, which the pool notifies of events: see [`Observer`](crate::observe::Observer).
         pub fn observer(mut self, observer: impl crate::observe::Observer) -> Self {
             self.setup.observer = Some(std::sync::Arc::new(observer));
             self
         }
 
-        /// Publishes the pool under these names (feature `metrics`). Default:
+        /// Sets the names under which the pool is published (feature `metrics`). Default:
         /// [`MetricNames::Database`](crate::observe::MetricNames::Database).
         #[cfg(feature = "metrics")]
         pub fn metric_names(mut self, names: crate::observe::MetricNames) -> Self {

@@ -1,11 +1,11 @@
-//! What each thread keeps: its number, and how many turns it has had.
+//! State of each thread: its number, and how many turns it has had.
 
 use std::{
     cell::Cell,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The number of this thread: small, its own, and the same whenever it asks.
+/// The number of this thread: small, unique, and always the same for one thread.
 #[inline]
 pub(crate) fn number() -> usize {
     NUMBER.with(|number| match number.get() {
@@ -16,12 +16,12 @@ pub(crate) fn number() -> usize {
 
 #[cold]
 fn assign(number: &Cell<usize>) -> usize {
-    // Ordering: Relaxed, each gets another number and that is all.
+    // Ordering: Relaxed, because the numbers only have to be distinct.
     number.set(NEXT.fetch_add(1, Ordering::Relaxed));
     number.get()
 }
 
-/// Counts a turn of this thread: another number each time.
+/// Counts a turn of this thread. Returns another number each time.
 #[inline]
 pub(super) fn turn() -> u32 {
     TURNS.with(|turns| {

@@ -1,4 +1,4 @@
-//! The end of a wait.
+//! The timer of a wait.
 
 use std::{
     future::Future,
@@ -11,19 +11,20 @@ use crate::{
     rt::{Handle, Id, Instant, JoinHandle, Sleep, now, sleep_until},
 };
 
-/// A point in time that is waited for on whichever runtime polls it, or on none.
+/// A point in time that can be awaited on any runtime, or on none.
 ///
-/// A timer of tokio's own belongs to the runtime that made it, and panics when it is polled after the end of that. So it is made
-/// when it is first polled, which for a wait is when it is no longer a short one, and made anew when it is polled on another runtime.
+/// A tokio timer belongs to the runtime that made it, and panics when it is polled after that runtime has ended. So the timer is
+/// made when it is first polled, which for a wait is when the wait is no longer short. It is made anew when it is polled on another
+/// runtime.
 pub(crate) struct Timer(Option<Made>);
 
 enum Made {
-    /// By the runtime on which it is polled, for that time.
+    /// Made by the runtime on which it is polled, for this time.
     Here(Id, Instant, Pin<Box<Sleep>>),
-    /// For a thread that has no runtime, by a task on another one. To poll a timer from there is to race the end of its runtime,
-    /// after which that panics; a task of it may be asked at any time.
+    /// For a thread without a runtime: a task on another runtime. Polling a tokio timer from such a thread would race the end of
+    /// its runtime, after which the poll panics. A task can be polled at any time.
     Elsewhere(Instant, Alarm),
-    /// To be made again, by a runtime that is there.
+    /// Must be made again, by a runtime that still runs.
     Lost,
 }
 
@@ -36,7 +37,7 @@ impl Drop for Alarm {
     }
 }
 
-/// It was polled outside of tokio, where nobody keeps the time.
+/// The timer was polled outside of tokio, where nothing keeps the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRuntime;
 
@@ -49,7 +50,7 @@ impl Timer {
         self.0.is_some()
     }
 
-    /// When it rings, if it was made by a runtime on which it was polled.
+    /// When the timer fires, if it was made by a runtime on which it was polled.
     pub(crate) const fn rings_at(&self) -> Option<Instant> {
         match &self.0 {
             Some(Made::Here(_, at, _)) => Some(*at),
@@ -57,10 +58,10 @@ impl Timer {
         }
     }
 
-    /// Is it `at`? On a thread without a runtime, the one that `runtime` gives keeps the time.
+    /// Polls whether the time is `at`. On a thread without a runtime, the runtime that `runtime` returns keeps the time.
     ///
     /// # Panics
-    /// On a runtime that was built without a timer.
+    /// Panics on a runtime that was built without a timer.
     pub(crate) fn poll(
         &mut self,
         at: Instant,
@@ -105,7 +106,7 @@ impl Timer {
                 if now() >= at {
                     return Poll::Ready(Ok(()));
                 }
-                // Its runtime is ending. Soon the keeper has gone with it, and whoever waits here is told.
+                // The runtime is ending. Its keeper soon goes too, and the waiters here are woken.
                 self.0 = Some(Made::Lost);
                 context.waker().wake_by_ref();
                 Poll::Pending

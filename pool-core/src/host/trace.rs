@@ -1,6 +1,6 @@
-//! What a pool says through `tracing`: two spans, and a warning where somebody has to know.
+//! What a pool reports through `tracing`: two spans, and warnings.
 //!
-//! A get that finds an idle resource reaches none of this.
+//! A get that finds an idle resource runs none of this code.
 
 use std::{
     panic::Location,
@@ -17,7 +17,7 @@ use crate::{
     observe::{LeaseInfo, Phase, Status},
 };
 
-/// The span of a get, from when it first joins the line; until then nothing.
+/// The span of a get. It begins when the get first joins the queue.
 pub(crate) struct GetTrace(Option<Begun>);
 
 struct Begun {
@@ -30,7 +30,7 @@ struct Begun {
 pub(crate) enum Outcome {
     Got,
     Failed(Kind),
-    /// Its future was dropped.
+    /// The future was dropped.
     Cancelled,
 }
 
@@ -39,14 +39,15 @@ impl GetTrace {
         Self(None)
     }
 
-    /// The get of `holder` joined the line, at `holder.since` or up to a tick later. `key` names its key, if it has one with a name.
+    /// The get of `holder` joined the queue, at `holder.since` or up to a tick later. `key` returns the name of the key, if it has
+    /// one.
     pub(crate) fn begin(
         &mut self,
         pool: &impl Hosted,
         holder: Holder,
         key: impl FnOnce() -> Option<String>,
     ) {
-        // What it was handed before was broken: it is still the same wait.
+        // The get was handed a broken resource before: it is still the same wait.
         if self.0.is_some() {
             return;
         }
@@ -73,7 +74,7 @@ impl GetTrace {
         self.0 = Some(Begun { since, span });
     }
 
-    /// The get ended. Does nothing if it never had to wait.
+    /// The get ended. Does nothing if the get never had to wait.
     #[inline]
     pub(crate) fn end(&mut self, pool: &impl Hosted, holder: Holder, outcome: Outcome) {
         if let Some(begun) = self.0.take() {
@@ -127,12 +128,12 @@ impl Begun {
     }
 }
 
-/// Is the exact time worth its price: for a span that somebody sees, and where a tick matters to what is slow?
+/// Whether the exact time is worth its cost: the span is recorded, or the limit of slow gets is so short that a tick matters.
 fn is_exact(pool: &impl Hosted, span: &Span) -> bool {
     !span.is_disabled() || pool.slow_get().is_some_and(|limit| limit < ROUGH)
 }
 
-/// A limit from which on the length of a tick does not matter.
+/// From this limit on, the length of a tick does not matter.
 const ROUGH: Duration = Duration::from_secs(1);
 
 impl Outcome {
@@ -152,7 +153,7 @@ impl Outcome {
         }
     }
 
-    /// Says in the span of a get how it ended, after so long. The words for that.
+    /// Records in the span of a get how and after how long it ended. Returns the names of the outcome and the phase.
     fn record(self, span: &Span, waited: Duration) -> (&'static str, Option<&'static str>) {
         let (word, phase) = (self.as_str(), self.phase().map(Phase::as_str));
         span.record("wait_ms", ms(waited)).record("outcome", word);
@@ -170,14 +171,14 @@ impl Outcome {
     }
 }
 
-/// The span of one open. It has no parent: an open is the pool's, whoever's wait it may end.
+/// The span of one open. It has no parent, because an open belongs to the pool and not to a single get.
 pub(crate) struct OpenTrace {
     /// `None` when the outcome is recorded.
     span: Option<Span>,
 }
 
 impl OpenTrace {
-    /// Runs `create` inside of the span, so that what the manager says is found there.
+    /// Runs `create` inside the span, so that events of the manager are recorded there.
     pub(crate) fn around<P: Hosted, F>(
         pool: &P,
         key: &P::Key,
@@ -238,10 +239,10 @@ impl Drop for OpenTrace {
     }
 }
 
-/// One was opened: an outage is over, if there was one.
+/// A resource was opened. If there was an outage, it is over.
 pub(crate) fn opened<P: Hosted>(pool: &P, trace: OpenTrace, took: Duration) {
     let span = trace.opened(took);
-    // Of which key an outage is would have to be remembered for each.
+    // A pool with keys would have to remember the outage of each key.
     if P::HAS_KEYS {
         return;
     }
@@ -252,7 +253,7 @@ pub(crate) fn opened<P: Hosted>(pool: &P, trace: OpenTrace, took: Duration) {
     }
 }
 
-/// One could not be opened. An outage is one warning, however long it lasts.
+/// An open failed. An outage causes one warning, however long it lasts.
 pub(crate) fn failed<P: Hosted>(
     pool: &P,
     trace: OpenTrace,
@@ -266,30 +267,30 @@ pub(crate) fn failed<P: Hosted>(
     let _in = span.entered();
     let (name, took_ms) = (&*pool.host().name, ms(took));
     if pool.host().outage.fail() {
-        warn!(target: TARGET, { pool.name = name, took_ms, error = %error }, "cannot open one");
+        warn!(target: TARGET, { pool.name = name, took_ms, error = %error }, "cannot open a resource");
     } else {
-        debug!(target: TARGET, { pool.name = name, took_ms, error = %error }, "still cannot open one");
+        debug!(target: TARGET, { pool.name = name, took_ms, error = %error }, "still cannot open a resource");
     }
 }
 
-/// Opens that failed since the last one that did not.
+/// How many opens failed since the last open that succeeded.
 #[derive(Default)]
 pub(crate) struct Outage(AtomicU32);
 
 impl Outage {
-    /// Is this failure the first one?
+    /// Counts a failure. Returns whether it is the first.
     fn fail(&self) -> bool {
-        // Ordering: a count, and nothing else is published with it.
+        // Ordering: Relaxed, because it is a count, and nothing else is published with it.
         self.0.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// One was opened, after so many failures.
+    /// An open succeeded. Returns how many failed before it.
     fn end(&self) -> u32 {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
 
-/// A lease has lasted for too long, of this key if it has one with a name.
+/// A lease has lasted too long. `key` is the name of its key, if it has one.
 pub(crate) fn leaked(pool: &str, key: Option<&str>, lease: &LeaseInfo) {
     warn!(
         target: TARGET,
@@ -301,14 +302,14 @@ pub(crate) fn leaked(pool: &str, key: Option<&str>, lease: &LeaseInfo) {
             place = place_of(lease.place),
             held_ms = ms(lease.held_for),
         },
-        "not given back"
+        "lease not returned"
     );
 }
 
-/// What all spans and events are found under.
+/// The target of all spans and events.
 const TARGET: &str = "pool_core";
 
-/// To the microsecond.
+/// Milliseconds, precise to the microsecond.
 fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }

@@ -1,7 +1,7 @@
-//! The wait of a get: its place in line, its limit, and how it ends.
+//! The wait of a get: its place in the queue, its deadline, and how it ends.
 //!
-//! Four things end a wait: an answer, the deadline, the want of a runtime, or that its future is dropped. The line is the kernel's; all
-//! else is here, for every pool.
+//! A wait ends by an answer, by its deadline, by the lack of a runtime, or by the drop of its future. The queue belongs to the
+//! kernel; everything else is here, for every pool.
 
 use std::{
     sync::Arc,
@@ -19,17 +19,18 @@ use crate::{
     rt::{self, Handle, Instant},
 };
 
-/// A pool whose gets wait in line.
+/// A pool whose gets wait in a queue.
 pub(crate) trait Waits: Hosted {
-    /// A place in line. Spent by the answer.
+    /// A place in the queue. An answer consumes it.
     type Ticket;
     /// What is handed to a waiter.
     type Grant;
 
-    /// When it joined the line, within [`LAG`].
+    /// When the waiter joined the queue; may be off by [`LAG`].
     fn since(ticket: &Self::Ticket) -> Moment;
 
-    /// What a waiter was told, where that can be seen without the lock. `lasted` is for how long it has waited, if that was timed.
+    /// The answer of a waiter, if it can be seen without the lock. `lasted` returns how long the waiter has waited, if that was
+    /// timed.
     #[inline]
     fn look(
         &self,
@@ -40,7 +41,7 @@ pub(crate) trait Waits: Hosted {
         None
     }
 
-    /// Has a waiter its answer? If not, what can be done for it now is done.
+    /// Returns the answer of a waiter. If there is none yet, does what can be done for the waiter now.
     fn poll(
         self: &Arc<Self>,
         ticket: &Self::Ticket,
@@ -49,7 +50,8 @@ pub(crate) trait Waits: Hosted {
         lasted: impl FnOnce() -> Option<Duration>,
     ) -> (Polled<Self>, Self::Work);
 
-    /// A waiter gives up at its deadline, after waiting so long: what it was told meanwhile, or what it was waiting for.
+    /// A waiter reached its deadline after a wait of `lasted`: returns an answer that came meanwhile, or what the waiter was
+    /// waiting for.
     fn time_out(
         self: &Arc<Self>,
         ticket: Self::Ticket,
@@ -57,28 +59,28 @@ pub(crate) trait Waits: Hosted {
         lasted: Duration,
     ) -> Result<Answer<Self>, Phase>;
 
-    /// A waiter goes away. What was handed to it goes to the next.
+    /// A waiter leaves. A resource that was handed to it goes to the next waiter.
     fn cancel(self: &Arc<Self>, ticket: Self::Ticket);
 }
 
-/// What a waiter is told.
+/// The answer to a waiter.
 pub(crate) type Answer<P> = Result<<P as Waits>::Grant, Refusal<Failure<<P as Hosted>::Error>>>;
 
 /// What a waiter finds when it is polled.
 pub(crate) enum Polled<P: Waits> {
     Told(Answer<P>),
-    /// Nothing yet. `armed`: it is to keep a timer for the deadline from now on.
+    /// No answer yet. `armed`: the waiter must keep a timer for its deadline from now on.
     Pending {
         armed: bool,
     },
 }
 
-/// A place in line, just taken.
+/// A place in the queue that was just taken.
 pub(crate) struct Queued<P: Waits> {
     pub(crate) ticket: P::Ticket,
-    /// Is it known exactly when it joined?
+    /// Whether it is known exactly when the waiter joined.
     pub(crate) timed: bool,
-    /// How long it may take where the get says nothing else.
+    /// The timeout of a get that sets none.
     pub(crate) acquire_timeout: Duration,
     pub(crate) work: P::Work,
 }
@@ -87,11 +89,11 @@ pub(crate) struct Queued<P: Waits> {
 pub(crate) enum Ended<E> {
     Refused(Refusal<Failure<E>>),
     Late(Phase),
-    /// It must wait, and there is no runtime to open anything on, or to keep time.
+    /// The get must wait, and there is no runtime to open a resource on or to keep the time.
     NoRuntime,
 }
 
-/// How a wait ended, and how long it was when it ended without a grant.
+/// How a wait ended, and how long it was if it ended without a grant.
 type Outcome<P> = Result<<P as Waits>::Grant, (Ended<<P as Hosted>::Error>, Duration)>;
 
 /// How long a get may take.
@@ -101,7 +103,7 @@ pub(crate) enum Limit {
     Pool,
     Timeout(Duration),
     Deadline(Instant),
-    /// Worked out, when the get first had to wait.
+    /// The deadline, computed when the get first had to wait.
     Until(Moment),
 }
 
@@ -109,9 +111,9 @@ pub(crate) enum Limit {
 pub(crate) struct Wait<P: Waits> {
     ticket: Option<P::Ticket>,
     limit: Limit,
-    /// Is it known exactly when it began?
+    /// Whether it is known exactly when the wait began.
     timed: bool,
-    /// When it began: a get that is handed a broken one waits again, and it is the same wait.
+    /// When the wait began. If a get is handed a broken resource and waits again, this is still the same wait.
     began: Option<Moment>,
     timer: Timer,
     #[cfg(feature = "tracing")]
@@ -137,24 +139,24 @@ impl<P: Waits> Wait<P> {
         self.limit = limit;
     }
 
-    /// Does it stand in line?
+    /// Whether the get is in the queue.
     #[inline]
     pub(crate) const fn is_waiting(&self) -> bool {
         self.ticket.is_some()
     }
 
-    /// When it began, if it had to wait.
+    /// When the wait began, if the get had to wait.
     #[inline]
     pub(crate) const fn began(&self) -> Option<Moment> {
         self.began
     }
 
-    /// How long it has lasted, if that is known exactly.
+    /// How long the wait has lasted, if that is known exactly.
     pub(crate) fn lasted(&self, pool: &P) -> Option<Duration> {
         lasted(pool, self.began, self.timed)()
     }
 
-    /// May it not wait at all? `pools` is the limit of a get that has none of its own.
+    /// Whether the time of the get is over before it waits. `pools` is the timeout of a get that sets none.
     pub(crate) fn is_over(&self, pool: &P, pools: impl FnOnce() -> Duration) -> bool {
         match self.limit {
             Limit::Pool => pools().is_zero(),
@@ -164,7 +166,7 @@ impl<P: Waits> Wait<P> {
         }
     }
 
-    /// It has joined the line.
+    /// The get has joined the queue.
     pub(crate) fn begin(
         &mut self,
         pool: &Arc<P>,
@@ -196,21 +198,22 @@ impl<P: Waits> Wait<P> {
             } else if short {
                 clock.now() + limit
             } else {
-                // Rather late by that much than early.
+                // The tick may be old by `LAG`: the deadline is late by that much rather than early.
                 since + LAG + limit
             }
         });
-        // From now, and not from the tick. A wait that may be long keeps no timer of its own until the keeper tells it to.
+        // Measured from the exact time, not from the tick. A wait that may be long makes no timer of its own until the keeper tells
+        // it to.
         let short = short && deadline - clock.now() <= ARM_AFTER + 3 * TICK;
         self.limit = Limit::Until(deadline);
         self.ticket = Some(ticket);
         if self.began.is_none() {
             (self.began, self.timed) = (Some(since), timed);
         }
-        // One that has rung is not to be asked again.
+        // A timer that has fired must not be polled again.
         self.timer = Timer::new();
         pool.perform(work);
-        // Was there a keeper when it was looked for, and had it gone before this was in line? Then nobody told this one.
+        // The keeper may have gone after this get looked for it and before it joined the queue. Then nothing woke this get.
         if !keeper::runs(&**pool) {
             match Handle::try_current() {
                 Ok(runtime) => keeper::ensure(pool, &runtime),
@@ -220,7 +223,7 @@ impl<P: Waits> Wait<P> {
         self.watch_deadline(pool, short, holder, context)
     }
 
-    /// Has the wait an end?
+    /// Returns the outcome of the wait, if it has ended.
     #[inline]
     pub(crate) fn poll(
         &mut self,
@@ -232,7 +235,7 @@ impl<P: Waits> Wait<P> {
             panic!("a get was polled after it had ended");
         };
         let lasted = lasted(&**pool, self.began, self.timed);
-        // The usual case: it was woken because it was told something, and that is where only it looks.
+        // The usual case: the get was woken because it has an answer, and only `look` sees that.
         match pool.look(ticket, lasted) {
             Some(answer) => self.answered(pool, answer),
             None => self.wait_on(pool, holder, context),
@@ -241,18 +244,18 @@ impl<P: Waits> Wait<P> {
 
     #[inline]
     fn answered(&mut self, pool: &Arc<P>, answer: Answer<P>) -> Poll<Outcome<P>> {
-        // It is spent: no user code runs while it could be used again.
+        // The answer consumed the ticket: no user code runs while the ticket could still be used.
         self.ticket = None;
         Poll::Ready(answer.map_err(|refusal| (Ended::Refused(refusal), self.waited(pool))))
     }
 
-    /// How long it has lasted so far.
+    /// How long the wait has lasted so far.
     fn waited(&self, pool: &P) -> Duration {
         self.began
             .map_or(Duration::ZERO, |began| pool.now() - began)
     }
 
-    /// It was woken though it was told nothing, or nobody woke it.
+    /// The get was woken without an answer, or polled without a wake.
     #[inline(never)]
     fn wait_on(
         &mut self,
@@ -275,10 +278,11 @@ impl<P: Waits> Wait<P> {
         };
         match Handle::try_current() {
             Ok(runtime) => keeper::ensure(pool, &runtime),
-            // Its runtime ended and here is none: nobody could open one, or tell when the time is over.
+            // The keeper's runtime has ended and this thread has none: nothing could open a resource or keep the time.
             Err(_) if !keeper::runs(&**pool) => {
                 let outcome = self.abandon(pool);
-                // After it has left the line: the room is for others. The keeper may be called in this: another that has come.
+                // The work is performed after the get has left the queue: the room is for other waiters. A keeper that has started
+                // meanwhile may be called by this.
                 pool.perform(work);
                 return outcome;
             }
@@ -288,7 +292,7 @@ impl<P: Waits> Wait<P> {
         self.watch_deadline(pool, armed, holder, context)
     }
 
-    /// Leaves the line, for want of a runtime.
+    /// Leaves the queue, for lack of a runtime.
     #[cold]
     fn abandon(&mut self, pool: &Arc<P>) -> Poll<Outcome<P>> {
         let waited = self.waited(pool);
@@ -296,7 +300,7 @@ impl<P: Waits> Wait<P> {
         Poll::Ready(Err((Ended::NoRuntime, waited)))
     }
 
-    /// Leaves the line, if it stands there: did it?
+    /// Leaves the queue. Returns whether the get was in it.
     #[inline]
     pub(crate) fn leave(&mut self, pool: &Arc<P>) -> bool {
         match self.ticket.take() {
@@ -308,9 +312,9 @@ impl<P: Waits> Wait<P> {
         }
     }
 
-    /// Ends the wait at its deadline. Waits that turn out to be short never get here with `armed` set, and so never touch the timer:
-    /// the keeper tells those that turn out to be long. But for those on another runtime than the keeper's, which may be blocked, or
-    /// driven by nobody: they have a timer from the beginning, and see to it that there is a keeper that comes by.
+    /// Ends the wait at its deadline. A wait that turns out to be short never gets here with `armed` set, so it never touches the
+    /// timer; the keeper arms the waits that turn out to be long. A wait on another runtime than the keeper's, which may be blocked
+    /// or undriven, has a timer from the beginning and makes sure that a keeper comes by.
     #[inline]
     fn watch_deadline(
         &mut self,
@@ -348,7 +352,7 @@ impl<P: Waits> Wait<P> {
         loop {
             let at = match self.timer.rings_at() {
                 Some(at) => at,
-                // While the keeper is elsewhere it is looked after on the way to the deadline.
+                // While the keeper is elsewhere, the wait looks on the way to its deadline whether the keeper still comes by.
                 None if away => deadline_at.min(rt::now() + ARM_AFTER),
                 None => deadline_at,
             };
@@ -373,8 +377,8 @@ impl<P: Waits> Wait<P> {
     }
 }
 
-/// How long a wait that began then has lasted, if that is known exactly. Others are not recorded: which of them would be told long ones
-/// by a tick says more of the tick than of them.
+/// How long a wait that began then has lasted, if that is known exactly. Other waits are not recorded: their durations would say
+/// more about the tick than about the waits.
 #[inline]
 fn lasted<P: Waits>(
     pool: &P,
@@ -384,5 +388,5 @@ fn lasted<P: Waits>(
     move || began.filter(|_| timed).map(|began| pool.now() - began)
 }
 
-/// Up to this long a timeout is kept to the millisecond; a longer one may be late by [`LAG`].
+/// A timeout of at most this length is precise to the millisecond. A longer timeout may be late by [`LAG`].
 const PRECISE: Duration = Duration::from_secs(1);

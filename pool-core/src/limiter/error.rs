@@ -89,7 +89,7 @@ impl fmt::Display for LimitError {
         write!(f, "limiter `{limiter}`")?;
         match kind {
             Kind::Timeout(limit) => write!(f, ": no {} within {limit:?}", Permits(*asked))?,
-            Kind::Overloaded => f.write_str(": the line is full")?,
+            Kind::Overloaded => f.write_str(": the queue is full")?,
             Kind::Closed => return f.write_str(" is closed"),
             Kind::TooLarge => {
                 let asked = Permits(*asked);

@@ -125,10 +125,10 @@ async fn an_observer_is_told_of_each_open_that_failed_and_why() {
     hush();
     for (act, why) in [
         (Act::Fail("no route"), "no route"),
-        (Act::Hang, "opening one took longer than 2s"),
+        (Act::Hang, "the open took longer than 2s"),
         (
             Act::Panic,
-            "the manager panicked while opening one: told to panic",
+            "the manager panicked while it opened a resource: told to panic",
         ),
     ] {
         let (backend, diary) = (Backend::new(), Diary::default());

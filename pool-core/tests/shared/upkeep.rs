@@ -245,7 +245,7 @@ async fn one_that_takes_its_leave_or_dies_before_it_is_open_is_never_shared_and_
         let start = Instant::now();
         let error = pool.get().await.map(drop).unwrap_err();
         assert!(error.is_connect(), "{error}");
-        let says = "it died or took its leave before it was open";
+        let says = "the connection died or was drained before it was open";
         assert!(error.to_string().contains(says), "{error}");
         assert!(start.elapsed() > Duration::ZERO, "with a pause between");
         let share = loop {

@@ -1,13 +1,13 @@
-//! Why one could not be opened, as an observer is told.
+//! The cause of a failed open, as an observer gets it.
 
 use std::{any::Any, fmt};
 
-/// Why one could not be opened: shows what an [`OpenError`](crate::OpenError) says, and can be asked for the error itself.
+/// Why an open failed. Displays the text of an [`OpenError`](crate::OpenError), and can be downcast to the error itself.
 ///
 /// ```
 /// use pool_core::{OpenError, observe::{Cause, Observer}};
 ///
-/// /// Counts what is refused because too many are connected.
+/// /// Logs the kind of each failed open.
 /// struct Refused;
 ///
 /// impl Observer for Refused {
@@ -31,7 +31,7 @@ impl<'a> Cause<'a> {
         }
     }
 
-    /// The error itself, if it is an `E`: an [`OpenError`](crate::OpenError) of the manager's error.
+    /// Returns the error itself, if it is an `E`: an [`OpenError`](crate::OpenError) of the manager's error.
     pub fn downcast_ref<E: Any>(&self) -> Option<&'a E> {
         self.error.downcast_ref()
     }

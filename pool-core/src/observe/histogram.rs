@@ -1,12 +1,12 @@
-//! Durations in a few kilobytes.
+//! A histogram of durations that takes a few kilobytes.
 
 use std::{fmt, time::Duration};
 
 /// A log-linear histogram of durations, from 1 ns to 73 minutes.
 ///
-/// Eight buckets to each power of two, so a percentile is off by 6.25 % at most; longer durations count in the last bucket, as the longest one.
-/// Recording is an index and an addition, and the 2.5 KB are allocated with the first record: a histogram that is never used
-/// costs three words. The layout is HdrHistogram's (Gil Tene), with three bits of precision.
+/// There are eight buckets for each power of two, so a percentile is off by 6.25 % at most. Longer durations count in the last
+/// bucket. A record is an index computation and an addition. The 2.5 KB are allocated by the first record, so an unused histogram
+/// takes three words. The layout is HdrHistogram's (Gil Tene), with three bits of precision.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,14 +28,14 @@ pub struct Histogram {
     max: Duration,
 }
 
-/// Buckets to each power of two, as bits.
+/// The number of buckets for each power of two, as bits.
 const PRECISION: u32 = 3;
-/// The highest bit that is told apart: 2^42 ns are 73 minutes.
+/// The highest bit that is distinguished: 2^42 ns are 73 minutes.
 const TOP_BIT: u32 = 42;
 const BUCKETS: usize = (((TOP_BIT - PRECISION) as usize) + 1) << PRECISION;
 
 impl Histogram {
-    /// An empty one. Allocates nothing.
+    /// Returns an empty histogram. Allocates nothing.
     pub const fn new() -> Self {
         Self {
             buckets: None,
@@ -45,12 +45,12 @@ impl Histogram {
         }
     }
 
-    /// Counts one duration.
+    /// Records one duration.
     pub fn record(&mut self, duration: Duration) {
         self.record_weighted(duration, 1);
     }
 
-    /// Counts one duration as `weight` of them: for samples that stand for others like them.
+    /// Records one duration with the weight `weight`, for a sample that stands for others like it.
     pub fn record_weighted(&mut self, duration: Duration, weight: u64) {
         let nanos = duration.as_nanos();
         let buckets = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
@@ -60,7 +60,7 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
-    /// Adds what another one counted.
+    /// Adds the durations that `other` recorded.
     pub fn merge(&mut self, other: &Self) {
         let Some(theirs) = &other.buckets else { return };
         let ours = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
@@ -72,17 +72,17 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many were counted.
+    /// How many durations were recorded.
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Was nothing counted?
+    /// Whether nothing was recorded.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The exact mean; zero when nothing was counted.
+    /// The exact mean; zero if nothing was recorded.
     pub fn mean(&self) -> Duration {
         match self.count {
             0 => Duration::ZERO,
@@ -92,18 +92,18 @@ impl Histogram {
         }
     }
 
-    /// The exact sum of what was counted.
+    /// The exact sum of the recorded durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(u64::try_from(self.sum_nanos).unwrap_or(u64::MAX))
     }
 
-    /// The longest one, exactly; zero when nothing was counted.
+    /// The longest duration, exactly; zero if nothing was recorded.
     pub const fn max(&self) -> Duration {
         self.max
     }
 
-    /// The duration that `percent` of all do not exceed, within 6.25 %; zero when nothing was counted. `percent` outside of
-    /// 0 to 100 means the nearer end.
+    /// The duration that `percent` of the recorded durations do not exceed, within 6.25 %; zero if nothing was recorded. A
+    /// `percent` below 0 counts as 0, and above 100 as 100.
     pub fn percentile(&self, percent: f64) -> Duration {
         let Some(buckets) = &self.buckets else {
             return Duration::ZERO;
@@ -112,7 +112,7 @@ impl Histogram {
         let mut seen = 0;
         for (index, bucket) in buckets.iter().enumerate() {
             seen += bucket;
-            // The last one has no end: what is in it is as long as the longest.
+            // The last bucket has no end: its durations count as the longest.
             if seen >= rank && index < BUCKETS - 1 {
                 return Duration::from_nanos(middle_of(index)).min(self.max);
             }
@@ -120,17 +120,17 @@ impl Histogram {
         self.max
     }
 
-    /// Which one of all that were counted is the longest of so many percent, from 1.
+    /// The rank of the duration that is the longest of `percent` of all, counted from 1.
     fn rank(&self, percent: f64) -> u64 {
         let rank = percent.clamp(0.0, 100.0) * self.count as f64 / 100.0;
-        // What a float cannot hold is rounded: 55 % of 100 are 55, and not one more.
+        // Rounds away the error of the float: 55 % of 100 is rank 55, not 56.
         let nearest = rank.round();
         let exact = (rank - nearest).abs() <= nearest * f64::EPSILON * 4.0;
         let rank = if exact { nearest } else { rank.ceil() };
         (rank as u64).clamp(1, self.count.max(1))
     }
 
-    /// What was counted since this one was as `earlier`: the middle of each bucket, and how many.
+    /// What was recorded since this histogram was as `earlier`: the middle of each bucket, and how many.
     #[cfg(feature = "metrics")]
     pub(crate) fn since<'a>(
         &'a self,
@@ -149,7 +149,7 @@ impl Histogram {
         })
     }
 
-    /// The buckets that hold anything, shortest first: the longest duration that each counts, and how many.
+    /// The buckets that are not empty, shortest first: the longest duration of each, and how many it counts.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         let filled = self
             .buckets
@@ -190,7 +190,7 @@ fn bucket_of(nanos: u64) -> usize {
     ((octave as usize) << PRECISION) + (nanos >> octave) as usize
 }
 
-/// The least duration that this bucket counts.
+/// The shortest duration of this bucket.
 fn start_of(index: usize) -> u64 {
     if index < 2 << PRECISION {
         return index as u64;

@@ -1,8 +1,8 @@
-//! Under which names a pool is published.
+//! The names under which a pool is published.
 
 use metrics::Label;
 
-/// Under which names the feature `metrics` publishes a pool; the table is in the documentation of [`observe`](super).
+/// The names under which the feature `metrics` publishes a pool. The documentation of [`observe`](super) has the table.
 ///
 /// ```
 /// # use pool_core::{Manager, Pool, Usage};
@@ -22,22 +22,22 @@ use metrics::Label;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricNames {
-    /// OpenTelemetry's for databases: `db.client.connection.*`.
+    /// OpenTelemetry's names for databases: `db.client.connection.*`.
     #[default]
     Database,
-    /// OpenTelemetry's `http.client.open_connections`; the rest, for which it has no names, is `pool.*`. All of it says where the
-    /// connections lead to, so that several pools of one client have one name.
+    /// OpenTelemetry's `http.client.open_connections`, with the server's address and port. Metrics for which OpenTelemetry has no
+    /// HTTP name are `pool.*`.
     Http {
-        /// The host: `server.address`.
+        /// The host, in `server.address`.
         address: String,
-        /// The port: `server.port`.
+        /// The port, in `server.port`.
         port: u16,
     },
-    /// Our own, `pool.*`, for whatever else is pooled.
+    /// The names `pool.*`, for pools of other resources.
     Own,
 }
 
-/// The words of one choice.
+/// The names of one choice.
 #[derive(Clone, Copy)]
 pub(super) struct Words {
     pub(super) pool: &'static str,
@@ -63,7 +63,7 @@ impl MetricNames {
         }
     }
 
-    /// Where the connections lead to, where that is a part of the names.
+    /// The attributes of the count of connections beside the pool and the state.
     pub(super) fn server(&self) -> Vec<Label> {
         match self {
             Self::Http { address, port } => vec![

@@ -1,14 +1,14 @@
-//! Events, as they happen.
+//! Events of a pool, as they happen.
 
 use std::time::Duration;
 
 use super::{Cause, CloseReason, LeaseInfo, Phase};
 
-/// Is told what happens in a pool. Every method does nothing unless it is written.
+/// Is notified of events in a pool. By default, every method does nothing.
 ///
-/// The pool calls it with no lock held, on whatever thread the event happens: be quick, do not block. A get that finds an idle
-/// resource tells nobody; counts and durations of those are in [`Status`](super::Status) and [`Timings`](super::Timings). A
-/// panic in an observer is caught and ignored.
+/// The pool calls an observer with no lock held, on the thread on which the event happens, so the methods must be quick and must
+/// not block. A get that finds an idle resource notifies no observer; [`Status`](super::Status) and [`Timings`](super::Timings)
+/// include such gets. A panic in an observer is caught and ignored.
 ///
 /// ```
 /// use std::{sync::atomic::{AtomicU64, Ordering}, time::Duration};
@@ -24,22 +24,22 @@ use super::{Cause, CloseReason, LeaseInfo, Phase};
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// One was opened.
+    /// A resource was opened.
     fn opened(&self, pool: &str, took: Duration) {
         let _ = (pool, took);
     }
 
-    /// One could not be opened.
+    /// An open failed.
     fn open_failed(&self, pool: &str, cause: &Cause<'_>) {
         let _ = (pool, cause);
     }
 
-    /// One is being closed.
+    /// A resource is being closed.
     fn closed(&self, pool: &str, reason: CloseReason) {
         let _ = (pool, reason);
     }
 
-    /// A get that had to wait got one.
+    /// A get that had to wait got a resource.
     fn waited(&self, pool: &str, waited: Duration) {
         let _ = (pool, waited);
     }
@@ -49,12 +49,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (pool, phase, waited);
     }
 
-    /// A get was told no: the line was full, or load is being shed.
+    /// A get was refused: the queue was full, or the pool sheds load.
     fn overloaded(&self, pool: &str) {
         let _ = pool;
     }
 
-    /// A lease has lasted longer than `leak_after`. Told once a lease.
+    /// A lease has lasted longer than `leak_after`. Called once for each lease.
     fn leaked(&self, pool: &str, lease: &LeaseInfo) {
         let _ = (pool, lease);
     }

@@ -1,6 +1,6 @@
-//! Tells the `metrics` facade what a pool has counted, now and then.
+//! Publishes the counts of a pool to the `metrics` facade, now and then.
 //!
-//! The hot path knows nothing of the facade: what it counts anyway is compared with what was told last.
+//! The fast path does not know the facade. The publisher compares the counts of the pool with the counts that it published last.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -11,28 +11,28 @@ use metrics::{
 use super::{CloseReason, Histogram, MetricNames, Phase, Status, Timings, metric_names::Words};
 use crate::moment::Moment;
 
-/// What one pool has published so far.
+/// What a pool has published so far.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     names: MetricNames,
     described: bool,
-    /// Not before that.
+    /// The next time to publish.
     next: Moment,
     told: Status,
     told_counts: [u64; COUNTERS.len()],
     told_timings: Timings,
 }
 
-/// What is published: a pool, as it is now.
+/// The state of a pool to publish.
 pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) timings: Timings,
     pub(crate) min_idle: u32,
-    /// Of connections that many use at once.
+    /// Only for pools whose connections are shared.
     pub(crate) shares: Option<Shares>,
 }
 
-/// Shares of connections.
+/// The shares of the open connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Shares {
     pub(crate) used: u32,
@@ -47,8 +47,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes, if the last time is long enough ago. When to come again: [`Moment::NEVER`] if the pool is at rest, and the
-    /// next use of it wakes whoever calls this.
+    /// Publishes if the last time is long enough ago. Returns when to come again: [`Moment::NEVER`] if the pool is at rest, because
+    /// its next use wakes the caller of this.
     pub(crate) fn publish_if_due(
         &mut self,
         pool: &Arc<str>,
@@ -65,9 +65,9 @@ impl Publisher {
         if at_rest { Moment::NEVER } else { self.next }
     }
 
-    /// Publishes for the last time: the pool is gone, and with it its bounds.
+    /// Publishes for the last time: the pool is gone, and its bounds become zero.
     pub(crate) fn retire(&mut self, pool: &Arc<str>, mut snapshot: Snapshot) {
-        // Nobody was ever told of it.
+        // The pool was never published.
         if !self.described {
             return;
         }
@@ -129,14 +129,14 @@ impl Publisher {
             counter!(words.timeouts, with("pool.phase", phase.as_str())).increment(more);
         }
         for reason in CloseReason::ALL {
-            // Most reasons never come up: a series each would be noise.
+            // Most reasons never occur, so a reason gets its series when it first occurs.
             let more = status.closed.by(reason) - told.closed.by(reason);
             if more > 0 {
                 counter!("pool.closed", own(Some(("reason", reason.as_str())))).increment(more);
             }
         }
         for ((name, _, count), told) in COUNTERS.iter().zip(&mut self.told_counts) {
-            // A count may be taken back: of a grant that turned out to be broken before anybody had it.
+            // A count may fall by one: a grant is not counted if its resource turned out to be broken before the get had it.
             let now = count(status).max(*told);
             counter!(*name, own(None)).increment(now - mem::replace(told, now));
         }
@@ -153,7 +153,7 @@ impl Publisher {
     }
 }
 
-/// Tells a histogram of what another one counted in between.
+/// Records into a metric the durations that were recorded between two states of a histogram.
 fn record(name: &'static str, labels: Vec<Label>, now: &Histogram, before: &Histogram) {
     let told = histogram!(name, labels);
     for (duration, count) in now.since(before) {
@@ -164,7 +164,7 @@ fn record(name: &'static str, labels: Vec<Label>, now: &Histogram, before: &Hist
     }
 }
 
-/// Does nothing happen that nobody would be woken for?
+/// Whether nothing happens of which the keeper would not be woken.
 const fn is_at_rest(status: &Status) -> bool {
     status.open == status.idle && status.opening == 0 && status.closing == 0 && status.waiting == 0
 }
@@ -172,27 +172,25 @@ const fn is_at_rest(status: &Status) -> bool {
 /// Our own counters: name, what it counts, and where that stands.
 const COUNTERS: [(&str, &str, fn(&Status) -> u64); 7] = [
     ("pool.gets", "Leases handed out", |status| status.gets),
-    (
-        "pool.waited",
-        "Leases that had to be waited for",
-        |status| status.waited,
-    ),
+    ("pool.waited", "Leases whose get had to wait", |status| {
+        status.waited
+    }),
     (
         "pool.overloaded",
-        "Gets that found the line full",
+        "Gets refused because the queue was full",
         |status| status.overloaded,
     ),
-    ("pool.shed", "Gets that the shedder told no", |status| {
+    ("pool.shed", "Gets refused to shed load", |status| {
         status.shed
     }),
     (
         "pool.failed_fast",
-        "Gets told at once that nothing can be opened",
+        "Gets that failed at once because opens fail",
         |status| status.failed_fast,
     ),
     (
         "pool.reclaimed",
-        "Grants taken back because nobody polled",
+        "Grants taken back from unpolled futures",
         |status| status.reclaimed,
     ),
     ("pool.open_failures", "Opens that failed", |status| {
@@ -204,7 +202,7 @@ fn describe(words: &Words) {
     for (name, what) in [
         (words.count, "Open connections, by state"),
         (words.idle_max, "The most idle connections that may be open"),
-        (words.idle_min, "The connections that are kept idle"),
+        (words.idle_min, "The number of idle connections to keep"),
         (words.max, "The most connections that may be open"),
         (words.pending, "Gets that wait for a connection"),
     ] {
@@ -218,7 +216,7 @@ fn describe(words: &Words) {
         ),
         (
             words.use_time,
-            "The time between getting a connection and giving it back",
+            "The time between a get and the return of its connection",
         ),
     ] {
         describe_histogram!(name, Unit::Seconds, what);
@@ -240,5 +238,5 @@ fn describe(words: &Words) {
 
 const SHARES: &str = "pool.shares";
 
-/// How often a pool is published at most.
+/// The shortest interval between two publications of a pool.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The words for what happened.
+//! The reasons of closes, and the phases of waits.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// [`Manager::is_broken`](crate::Manager::is_broken) said so.
+    /// [`Manager::is_broken`](crate::Manager::is_broken) returned true.
     Broken,
     /// A check failed, panicked or took longer than `check_timeout`.
     CheckFailed,
     /// A reset failed, panicked or took longer than `reset_timeout`.
     ResetFailed,
-    /// It was tainted, and the manager had no reset for it.
+    /// The resource was tainted, and the manager had no reset for it.
     Tainted,
-    /// Nobody used it for `idle_timeout`.
+    /// The resource was not used for `idle_timeout`.
     IdleTimeout,
-    /// It reached its lifetime.
+    /// The resource reached its lifetime.
     Lifetime,
-    /// [`Pool::retire_all`](crate::Pool::retire_all) came after it was opened.
+    /// [`Pool::retire_all`](crate::Pool::retire_all) was called after the resource was opened.
     Retired,
     /// The pool was made smaller.
     Shrunk,
-    /// [`Pool::retain`](crate::Pool::retain) did not keep it.
+    /// [`Pool::retain`](crate::Pool::retain) did not keep the resource.
     NotRetained,
     /// The pool was closed.
     PoolClosed,
-    /// It needed a reset and no runtime was left to run that on.
+    /// The resource needed a reset, and no runtime was left to run the reset on.
     NoRuntime,
-    /// Another key of its [`KeyedPool`](crate::KeyedPool) needed the place.
+    /// Another key of the [`KeyedPool`](crate::KeyedPool) needed the place.
     Evicted,
-    /// It said itself that it takes no more: [`Gauge::drain`](crate::Gauge::drain).
+    /// The connection takes no more shares: [`Gauge::drain`](crate::Gauge::drain).
     GoingAway,
 }
 
 impl CloseReason {
-    /// Every reason, each once.
+    /// All reasons, each once.
     pub const ALL: [Self; 13] = [
         Self::Broken,
         Self::CheckFailed,
@@ -52,7 +52,7 @@ impl CloseReason {
         Self::GoingAway,
     ];
 
-    /// A short name for metrics and logs: `idle_timeout`.
+    /// A short name for metrics and logs, such as `idle_timeout`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Broken => "broken",
@@ -71,7 +71,7 @@ impl CloseReason {
         }
     }
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// The index in [`ALL`](Self::ALL).
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
@@ -87,18 +87,18 @@ impl fmt::Display for CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// For somebody to return one: all were in use.
+    /// For a return: all resources were in use.
     Wait,
-    /// For one to be opened.
+    /// For a resource to be opened.
     Create,
-    /// For one to be checked.
+    /// For a resource to be checked.
     Check,
-    /// For one to be made clean.
+    /// For a resource to be reset.
     Reset,
 }
 
 impl Phase {
-    /// A short name for metrics and logs: `wait`.
+    /// A short name for metrics and logs, such as `wait`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Wait => "wait",
@@ -108,7 +108,7 @@ impl Phase {
         }
     }
 
-    /// Its place in the array of counters.
+    /// The index in the array of counters.
     pub(crate) const fn index(self) -> usize {
         self as usize
     }

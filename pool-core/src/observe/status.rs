@@ -1,12 +1,11 @@
-//! A pool at one moment.
+//! The counts and durations of a pool.
 
 use std::{fmt, panic::Location, time::Duration};
 
 use super::{CloseReason, Histogram, Phase};
 
-/// All counts of a pool, taken together at one moment, so that they add up:
-/// `open = idle + leased + checking + resetting`, and `open + opening + closing` is at most `max_size` (but for a pool that was
-/// just made smaller).
+/// All counts of a pool, taken together at one moment, so that they add up: `open = idle + leased + checking + resetting`, and
+/// `open + opening + closing` is at most `max_size` (except just after the pool was made smaller).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -16,11 +15,11 @@ use super::{CloseReason, Histogram, Phase};
 /// # let pool = Pool::builder(Db).name("orders").max_size(4).build()?;
 /// let connection = pool.get().await?;
 /// let status = pool.status();
-/// // For a health check: is it up, and does anybody wait?
+/// // For a health check: the pool works, and its queue is short.
 /// let healthy = !status.is_closed && status.last_error.is_none() && status.waiting < 10;
 /// assert!(healthy, "{status:?}");
 /// assert_eq!((status.open, status.leased, status.idle), (1, 1, 0));
-/// // Counters only rise: what happened in between is the difference of two.
+/// // Counters never fall: the difference of two says what happened in between.
 /// drop(connection);
 /// assert_eq!(pool.status().gets - status.gets, 0);
 /// assert_eq!(pool.status().timeouts(), 0);
@@ -30,58 +29,58 @@ use super::{CloseReason, Histogram, Phase};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Status {
-    /// How many may be open.
+    /// How many resources may be open.
     pub max_size: u32,
-    /// How many are open.
+    /// How many resources are open.
     pub open: u32,
-    /// Of those: ready to be leased.
+    /// Open resources that are idle, ready to be leased.
     pub idle: u32,
-    /// Of those: with a caller, or handed to one that has not fetched it yet.
+    /// Open resources that are leased, or were handed to a get that has not fetched them yet.
     pub leased: u32,
-    /// Of those: being checked.
+    /// Open resources that are being checked.
     pub checking: u32,
-    /// Of those: being made clean.
+    /// Open resources that are being reset.
     pub resetting: u32,
-    /// Being opened.
+    /// Resources that are being opened.
     pub opening: u32,
-    /// Being closed.
+    /// Resources that are being closed.
     pub closing: u32,
-    /// Gets in line.
+    /// Gets in the queue.
     pub waiting: usize,
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     pub is_closed: bool,
-    /// Leases handed out, since the pool was built; as all that follow.
+    /// Leases handed out. This counter and all that follow count since the pool was built.
     pub gets: u64,
-    /// Leases that had to wait for.
+    /// Leases whose get had to wait.
     pub waited: u64,
     /// Resources that were opened.
     pub opened: u64,
     /// Opens that failed.
     pub open_failures: u64,
-    /// Closes by reason.
+    /// Resources that were closed, by reason.
     pub closed: Closes,
-    /// Resources that went without a close: detached, or dropped with the runtime that had them.
+    /// Resources that left the pool without a close: they were detached, or dropped with their runtime.
     pub dropped: u64,
-    /// Gets that reached their deadline while they waited for a return: what was being opened, checked or reset would have come to
-    /// those ahead of them in line, or had just begun.
+    /// Gets that reached their deadline while they waited for a return. A resource that was being opened, checked or reset was due
+    /// to an earlier waiter, or that work had only just begun.
     pub timeouts_wait: u64,
-    /// Gets that reached their deadline while one was being opened for them, or could not be; and warm-ups.
+    /// Gets that reached their deadline while a resource was being opened for them or could not be opened. Includes warm-ups.
     pub timeouts_create: u64,
-    /// Gets that reached their deadline while one was being checked for them.
+    /// Gets that reached their deadline while a resource was being checked for them.
     pub timeouts_check: u64,
-    /// Gets that reached their deadline while one was being reset for them.
+    /// Gets that reached their deadline while a resource was being reset for them.
     pub timeouts_reset: u64,
-    /// Gets that found the line full.
+    /// Gets that were refused because the queue was full.
     pub overloaded: u64,
-    /// Gets that the shedder told no.
+    /// Gets that were refused to shed load.
     pub shed: u64,
-    /// Gets that were told at once that nothing can be opened.
+    /// Gets that failed at once because no resource was open and opens failed.
     pub failed_fast: u64,
-    /// Gets whose future was dropped while it waited; not those that had been refused meanwhile.
+    /// Gets whose future was dropped while it waited. A get that was refused before that does not count.
     pub cancelled: u64,
-    /// Grants that were taken back because nobody polled.
+    /// Grants that were taken back because the future was not polled.
     pub reclaimed: u64,
-    /// What the last attempt to open died of, while attempts fail.
+    /// The error of the last open, while opens fail.
     pub last_error: Option<String>,
 }
 
@@ -91,7 +90,7 @@ impl Status {
         self.timeouts_wait + self.timeouts_create + self.timeouts_check + self.timeouts_reset
     }
 
-    /// Gets that reached their deadline while they waited for this.
+    /// Gets that reached their deadline in this phase.
     pub const fn timeouts_in(&self, phase: Phase) -> u64 {
         match phase {
             Phase::Wait => self.timeouts_wait,
@@ -111,7 +110,7 @@ impl Status {
     }
 }
 
-/// How many were closed, by reason.
+/// How many resources were closed, by reason.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -135,12 +134,12 @@ impl Closes {
         Self(by_reason)
     }
 
-    /// How many were closed for this reason.
+    /// How many resources were closed for this reason.
     pub const fn by(&self, reason: CloseReason) -> u64 {
         self.0[reason.index()]
     }
 
-    /// How many were closed, for whatever reason.
+    /// How many resources were closed in total.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -159,9 +158,10 @@ impl fmt::Debug for Closes {
 
 /// How long things took, since the pool was built.
 ///
-/// Kept cheap: in every 10 ms one wait, and one lease of each resource, is timed exactly, and counts as many as ended since the last that
-/// was: so a percentile and the mean are those of all, as far as a sample can tell, and the longest may be missing. A pool that is used
-/// less often than that has all of them. Opens, checks and resets are all timed.
+/// Opens, checks and resets are all timed. Waits and leases are sampled, to keep the cost low: in every 10 ms, one wait and one
+/// lease of each resource are timed exactly. A sample counts for all waits or leases that ended since the sample before it. So the
+/// mean and the percentiles are estimates for all waits or leases, and the longest may be missing. In a pool that is used less
+/// often, all are timed.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -179,19 +179,19 @@ impl fmt::Debug for Closes {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Of gets that waited in line: from joining it to fetching the resource.
+    /// How long gets waited in the queue, from joining it to fetching the resource.
     pub wait: Histogram,
-    /// From getting one to giving it back.
+    /// How long leases lasted, from the get to the return.
     pub used: Histogram,
-    /// To open one.
+    /// How long opens took.
     pub create: Histogram,
-    /// To check one.
+    /// How long checks took.
     pub check: Histogram,
-    /// To reset one.
+    /// How long resets took.
     pub reset: Histogram,
 }
 
-/// Who holds one.
+/// A current lease.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/db.rs"));
@@ -213,11 +213,11 @@ pub struct Timings {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LeaseInfo {
-    /// For how long, within 10 ms.
+    /// How long the resource has been held, within 10 ms.
     pub held_for: Duration,
-    /// The line of the program that got it.
+    /// The source line of the get.
     pub place: &'static Location<'static>,
-    /// What [`Get::label`](crate::Get::label) said; empty when nothing.
+    /// The label that [`Get::label`](crate::Get::label) set; empty if none was set.
     pub label: &'static str,
 }
 

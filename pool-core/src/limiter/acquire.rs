@@ -1,4 +1,4 @@
-//! Waiting for permits.
+//! The future of an acquire.
 
 use std::{
     fmt,
@@ -20,15 +20,15 @@ use super::{
 };
 use crate::host::{NoRuntime, Timer, spend};
 
-/// The future of [`Limiter::acquire`](super::Limiter::acquire). Until it is first polled it can be told more.
+/// The future of [`Limiter::acquire`](super::Limiter::acquire). Its setters can be called until it is first polled.
 ///
-/// It borrows nothing.
+/// The future borrows nothing.
 ///
 /// ```
 /// use std::time::Duration;
 /// use pool_core::{LimitError, Limiter};
 ///
-/// /// An export of so many megabytes, of a tenant who has other things to do too.
+/// /// Exports `megabytes` of a tenant's data; the limiter bounds the memory of all exports.
 /// async fn export(memory: &Limiter, tenant: &str, megabytes: u32) -> Result<u32, LimitError> {
 ///     let wait = Duration::from_secs(5);
 ///     let permit = memory.acquire_many(megabytes).key(tenant).timeout(wait).await?;
@@ -40,8 +40,8 @@ use crate::host::{NoRuntime, Timer, spend};
 /// let memory = Limiter::new(512);
 /// assert_eq!(export(&memory, "acme", 200).await?, 200);
 /// let error = export(&memory, "acme", 600).await.unwrap_err();
-/// assert!(error.is_too_large(), "told at once, and not in five seconds");
-/// // One look: it takes what is there, or fails.
+/// assert!(error.is_too_large(), "fails at once, not after five seconds");
+/// // A timeout of zero: takes a free permit, or fails at once.
 /// let all = memory.try_acquire_many(512);
 /// let error = memory.acquire().timeout(Duration::ZERO).await.unwrap_err();
 /// assert!(all.is_some() && error.is_timeout());
@@ -50,7 +50,7 @@ use crate::host::{NoRuntime, Timer, spend};
 /// ```
 #[must_use = "an acquire does nothing until it is awaited"]
 pub struct Acquire {
-    /// `None` once it has ended: the permit took it.
+    /// `None` when the acquire has ended: the permit has the handle.
     handle: Option<Arc<Handle>>,
     count: u32,
     key: Option<u64>,
@@ -60,7 +60,7 @@ pub struct Acquire {
 
 #[derive(Clone, Copy)]
 enum Limit {
-    /// The limiter's own.
+    /// The limiter's timeout.
     Default,
     Timeout(Duration),
     Deadline(Instant),
@@ -68,7 +68,7 @@ enum Limit {
 
 struct Waiting {
     ticket: Ticket,
-    /// What is left of the time when the wait begins, and its end; `None` when it has no end.
+    /// The remaining time when the wait begins, and its end; `None` if there is no deadline.
     deadline: Option<(Duration, Instant)>,
     timer: Timer,
 }
@@ -85,31 +85,32 @@ impl Acquire {
         }
     }
 
-    /// Gives up after so long. Zero: takes what is there at once, or fails.
+    /// Sets the timeout of this acquire. With zero, the acquire takes free permits or fails at once.
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Limit::Timeout(limit);
         self
     }
 
-    /// Gives up at `deadline`.
+    /// Sets the deadline of this acquire.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.limit = Limit::Deadline(deadline);
         self
     }
 
-    /// Waits in the line of `key`: a tenant, a user, a shard. The keys take turns, so that one that asks for much delays the
-    /// others little; those without a key take turns with them, as one more.
+    /// Waits in the queue of `key`: a tenant, a user, a shard. The keys take turns, so a key with many acquires delays the others
+    /// little. Acquires without a key take turns with the keys, as if they had one common key.
     ///
-    /// A full line has room for a key that has less in it than others: the last to come of the key that has most is told that the
-    /// line is full ([`LimitError::is_overloaded`]), and goes. So a flood of one key neither delays the others nor shuts them out.
+    /// A full queue still has room for a key that has fewer waiters than another key. The last waiter of the key with the most
+    /// waiters is then refused with [`LimitError::is_overloaded`]. So a flood of one key neither delays the others nor shuts them
+    /// out.
     ///
-    /// Keys are told apart by a 64-bit hash with a random seed.
+    /// Keys are distinguished by a 64-bit hash with a random seed.
     pub fn key(mut self, key: impl Hash) -> Self {
         self.key = self.handle.as_ref().map(|handle| handle.hash(key));
         self
     }
 
-    /// Asks under the lock, and joins the line.
+    /// Takes the permits under the lock, or joins the queue.
     #[cold]
     fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
         let Some(handle) = &self.handle else {
@@ -125,7 +126,7 @@ impl Acquire {
                 Take::Queued(ticket) => ticket,
             };
         handle.inner.ensure_keeper();
-        // From here on the ticket is given back however this ends.
+        // From here on, the ticket is returned however the acquire ends.
         let waiting = self.waiting.insert(Waiting {
             ticket,
             deadline: None,
@@ -135,7 +136,7 @@ impl Acquire {
             Limit::Default => return Poll::Pending,
             Limit::Timeout(limit) => match Instant::now().checked_add(limit) {
                 Some(at) => (limit, at),
-                // Longer than the clock runs.
+                // The deadline is later than the clock can represent.
                 None => return Poll::Pending,
             },
             Limit::Deadline(at) => (at.saturating_duration_since(Instant::now()), at),
@@ -144,14 +145,14 @@ impl Acquire {
         self.watch_deadline(context)
     }
 
-    /// Has the wait an end?
+    /// Returns the outcome of the wait, if it has ended.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Kind>> {
         let (Some(handle), Some(waiting)) = (&self.handle, &self.waiting) else {
             return Poll::Pending;
         };
         match handle.permits.poll(&waiting.ticket, context.waker()) {
             Poll::Pending => {
-                // It may be on another runtime than before.
+                // The acquire may be polled on another runtime than before.
                 handle.inner.ensure_keeper();
                 self.watch_deadline(context)
             }
@@ -225,7 +226,7 @@ impl Future for Acquire {
         let Poll::Ready(answer) = answer else {
             return Poll::Pending;
         };
-        // With `NoRuntime` it still stands in line.
+        // With `NoRuntime` the acquire is still in the queue.
         this.leave();
         let Some(handle) = this.handle.take() else {
             return Poll::Pending;
@@ -241,7 +242,7 @@ impl Future for Acquire {
 }
 
 impl Acquire {
-    /// Leaves the line, if it stands there.
+    /// Leaves the queue, if the acquire is in it.
     #[inline]
     fn leave(&mut self) {
         if self.waiting.is_some() {

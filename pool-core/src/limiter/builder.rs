@@ -1,4 +1,4 @@
-//! Making a limiter.
+//! The builder of a limiter.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -11,13 +11,13 @@ use crate::{
     host::Setup,
 };
 
-/// Begins a [`Limiter`]. Every setting of [`LimiterConfig`] has a method here.
+/// Builds a [`Limiter`]. Each setting of [`LimiterConfig`] has a method here.
 ///
 /// ```
 /// use std::time::Duration;
 /// use pool_core::Limiter;
 ///
-/// // A partner allows ten calls at once. Fifty may wait for that, for two seconds; the others are told at once.
+/// // A partner allows ten calls at once. Fifty more may wait, for two seconds; further calls fail at once.
 /// let partner = Limiter::builder(10)
 ///     .name("partner")
 ///     .max_waiters(50)
@@ -44,8 +44,8 @@ impl LimiterBuilder {
         }
     }
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
+    /// Settings that are set after this override `config`.
     pub fn config(mut self, config: LimiterConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -53,10 +53,10 @@ impl LimiterBuilder {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`: `{PREFIX}_LIMIT` and the rest.
+    /// Overrides the settings made so far by the environment variables under `prefix`: `{PREFIX}_LIMIT` and so on.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
@@ -64,10 +64,10 @@ impl LimiterBuilder {
         Ok(self)
     }
 
-    /// Makes the limiter.
+    /// Builds the limiter.
     ///
     /// # Errors
-    /// A setting that is out of its range.
+    /// A setting is out of its range.
     pub fn build(self) -> Result<Limiter, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;

@@ -12,7 +12,7 @@ use crate::{
 
 __settings! {
     {
-        /// The settings of a [`Limiter`](super::Limiter): plain data.
+        /// The settings of a [`Limiter`](super::Limiter), as plain data.
         ///
         /// ```
         /// use std::time::Duration;
@@ -27,37 +27,38 @@ __settings! {
 
     /// How many permits there are. At least 1.
     ///
-    /// Default: what [`Limiter::builder`](crate::Limiter::builder) is given; else twice the cores, at least 10.
+    /// Default: the argument of [`Limiter::builder`](crate::Limiter::builder); else twice the number of cores, at least 10.
     limit / get_limit(u32): u32 = default_limit(), "LIMIT";
 
-    /// How many may wait in line; one more fails at once with [`LimitError::is_overloaded`](crate::LimitError::is_overloaded).
-    /// `None` (`auto`) means 16 for each permit, at least 1024, also after a resize; 0 means that no acquire ever waits. Where there are
-    /// [keys](crate::Acquire::key), the line is shared out among them evenly.
+    /// How many acquires may wait in the queue. A further acquire fails at once with
+    /// [`LimitError::is_overloaded`](crate::LimitError::is_overloaded). `None` (`auto`) means 16 for each permit, at least 1024,
+    /// and follows a resize. With 0, no acquire ever waits. If there are [keys](crate::Acquire::key), they share the room in the
+    /// queue evenly.
     ///
     /// Default: `None`.
     max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-    /// How long an acquire may wait that has no [`timeout`](crate::Acquire::timeout) of its own. `None` (`off`): as long as it takes,
+    /// How long an acquire without a [`timeout`](crate::Acquire::timeout) of its own may wait. `None` (`off`) means without limit,
     /// also where there is no tokio runtime to keep the time. Not zero.
     ///
     /// Default: `None`.
     acquire_timeout / get_acquire_timeout(impl Into<Option<Duration>>): Option<Duration> = None, "ACQUIRE_TIMEOUT";
 
-    /// Permits that were handed to a future that nobody polls go to the next in line after so long, within two ticks of 10 ms.
-    /// `None` (`off`): never. Not zero.
+    /// An acquire whose future is not polled loses permits that were handed to it after this time, plus at most two ticks of 10 ms.
+    /// The permits go to the next waiter. `None` (`off`) means never. Not zero.
     ///
-    /// It takes a tokio runtime with a timer. On one that was built without, set `None`: the task that would keep the time
-    /// panics there, once, and the limiter goes on without it.
+    /// This needs a tokio runtime with a timer. On a runtime without a timer, set `None`: the task that keeps the time panics once
+    /// on such a runtime, and the limiter goes on without it.
     ///
     /// Default: 50 ms.
     reclaim_after / get_reclaim_after(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_millis(50)), "RECLAIM_AFTER";
 }
 
 impl LimiterConfig {
-    /// Can a limiter be built with these?
+    /// Checks whether a limiter can be built with these settings.
     ///
     /// # Errors
-    /// The first setting that is out of its range.
+    /// The error names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         named(self.name.as_deref())?;
         at_least_one("limit", self.limit)?;
@@ -67,7 +68,7 @@ impl LimiterConfig {
         ])
     }
 
-    /// The bound of the line, `auto` worked out.
+    /// The bound of the queue, with `auto` resolved.
     pub(super) fn waiters(&self) -> usize {
         self.max_waiters.unwrap_or_else(|| auto_waiters(self.limit))
     }

@@ -1,12 +1,12 @@
-//! Why an acquire ended without a permit.
+//! The error of an acquire that ended without a permit.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::LimiterStatus;
 
-/// Why an acquire ended without a permit, and what the limiter looked like at that moment.
+/// The error of an acquire that ended without a permit. It has the counts of the limiter at that moment.
 ///
-/// One pointer: an acquire that succeeds pays nothing for it.
+/// The error is one pointer in size, so an acquire that succeeds costs no more for it.
 #[derive(Clone)]
 pub struct LimitError {
     inner: Box<Inner>,
@@ -41,38 +41,38 @@ impl LimitError {
         }
     }
 
-    /// The deadline came first.
+    /// Whether the deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.inner.kind, Kind::Timeout(_))
     }
 
-    /// The line was full, or came to be full and its place went to a [key](super::Acquire::key) that had less in line. Worth a
-    /// retry elsewhere, or later.
+    /// Whether the queue was full, or became full and the place went to a [key](super::Acquire::key) with fewer waiters. Retry
+    /// later, or with another instance.
     pub fn is_overloaded(&self) -> bool {
         self.inner.kind == Kind::Overloaded
     }
 
-    /// The limiter was closed.
+    /// Whether the limiter was closed.
     pub fn is_closed(&self) -> bool {
         self.inner.kind == Kind::Closed
     }
 
-    /// It asked for more than the limit: it would never have got them.
+    /// Whether the acquire asked for more permits than the limit, which it could never get.
     pub fn is_too_large(&self) -> bool {
         self.inner.kind == Kind::TooLarge
     }
 
-    /// It had a deadline and had to wait, and there was no tokio runtime to keep the time.
+    /// Whether the acquire had a deadline and had to wait, and there was no tokio runtime to keep the time.
     pub fn is_no_runtime(&self) -> bool {
         self.inner.kind == Kind::NoRuntime
     }
 
-    /// How many permits it asked for.
+    /// How many permits the acquire asked for.
     pub fn asked(&self) -> u32 {
         self.inner.asked
     }
 
-    /// The limiter at that moment.
+    /// The counts of the limiter when the acquire failed.
     pub fn status(&self) -> &LimiterStatus {
         &self.inner.status
     }
@@ -117,7 +117,7 @@ impl fmt::Debug for LimitError {
 
 impl std::error::Error for LimitError {}
 
-/// So many permits, in words.
+/// A number of permits, as text.
 struct Permits(u32);
 
 impl fmt::Display for Permits {

@@ -1,4 +1,4 @@
-//! The task that takes back what nobody fetches.
+//! The task that takes back unfetched grants.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,15 +12,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Inner;
 
-/// Keeps the time for a limiter until that is gone, on the runtime that has the number `home`. Holds it weakly: a limiter does not
-/// live for its keeper.
+/// Keeps the time for a limiter, on the runtime with the number `home`, until the limiter is gone. Holds the limiter weakly: a
+/// keeper does not keep it alive.
 pub(super) fn keep(
     inner: &Arc<Inner>,
     home: u64,
     after: Duration,
     driven: bool,
 ) -> impl Future<Output = ()> + Send + use<> {
-    // Made here and not in the future: a runtime that ends before the first poll drops it all the same.
+    // Made here and not in the future: if a runtime ends before the first poll, it still drops the keeper.
     let mut keeper = Keeper {
         inner: Arc::downgrade(inner),
         home,
@@ -35,9 +35,9 @@ struct Keeper {
     inner: Weak<Inner>,
     home: u64,
     after: Duration,
-    /// Does its runtime drive itself?
+    /// Whether the runtime drives itself.
     driven: bool,
-    /// Until the next tick; none while there is nothing to wait for.
+    /// Sleeps until the next tick; `None` while no grant is unfetched.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -73,10 +73,10 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
-            // A runtime without a timer: another keeper would fare no better.
+            // The runtime has no timer: another keeper would fail as well.
             let again = !std::thread::panicking();
             if self.driven {
-                // Ordering: Relaxed, as where it is read. Those in line are woken after this.
+                // Ordering: Relaxed, as where it is read. The waiters in the queue are woken after this.
                 inner.driven.store(false, Ordering::Relaxed);
             }
             inner.permits.keeper_left(self.home, again);
@@ -84,5 +84,5 @@ impl Drop for Keeper {
     }
 }
 
-/// How often it looks, while a grant is on its way.
+/// How often the keeper looks, while a grant is unfetched.
 const TICK: Duration = Duration::from_millis(10);

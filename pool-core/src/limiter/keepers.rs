@@ -1,15 +1,15 @@
-//! The keepers of a limiter, one for each runtime on which somebody has waited: which there are, and how they are called.
+//! The keepers of a limiter, one for each runtime on which an acquire has waited: which keepers there are, and how they are called.
 //!
-//! | seat | its keeper | who moves it on |
+//! | seat | its keeper | changed by |
 //! |---|---|---|
-//! | none | there is none | whoever waits on that runtime: `claim`, and then starts one |
+//! | none | there is none | an acquire that waits on that runtime: `claim`, and then it starts one |
 //! | ticking | sleeps until the next tick, or was called and comes by soon | the keeper: `settle`, `leave` |
 //! | parked | waits to be called | `call`, when a grant is made; `leave` |
-//! | failed | cannot live on that runtime: there is never another | nobody |
+//! | failed | cannot run on that runtime: no other keeper is started | nothing |
 //!
-//! One would do if every runtime were driven all the time. One that is not (`block_on` was left, and nothing is in it now) keeps its
-//! tasks and polls none, and those who wait elsewhere cannot see that. So each has a keeper where it is polled itself, as long as none is on
-//! a runtime with threads of its own, which drive it as long as it lives.
+//! One keeper would do if every runtime were always driven. An undriven runtime (its `block_on` has returned, and no thread is in
+//! it now) keeps its tasks and polls none, and waiters elsewhere cannot see that. So each waiter has a keeper on the runtime that
+//! polls it, unless one keeper is on a runtime with threads of its own, which drive it as long as it lives.
 
 use std::{mem, task::Waker, time::Duration};
 
@@ -18,22 +18,22 @@ use crate::{
     moment::Moment,
 };
 
-/// Under the lock of the limiter.
+/// The keepers; accessed under the lock of the limiter.
 #[derive(Debug)]
 pub(super) struct Keepers {
     /// A few: as many as there are runtimes.
     seats: Vec<Seat>,
-    /// So many wait to be called.
+    /// How many keepers wait to be called.
     parked: usize,
-    /// There shall be none any more.
+    /// No keeper may start any more.
     dismissed: bool,
 }
 
 #[derive(Debug)]
 struct Seat {
-    /// The runtime, by number.
+    /// The number of the runtime.
     home: u64,
-    /// The limiter's time when it came by last.
+    /// The limiter's time when the keeper last came by.
     seen: Moment,
     keeper: Keeper,
 }
@@ -63,12 +63,12 @@ impl Keepers {
         }
     }
 
-    /// Has nobody started one yet?
+    /// Whether no keeper has been started yet.
     pub(super) const fn are_awaited(&self) -> bool {
         self.seats.is_empty() && !self.dismissed
     }
 
-    /// May the caller start one on the runtime `home`?
+    /// Whether the caller may start a keeper on the runtime `home`.
     pub(super) fn claim(&mut self, home: u64, now: Moment) -> bool {
         if self.dismissed || self.seats.iter().any(|seat| seat.home == home) {
             return false;
@@ -81,7 +81,7 @@ impl Keepers {
         true
     }
 
-    /// Gives those to `wake` who wait to be called.
+    /// Passes the wakers of the keepers that wait to be called to `wake`.
     #[inline]
     pub(super) fn call(&mut self, wake: impl FnMut(Waker)) {
         if self.parked > 0 {
@@ -94,10 +94,11 @@ impl Keepers {
         }
     }
 
-    /// One comes by, having slept for `passed`: what time it is now.
+    /// A keeper comes by, having slept for `passed`. Returns the current time.
     ///
-    /// It moves the time on only if nobody else did while it slept. So two moves are as far apart as one is long, however many
-    /// there are, and the time is never ahead of the clock; and when one does not come by any more, the others go on.
+    /// The keeper moves the time on only if no other keeper did while it slept. So two moves are at least one sleep apart, however
+    /// many keepers there are, and the time is never ahead of the clock. When one keeper does not come by any more, the others go
+    /// on.
     pub(super) fn come_by(&mut self, home: u64, passed: Duration, now: Moment) -> Moment {
         let first = self.seats.first().is_some_and(|seat| seat.home == home);
         let Some(seat) = self.seat(home) else {
@@ -110,7 +111,7 @@ impl Keepers {
         now
     }
 
-    /// One that has come by waits to be called, if it gives its waker; else it ticks. What comes back is to be dropped with nothing
+    /// A keeper that has come by waits to be called, if it gives its waker; else it ticks. Drop the returned waker with nothing
     /// locked.
     #[must_use]
     pub(super) fn settle(&mut self, home: u64, waker: Option<Waker>) -> Option<Waker> {
@@ -126,7 +127,7 @@ impl Keepers {
         old
     }
 
-    /// One has gone; `again`: another may be started there. What comes back is to be dropped with nothing locked.
+    /// A keeper has gone. `again`: another may be started on that runtime. Drop the returned waker with nothing locked.
     #[must_use]
     pub(super) fn leave(&mut self, home: u64, again: bool) -> Option<Waker> {
         let index = self.seats.iter().position(|seat| seat.home == home)?;
@@ -138,7 +139,7 @@ impl Keepers {
         old
     }
 
-    /// Sends all away: who is to be woken.
+    /// Ends all keepers. Returns the wakers to wake.
     #[must_use]
     pub(super) fn dismiss(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();

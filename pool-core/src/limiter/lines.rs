@@ -1,4 +1,4 @@
-//! The lines of those who wait: one for each key, and the keys take turns.
+//! The queues of a limiter: one for each key; the keys take turns.
 
 use std::{
     collections::HashMap,
@@ -15,26 +15,26 @@ use crate::{
     moment::Moment,
 };
 
-/// Names one waiter for as long as its future lives.
+/// Identifies one waiter as long as its future lives.
 #[derive(Debug)]
 pub(super) struct Ticket {
     line: u32,
     id: Waiter<u32, Refusal>,
 }
 
-/// Where those without a key who ask for one join their line while it is the only one.
+/// The inbox: waiters that have no key and ask for one permit join there while the keyless queue is the only one.
 pub(super) type Inbox = engine::Inbox<u32, Refusal, u32>;
 
 impl Ticket {
-    /// Joins by the inbox, if that is open.
+    /// Joins by the inbox, if it is open.
     #[inline]
     pub(super) fn by(inbox: &mut Inbox, waker: &mut Option<Waker>) -> Option<Self> {
         let line = KEYLESS;
         inbox.push(1, waker).map(|id| Self { line, id })
     }
 
-    /// What it was told, if anything yet, without the lock. Only for one without a key: the line of a key goes with its last ticket,
-    /// and the lock must know of that.
+    /// The answer of a waiter, if there is one, without the lock. Only for waiters without a key: the queue of a key goes with its
+    /// last ticket, and that is counted under the lock.
     #[inline]
     pub(super) fn fetch(&self) -> Option<Result<u32, Refusal>> {
         if self.line != KEYLESS {
@@ -44,23 +44,22 @@ impl Ticket {
     }
 }
 
-/// All who wait. Those without a key share one line, which is there from the start; the line of a key lives as long as anybody
-/// in it.
+/// All waiters. Waiters without a key share one queue, which always exists. The queue of a key lives as long as a waiter is in it.
 #[derive(Debug)]
 pub(super) struct Lines {
-    /// Not among the others: most limiters have no other, and find it without looking elsewhere.
+    /// The keyless queue. It is not among the others: most limiters have no keys, and find it without a lookup.
     keyless: Line,
-    /// Of the keys: the first is number 1.
+    /// The queues of keys; the first is number 1.
     keyed: Slab<Line>,
     by_key: HashMap<u64, u32>,
-    /// The ring of the lines in which somebody waits: whose turn it is, and who had the last.
+    /// The ring of the queues that have waiters: whose turn it is, and who had the last turn.
     first: u32,
     last: u32,
-    /// In line, in all, those who are parked included.
+    /// All waiters, including parked waiters.
     len: usize,
-    /// Of those with a key: so many have fetched what they were granted.
+    /// How many waiters with a key have fetched their grants.
     fetched: u64,
-    /// Did everybody so far ask for one?
+    /// Whether every acquire so far asked for one permit.
     only_ones: bool,
 }
 
@@ -68,7 +67,7 @@ pub(super) struct Lines {
 struct Line {
     key: Option<u64>,
     queue: Places<u32, Refusal, u32>,
-    /// Futures that hold a ticket of this line, if it is that of a key.
+    /// Futures that hold a ticket of this queue, if it is the queue of a key.
     tickets: usize,
     takes_turns: bool,
     prev: u32,
@@ -78,7 +77,7 @@ struct Line {
 const NIL: u32 = u32::MAX;
 const KEYLESS: u32 = 0;
 
-/// What has room for so many keys is not worth shrinking.
+/// A map with room for this many keys is not worth shrinking.
 const FEW_KEYS: usize = 64;
 
 impl Lines {
@@ -95,47 +94,47 @@ impl Lines {
         }
     }
 
-    /// How many stand in line.
+    /// How many acquires wait.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Would nobody fetch a grant?
+    /// Whether no waiter would fetch a grant.
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.first == NIL
     }
 
-    /// Is anything on its way to somebody, as far as is known?
+    /// Whether a grant is unfetched, as far as is known.
     pub(super) fn is_answering(&mut self) -> bool {
         self.rows().any(|line| line.queue.is_answering())
     }
 
-    /// How many have fetched what they were granted since this was asked last.
+    /// How many grants were fetched since the last call.
     pub(super) fn hear(&mut self) -> u64 {
         let fetched = self.rows().map(|line| line.queue.hear().0).sum::<u64>();
         fetched + mem::take(&mut self.fetched)
     }
 
-    /// Did everybody so far ask for one?
+    /// Whether every acquire so far asked for one permit.
     #[inline]
     pub(super) const fn only_ones(&self) -> bool {
         self.only_ones
     }
 
-    /// Do only such wait as may join by the inbox?
+    /// Whether only acquires wait that may join by the inbox.
     #[inline]
     pub(super) const fn are_plain(&self) -> bool {
         self.first == KEYLESS && self.last == KEYLESS && self.only_ones
     }
 
-    /// Opens the inbox for so many.
+    /// Opens the inbox for this many waiters.
     #[inline]
     pub(super) fn open(&self, inbox: &mut Inbox, room: usize, now: Moment) {
         self.keyless.queue.open(inbox, room, now);
     }
 
-    /// Shuts the inbox, and lets those in who joined there.
+    /// Shuts the inbox, and moves the waiters that joined there into the queue.
     pub(super) fn take_in(&mut self, inbox: &mut Inbox) {
         let joined = self.keyless.queue.take_in(inbox);
         self.len += joined;
@@ -144,7 +143,7 @@ impl Lines {
         }
     }
 
-    /// Joins the end of the line of `key`.
+    /// Joins the end of the queue of `key`.
     #[inline(always)]
     pub(super) fn push(
         &mut self,
@@ -166,7 +165,7 @@ impl Lines {
         Ticket { line, id }
     }
 
-    /// What the next one asks for.
+    /// How many permits the next waiter asks for.
     #[inline]
     pub(super) fn first(&self) -> Option<u32> {
         let line = match self.first {
@@ -176,7 +175,7 @@ impl Lines {
         line.queue.first().map(|(asked, _)| asked)
     }
 
-    /// Hands the next one what it asked for; the turn passes on.
+    /// Grants the next waiter what it asked for, and passes the turn on.
     #[inline]
     pub(super) fn grant_first(&mut self, now: Moment) -> Option<Waker> {
         let line = self.first;
@@ -194,7 +193,7 @@ impl Lines {
         waker
     }
 
-    /// Tells the next one no.
+    /// Refuses the next waiter.
     pub(super) fn refuse_first(&mut self, why: Refusal) -> Option<Waker> {
         let line = self.first;
         let row = self.at(line)?;
@@ -207,10 +206,10 @@ impl Lines {
         waker
     }
 
-    /// Makes room in a full line for one of `key`: tells the last one of the key that has most in line no, if it has more than
-    /// `key` would have. `None`: it has not, and there is no room.
+    /// Makes room in a full queue for a waiter of `key`: refuses the last waiter of the key with the most waiters, if that key has
+    /// more waiters than `key` would have. Returns `None` if there is no such key, so there is no room.
     ///
-    /// Looks at every key in line, unless `key` has half of the line or more.
+    /// Looks at every key with waiters, unless `key` has half of all waiters or more.
     pub(super) fn push_out(&mut self, key: Option<u64>, why: Refusal) -> Option<Option<Waker>> {
         let ours = match key {
             None => Some(&KEYLESS),
@@ -229,13 +228,13 @@ impl Lines {
             }
             line = row.next;
         }
-        // It is not the only one there: its key keeps its turn.
+        // The refused waiter is not the only one of its key, so the key keeps its turn.
         let pushed_out = self.at(longest)?.queue.refuse_last(why);
         self.len -= 1;
         Some(pushed_out)
     }
 
-    /// Tells everybody no.
+    /// Refuses all waiters.
     pub(super) fn refuse_all(&mut self, why: Refusal) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len);
         for line in self.rows() {
@@ -247,14 +246,14 @@ impl Lines {
         wakers
     }
 
-    /// The wakers of all who would fetch a grant, to make them poll again.
+    /// The wakers of all waiters that would fetch a grant, to make them poll again.
     pub(super) fn all_wakers(&mut self) -> Vec<Waker> {
         self.rows()
             .flat_map(|line| line.queue.all_wakers())
             .collect()
     }
 
-    /// Has this waiter an answer? After `Ready` its ticket is spent.
+    /// The answer of this waiter, if there is one. `Ready` consumes the ticket.
     #[inline]
     pub(super) fn poll(&mut self, ticket: &Ticket) -> Poll<Result<u32, Refusal>> {
         let row = self.row(ticket.line);
@@ -265,7 +264,7 @@ impl Lines {
                 Poll::Ready(answer)
             }
             Poll::Pending => {
-                // It was parked and is back: the turn that it missed comes next.
+                // The waiter was parked and is back: its missed turn comes next.
                 let joins = !row.takes_turns;
                 if joins {
                     self.link(ticket.line, NIL, self.first);
@@ -275,12 +274,12 @@ impl Lines {
         }
     }
 
-    /// Who to wake for this waiter.
+    /// The waker of this waiter.
     pub(super) fn waker(&mut self, ticket: &Ticket) -> &mut Option<Waker> {
         self.row(ticket.line).queue.waker(&ticket.id)
     }
 
-    /// Gives up its place. What was granted and not fetched comes back; the waker is to be dropped after unlocking.
+    /// Gives up a place. Returns a grant that was not fetched. Drop the returned waker after unlocking.
     pub(super) fn cancel(
         &mut self,
         ticket: Ticket,
@@ -299,8 +298,8 @@ impl Lines {
         (answer, waker)
     }
 
-    /// Takes back what nobody fetched for so long: how many grants, and how many permits in all. Where there is any, all of all keys
-    /// are parked, and told to poll again. Wake what it adds to `wakers` after unlocking.
+    /// Takes back grants that were not fetched for this long. Returns how many grants, and how many permits in total. If there is
+    /// any, all waiters of all keys are parked and told to poll again: wake `wakers` after unlocking.
     pub(super) fn reclaim(
         &mut self,
         now: Moment,
@@ -333,7 +332,7 @@ impl Lines {
         }
     }
 
-    /// The line of this number, if it is one.
+    /// The queue of this number, if it exists.
     #[inline]
     fn at(&mut self, line: u32) -> Option<&mut Line> {
         match line {
@@ -357,7 +356,7 @@ impl Lines {
         line
     }
 
-    /// One ticket of this line is spent. A line that nobody is in any more goes, with its memory.
+    /// A ticket of this queue is consumed. A queue without tickets is removed, and its memory freed.
     #[inline]
     fn leave(&mut self, line: u32) {
         let row = self.row(line);

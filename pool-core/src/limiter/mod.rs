@@ -1,4 +1,4 @@
-//! Bounded permits, handed out in order of arrival.
+//! Bounded permits, granted in order of arrival.
 
 mod acquire;
 mod builder;
@@ -43,17 +43,18 @@ use crate::{
     rt,
 };
 
-/// Lets so many in at once; the others wait in line, in order of arrival, and the line is bounded.
+/// Limits how many permits are held at once. Further acquires wait in a bounded queue, in order of arrival.
 ///
-/// A cheap handle, one small allocation: clones share one count. It needs no runtime; only a wait that has a deadline does.
+/// A `Limiter` is a cheap handle of one small allocation: clones share one limit. It needs no runtime, except for waits with a
+/// deadline.
 ///
-/// Admission control is one line in front of the work:
+/// For admission control, acquire a permit before the work:
 ///
 /// ```
 /// use std::time::Duration;
 /// use pool_core::{LimitError, Limiter};
 ///
-/// /// Renders an invoice: 30 MB of memory each, so four at once are what this machine has room for.
+/// /// Renders an invoice. It takes 30 MB of memory, and this machine has room for four at once.
 /// async fn invoice(limiter: &Limiter, tenant: &str, number: u32) -> Result<String, LimitError> {
 ///     let _permit = limiter.acquire().key(tenant).timeout(Duration::from_secs(2)).await?;
 ///     Ok(format!("invoice {number} of {tenant}"))
@@ -68,41 +69,43 @@ use crate::{
 /// ```
 ///
 /// # Fairness
-/// First come, first served, and nobody overtakes: neither a newcomer, nor a small request a large one that stands before it.
-/// Where requests are given a [`key`](Acquire::key), the keys take turns, and each key's own requests come in order: a tenant with
-/// a thousand in line delays another by one request, not by a thousand, and leaves it room in a line that is full.
+/// Acquires are served in order of arrival. A newcomer does not overtake the queue, and a small request does not overtake a large
+/// request before it. If acquires have a [`key`](Acquire::key), the keys take turns, and the acquires of one key are served in
+/// order. A tenant with a thousand waiters delays another tenant by one request, not by a thousand, and leaves it room in a full
+/// queue.
 ///
-/// # A grant that nobody fetches
-/// Permits are handed straight to the first in line. When its future is not polled (it lost a `select!` that still holds it, or
-/// sits in a stream that is paused) they go to the next after [`reclaim_after`](LimiterBuilder::reclaim_after), and the unpolled
-/// one keeps its place. It takes a clock to see that: a wait on a tokio runtime starts one small task for the limiter there, which
-/// sleeps but for a tick every 10 ms while an answer is on its way. So it is seen as long as one of the runtimes is driven on which
-/// somebody waits. Where no wait ever began on a runtime, permits stay granted until their future is polled or dropped.
+/// # Unfetched grants
+/// Permits are handed directly to the first waiter. If its future is not polled (it lost a `select!` that still holds it, or is in
+/// a paused stream), the permits go to the next waiter after [`reclaim_after`](LimiterBuilder::reclaim_after), and the unpolled
+/// waiter keeps its place. This needs a clock. A wait on a tokio runtime starts one small task for the limiter there, which sleeps,
+/// except for a tick every 10 ms while a grant is not fetched yet. So unpolled waiters are found as long as one of the runtimes on
+/// which acquires wait is driven. If no wait ever began on a runtime, permits stay granted until their future is polled or dropped.
 ///
 /// # Limits
-/// It bounds how many are in at once, not how many come in a second. A turn is one request, whatever its weight.
+/// A limiter bounds how many permits are held at once, not the rate of acquires. A turn of a key is one request, whatever its
+/// weight.
 pub struct Limiter {
     handle: Arc<Handle>,
 }
 
-/// One handle: what its acquires and permits count themselves on. Each clone has its own, so that tasks that have a handle each do
-/// not fight for one count at every acquire.
+/// One handle, from which acquires and permits clone their reference. Each clone of a limiter has its own handle, so tasks with a
+/// handle each do not contend for one reference count.
 struct Handle {
     inner: Arc<Inner>,
 }
 
-/// What the handles, futures and permits of one limiter share. The keepers hold it weakly.
+/// The state that the handles, futures and permits of one limiter share. The keepers hold it weakly.
 struct Inner {
-    /// At random: which limiter it is.
+    /// A random number that identifies the limiter.
     serial: u64,
     permits: Permits,
     name: Arc<str>,
-    /// The bound of the line, if it was said; else it follows from the limit.
+    /// The bound of the queue, if it was set; else it follows from the limit.
     max_waiters: Option<usize>,
     timeout: Option<Duration>,
     reclaim_after: Option<Duration>,
     hasher: RandomState,
-    /// Is one of the keepers on a runtime that drives itself? Then that does for all.
+    /// Whether one keeper is on a runtime that drives itself. That keeper is enough for all waiters.
     driven: AtomicBool,
 }
 
@@ -113,73 +116,76 @@ impl Limiter {
         }
     }
 
-    /// Lets `limit` in at once, with the defaults of [`builder`](Self::builder).
+    /// Makes a limiter of `limit` permits, with the defaults of [`builder`](Self::builder).
     ///
-    /// A limit of 0 lets nobody in: every acquire fails at once with [`LimitError::is_too_large`].
+    /// With a limit of 0, every acquire fails at once with [`LimitError::is_too_large`].
     pub fn new(limit: u32) -> Self {
         LimiterBuilder::new(LimiterConfig::new().limit(limit)).finish()
     }
 
-    /// A limiter with the defaults, overridden by what the environment holds under `prefix`: `{PREFIX}_LIMIT`, `{PREFIX}_MAX_WAITERS`
-    /// and the other settings of [`LimiterConfig`].
+    /// Makes a limiter with the default settings, overridden by the environment variables under `prefix`: `{PREFIX}_LIMIT`,
+    /// `{PREFIX}_MAX_WAITERS` and the other settings of [`LimiterConfig`].
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
         LimiterBuilder::new(LimiterConfig::new())
             .env(prefix)?
             .build()
     }
 
-    /// Begins a limiter that lets `limit` in at once.
+    /// Creates a builder for a limiter of `limit` permits.
     pub fn builder(limit: u32) -> LimiterBuilder {
         LimiterBuilder::new(LimiterConfig::new().limit(limit))
     }
 
-    /// Waits in line for one permit.
+    /// Acquires one permit, waiting in the queue if none is free.
     ///
-    /// The future can be told more before it is awaited: `limiter.acquire().key(tenant).timeout(limit).await`.
+    /// The future has setters, which can be called before it is first polled: `limiter.acquire().key(tenant).timeout(limit).await`.
     ///
     /// # Errors
-    /// [`LimitError::is_overloaded`] when the line is full; [`LimitError::is_closed`]; [`LimitError::is_timeout`] at the deadline,
-    /// where one was set, here or for the [whole limiter](LimiterBuilder::acquire_timeout): without one the wait is as long as
-    /// the line; [`LimitError::is_no_runtime`] when it has a deadline, has to wait, and does not run on tokio.
+    /// - [`LimitError::is_overloaded`] when the queue is full.
+    /// - [`LimitError::is_closed`] when the limiter is closed.
+    /// - [`LimitError::is_timeout`] at the deadline, if one was set, here or for the [whole
+    ///   limiter](LimiterBuilder::acquire_timeout). Without a deadline, a wait is as long as the queue.
+    /// - [`LimitError::is_no_runtime`] when the acquire has a deadline, has to wait, and does not run on tokio.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up its place in line; permits that were handed to it go to the next.
+    /// Dropping the future gives up its place in the queue. Permits that were handed to it go to the next waiter.
     ///
     /// # Panics
-    /// When it has a deadline and waits on a tokio runtime that was built without a timer.
+    /// Panics if the acquire has a deadline and waits on a tokio runtime that was built without a timer.
     #[inline]
     pub fn acquire(&self) -> Acquire {
         self.acquire_many(1)
     }
 
-    /// Waits in line for `count` permits at once, as one [`Permit`].
+    /// Acquires `count` permits at once, as one [`Permit`], waiting in the queue if not enough are free.
     ///
-    /// It takes none before it can take all, and nobody behind it is served before it is: it is not overtaken for ever. Zero are
-    /// granted when their turn comes.
+    /// The acquire takes no permit until it can take all. No waiter behind it is served before it, so it is not overtaken forever.
+    /// A count of zero is granted when its turn comes.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire); and [`LimitError::is_too_large`] when `count` is, or comes to be, more than the limit.
+    /// As for [`acquire`](Self::acquire). Also [`LimitError::is_too_large`] when `count` is more than the limit, or the limit falls
+    /// below `count` during the wait.
     ///
     /// # Cancel safety
-    /// As [`acquire`](Self::acquire).
+    /// As for [`acquire`](Self::acquire).
     ///
     /// # Panics
-    /// As [`acquire`](Self::acquire).
+    /// As for [`acquire`](Self::acquire).
     #[inline]
     pub fn acquire_many(&self, count: u32) -> Acquire {
         Acquire::new(Arc::clone(&self.handle), count)
     }
 
-    /// Takes a permit, if one is free and nobody waits for it.
+    /// Takes a permit, if one is free and no acquire waits for it.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit> {
         self.try_acquire_many(1)
     }
 
-    /// Takes `count` permits at once, if so many are free and nobody waits for them.
+    /// Takes `count` permits at once, if they are free and no acquire waits for them.
     #[inline]
     pub fn try_acquire_many(&self, count: u32) -> Option<Permit> {
         let permits = &self.handle.permits;
@@ -187,11 +193,12 @@ impl Limiter {
             .then(|| Permit::new(Arc::clone(&self.handle), count))
     }
 
-    /// Sets another limit, while permits are out. Nobody loses one: what is out beyond a smaller limit is a debt, which the next
-    /// returns repay. An acquire that waits for more than the new limit is told so ([`LimitError::is_too_large`]).
+    /// Changes the limit while permits are held. Held permits remain valid. If more permits are held than the new limit, the excess
+    /// is a debt, which the next returns repay. An acquire that waits for more than the new limit fails with
+    /// [`LimitError::is_too_large`].
     ///
     /// # Errors
-    /// `limit` is 0. To let nobody in, [`close`](Self::close) it.
+    /// `limit` is 0. To refuse all acquires, call [`close`](Self::close).
     pub fn resize(&self, limit: u32) -> Result<(), ConfigError> {
         at_least_one("limit", limit)?;
         if self.handle.max_waiters.is_none() {
@@ -201,22 +208,22 @@ impl Limiter {
         Ok(())
     }
 
-    /// Lets nobody in from now on, and tells all who wait. Permits that are out stay good.
+    /// Closes the limiter: all acquires fail from now on, also those that wait. Held permits remain valid.
     pub fn close(&self) {
         self.handle.permits.close();
     }
 
-    /// Was it closed?
+    /// Whether the limiter was closed.
     pub fn is_closed(&self) -> bool {
         self.handle.permits.status().is_closed
     }
 
-    /// All counts, as they are at this moment.
+    /// Returns all counts of this moment.
     pub fn status(&self) -> LimiterStatus {
         self.handle.permits.status()
     }
 
-    /// The name that it was given, for messages.
+    /// Returns the name of the limiter, as used in messages.
     pub fn name(&self) -> &str {
         &self.handle.name
     }
@@ -227,10 +234,11 @@ impl Inner {
         self.hasher.hash_one(key)
     }
 
-    /// Makes sure that somebody takes back what nobody fetches: on this runtime, if there is one, since no other may be polled.
+    /// Makes sure that a keeper takes back unfetched grants. The keeper runs on this runtime, if there is one, because another
+    /// runtime may be undriven.
     #[inline]
     fn ensure_keeper(self: &Arc<Self>) {
-        // Ordering: Relaxed. Who relied on that one is woken when it goes, and looks again.
+        // Ordering: Relaxed. A waiter that relied on that keeper is woken when the keeper goes, and looks again.
         if !self.driven.load(Ordering::Relaxed) {
             self.ensure_keeper_here();
         }
@@ -255,7 +263,7 @@ impl Inner {
         let home = self.hash(runtime.id());
         if self.permits.claim_keeper(home) {
             let driven = rt::drives_itself(runtime);
-            // Before it begins: it is the keeper that takes this back when it goes.
+            // This is set before the keeper begins, because the keeper resets it when it goes.
             self.driven.fetch_or(driven, Ordering::Relaxed);
             drop(runtime.spawn(keeper::keep(self, home, after, driven)));
         }
@@ -263,12 +271,12 @@ impl Inner {
 }
 
 thread_local! {
-    /// Which limiters have a keeper on which runtime, as far as this thread has seen: who waits need not ask under the lock. A runtime
-    /// that has ended is never seen again.
+    /// Which limiters have a keeper on which runtime, as far as this thread has seen, so a waiter need not ask under the lock. A
+    /// runtime that has ended never comes back.
     static KEPT: [Cell<Option<(u64, runtime::Id)>>; SLOTS] = const { [const { Cell::new(None) }; SLOTS] };
 }
 
-/// So many limiters that a thread waits for in turn do not push one another out, as a rule.
+/// A thread can wait for this many limiters in turn without evicting entries, as a rule.
 const SLOTS: usize = 16;
 
 impl Deref for Handle {
@@ -288,7 +296,7 @@ impl Clone for Limiter {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Nobody else will: its keepers wait to be called.
+        // The keepers wait to be called, and nothing else will call them.
         self.permits.dismiss_keepers();
     }
 }

@@ -1,19 +1,19 @@
-//! Permits, for as long as somebody has them.
+//! The guard of held permits.
 
 use std::{fmt, mem, sync::Arc};
 
 use super::Handle;
 
-/// One or more permits of a [`Limiter`](super::Limiter), given back when dropped, on any thread.
+/// One or more permits of a [`Limiter`](super::Limiter). Dropping the `Permit` returns them, on any thread.
 ///
-/// It borrows nothing, so it can go with the work that it admits, and outlive every handle of the limiter.
+/// A permit borrows nothing, so it can move with the work that it admits, and outlive every handle of the limiter.
 ///
 /// ```
 /// # use pool_core::{LimitError, Limiter};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), LimitError> {
 /// let limiter = Limiter::new(8);
-/// let mut batch = limiter.acquire_many(3).await?; // three rows at once, each done on its own
+/// let mut batch = limiter.acquire_many(3).await?; // three rows, each finished on its own
 /// let row = batch.split(1).expect("three are more than one");
 /// drop(row);
 /// assert_eq!((batch.count(), limiter.status().available), (2, 6));
@@ -32,26 +32,26 @@ impl Permit {
         Self { handle, count }
     }
 
-    /// How many permits this is.
+    /// How many permits this value holds.
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Takes `count` of them out, as a permit of its own; `None`, and nothing changes, when there are not so many.
+    /// Takes `count` permits out, as a permit of its own. Returns `None`, and changes nothing, if there are fewer.
     pub fn split(&mut self, count: u32) -> Option<Self> {
         self.count = self.count.checked_sub(count)?;
         Some(Self::new(Arc::clone(&self.handle), count))
     }
 
-    /// Adds those of `other`.
+    /// Adds the permits of `other`.
     ///
     /// # Errors
-    /// They are another limiter's: here they are again.
+    /// The permits of `other` belong to another limiter. The error returns them.
     pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
         if !Arc::ptr_eq(&self.handle.inner, &other.handle.inner) {
             return Err(other);
         }
-        // All that are out of one limiter fit into its count.
+        // All held permits of one limiter fit into its count.
         self.count += mem::take(&mut other.count);
         Ok(())
     }

@@ -1,12 +1,15 @@
-//! The count and its line: the part that is model-checked. No runtime, no clock, no user code under the lock.
+//! The count of permits and its queue: the part that is model-checked. There is no runtime, no clock, and no user code under the
+//! lock.
 //!
-//! One word holds the free permits and the bit `LINE`. While `LINE` is clear, permits are taken and put back by one
-//! compare-and-swap each. Whoever needs more than that locks the mutex and sets `LINE`; from then until `LINE` is cleared only
-//! the holder of the mutex changes the word. `LINE` stays set as long as anybody waits, a debt is open, or the limiter is closed.
+//! One word holds the number of free permits and the bit `LINE`. While `LINE` is clear, each take and each return is one
+//! compare-and-swap. A thread that needs more than that locks the mutex and sets `LINE`. From then until `LINE` is cleared, only
+//! the holder of the mutex changes the word. `LINE` stays set as long as an acquire waits, a debt is open, or the limiter is
+//! closed.
 //!
-//! No wake-up is lost: a return that found `LINE` clear added to the word before the waiter set `LINE`, so the waiter, which reads
-//! the word in the same step, finds the permits; one that found `LINE` set goes through the mutex, and finds the waiter. Of those
-//! in the inbox too: it is open only while somebody is in line, and who serves the last lets them in. See `PROTOCOL.md`.
+//! No wake-up is lost. A return that found `LINE` clear added to the word before the waiter set `LINE`; the waiter reads the word
+//! in the same step, so it finds the permits. A return that found `LINE` set goes through the mutex and finds the waiter. The same
+//! holds for waiters in the inbox: it is open only while the queue is not empty, and the thread that serves the last waiter of the
+//! queue takes the inbox in. See `PROTOCOL.md`.
 
 use std::{
     mem,
@@ -31,30 +34,30 @@ use crate::{
     },
 };
 
-/// The permits of one limiter, and those who wait for them.
+/// The permits of one limiter, and its waiters.
 #[derive(Debug)]
 pub(super) struct Permits {
-    /// Free permits, above the bit `LINE`.
+    /// The number of free permits, above the bit `LINE`.
     word: AtomicU64,
-    /// While it is held no waker runs, and nothing is locked but the inbox or a waiter's mail, for a moment.
+    /// While this lock is held no waker runs. Only the inbox or the mail of a waiter may be locked under it, for a moment.
     state: Mutex<State>,
-    /// Where waiters join while they need nothing but a place in line.
+    /// Where waiters join that need nothing but a place in the queue.
     inbox: Apart<Mutex<Inbox>>,
 }
 
-/// On cache lines of its own: who waits for the lock must not slow down who has it.
+/// On cache lines of its own: threads that wait for the lock must not slow down its holder.
 #[derive(Debug)]
 #[repr(align(128))]
 struct State {
     limit: u32,
     max_waiters: usize,
-    /// Permits that are out beyond the limit, since it was made smaller.
+    /// How many more permits are held than the limit, since the limit was lowered.
     debt: u32,
     closed: bool,
     /// The inbox is open: waiters may have joined there.
     is_open: bool,
     lines: Lines,
-    /// Time as the keepers count it, in ticks that they slept through: never ahead of the clock.
+    /// The time as the keepers count it, in ticks that they slept through. It is never ahead of the clock.
     now: Moment,
     keepers: Keepers,
     waited: u64,
@@ -72,16 +75,16 @@ pub(super) enum Refusal {
     TooLarge,
 }
 
-/// What came of asking for permits.
+/// The result of a take.
 #[derive(Debug)]
 pub(super) enum Take {
     Ready,
     Refused(Refusal),
-    /// In line.
+    /// The acquire is in the queue.
     Queued(Ticket),
 }
 
-/// The lowest bit of the word: all goes through the mutex.
+/// The lowest bit of the word: all changes go through the mutex.
 const LINE: u64 = 1;
 /// One permit.
 const ONE: u64 = 2;
@@ -110,13 +113,14 @@ impl Permits {
         }
     }
 
-    /// Takes `count`, if they are free and nothing is under way.
+    /// Takes `count` permits, if they are free and `LINE` is clear.
     #[inline]
     pub(super) fn take(&self, count: u32) -> bool {
         let asked = u64::from(count) * ONE;
         let mut word = self.word.load(Ordering::Relaxed);
         while word >= asked && (word & LINE == 0 || mutation::on(Mutation::PermitBarges)) {
-            // Ordering: Acquire pairs with the Release of `put`: what was done with a permit is done before it is had again.
+            // Ordering: Acquire pairs with the Release of `put`: what was done under a permit happens before the permit is taken
+            // again.
             match self.word.compare_exchange_weak(
                 word,
                 word - asked,
@@ -130,19 +134,19 @@ impl Permits {
         false
     }
 
-    /// Takes `count`, if they are free and nobody waits.
+    /// Takes `count` permits under the lock, if they are free and no acquire waits.
     #[cold]
     pub(super) fn take_locked(&self, count: u32) -> bool {
         let mut locked = self.lock();
         locked.take(count)
     }
 
-    /// Takes `count`, or joins the line of `key`.
+    /// Takes `count` permits, or joins the queue of `key`.
     ///
-    /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    /// Both happen under one lock: a return finds the waiter in the queue, or the waiter finds the returned permits.
     #[cold]
     pub(super) fn take_or_wait(&self, count: u32, key: Option<u64>, waker: Waker) -> Take {
-        // Declared before the guard: if it is not needed it is dropped after it.
+        // Declared before the guard, so that an unused waker is dropped after it.
         let mut waker = Some(waker);
         if count == 1
             && key.is_none()
@@ -181,10 +185,10 @@ impl Permits {
         Take::Queued(ticket)
     }
 
-    /// Has a waiter its answer? After `Ready` its ticket is spent.
+    /// The answer of a waiter, if there is one. `Ready` consumes the ticket.
     #[inline]
     pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
-        // The usual case: it was woken because it was told something, and that is where only it looks.
+        // The usual case: the waiter was woken because it has an answer, and only this looks for it.
         match ticket.fetch() {
             Some(answer) => Poll::Ready(answer.map(drop)),
             None => self.poll_locked(ticket, waker),
@@ -193,19 +197,19 @@ impl Permits {
 
     #[cold]
     fn poll_locked(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<(), Refusal>> {
-        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        // The waker is cloned when it is first needed, with nothing locked; the previous waker is dropped with nothing locked.
         let mut new = None;
         loop {
             let mut wakers = Wakers::default();
             let mut state = self.state.lock();
             let mut answer = state.lines.poll(ticket);
             if let Poll::Ready(answer) = answer {
-                // The word is as it was: leave it alone.
+                // The word is unchanged: leave it alone.
                 return Poll::Ready(answer.map(drop));
             }
             let mut locked = self.holding(state);
             if locked.serve(&mut wakers) {
-                // It may have been parked, with permits free.
+                // The waiter may have been parked while permits were free.
                 answer = locked.state.lines.poll(ticket);
             }
             let mut known = true;
@@ -229,7 +233,7 @@ impl Permits {
         }
     }
 
-    /// A waiter gives up at its deadline: what it was told or handed meanwhile, if anything.
+    /// A waiter gives up at its deadline. Returns an answer or a grant that came meanwhile.
     pub(super) fn time_out(&self, ticket: Ticket) -> Option<Result<(), Refusal>> {
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
@@ -248,8 +252,8 @@ impl Permits {
         answer.map(|answer| answer.map(drop))
     }
 
-    /// A waiter goes away. What was handed to it goes to the next; and if it asked for much, those behind it may now have what is
-    /// free.
+    /// A waiter leaves. Its unfetched grant goes to the next waiter. If it asked for many permits, the waiters behind it may now
+    /// get the free permits.
     pub(super) fn cancel(&self, ticket: Ticket) {
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
@@ -268,13 +272,13 @@ impl Permits {
         wakers.wake();
     }
 
-    /// Gives `count` back.
+    /// Returns `count` permits.
     #[inline]
     pub(super) fn put(&self, count: u32) {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & LINE == 0 || mutation::on(Mutation::PermitReturnIgnoresLine) {
             let returned = word + u64::from(count) * ONE;
-            // Ordering: Release pairs with the Acquire of whoever takes them next, in `take` or in `lock`.
+            // Ordering: Release pairs with the Acquire of the next taker, in `take` or in `lock`.
             match self.word.compare_exchange_weak(
                 word,
                 returned,
@@ -303,12 +307,12 @@ impl Permits {
         wakers.wake();
     }
 
-    /// Sets how many may wait in line, from now on: those that are in it stay.
+    /// Sets how many acquires may wait from now on. Acquires that already wait stay.
     pub(super) fn bound_line(&self, max_waiters: usize) {
         self.lock().state.max_waiters = max_waiters;
     }
 
-    /// Sets another limit.
+    /// Sets the limit.
     pub(super) fn resize(&self, limit: u32) {
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
@@ -331,7 +335,7 @@ impl Permits {
         wakers.wake();
     }
 
-    /// Lets nobody in from now on.
+    /// Refuses all acquires from now on.
     pub(super) fn close(&self) {
         let mut locked = self.lock();
         locked.state.closed = true;
@@ -364,15 +368,15 @@ impl Permits {
         }
     }
 
-    /// May the caller start a keeper on the runtime `home`?
+    /// Whether the caller may start a keeper on the runtime `home`.
     pub(super) fn claim_keeper(&self, home: u64) -> bool {
         let mut state = self.state.lock();
         let now = state.now;
         state.keepers.claim(home, now)
     }
 
-    /// The keeper of `home` slept for `passed`: takes back what nobody fetched for `after`. Shall it come again after another sleep?
-    /// If not, it is woken when there is a reason to.
+    /// The keeper of `home` slept for `passed`: takes back grants that were not fetched for `after`. Returns whether the keeper
+    /// must come again after another sleep. If not, it is woken when there is a reason.
     pub(super) fn tick(
         &self,
         home: u64,
@@ -380,7 +384,7 @@ impl Permits {
         after: Duration,
         keeper: &Waker,
     ) -> bool {
-        // Cloned, and dropped if it is not needed, with nothing locked.
+        // Cloned with nothing locked, and dropped with nothing locked if it is not needed.
         let mut keeper = Some(keeper.clone());
         let mut wakers = Wakers::default();
         let mut locked = self.lock();
@@ -406,8 +410,8 @@ impl Permits {
         again
     }
 
-    /// The keeper of `home` is gone, with its runtime. Who waits there next may start another, if it shall be tried `again`; and
-    /// all who wait are woken: those who are polled elsewhere from now on see to it that there is one.
+    /// The keeper of `home` is gone with its runtime. The next waiter on that runtime may start another, if `again` is true. All
+    /// waiters are woken, so that those that are polled elsewhere make sure that there is a keeper.
     pub(super) fn keeper_left(&self, home: u64, again: bool) {
         let mut locked = self.lock();
         let old = locked.state.keepers.leave(home, again);
@@ -422,7 +426,7 @@ impl Permits {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Sends the keepers away.
+    /// Ends the keepers.
     pub(super) fn dismiss_keepers(&self) {
         let mut state = self.state.lock();
         let keepers = state.keepers.dismiss();
@@ -430,7 +434,7 @@ impl Permits {
         keepers.into_iter().for_each(Waker::wake);
     }
 
-    /// With everybody in line who has joined so far.
+    /// Locks, with all waiters that have joined so far taken in.
     fn lock(&self) -> Locked<'_> {
         self.holding(self.state.lock())
     }
@@ -443,16 +447,16 @@ impl Permits {
         locked
     }
 
-    /// Without those in the inbox, if it is open.
+    /// Locks, without taking in the inbox if it is open.
     fn lock_leaving_open(&self) -> Locked<'_> {
         self.leaving_open(self.state.lock())
     }
 
     fn leaving_open<'a>(&'a self, state: MutexGuard<'a, State>) -> Locked<'a> {
-        // Ordering: if `LINE` is set, nobody without the mutex changes the word, and the mutex has published it.
+        // Ordering: if `LINE` is set, only the holder of the mutex changes the word, and the mutex has published it.
         let mut word = self.word.load(Ordering::Relaxed);
         if word & LINE == 0 {
-            // Ordering: Acquire pairs with the Release of `put`; a plain read-modify-write, so that it sees the latest word.
+            // Ordering: Acquire pairs with the Release of `put`. A plain read-modify-write, so that it sees the latest word.
             let latest = self.word.fetch_or(LINE, Ordering::Acquire);
             if !mutation::on(Mutation::PermitWaiterLooksTooEarly) {
                 word = latest;
@@ -466,7 +470,7 @@ impl Permits {
     }
 }
 
-/// The mutex, held, with the free permits taken out of the word. They go back into it at the end.
+/// The mutex, held, with the free permits taken out of the word. The drop puts them back.
 struct Locked<'a> {
     permits: &'a Permits,
     state: MutexGuard<'a, State>,
@@ -474,7 +478,7 @@ struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Lets in who joined by the inbox.
+    /// Takes in the waiters that joined by the inbox.
     fn shut(&mut self) {
         if self.state.is_open {
             self.state.is_open = false;
@@ -483,8 +487,8 @@ impl Locked<'_> {
         }
     }
 
-    /// May newcomers join by the inbox? So many: those can only wait who ask for one and have no key, as long as nobody else is in
-    /// line, nothing is free or owed, and somebody keeps the time.
+    /// How many newcomers may join by the inbox. Only acquires of one permit without a key can wait there, and only while no other
+    /// acquires are in the queue, nothing is free or owed, and a keeper keeps the time.
     fn opens(&self) -> Option<usize> {
         let state = &*self.state;
         let plain = state.lines.are_plain() && self.free == 0 && state.debt == 0;
@@ -494,7 +498,7 @@ impl Locked<'_> {
         state.max_waiters.checked_sub(state.lines.len())
     }
 
-    /// Hands one to the first in line, where the inbox is open: those in it came later.
+    /// Hands one permit to the first waiter of the queue while the inbox is open: waiters in the inbox came later.
     fn pass_on(&mut self, wakers: &mut Wakers) {
         let state = &mut *self.state;
         wakers.push(state.lines.grant_first(state.now));
@@ -504,7 +508,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Takes `count`, if they are free and nobody waits for them.
+    /// Takes `count` permits, if they are free and no acquire waits for them.
     fn take(&mut self, count: u32) -> bool {
         let state = &*self.state;
         let may = !state.closed && state.lines.is_empty() && count <= self.free;
@@ -514,14 +518,14 @@ impl Locked<'_> {
         may
     }
 
-    /// Puts `count` back: what is owed first.
+    /// Returns `count` permits; repays the debt first.
     fn put(&mut self, count: u32) {
         let repaid = count.min(self.state.debt);
         self.state.debt -= repaid;
         self.free += count - repaid;
     }
 
-    /// Serves those whose turn it is with what is free. Was anybody served?
+    /// Serves the next waiters with the free permits. Returns whether any was served.
     #[inline(always)]
     fn serve(&mut self, wakers: &mut Wakers) -> bool {
         let mut served = false;
@@ -536,7 +540,7 @@ impl Locked<'_> {
                 wakers.push(state.lines.grant_first(state.now));
                 served = true;
                 if self.free == 0 && state.lines.only_ones() && state.limit > 0 {
-                    // Nobody else can have anything: don't look.
+                    // No other waiter can be served, so there is no need to look.
                     break;
                 }
             } else {
@@ -554,7 +558,7 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if self.state.is_open {
-            // Somebody is in line, and nothing is free.
+            // The queue is not empty, and nothing is free.
             return;
         }
         if let Some(room) = self.opens() {
@@ -566,8 +570,8 @@ impl Drop for Locked<'_> {
         let state = &*self.state;
         let settled = !state.closed && state.debt == 0 && state.lines.is_empty();
         let word = u64::from(self.free) * ONE + if settled { 0 } else { LINE };
-        // Ordering: `LINE` is set and the mutex is held, so nobody else changes the word. It is written only if it changes: those
-        // who look at it keep it in their caches.
+        // Ordering: `LINE` is set and the mutex is held, so no other thread changes the word. It is written only if it changes, so
+        // that threads that look at it keep it in their caches.
         if self.permits.word.load(Ordering::Relaxed) != word {
             // Ordering: Release pairs with the Acquire of `take`.
             self.permits.word.store(word, Ordering::Release);
@@ -575,7 +579,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// Who to wake after unlocking. It is nearly always one.
+/// The wakers to wake after unlocking; nearly always one.
 #[derive(Debug, Default)]
 struct Wakers {
     first: Option<Waker>,

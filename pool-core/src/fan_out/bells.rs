@@ -1,9 +1,9 @@
-//! Who of those that run wants to be polled.
+//! Which of the running items want to be polled.
 //!
-//! Each place has a bell of its own, made once and rung by the waker of whatever runs there. The first to ring a bell since its
-//! place was last polled adds the place to a list and wakes the task. No ring is lost: a bell that was found rung is on the list,
-//! and is cleared before its place is polled, so a ring during the poll counts again; and the task looks at the list once more after
-//! it said whom to wake. The model is `no_ring_is_lost` (`tests/loom.rs`), its mutant `BellIsClearedAfterThePoll`.
+//! Each place has a bell of its own, made once and rung by the waker of the item that runs there. The first ring of a bell since
+//! its place was last polled adds the place to a list and wakes the task. No ring is lost: a bell that was already rung is on the
+//! list, and is cleared before its place is polled, so a ring during the poll counts again. The task looks at the list once more
+//! after it registered its waker. The model is `no_ring_is_lost` (`tests/loom.rs`), its mutant `BellIsClearedAfterThePoll`.
 
 use std::{
     mem,
@@ -22,9 +22,9 @@ use crate::{
 /// The bells of one fan-out.
 #[derive(Debug)]
 pub(super) struct Bells {
-    /// Is anybody on the list? To look without the lock.
+    /// Whether the list has an entry; read without the lock.
     any: AtomicBool,
-    /// Nothing else is locked, and no waker runs, while this is.
+    /// While this is held, nothing else is locked and no waker runs.
     list: Mutex<List>,
 }
 
@@ -64,7 +64,7 @@ impl Bells {
         })
     }
 
-    /// From now on `task` is woken when a bell rings. What rang before is still to be collected.
+    /// Wakes `task` from now on when a bell rings. Earlier rings must still be collected.
     pub(super) fn listen(&self, task: &Waker) {
         let known = |list: &List| list.task.as_ref().is_some_and(|held| held.will_wake(task));
         if !known(&self.list.lock()) {
@@ -75,10 +75,10 @@ impl Bells {
         }
     }
 
-    /// Puts those that rang since the last time into `places`, which is empty.
+    /// Moves the places that rang since the last call into `places`, which is empty.
     #[inline]
     pub(super) fn collect(&self, places: &mut Vec<u32>) {
-        // Ordering: Relaxed: whoever rings later than this sees wakes the task, or is seen after `listen`.
+        // Ordering: Relaxed. A ring that this load misses wakes the task, or is seen after `listen`.
         if self.any.load(Ordering::Relaxed) {
             let mut list = self.list.lock();
             self.any.store(false, Ordering::Relaxed);
@@ -88,14 +88,14 @@ impl Bells {
 }
 
 impl Bell {
-    /// Its place is about to be polled: the next ring counts again.
+    /// The place is about to be polled: the next ring counts again.
     pub(super) fn clear(&self) {
-        // Ordering: Acquire pairs with the Release in `ring`: what was done before any ring so far is seen by the poll.
+        // Ordering: Acquire pairs with the Release in `ring`: the poll sees what was done before any ring so far.
         self.rung.swap(false, Ordering::Acquire);
     }
 
     fn ring(&self) {
-        // Ordering: Release, see `clear`; a read-modify-write, so that rings of one bell form one chain.
+        // Ordering: Release, see `clear`. A read-modify-write, so that the rings of one bell form one chain.
         if self.rung.swap(true, Ordering::Release) {
             return;
         }
@@ -121,7 +121,7 @@ impl Wake for Bell {
     }
 }
 
-/// Clears `bell`, and polls by `poll` what runs at its place.
+/// Clears `bell`, and polls with `poll` the item at its place.
 pub(super) fn answer<T>(bell: &Bell, poll: impl FnOnce() -> T) -> T {
     if mutation::on(Mutation::BellIsClearedAfterThePoll) {
         let answer = poll();

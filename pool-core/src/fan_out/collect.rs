@@ -34,7 +34,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// Values as they come, or the first error: the future of [`Running::for_each`].
+    /// Passes on values as they come, or ends with the first error: the future of [`Running::for_each`].
     #[must_use = "a future does nothing before it is awaited"]
     pub struct ForEach<'a, S: Stream, X: Start<S::Item>, F> {
         #[pin]
@@ -45,21 +45,21 @@ pin_project! {
 
 /// Values by their number, as they come.
 struct Slots<T> {
-    /// Those of a run from the first item on.
+    /// The values of the unbroken run from the first item on.
     values: Vec<T>,
-    /// Those after that, some of which are still missing.
+    /// The values after that run, some of which are still missing.
     later: std::collections::VecDeque<Option<T>>,
 }
 
 impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
-    /// Waits for every item, and gives every outcome, in order: no error ends it.
+    /// Waits for every item, and returns every outcome, in order. An error does not end the fan-out.
     ///
     /// ```
     /// use pool_core::fan_out;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// // A mailing: those that bounce are tried again tomorrow, and hold up nobody.
+    /// // A mailing: addresses that bounce are tried again tomorrow, and do not stop the others.
     /// let sent = fan_out(["a@example.org", "b@", "c@example.org"])
     ///     .map(|to| async move { if to.ends_with('@') { Err("no host") } else { Ok(to.len()) } })
     ///     .settle()
@@ -75,7 +75,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         }
     }
 
-    /// Gives each value to `sink` as it comes, and keeps none. The first error ends it.
+    /// Passes each value to `sink` as it comes, and keeps none. The first error ends the fan-out.
     pub fn for_each<F: FnMut(X::Value)>(self, sink: F) -> ForEach<'a, S, X, F> {
         ForEach {
             running: Some(self),
@@ -83,10 +83,10 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         }
     }
 
-    /// A stream of outcomes in the order of the items.
+    /// Returns a stream of outcomes in the order of the items.
     ///
-    /// An outcome that waits for an earlier one counts as running, so that there are never more than
-    /// [`limit`](super::FanOut::limit) of both: one slow item at the head holds up the others.
+    /// An outcome that waits for an earlier item counts as running, so there are never more than [`limit`](super::FanOut::limit) of
+    /// both. One slow item at the head delays the others.
     ///
     /// ```
     /// use std::{io, time::Duration};
@@ -101,7 +101,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// // A download: four parts are on their way at a time, and are sent on as they belong.
+    /// // A download: fetches four parts at a time, and sends them on in order.
     /// let parts = fan_out(0..3).limit(4).map(part).ordered();
     /// pin_mut!(parts);
     /// let mut sent = String::new();
@@ -116,14 +116,14 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         Ordered::new(self)
     }
 
-    /// A stream of outcomes as they come, each with the number of its item.
+    /// Returns a stream of outcomes as they come, each with the number of its item.
     ///
     /// ```
     /// use std::{io, time::Duration};
     /// use futures_util::{StreamExt, pin_mut};
     /// use pool_core::fan_out;
     ///
-    /// /// What a shop asks for this; one of them is slow today.
+    /// /// The price in this shop; one shop is slow today.
     /// async fn offer(shop: u64) -> io::Result<u64> {
     ///     tokio::time::sleep(Duration::from_millis(if shop == 0 { 1_000 } else { shop })).await;
     ///     Ok(100 + shop)
@@ -131,7 +131,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() {
-    /// // The first two offers are enough: what is still asked for then is dropped.
+    /// // The first two offers are enough: the other calls are dropped.
     /// let offers = fan_out(0..4).map(offer).unordered();
     /// pin_mut!(offers);
     /// let mut first = Vec::new();
@@ -175,7 +175,7 @@ impl<S: Stream, X: Start<S::Item>> Future for Collect<'_, S, X> {
                 Poll::Ready(None) => return Poll::Ready(Ok(this.values.take())),
                 Poll::Ready(Some((index, Ok(value)))) => this.values.put(index, value),
                 Poll::Ready(Some((_, Err(error)))) => {
-                    // The rest goes now, and not when this future is dropped.
+                    // The other items are dropped now, not when this future is dropped.
                     this.running.set(None);
                     return Poll::Ready(Err(error));
                 }
@@ -224,18 +224,18 @@ impl<S: Stream, X: Start<S::Item>, F: FnMut(X::Value)> Future for ForEach<'_, S,
     }
 }
 
-/// Lets others of the thread have a turn: items that are always ready would never.
+/// Lets other tasks of the thread run: items that are always ready would never yield.
 fn pause<T>(context: &Context<'_>) -> Poll<T> {
     context.waker().wake_by_ref();
     Poll::Pending
 }
 
-/// So many outcomes are taken in one poll.
+/// How many outcomes are taken in one poll.
 const TURN: usize = 128;
 
 impl<T> Slots<T> {
     fn new(total: Option<usize>) -> Self {
-        // What a source says of itself is a hint: no more than a page's worth is believed in advance.
+        // The size hint of a source may be wrong, so no more than a page's worth is allocated in advance.
         let room = total.map_or(0, |total| total.min(ROOM));
         Self {
             values: Vec::with_capacity(room),

@@ -12,7 +12,7 @@ use crate::{
 
 __settings! {
     {
-        /// The settings of a [`FanOut`](super::FanOut): plain data.
+        /// The settings of a [`FanOut`](super::FanOut), as plain data.
         ///
         /// ```
         /// use std::time::Duration;
@@ -20,7 +20,7 @@ __settings! {
         ///
         /// # #[tokio::main(flavor = "current_thread")]
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-        /// // Reads IMPORT_LIMIT and IMPORT_EACH_WITHIN, once; used by each import.
+        /// // Reads IMPORT_LIMIT and IMPORT_EACH_WITHIN once, for all imports.
         /// let config = FanOutConfig::from_env("IMPORT")?;
         /// let lengths = fan_out(["a", "bc"]).config(&config).map(|line| async move { Ok::<_, std::io::Error>(line.len()) });
         /// assert_eq!(lengths.await?, [1, 2]);
@@ -30,23 +30,24 @@ __settings! {
         FanOutConfig for ;
     }
 
-    /// How many run at once. `None` (`auto`) means 16; [on a pool](super::FanOut::on) as many as that may have open. At least 1.
+    /// How many items run at once. `None` (`auto`) means 16; [on a pool](super::FanOut::on) its `max_size`. At least 1.
     ///
     /// Default: `None`.
     limit / get_limit(impl Into<Option<usize>>): Option<usize> = None, "LIMIT";
 
-    /// How long one item may take, the wait for its lease included; a longer one is dropped and ends with
-    /// [`ItemError::is_timeout`](super::ItemError::is_timeout). Needs a tokio runtime. `None` (`off`): as long as it takes. Not zero.
+    /// How long one item may take, including the wait for its lease. An item that takes longer is dropped and ends with
+    /// [`ItemError::is_timeout`](super::ItemError::is_timeout). Needs a tokio runtime. `None` (`off`) means without limit. Not
+    /// zero.
     ///
     /// Default: `None`.
     each_within / get_each_within(impl Into<Option<Duration>>): Option<Duration> = None, "EACH_WITHIN";
 }
 
 impl FanOutConfig {
-    /// Can a fan-out run with these?
+    /// Checks whether a fan-out can run with these settings.
     ///
     /// # Errors
-    /// The first setting that is out of its range.
+    /// The error names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         named(self.name.as_deref())?;
         if self.limit == Some(0) {

@@ -1,10 +1,10 @@
-//! Why an item has no value.
+//! The error of an item that has no value.
 
 use std::{error::Error, fmt, time::Duration};
 
 use crate::host::BoxError;
 
-/// Why an item has no value, and which one it was. `E` is the error of the closure's future.
+/// Why an item has no value, and which item it was. `E` is the error of the closure's future.
 pub struct ItemError<E> {
     index: usize,
     kind: Kind<E>,
@@ -25,12 +25,12 @@ impl<E> ItemError<E> {
         Self { index, kind }
     }
 
-    /// Which item it was, counted from 0.
+    /// The number of the item, counted from 0.
     pub const fn index(&self) -> usize {
         self.index
     }
 
-    /// What the closure's future ended with.
+    /// The error of the closure's future.
     pub const fn error(&self) -> Option<&E> {
         match &self.kind {
             Kind::Failed(error) => Some(error),
@@ -38,7 +38,7 @@ impl<E> ItemError<E> {
         }
     }
 
-    /// What the closure's future ended with.
+    /// The error of the closure's future, by value.
     pub fn into_error(self) -> Option<E> {
         match self.kind {
             Kind::Failed(error) => Some(error),
@@ -46,7 +46,8 @@ impl<E> ItemError<E> {
         }
     }
 
-    /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
+    /// Converts this error to one that implements `std::error::Error`, whatever `E` is: see
+    /// [`Error::into_boxed`](crate::Error::into_boxed).
     pub fn into_boxed(self) -> BoxError
     where
         E: fmt::Debug + fmt::Display + Send + Sync + 'static,
@@ -54,7 +55,7 @@ impl<E> ItemError<E> {
         BoxError::new(self)
     }
 
-    /// It took longer than [`each_within`](super::FanOut::each_within), or its lease took longer than that or the pool allows.
+    /// Whether the item took longer than [`each_within`](super::FanOut::each_within), or its get timed out.
     pub const fn is_timeout(&self) -> bool {
         matches!(
             self.kind,
@@ -66,17 +67,17 @@ impl<E> ItemError<E> {
         )
     }
 
-    /// The closure, its future or the iterator panicked.
+    /// Whether the closure, its future or the iterator panicked.
     pub const fn is_panic(&self) -> bool {
         matches!(self.kind, Kind::Panicked(_))
     }
 
-    /// The pool gave no lease: the text is that of the pool's [`Error`](crate::Error).
+    /// Whether the pool gave no lease. The message is that of the pool's [`Error`](crate::Error).
     pub const fn is_lease(&self) -> bool {
         matches!(self.kind, Kind::Lease { .. })
     }
 
-    /// The pool's error, of a pool whose manager's error is `P`.
+    /// Returns the pool's error. `P` is the error of the pool's manager.
     pub fn lease_error<P: 'static>(&self) -> Option<&crate::Error<P>> {
         match &self.kind {
             Kind::Lease { error, .. } => error.downcast_ref(),
@@ -84,7 +85,7 @@ impl<E> ItemError<E> {
         }
     }
 
-    /// There was no tokio runtime to keep the time.
+    /// Whether there was no tokio runtime to keep the time.
     pub const fn is_no_runtime(&self) -> bool {
         matches!(self.kind, Kind::NoRuntime)
     }

@@ -7,7 +7,7 @@
 //! # async fn balance(account: u32) -> Result<u64, std::io::Error> { Ok(u64::from(account) * 100) }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! /// The statement of a customer with many accounts: sixteen calls at a time, the first failure ends it.
+//! /// Loads all balances of a customer: sixteen calls at a time, and the first failure ends it.
 //! let balances = fan_out(1..=200)
 //!     .limit(16)
 //!     .each_within(Duration::from_secs(2))
@@ -18,18 +18,17 @@
 //! # }
 //! ```
 //!
-//! The items run on the task that awaits them, at the same time but not in parallel: work that needs a core of its own is spawned
-//! in the closure, or belongs on a CPU pool. Whatever the number of items, there is memory for as many as run at once, and it is
-//! used again and again.
+//! The items run on the task that awaits them, concurrently but not in parallel. Spawn CPU-bound work in the closure, or send it to
+//! a CPU pool. A fan-out allocates memory for as many items as run at once, and reuses it, however many items there are.
 //!
-//! | to have | write |
+//! | to get | write |
 //! |---|---|
 //! | all values, in order, or the first error | `.map(f).await` |
 //! | every outcome, in order | `.map(f).settle().await` |
-//! | values as they come, nothing kept, or the first error | `.map(f).for_each(sink).await` |
+//! | values as they come, without keeping them, or the first error | `.map(f).for_each(sink).await` |
 //! | a stream of outcomes, in order or as they come | `.map(f).ordered()`, `.map(f).unordered()` |
 //!
-//! Dropping any of these drops every item that is running, and starts no more.
+//! Dropping any of these drops every running item, and starts no more.
 
 mod bells;
 mod collect;
@@ -58,9 +57,9 @@ pub use stream::{Ordered, Unordered};
 
 use crate::pool::{Lease, Manager, Pool};
 
-/// Begins a fan-out over `items`. See the [module](self).
+/// Creates a fan-out over `items`. See the [module](self).
 ///
-/// A dashboard that calls four things, and shows what it has in time:
+/// A dashboard that makes four calls and shows the results that come in time:
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -93,14 +92,14 @@ pub fn fan_out<'a, I: IntoIterator>(items: I) -> FanOut<'a, Iter<I::IntoIter>> {
     FanOut::new(Iter::new(items.into_iter()))
 }
 
-/// Begins a fan-out over what `items` yields, as it yields it.
+/// Creates a fan-out over the items of a stream. Items are taken as the stream yields them.
 ///
 /// ```
 /// use pool_core::fan_out::fan_out_stream;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let lines = futures_util::stream::iter(["a", "b", "c"]); // of a file that is being read
+/// let lines = futures_util::stream::iter(["a", "b", "c"]); // stands for the lines of a file
 /// let mut imported = 0;
 /// fan_out_stream(lines)
 ///     .limit(2)
@@ -115,7 +114,7 @@ pub fn fan_out_stream<'a, S: Stream>(items: S) -> FanOut<'a, S> {
     FanOut::new(items)
 }
 
-/// A fan-out that is being described: over what, how many at once. [`map`](Self::map) says what is done with each.
+/// A fan-out without its closure: the items, and how many run at once. [`map`](Self::map) sets the closure.
 #[must_use = "a fan-out does nothing before it is awaited"]
 pub struct FanOut<'a, S, P = ()> {
     source: S,
@@ -123,7 +122,7 @@ pub struct FanOut<'a, S, P = ()> {
     settings: Settings<'a>,
 }
 
-/// What can be told of a fan-out.
+/// The options of a fan-out.
 struct Settings<'a> {
     limit: Option<usize>,
     each: Option<Duration>,
@@ -145,27 +144,27 @@ impl<S> FanOut<'_, S> {
 }
 
 impl<'a, S, P> FanOut<'a, S, P> {
-    /// How many run at once. With 0 none can, and every item ends with an error that says so.
+    /// How many items run at once. With 0, every item fails with an error that says so.
     ///
-    /// Default: 16; [on a pool](FanOut::on) as many as that may have open.
+    /// Default: 16; [on a pool](FanOut::on) its `max_size`.
     pub fn limit(mut self, limit: impl Into<Option<usize>>) -> Self {
         self.settings.limit = limit.into();
         self
     }
 
-    /// How long one item may take, the wait for its lease included; a longer one is dropped and ends with
-    /// [`ItemError::is_timeout`]. Needs a tokio runtime. Default: as long as it takes.
+    /// How long one item may take, including the wait for its lease. An item that takes longer is dropped and ends with
+    /// [`ItemError::is_timeout`]. Needs a tokio runtime. Default: no limit.
     pub fn each_within(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.each = limit.into();
         self
     }
 
-    /// Takes both from `config`: what the environment or a file says.
+    /// Takes both options from `config`, which may come from the environment or a file.
     pub fn config(self, config: &FanOutConfig) -> Self {
         self.limit(config.limit).each_within(config.each_within)
     }
 
-    /// Is called whenever an item has ended. A panic in it is caught and ignored.
+    /// Sets a callback that runs whenever an item has ended. A panic in it is caught and ignored.
     pub fn progress(mut self, tell: impl FnMut(Progress) + Send + 'a) -> Self {
         self.settings.progress = Some(Box::new(tell));
         self
@@ -173,7 +172,7 @@ impl<'a, S, P> FanOut<'a, S, P> {
 }
 
 impl<'a, S: Stream> FanOut<'a, S> {
-    /// What is done with each item.
+    /// Sets the closure that runs for each item.
     pub fn map<F, R, T, E>(self, each: F) -> Running<'a, S, Plain<F>>
     where
         F: FnMut(S::Item) -> R,
@@ -183,14 +182,14 @@ impl<'a, S: Stream> FanOut<'a, S> {
         Running::new(self.source, Plain::new(each), limit, self.settings)
     }
 
-    /// Leases one of `pool` for each item.
+    /// Gets a lease of `pool` for each item.
     ///
-    /// An item is started when there is a lease for it, and only one at a time asks for one: a fan-out over a million items puts
-    /// one request in the pool's line, and no item ever holds a lease while it waits for another.
+    /// An item starts when there is a lease for it, and only one item at a time gets a lease. So a fan-out over a million items
+    /// takes one place in the pool's queue, and no item holds a lease while it waits for another.
     ///
-    /// An item may be dropped before its end: at its time limit, by the first error of another, or with the whole. Its lease is
-    /// then given back wherever it was. So what leaves the resource unfit when it stops half-way belongs in
-    /// [`Lease::run`](crate::Lease::run), here as anywhere: that taints the lease, and nobody gets it as it is.
+    /// An item may be dropped before its end: at its timeout, by the first error of another item, or with the whole fan-out. Its
+    /// lease is then returned in whatever state the connection is. So run calls that leave the connection unusable when they are
+    /// cut off in [`Lease::run`](crate::Lease::run): that taints the lease, and no other caller gets the connection as it is.
     ///
     /// ```
     /// # use pool_core::{Lease, Manager, Pool, Usage, fan_out};
@@ -204,11 +203,11 @@ impl<'a, S: Stream> FanOut<'a, S> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder(Shards).max_size(4).build()?;
-    /// // A nightly import, beside the requests of the day: it takes what is free, and one place in line.
+    /// // A nightly import beside the requests of the day: it uses free connections, and one place in the queue.
     /// let written = fan_out(0..1_000)
     ///     .on(&pool)
     ///     .map(|row, mut connection| async move {
-    ///         // A statement that is dropped half-way leaves an answer on the wire: its connection is not handed on.
+    ///         // If this call is dropped before its end, the connection is not handed on.
     ///         Lease::run(&mut connection, async |connection| connection.push(row)).await;
     ///         Ok::<_, std::io::Error>(row)
     ///     })
@@ -227,7 +226,7 @@ impl<'a, S: Stream> FanOut<'a, S> {
 }
 
 impl<'a, S: Stream, M: Manager> FanOut<'a, S, &'a Pool<M>> {
-    /// What is done with each item and its lease. To the pool, its leases are got where this is called.
+    /// Sets the closure that runs for each item and its lease. The source line of this call is that of the leases.
     #[track_caller]
     pub fn map<F, R, T, E>(self, each: F) -> Running<'a, S, OnPool<'a, M, F>>
     where
@@ -250,5 +249,5 @@ impl<S, P> fmt::Debug for FanOut<'_, S, P> {
     }
 }
 
-/// How many run at once where nobody says.
+/// How many items run at once by default.
 const LIMIT: usize = 16;

@@ -1,15 +1,15 @@
-//! How far a fan-out has come.
+//! The progress of a fan-out.
 
-/// How far a fan-out has come.
+/// The progress of a fan-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Items that were taken up.
+    /// Items that were started.
     pub started: usize,
-    /// Of those, how many have ended.
+    /// Started items that have ended.
     pub done: usize,
-    /// Of those, how many with an error.
+    /// Started items that ended with an error.
     pub failed: usize,
-    /// How many there are in all, where the source knows.
+    /// The total number of items, if the source knows it.
     pub total: Option<usize>,
 }

@@ -1,11 +1,11 @@
-//! The items that run, and the places they run in: as many as may run at once, and no more are made.
+//! The running items, and their places: as many places are made as items may run at once.
 //!
-//! - The future of a place stays in its box, and the future of the next item moves into the same box: nothing grows with the number
-//!   of items.
-//! - What rang comes before new items. After 128 polls that end nothing (`POLLS`), and after 128 outcomes (`collect.rs`), other
-//!   tasks of the thread have a turn.
-//! - With `.on(&pool)` an item is taken up when there is a lease for it, and one request at a time stands in the pool's queue. From
-//!   then on the lease belongs to the item: an item that is dropped half-way taints it where it works within `Lease::run`.
+//! - The future of a place stays in its box, and the future of the next item moves into the same box. So memory does not grow with
+//!   the number of items.
+//! - Places that rang are polled before new items start. After 128 polls that end no item (`POLLS`), and after 128 outcomes
+//!   (`collect.rs`), other tasks of the thread run.
+//! - With `.on(&pool)` an item starts when there is a lease for it, and one get at a time stands in the pool's queue. From then on
+//!   the lease belongs to the item: an item that is dropped before its end taints the lease if it works within `Lease::run`.
 
 use std::{
     fmt,
@@ -27,16 +27,16 @@ use super::{
 use crate::host::{NoRuntime, Timer, caught};
 
 pin_project! {
-    /// A fan-out that is ready to go. Awaiting it gives all values in order, or the first error; the methods give more.
+    /// A fan-out that is ready to run. Awaiting it returns all values in order, or the first error. Its methods return more.
     #[must_use = "a fan-out does nothing before it is awaited"]
     pub struct Running<'a, S: Stream, X: Start<S::Item>> {
         #[pin]
         source: S,
         exhausted: bool,
         start: X,
-        // Taken up, but it waits for its lease.
+        // The next item, which waits for its lease.
         next: Option<Next<S::Item>>,
-        // Made when they are first needed, and then used again and again.
+        // The places. They are made when they are first needed, and then reused.
         places: Vec<Place<X::Future>>,
         free: Vec<u32>,
         rung: Vec<u32>,
@@ -58,16 +58,16 @@ struct Next<I> {
 
 struct Place<F> {
     index: usize,
-    /// Stays where it is: the next item's future moves into the same box.
+    /// The future stays in its box: the next item's future moves into the same box.
     future: Pin<Box<Option<F>>>,
     timer: Timer,
-    /// Until when, this time.
+    /// The deadline of the current item.
     deadline: Option<Instant>,
     bell: Arc<Bell>,
     waker: Waker,
 }
 
-/// What became of an item.
+/// The outcome of an item.
 pub(super) type Outcome<T, E> = (usize, Result<T, ItemError<E>>);
 
 impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
@@ -76,7 +76,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             (least, Some(most)) if least == most => Some(most),
             _ => None,
         };
-        // Places are numbered by 32 bits, and nobody has memory for more.
+        // Places are numbered by 32 bits, and memory does not suffice for more.
         let limit = limit.min(u32::MAX as usize);
         Self {
             source,
@@ -98,14 +98,14 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         }
     }
 
-    /// The next outcome, as they come.
+    /// Returns the next outcome, in the order in which items end.
     pub(super) fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Outcome<X::Value, X::Error>>> {
         let (mut listens, mut starts, mut polls) = (false, true, 0);
         loop {
-            // Those that run come before new ones: else they would wait for the end of the source.
+            // Running items are polled before new items start: else they would wait for the end of the source.
             match self.as_mut().poll_rung(&mut polls) {
                 Poll::Ready(Some(outcome)) => return Poll::Ready(Some(outcome)),
                 Poll::Ready(None) => {}
@@ -128,13 +128,13 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             if listens {
                 return Poll::Pending;
             }
-            // Once more after this: a bell may have rung meanwhile.
+            // Looks once more after this: a bell may have rung meanwhile.
             self.bells.listen(context.waker());
             listens = true;
         }
     }
 
-    /// How many run.
+    /// How many items run.
     fn runs(&self) -> usize {
         self.places.len() - self.free.len()
     }
@@ -144,8 +144,8 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         more && (self.runs() + self.held < self.limit || self.limit == 0)
     }
 
-    /// Polls those that want to be polled, until one ends. `Pending`: others of the thread are to have a turn first. What rings in its
-    /// own poll would ring for ever where it waits for just that, as whatever has used up tokio's budget for this task does.
+    /// Polls the places that rang, until an item ends. `Pending` means that other tasks of the thread must run first: an item that
+    /// has used up tokio's budget of the task rings its own bell in every poll, until the task has yielded.
     fn poll_rung(
         mut self: Pin<&mut Self>,
         polls: &mut usize,
@@ -168,7 +168,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         }
     }
 
-    /// Takes up an item and polls it. `Ready(None)`: it runs, or there are no more.
+    /// Starts an item and polls it. `Ready(None)`: it runs, or there are no more items.
     fn poll_start(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -210,7 +210,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         }
     }
 
-    /// Takes the next item from the source: is there one?
+    /// Takes the next item from the source. Returns whether there is one.
     fn poll_source(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -240,7 +240,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
             if Handle::try_current().is_err() {
                 return Poll::Ready(Err((index, Kind::NoRuntime)));
             }
-            // One that lies beyond the end of the clock is none.
+            // A deadline beyond the end of the clock counts as none.
             deadline = Instant::now().checked_add(*each);
         }
         *this.next = Some(Next {
@@ -278,12 +278,12 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         number
     }
 
-    /// Polls what runs there; what became of it, if it has ended.
+    /// Polls the item at this place. Returns its outcome if it has ended.
     fn poll_place(self: Pin<&mut Self>, number: u32) -> Option<Outcome<X::Value, X::Error>> {
         let this = self.project();
         let place = this.places.get_mut(number as usize)?;
         let mut context = Context::from_waker(&place.waker);
-        // A late ring for what ran here before: nothing runs here now.
+        // A late ring for an earlier item: nothing runs here now.
         let future = place.future.as_mut().as_pin_mut()?;
         let polled = bells::answer(&place.bell, || caught(|| future.poll(&mut context)));
         let result = match polled {
@@ -314,7 +314,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
         ended(this.progress, this.tell, index, result)
     }
 
-    /// How many items there are in all, where the source knows.
+    /// The total number of items, if the source knows it.
     pub(super) fn total(&self) -> Option<usize> {
         self.progress.total
     }
@@ -324,7 +324,7 @@ impl<'a, S: Stream, X: Start<S::Item>> Running<'a, S, X> {
     }
 }
 
-/// Counts the end of an item, and tells.
+/// Counts the end of an item, and calls the callback.
 #[inline]
 fn ended<T, E>(
     progress: &mut Progress,
@@ -335,7 +335,7 @@ fn ended<T, E>(
     progress.done += 1;
     progress.failed += usize::from(result.is_err());
     if let Some(tell) = tell {
-        // Whoever watches must not end what is watched.
+        // A panic in the callback must not end the fan-out.
         drop(caught(|| tell(*progress)));
     }
     (index, result.map_err(|kind| ItemError::new(index, kind)))
@@ -351,5 +351,5 @@ impl<S: Stream, X: Start<S::Item>> fmt::Debug for Running<'_, S, X> {
     }
 }
 
-/// So many polls in a row that end nothing, and others have a turn.
+/// After this many polls in a row that end no item, other tasks run.
 const POLLS: usize = 128;

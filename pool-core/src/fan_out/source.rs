@@ -1,4 +1,4 @@
-//! Where items come from.
+//! The source of items.
 
 use std::{
     fmt,

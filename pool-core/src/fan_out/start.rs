@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use crate::pool::{Get, Lease, Manager, Pool};
 
-/// The closure of [`map`](super::FanOut::map), with or without a lease. Sealed: its two kinds are all there are.
+/// The closure of [`map`](super::FanOut::map), with or without a lease. Sealed: there are only these two kinds.
 pub trait Start<I>: sealed::Sealed {
-    /// What the closure's future gives.
+    /// The value of the closure's future.
     type Value;
-    /// Why it may fail.
+    /// The error of the closure's future.
     type Error;
     /// The closure's future.
     type Future: Future<Output = Result<Self::Value, Self::Error>>;
 
-    /// Makes the future of the item, and takes it, when all that it needs is there.
+    /// Takes the item and makes its future, when all that it needs is there.
     #[doc(hidden)]
     fn poll_start(
         &mut self,
@@ -81,9 +81,9 @@ where
 /// A closure of the item and a lease.
 pub struct OnPool<'a, M: Manager, F> {
     pool: &'a Pool<M>,
-    /// The line of the program that maps.
+    /// The source line of the `map` call.
     place: &'static Location<'static>,
-    /// The one request that is in the pool's line.
+    /// The one get that is in the pool's queue.
     get: Option<Get<'a, M>>,
     each: F,
 }
@@ -129,7 +129,7 @@ where
         self.get = None;
         match (answer, item.take()) {
             (Ok(lease), Some(item)) => Poll::Ready(Ok((self.each)(item, lease))),
-            // The lease goes back.
+            // The lease is returned.
             (Ok(_), None) => Poll::Pending,
             (Err(error), _) => {
                 let timed_out = error.is_timeout();

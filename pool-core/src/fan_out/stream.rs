@@ -27,7 +27,7 @@ pin_project! {
     pub struct Ordered<'a, S: Stream, X: Start<S::Item>> {
         #[pin]
         running: Running<'a, S, X>,
-        // From the next one on; `None` is still running. Never more than the limit.
+        // From the next outcome on; `None` is still running. Never more than the limit.
         window: VecDeque<Option<Result<X::Value, ItemError<X::Error>>>>,
         next: usize,
         held: usize,

@@ -1,18 +1,18 @@
-//! Which computations are under way, and who waits for each: the part that is model-checked. No runtime, no clock; of the user's
-//! code only the keys' `Hash` and `Eq` run under the lock.
+//! Which computations run, and which callers wait for each: the part that is model-checked. There is no runtime and no clock. Of
+//! the user's code only `Hash` and `Eq` of the keys run under the lock.
 //!
 //! A flight is in one of these phases:
 //!
-//! | phase | what it means | who moves it on |
+//! | phase | meaning | changed by |
 //! |---|---|---|
-//! | led | one of those who wait is to start the computation | that one, by `poll`; `leave` and `reclaim` pass the lead on |
-//! | running | the computation runs, or is about to | `complete`; `gone`; `leave` of the last; `decline` of the one who was to start it |
-//! | stopping | nobody waited any more, and it was told to stop | `gone`, `complete` |
-//! | ended | there is an outcome, the key is free again | the last who fetches it frees the place |
+//! | led | a waiter is to start the computation | that waiter, by `poll`; `leave` and `reclaim` pass the lead on |
+//! | running | the computation runs, or is about to | `complete`; `gone`; `leave` of the last waiter; `decline` of the waiter that was to start it |
+//! | stopping | no waiter was left, and the computation was told to stop | `gone`, `complete` |
+//! | ended | there is an outcome, and the key is free again | the last waiter that fetches the outcome frees the place |
 //!
-//! All who wait stand in one line, the one who started it too: a grant is the lead, a refusal is an end. All moves happen under one
-//! lock, so that a completion either finds a waiter in line, or the waiter finds the key free; and the last who leaves either finds
-//! the computation running and stops it, or it has ended. See `PROTOCOL.md`.
+//! All waiters stand in one queue, also the waiter that started the computation: a grant is the lead, a refusal is an end. All
+//! changes happen under one lock. So a completion finds a waiter in the queue, or the waiter finds the key free. The last waiter
+//! that leaves finds the computation running and stops it, or finds that it has ended. See `PROTOCOL.md`.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// All flights of one `Flight`. `A` is what stops a computation.
+/// All flights of one `Flight`. `A` stops a computation.
 pub(super) struct Board<K, V, E, A> {
     /// The only lock. While it is held nothing else is locked, no waker runs, and no key, value or error is dropped.
     state: Mutex<State<K, V, E, A>>,
@@ -53,32 +53,32 @@ struct State<K, V, E, A> {
     counters: FlightStatus,
 }
 
-/// A flight, or where one was.
+/// A flight, or a free place for one.
 struct Place<K, V, E, A> {
     serial: u64,
-    /// `None` once it has ended: the key is free again.
+    /// `None` once the flight has ended: the key is free again.
     key: Option<Arc<K>>,
     phase: Phase<A>,
-    /// Which of its computations this is: there are several where one failed, or was lost, and the next in line tries.
+    /// The number of the current computation. There are several if one failed or was lost and the next waiter tries.
     attempt: u32,
-    /// Who started it, if that one still waits.
+    /// The waiter that started it, if it still waits.
     leader: Option<u64>,
     line: Line<Lead, Arc<End<V, E>>>,
-    /// Those who wait, and those who have not fetched their answer.
+    /// The waiters, including those that have not fetched their answer.
     tickets: usize,
-    /// The flights that its computation waits for.
+    /// The flights that the computation waits for.
     waits_for: Vec<FlightId>,
 }
 
 #[derive(Debug)]
 enum Phase<A> {
-    /// `handed`: somebody in line has been told.
+    /// `handed`: a waiter has been told.
     Led {
         handed: bool,
-        /// A task looks whether that one takes it, as far as is known.
+        /// A task looks whether that waiter takes the lead, as far as is known.
         watched: bool,
     },
-    /// `None` until whoever spawned it says how to stop it.
+    /// `None` until the thread that spawned the computation says how to stop it.
     Running(Option<A>),
     Stopping,
     Ended,
@@ -121,7 +121,7 @@ impl<K, V, E, A> Board<K, V, E, A> {
         }
     }
 
-    /// Flights that are not free: under way, or with answers that nobody has fetched.
+    /// Flights that are not free: they run, or have answers that were not fetched.
     #[cfg(test)]
     pub(super) fn places_in_use(&self) -> usize {
         self.lock().flights.iter_mut().count()
@@ -189,30 +189,31 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         }
     }
 
-    /// The leader has started the computation, and `stop` stops it. `Some` comes back when it is to be stopped at once.
+    /// The leader has started the computation, and `stop` stops it. Returns `stop` if the computation must be stopped at once.
     pub(super) fn started(&self, leader: &Ticket<V, E>, stop: A) -> Option<A> {
         let mut state = self.lock();
         let place = state.at(leader.flight)?;
         if place.attempt != leader.attempt && !mutation::on(Mutation::FlightLateStartStopsAnother) {
-            // It has ended already, and another was started.
+            // The computation has ended already, and another was started.
             return None;
         }
         match &mut place.phase {
             Phase::Running(handle) => handle.replace(stop),
             Phase::Stopping => Some(stop),
-            // It has ended already.
+            // The computation has ended already.
             Phase::Led { .. } | Phase::Ended => None,
         }
     }
 
-    /// Has a waiter its answer? After an end its ticket is spent; after `Lead` it waits for the end of what it starts.
+    /// The answer of a waiter, if there is one. An end consumes the ticket. After `Lead`, the waiter waits for the end of the
+    /// computation that it starts.
     pub(super) fn poll(
         &self,
         ticket: &mut Ticket<V, E>,
         waker: &Waker,
         now: Moment,
     ) -> Poll<Told<V, E>> {
-        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        // The waker is cloned when it is first needed, with nothing locked; the previous waker is dropped with nothing locked.
         let mut new = None;
         loop {
             let mut work = Work::new();
@@ -239,13 +240,13 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         }
     }
 
-    /// A waiter goes away. The last one stops the computation.
+    /// A waiter leaves. The last waiter that leaves stops the computation.
     pub(super) fn leave(&self, ticket: Ticket<V, E>, now: Moment) -> Work<K, V, E, A> {
         self.part(ticket, false, now)
     }
 
-    /// A waiter that was told to lead cannot start anything, and goes away: the next in line leads. Nobody else would end the flight,
-    /// since nothing runs that could.
+    /// A waiter that was told to lead cannot start a computation, and leaves: the next waiter leads. This must be one step, because
+    /// no computation runs that could end the flight.
     pub(super) fn decline(&self, ticket: Ticket<V, E>, now: Moment) -> Work<K, V, E, A> {
         self.part(
             ticket,
@@ -291,7 +292,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         let end = Arc::new(end);
         let mut work = Work::new();
         if mutation::on(Mutation::FlightEndIsToldTooEarly) {
-            // Those who wait are told; the key is freed later.
+            // The waiters are told; the key is freed later.
             let mut state = self.lock();
             if let Some(place) = state.at(flight) {
                 place.tell_all(&end, &mut work.wakers);
@@ -331,7 +332,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         work
     }
 
-    /// The computation is gone without an end: it was stopped, or its runtime was.
+    /// The computation is gone without an end: it was stopped, or its runtime ended.
     pub(super) fn gone(&self, flight: FlightId, now: Moment) -> Work<K, V, E, A> {
         let mut work = Work::new();
         let mut state = self.lock();
@@ -353,8 +354,8 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         work
     }
 
-    /// Passes on a lead that was handed over `grace` ago and not taken. Is there still one that may have to be? There is not when it
-    /// was taken, and when nobody is left to hand it to: whoever is polled next takes it then.
+    /// Passes on a lead that was handed over `grace` ago and not taken. Returns whether a lead may still have to be passed on.
+    /// There is none if it was taken, or if no waiter is left to hand it to: then the next waiter that is polled takes it.
     pub(super) fn reclaim(&self, flight: FlightId, now: Moment, grace: Duration) -> bool {
         let mut work = Work::new();
         let mut state = self.lock();
@@ -364,7 +365,7 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         if !matches!(place.phase, Phase::Led { .. }) {
             return false;
         }
-        // One at most: there is one lead.
+        // At most one, because there is one lead.
         if !place
             .line
             .reclaim(now, nanos_of(grace), &mut work.wakers)
@@ -379,8 +380,8 @@ impl<K: Hash + Eq, V, E, A> Board<K, V, E, A> {
         more
     }
 
-    /// Nobody looks whether a lead that was handed over is taken: the task that did has gone, or there was no runtime for one. All in
-    /// line are woken: who is polled first sees to it.
+    /// No task looks any more whether a lead that was handed over is taken: the task has gone, or there was no runtime for one. All
+    /// waiters are woken, and the first that is polled starts such a task.
     pub(super) fn unwatched(&self, flight: FlightId) {
         let mut wakers = Vec::new();
         let mut state = self.lock();
@@ -437,7 +438,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         let mut answer = line.answer(&ticket.id);
         let place = &mut self.flights[index];
         match &mut place.phase {
-            // It was parked, or has just come, and nobody else would take the lead.
+            // The waiter was parked, or has just come, and no other waiter would take the lead.
             Phase::Led { handed: false, .. } if answer.is_pending() => {
                 self.pass_lead(index, now, work);
                 answer = self.flights[index].line.answer(&ticket.id);
@@ -452,11 +453,11 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             Poll::Ready(Err(end)) => Poll::Ready(Told::End(end)),
             Poll::Ready(Ok(Lead)) => {
                 let place = &mut self.flights[index];
-                // It says whom to wake when it is polled next.
+                // The waiter says whom to wake when it is polled next.
                 ticket.id = place.line.push((), Waker::noop().clone(), now);
                 place.leader = Some(ticket.id.ticket());
                 place.phase = Phase::Running(None);
-                // Another with the same number was started 2^32 attempts ago.
+                // An attempt with the same number was started 2^32 attempts ago.
                 place.attempt = place.attempt.wrapping_add(1);
                 ticket.attempt = place.attempt;
                 self.counters.started += 1;
@@ -470,7 +471,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         place.line.waker(&ticket.id)
     }
 
-    /// Hands the lead to the first in line.
+    /// Hands the lead to the first waiter.
     fn pass_lead(&mut self, index: u32, now: Moment, work: &mut Work<K, V, E, A>) {
         let place = &mut self.flights[index];
         let next = place.line.grant(Lead, now);
@@ -491,14 +492,14 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
             return;
         }
         if let Some(key) = place.key.take() {
-            // Both handles of the key, and so the key, are dropped after unlocking.
+            // Both handles of the key, and so the key itself, are dropped after unlocking.
             let entry = self.by_key.remove_entry(&*key);
             work.dropped.0 = entry.map(|(key, _)| key).or(Some(key));
         }
         self.free_if_unused(index);
     }
 
-    /// A ticket is spent. The last one who waits stops the computation.
+    /// A ticket is consumed. The last waiter stops the computation.
     fn spend(&mut self, flight: FlightId, parent: Option<FlightId>, work: &mut Work<K, V, E, A>) {
         self.waiting -= 1;
         if let Some(parent) = parent {
@@ -517,7 +518,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
                 work.stop = stop.take();
                 place.phase = Phase::Stopping;
             }
-            // Nobody is left who could start it.
+            // No waiter is left that could start it.
             Phase::Led { handed: false, .. } if !wanted => self.end(flight.index, work),
             Phase::Ended => self.free_if_unused(flight.index),
             Phase::Running(_) | Phase::Led { .. } | Phase::Stopping => {}
@@ -527,7 +528,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
     fn free_if_unused(&mut self, index: u32) {
         let place = &self.flights[index];
         if place.tickets == 0 && matches!(place.phase, Phase::Ended) {
-            // Nobody is in there, and so no waker.
+            // The queue is empty, so it holds no waker.
             drop(self.flights.remove(index));
             if self.by_key.len() * 4 < self.by_key.capacity() && self.by_key.capacity() > FEW_KEYS {
                 self.by_key.shrink_to(FEW_KEYS.max(self.by_key.len() * 2));
@@ -541,7 +542,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
         }
     }
 
-    /// Does the computation at `from` wait for that of `target`, however far round, or is it the same?
+    /// Whether the computation at `from` is that of `target`, or waits for it, directly or through others.
     fn reaches(&self, from: u32, target: FlightId) -> bool {
         let mut seen = vec![from];
         let mut next = 0;
@@ -564,7 +565,7 @@ impl<K: Hash + Eq, V, E, A> State<K, V, E, A> {
 }
 
 impl<K, V, E, A> Place<K, V, E, A> {
-    /// Does anybody wait, parked or not? (The line's own `is_empty` is about those who would fetch a grant.)
+    /// Whether there is a waiter, parked or not. (The queue's own `is_empty` counts only waiters that would fetch a grant.)
     fn is_wanted(&self) -> bool {
         let in_line = self.line.len();
         in_line > 0
@@ -574,7 +575,7 @@ impl<K, V, E, A> Place<K, V, E, A> {
         wakers.append(&mut self.line.refuse_all(|| Arc::clone(end)));
     }
 
-    /// Tells the leader, or the first in line if that one has gone.
+    /// Tells the leader, or the first waiter if the leader has gone.
     fn tell_one(&mut self, end: &Arc<End<V, E>>, wakers: &mut Vec<Waker>) {
         let told = match self.leader.take() {
             Some(leader) => self.line.refuse_ticket(leader, Arc::clone(end)),
@@ -584,5 +585,5 @@ impl<K, V, E, A> Place<K, V, E, A> {
     }
 }
 
-/// What has room for so many keys is not worth shrinking.
+/// A map with room for this many keys is not worth shrinking.
 const FEW_KEYS: usize = 64;

@@ -1,4 +1,4 @@
-//! Making a flight.
+//! The builder of a flight.
 
 use std::{fmt, hash::Hash, marker::PhantomData};
 
@@ -8,7 +8,7 @@ use crate::{
     host::Setup,
 };
 
-/// Begins a [`Flight`]. Every setting of [`FlightConfig`] has a method here.
+/// Builds a [`Flight`]. Each setting of [`FlightConfig`] has a method here.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,8 +40,8 @@ where
         }
     }
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
+    /// Settings that are set after this override `config`.
     pub fn config(mut self, config: FlightConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -49,10 +49,10 @@ where
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`.
+    /// Overrides the settings made so far by the environment variables under `prefix`.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
@@ -60,10 +60,10 @@ where
         Ok(self)
     }
 
-    /// Makes the flight.
+    /// Builds the flight.
     ///
     /// # Errors
-    /// A setting that is out of its range.
+    /// A setting is out of its range.
     pub fn build(self) -> Result<Flight<K, V, E>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;

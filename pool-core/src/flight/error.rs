@@ -1,21 +1,22 @@
-//! Why a call has no value.
+//! The error of a call that got no value.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::board::End;
 use crate::host::BoxError;
 
-/// Why a call of [`Flight::run`](super::Flight::run) has no value. `E` is the error of the computation, shared by all who waited.
+/// Why a call of [`Flight::run`](super::Flight::run) got no value. `E` is the error of the computation, which all waiting calls
+/// share.
 ///
 /// ```
 /// use std::{io, time::Duration};
 /// use pool_core::{Flight, FlightError};
 ///
-/// /// The answer to a request whose page was not made.
+/// /// The HTTP status for a page that was not made.
 /// fn status_code(error: &FlightError<io::Error>) -> u16 {
 ///     match error.error() {
 ///         Some(error) if error.kind() == io::ErrorKind::NotFound => 404,
-///         Some(_) => 502, // what the page is made of failed
+///         Some(_) => 502, // a backend of the page failed
 ///         None if error.is_overloaded() => 503,
 ///         None if error.is_timeout() => 504,
 ///         None => 500, // a panic, or a computation that asked for itself
@@ -51,7 +52,7 @@ impl<E> FlightError<E> {
         Self { kind }
     }
 
-    /// The error that the computation gave.
+    /// Returns the error of the computation.
     pub fn error(&self) -> Option<&E> {
         match &self.kind {
             Kind::Failed(error) => Some(error),
@@ -59,7 +60,8 @@ impl<E> FlightError<E> {
         }
     }
 
-    /// The same as an error in the sense of `std`, whatever `E` is: see [`Error::into_boxed`](crate::Error::into_boxed).
+    /// Converts this error to one that implements `std::error::Error`, whatever `E` is: see
+    /// [`Error::into_boxed`](crate::Error::into_boxed).
     pub fn into_boxed(self) -> BoxError
     where
         E: fmt::Display + Send + Sync + 'static,
@@ -67,7 +69,7 @@ impl<E> FlightError<E> {
         BoxError::new(self)
     }
 
-    /// The error that the computation gave, to keep.
+    /// Returns a shared reference to the error of the computation.
     pub fn shared_error(&self) -> Option<Arc<E>> {
         match &self.kind {
             Kind::Failed(error) => Some(Arc::clone(error)),
@@ -75,34 +77,34 @@ impl<E> FlightError<E> {
         }
     }
 
-    /// The computation panicked.
+    /// Whether the computation panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.kind, Kind::Panicked(_))
     }
 
-    /// The deadline came first.
+    /// Whether the deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout(_))
     }
 
-    /// Too many were waiting.
+    /// Whether too many calls were waiting.
     pub fn is_overloaded(&self) -> bool {
         matches!(self.kind, Kind::Overloaded(_))
     }
 
-    /// A computation asked for its own key: it would have waited for itself.
+    /// Whether a computation asked for its own key, and so would have waited for itself.
     pub fn is_reentrant(&self) -> bool {
         matches!(self.kind, Kind::Reentrant)
     }
 
-    /// There was no tokio runtime to compute on, or it ended.
+    /// Whether there was no tokio runtime to compute on, or that runtime ended.
     pub fn is_no_runtime(&self) -> bool {
         matches!(self.kind, Kind::NoRuntime)
     }
 }
 
 impl<V, E> End<V, E> {
-    /// What a waiter makes of it.
+    /// The result of a waiting call.
     pub(super) fn result(&self) -> Result<V, FlightError<E>>
     where
         V: Clone,
@@ -135,7 +137,7 @@ impl<E: fmt::Display> fmt::Display for FlightError<E> {
             Kind::Panicked(message) => write!(f, "the computation panicked: {message}"),
             Kind::Timeout(limit) => write!(f, "the computation did not end within {limit:?}"),
             Kind::Overloaded(waiting) => {
-                write!(f, "{waiting} are waiting for computations already")
+                write!(f, "{waiting} callers already wait for computations")
             }
             Kind::Reentrant => f.write_str("a computation asked for its own key"),
             Kind::NoRuntime => f.write_str("there is no tokio runtime to compute on"),

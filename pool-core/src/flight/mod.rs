@@ -1,4 +1,4 @@
-//! One computation, however many ask for it.
+//! One computation for all callers that ask for the same key.
 
 mod board;
 mod builder;
@@ -25,10 +25,10 @@ pub use status::FlightStatus;
 
 use crate::config::ConfigError;
 
-/// One computation a key, however many ask for it meanwhile: all of them get its value.
+/// Runs one computation for each key, however many callers ask for the key at the same time: all of them get its value.
 ///
-/// A cheap handle: clones share the same flights. It keeps nothing: who asks after the value was given starts anew. Put a cache in
-/// front of it, or behind it, and a hot key that expires costs one query and not a thousand.
+/// A `Flight` is a cheap handle: clones share the same computations. It stores no values: a call after the end of a computation
+/// starts a new one. Combine it with a cache; then a popular key that expires costs one query, not a thousand.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,7 +39,7 @@ use crate::config::ConfigError;
 /// }
 ///
 /// impl Prices {
-///     /// The page of a product that everybody looks at, rendered once for all who ask at the same time.
+///     /// Renders a popular page once for all callers that ask for it at the same time.
 ///     async fn page(&self, product: u32) -> Result<Arc<str>, FlightError<std::io::Error>> {
 ///         let render = move || async move { Ok(format!("<h1>product {product}</h1>").into()) };
 ///         self.flight.run(product, render).await
@@ -56,22 +56,23 @@ use crate::config::ConfigError;
 /// # }
 /// ```
 ///
-/// # Whose computation it is
-/// The flight's: it runs on a task of its own, on the runtime of the first who asked. It goes on when that one goes away, as long as
-/// anybody waits, and stops when nobody does. Who comes while it is being stopped waits for the end of that and starts anew: there
-/// are never two at once for one key. If its runtime ends, the next in line starts it again on theirs.
+/// # Who runs the computation
+/// The flight runs the computation on a task of its own, on the runtime of the first caller. If that caller goes away, the
+/// computation goes on as long as any caller waits, and stops when none does. A call that comes while the computation is being
+/// stopped waits for its end and then starts a new one: a key never has two computations at once. If the runtime of the computation
+/// ends, the next waiter starts it again on its own runtime.
 ///
 /// # Errors of the computation
-/// All who wait get the same one; with [`retry_errors`](FlightConfig::retry_errors) only the one whose computation it was, and the next in
-/// line tries its own. A panic counts as an error, and poisons nothing.
+/// All callers get the same error. With [`retry_errors`](FlightConfig::retry_errors), only the caller whose computation failed gets
+/// the error, and the next waiter tries its own computation. A panic counts as an error, and poisons nothing.
 ///
 /// # Cycles
-/// A computation that asks for its own key, itself or by way of another key of the same flight, would wait for itself for ever: the
-/// call that closes the circle gets an error ([`FlightError::is_reentrant`]). Calls that it makes from tasks that it spawned are not
-/// recognised, nor circles through another flight; they end by their deadlines.
+/// A computation that asks for its own key, directly or through another key of the same flight, would wait for itself forever. The
+/// call that closes the cycle fails with [`FlightError::is_reentrant`]. The flight does not detect calls from tasks that the
+/// computation spawned, or cycles through another flight; these end at their deadlines.
 ///
 /// # Limits
-/// The keys' `Hash` and `Eq` run under a lock, as in every map that is shared: they must not use the flight.
+/// `Hash` and `Eq` of the keys run under a lock, as in any shared map: they must not use the flight.
 pub struct Flight<K, V, E = Infallible> {
     inner: Arc<Inner<K, V, E>>,
 }
@@ -89,21 +90,21 @@ where
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
-    /// A flight with the defaults of [`builder`](Self::builder).
+    /// Makes a flight with the defaults of [`builder`](Self::builder).
     pub fn new() -> Self {
         FlightBuilder::new().finish()
     }
 
-    /// A flight with the defaults, overridden by what the environment holds under `prefix`: `{PREFIX}_TIMEOUT` and the other settings of
-    /// [`FlightConfig`].
+    /// Makes a flight with the default settings, overridden by the environment variables under `prefix`: `{PREFIX}_TIMEOUT` and the
+    /// other settings of [`FlightConfig`].
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
         FlightBuilder::new().env(prefix)?.build()
     }
 
-    /// Begins a flight.
+    /// Creates a builder for a flight.
     ///
     /// ```
     /// use pool_core::Flight;
@@ -139,21 +140,23 @@ where
         }
     }
 
-    /// The value that `compute` gives for `key`, or that another call's gives which is under way.
+    /// Returns the value that `compute` returns for `key`, or the value of a computation of `key` that another call has started.
     ///
-    /// `compute` is called only if nothing is under way, when the future is first polled, or when it is the next to try.
+    /// `compute` is called only if no computation of the key runs when the future is first polled, or if this call is the next to
+    /// try.
     ///
     /// # Errors
-    /// [`FlightError::error`] when the computation failed, [`FlightError::is_panic`] when it panicked;
-    /// [`FlightError::is_timeout`] after [`timeout`](FlightConfig::timeout); [`FlightError::is_overloaded`] when too many wait;
-    /// [`FlightError::is_reentrant`] when a computation asks for its own key; [`FlightError::is_no_runtime`] when it does not run on
-    /// tokio, or the runtime that computed for it ended.
+    /// - [`FlightError::error`] when the computation failed; [`FlightError::is_panic`] when it panicked.
+    /// - [`FlightError::is_timeout`] after [`timeout`](FlightConfig::timeout).
+    /// - [`FlightError::is_overloaded`] when too many calls wait.
+    /// - [`FlightError::is_reentrant`] when a computation asks for its own key.
+    /// - [`FlightError::is_no_runtime`] when the call does not run on tokio, or the runtime of its computation ended.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the computation if nobody else waits for it.
+    /// Dropping the future stops the computation if no other caller waits for it.
     ///
     /// # Panics
-    /// When it runs on a tokio runtime that was built without a timer.
+    /// Panics on a tokio runtime that was built without a timer.
     pub fn run<F, R>(&self, key: K, compute: F) -> Run<K, V, E, F>
     where
         F: FnOnce() -> R,
@@ -164,12 +167,12 @@ where
 }
 
 impl<K, V, E> Flight<K, V, E> {
-    /// All counts, as they are at this moment.
+    /// Returns all counts of this moment.
     pub fn status(&self) -> FlightStatus {
         self.inner.board.status()
     }
 
-    /// Its name, for messages.
+    /// Returns the name of the flight, as used in messages.
     pub fn name(&self) -> &str {
         &self.inner.name
     }

@@ -1,4 +1,4 @@
-//! Waiting for a value.
+//! The future of a call.
 
 use std::{
     fmt,
@@ -20,9 +20,9 @@ use super::{
 };
 use crate::host::{FAR, NoRuntime, Timer, caught};
 
-/// The future of [`Flight::run`](super::Flight::run). Until it is first polled it can be told more.
+/// The future of [`Flight::run`](super::Flight::run). Its setters can be called until it is first polled.
 ///
-/// It borrows nothing.
+/// The future borrows nothing.
 #[must_use = "a future does nothing before it is awaited"]
 pub struct Run<K, V, E, F>
 where
@@ -32,7 +32,7 @@ where
 {
     inner: Arc<Inner<K, V, E>>,
     key: Option<K>,
-    /// Until it is this call's turn to compute.
+    /// The closure, until it is this call's turn to compute.
     compute: Option<F>,
     timeout: Duration,
     waiting: Option<Waiting<V, E>>,
@@ -40,12 +40,12 @@ where
 
 struct Waiting<V, E> {
     ticket: Ticket<V, E>,
-    /// When it gives up, once it has had to wait.
+    /// The deadline, once the call has had to wait.
     deadline: Option<Instant>,
     timer: Timer,
 }
 
-// Nothing in here is pinned but the timer, which has a box of its own.
+// Nothing in here is pinned except the timer, which has a box of its own.
 impl<K, V, E, F> Unpin for Run<K, V, E, F>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -70,13 +70,13 @@ where
         }
     }
 
-    /// Gives up after so long, not after the flight's own [`timeout`](super::Flight::timeout).
+    /// Sets the timeout of this call, instead of the flight's [`timeout`](super::FlightBuilder::timeout).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// Calls the closure and starts what it gives.
+    /// Calls the closure and spawns the future that it returns.
     fn lead<R>(&mut self) -> Result<(), FlightError<E>>
     where
         F: FnOnce() -> R,
@@ -85,7 +85,7 @@ where
         let (Some(waiting), Ok(runtime)) = (&self.waiting, Handle::try_current()) else {
             return Err(FlightError::new(Kind::NoRuntime));
         };
-        // It has led before, and the runtime that computed for it ended.
+        // This call has led before, and the runtime of its computation ended.
         let Some(compute) = self.compute.take() else {
             return Err(FlightError::new(Kind::NoRuntime));
         };
@@ -108,7 +108,7 @@ where
         }
     }
 
-    /// It was to lead, and started nothing: the next in line leads.
+    /// This call was to lead, and started nothing: the next waiter leads.
     fn decline(&mut self) {
         if let Some(Waiting { ticket, .. }) = mem::take(&mut self.waiting) {
             let flight = ticket.flight();
@@ -186,7 +186,7 @@ where
             return Poll::Pending;
         };
         let timeout = this.timeout;
-        // One beyond the end of the clock is in 30 years.
+        // A deadline beyond the end of the clock becomes one in 30 years.
         let deadline = waiting.deadline;
         let deadline = deadline.unwrap_or_else(|| Instant::now() + timeout.min(FAR));
         waiting.deadline = Some(deadline);

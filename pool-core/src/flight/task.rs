@@ -21,7 +21,7 @@ use super::{
 use crate::{host::Caught, moment::Moment};
 
 thread_local! {
-    /// The computation that is being polled on this thread: of which flight (by its address), and which.
+    /// The computation that is being polled on this thread: the address of its flight, and which computation it is.
     static CURRENT: Cell<Option<(usize, FlightId)>> = const { Cell::new(None) };
 }
 
@@ -34,7 +34,7 @@ impl<K, V, E> Inner<K, V, E> {
         &self.board
     }
 
-    /// The computation of this flight that makes the call, if one does.
+    /// The computation of this flight that makes the current call, if one does.
     pub(super) fn caller(self: &Arc<Self>) -> Option<FlightId> {
         let (flight, id) = CURRENT.get()?;
         (flight == self.address()).then_some(id)
@@ -51,7 +51,7 @@ where
     V: Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
-    /// Does what a decision of the board left to do. Nothing is locked.
+    /// Performs what a decision of the board left to do. Nothing is locked.
     pub(super) fn perform(
         self: &Arc<Self>,
         flight: FlightId,
@@ -66,9 +66,9 @@ where
         }
     }
 
-    /// Sees to it that somebody takes the lead of `flight`, which was handed over.
+    /// Makes sure that the lead of `flight`, which was handed over, is taken.
     pub(super) fn watch(self: &Arc<Self>, flight: FlightId) {
-        // Made here and not on the task: a runtime that ends before the first poll drops it all the same.
+        // Made here and not on the task: if a runtime ends before the first poll, it still drops this.
         let watch = Watch {
             inner: Arc::clone(self),
             flight,
@@ -79,7 +79,7 @@ where
         }
     }
 
-    /// Runs the computation that `leader` is to start on a task of this runtime.
+    /// Spawns the computation that `leader` starts on this runtime.
     pub(super) fn start(
         self: &Arc<Self>,
         leader: &Ticket<V, E>,
@@ -108,7 +108,7 @@ where
 }
 
 pin_project! {
-    /// A computation under way. Whatever becomes of it, the board is told.
+    /// A running computation. However it ends, the board is told.
     struct Computation<K, V, E, F>
     where
         K: Hash,
@@ -130,7 +130,7 @@ pin_project! {
     }
 }
 
-/// Tells the board that a computation is gone, if it was not told how it ended.
+/// Tells the board that a computation is gone, unless the board was told how it ended.
 struct Flying<K, V, E>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -208,5 +208,5 @@ impl<K: Hash + Eq, V, E> Drop for Watch<K, V, E> {
     }
 }
 
-/// A lead that nobody took for so long goes to the next.
+/// A lead that was not taken for this long goes to the next waiter.
 const GRACE: Duration = Duration::from_millis(50);

@@ -4,13 +4,13 @@ use std::{mem, sync::Arc, task::Waker};
 
 use super::board::End;
 
-/// What is left to do after the lock was released.
+/// What is left to do after the lock is released.
 #[must_use]
 pub(super) struct Work<K, V, E, A> {
     pub(super) wakers: Vec<Waker>,
-    /// The computation to be stopped.
+    /// The computation to stop.
     pub(super) stop: Option<A>,
-    /// A lead was handed to somebody who may not be polled: see [`Board::reclaim`](super::board::Board::reclaim).
+    /// A lead was handed to a waiter that may not be polled: see [`Board::reclaim`](super::board::Board::reclaim).
     pub(super) watch: bool,
     pub(super) dropped: (Option<Arc<K>>, Option<Arc<End<V, E>>>, Option<Waker>),
 }

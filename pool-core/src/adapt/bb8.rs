@@ -1,4 +1,4 @@
-//! Managers of bb8.
+//! The adapter for managers of bb8.
 
 use std::fmt;
 
@@ -7,13 +7,14 @@ use bb8::{CustomizeConnection, ManageConnection};
 use super::{BoxError, ForeignError};
 use crate::{Manager, Usage};
 
-/// Any [`bb8::ManageConnection`] as a manager of this crate's.
+/// Adapts any [`bb8::ManageConnection`] to this crate's [`Manager`](crate::Manager).
 ///
-/// `has_broken` is asked on every return and before an idle connection is handed out. `is_valid`, which bb8 runs before each
-/// lease, runs when [`check_after`](crate::Builder::check_after) has passed since the connection was last opened or validated:
-/// before a lease of what was idle for so long, and after a lease of what is too busy to be idle, on a task of the pool's. So
-/// where `has_broken` sees nothing, as with bb8-redis, a dead connection is handed out for twice that time at most. Zero runs
-/// it before each lease, as bb8 does, and after each.
+/// `has_broken` is called on every return, and before an idle connection is handed out. bb8 calls `is_valid` before each lease.
+/// Here `is_valid` runs when [`check_after`](crate::Builder::check_after) has passed since the connection was last opened or
+/// validated. It runs before a lease if the connection was idle for that long, and after a lease, on a task of the pool, if the
+/// connection is too busy to be idle. If `has_broken` does not detect a dead connection, as with bb8-redis, the connection is
+/// handed out for at most twice that time. With a `check_after` of zero, `is_valid` runs before each lease, as in bb8, and after
+/// each lease.
 ///
 /// ```
 /// use bb8::ManageConnection;
@@ -52,7 +53,7 @@ pub struct Bb8<M: ManageConnection> {
 }
 
 impl<M: ManageConnection> Bb8<M> {
-    /// Adapts `manager`, whose error is an error in the sense of `std`, or text, or boxed.
+    /// Adapts `manager`. Its error must convert into a boxed error: it implements `std::error::Error`, is text, or is boxed.
     pub fn new(manager: M) -> Self
     where
         M::Error: Into<BoxError>,
@@ -60,8 +61,7 @@ impl<M: ManageConnection> Bb8<M> {
         Self::with_errors(manager, Into::into)
     }
 
-    /// Adapts `manager`, whose error may be anything: `wrap` makes a real one of it, as `|error| format!("{error:?}").into()`
-    /// does.
+    /// Adapts `manager` with an error of any type. `wrap` converts the error, for example `|error| format!("{error:?}").into()`.
     pub fn with_errors(
         manager: M,
         wrap: fn(M::Error) -> Box<dyn std::error::Error + Send + Sync>,
@@ -73,8 +73,8 @@ impl<M: ManageConnection> Bb8<M> {
         }
     }
 
-    /// Has every connection that was opened prepared by `customizer`, as `bb8::Builder::connection_customizer` does. When that
-    /// fails, the connection was not opened. `create_timeout` is for both.
+    /// Runs `customizer` on every connection that was opened, like `bb8::Builder::connection_customizer`. If it fails, the open has
+    /// failed. `create_timeout` bounds both together.
     #[must_use]
     pub fn connection_customizer(
         mut self,
@@ -84,7 +84,7 @@ impl<M: ManageConnection> Bb8<M> {
         self
     }
 
-    /// The manager itself.
+    /// Returns the manager.
     pub fn inner(&self) -> &M {
         &self.manager
     }
@@ -116,8 +116,8 @@ impl<M: ManageConnection> Manager for Bb8<M> {
         self.validate(connection).await
     }
 
-    // A dead connection fails at once, so it comes back at once and is the next to go out: it is never idle for long enough to
-    // be checked. Where `has_broken` does not see it, only a look at it after a lease ends that.
+    // A dead connection fails at once, so it is returned at once and is the next to be handed out: it is never idle long enough to
+    // be checked. If `has_broken` does not detect that, only a check after a lease does.
     fn needs_reset(&self, _: &mut M::Connection, usage: &Usage) -> bool {
         usage.check_due && !usage.tainted
     }

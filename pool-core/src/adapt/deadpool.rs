@@ -1,4 +1,4 @@
-//! Managers of deadpool.
+//! The adapter for managers of deadpool.
 
 use std::{fmt, time::Instant};
 
@@ -7,17 +7,17 @@ use deadpool::managed::{self, Hook, HookError, Metrics, RecycleError};
 use super::{BoxError, ForeignError};
 use crate::{Lease, Manager, Usage};
 
-/// Any [`deadpool::managed::Manager`] as a manager of this crate's. The manager must be `'static`, because the pool's own tasks
-/// call it.
+/// Adapts any [`deadpool::managed::Manager`] to this crate's [`Manager`](crate::Manager). The manager must be `'static`, because
+/// tasks of the pool call it.
 ///
-/// `recycle` runs after every lease, on a task of the pool's, so that nobody waits for it and the next user finds a clean
-/// resource; and once more before a lease of what has been idle for [`check_after`](crate::Builder::check_after) (zero: before
-/// each lease, as in deadpool). Its [`Metrics`] are what deadpool's would be, for leases: `recycle_count` is how often the
-/// object had been leased before this one, and `recycled` is when it was last given back, or `None` the first time. Recycling
-/// what was idle does not count.
+/// `recycle` runs after every lease, on a task of the pool, so no caller waits for it and the next caller gets a clean resource. It
+/// also runs before a lease if the resource has been idle for [`check_after`](crate::Builder::check_after) (with zero, before each
+/// lease, as in deadpool). Its [`Metrics`] match deadpool's, for leases: `recycle_count` is how often the object was leased before
+/// this lease, and `recycled` is when it was last returned, or `None` the first time. A `recycle` of an idle object does not count.
 ///
-/// `detach` is called for whatever leaves the pool: for all that it closes, for what did not get past a hook, and by
-/// [`take`](Self::take). Not for what is dropped with a runtime that ends, nor for what [`Lease::detach`] takes out.
+/// `detach` is called for each object that leaves the pool: objects that the pool closes, objects whose hook failed, and objects
+/// that [`take`](Self::take) takes out. It is not called for objects that are dropped with a runtime that ends, or that
+/// [`Lease::detach`] takes out.
 ///
 /// ```
 /// use deadpool::managed::{Manager, Metrics, RecycleResult};
@@ -57,7 +57,7 @@ pub struct Deadpool<M: managed::Manager> {
 }
 
 impl<M: managed::Manager> Deadpool<M> {
-    /// Adapts `manager`, whose error is an error in the sense of `std`, or text, or boxed.
+    /// Adapts `manager`. Its error must convert into a boxed error: it implements `std::error::Error`, is text, or is boxed.
     pub fn new(manager: M) -> Self
     where
         M::Error: Into<BoxError>,
@@ -65,7 +65,7 @@ impl<M: managed::Manager> Deadpool<M> {
         Self::with_errors(manager, Into::into)
     }
 
-    /// Adapts `manager`, whose error may be anything: `wrap` makes a real one of it.
+    /// Adapts `manager` with an error of any type. `wrap` converts the error.
     ///
     /// ```
     /// # use deadpool::managed::{Manager, Metrics, RecycleResult};
@@ -99,8 +99,8 @@ impl<M: managed::Manager> Deadpool<M> {
         }
     }
 
-    /// Runs `hook` on every object that was created, after the hooks that were added before. When it fails the object was not
-    /// created. `create_timeout` is for all of it.
+    /// Adds a hook that runs on every created object, after the hooks that were added before. If it fails, the open has failed.
+    /// `create_timeout` bounds `create` and the hooks together.
     ///
     /// ```
     /// # use deadpool::managed::{Hook, Manager, Metrics, RecycleResult};
@@ -129,26 +129,26 @@ impl<M: managed::Manager> Deadpool<M> {
         self
     }
 
-    /// Runs `hook` before every `recycle`, after the hooks that were added before. When it fails the object is closed.
+    /// Adds a hook that runs before every `recycle`, after the hooks that were added before. If it fails, the object is closed.
     #[must_use]
     pub fn pre_recycle(mut self, hook: Hook<M>) -> Self {
         self.pre_recycle.push(hook);
         self
     }
 
-    /// Runs `hook` after every `recycle`, after the hooks that were added before. When it fails the object is closed.
+    /// Adds a hook that runs after every `recycle`, after the hooks that were added before. If it fails, the object is closed.
     #[must_use]
     pub fn post_recycle(mut self, hook: Hook<M>) -> Self {
         self.post_recycle.push(hook);
         self
     }
 
-    /// The manager itself.
+    /// Returns the manager.
     pub fn inner(&self) -> &M {
         &self.manager
     }
 
-    /// Recycles `object`, which was recycled `times` before.
+    /// Recycles `object`, which was recycled `times` times before.
     async fn recycle(
         &self,
         object: &mut M::Type,
@@ -156,7 +156,7 @@ impl<M: managed::Manager> Deadpool<M> {
         times: u64,
     ) -> Result<(), ForeignError> {
         let now = Instant::now();
-        // Nothing is older than the clock: what could not be told is told as now.
+        // An `Instant` before the start of the clock cannot be represented: it becomes `now`.
         let ago = |span| now.checked_sub(span).unwrap_or(now);
         let metrics = Metrics {
             created: ago(usage.age()),
@@ -193,8 +193,8 @@ impl<M: managed::Manager> Deadpool<M> {
 }
 
 impl<M: managed::Manager + 'static> Deadpool<M> {
-    /// Takes the object out of the pool for good, as deadpool's `Object::take` does: the manager's `detach` is told, and the
-    /// pool may open another in its place.
+    /// Takes the object out of the pool for good, like deadpool's `Object::take`. Calls the manager's `detach`. The pool may open
+    /// another object in its place.
     pub fn take(mut lease: Lease<Self>) -> M::Type {
         let (manager, object) = Lease::parts(&mut lease);
         manager.manager.detach(object);
@@ -243,10 +243,9 @@ impl<M: managed::Manager + fmt::Debug> fmt::Debug for Deadpool<M> {
     }
 }
 
-/// An object that its hooks have not passed yet. However that ends (an error, a panic, a future that is dropped), the manager
-/// hears of an object that goes.
+/// An object whose hooks have not all run yet. If one fails, panics or is dropped, the manager's `detach` is called.
 struct Unready<'a, M: managed::Manager> {
-    /// `None` when it is ready.
+    /// `None` when the object is ready.
     object: Option<M::Type>,
     manager: &'a M,
 }

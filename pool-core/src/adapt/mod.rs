@@ -1,6 +1,6 @@
-//! Managers that were written for other pools, on this engine, unchanged (features `deadpool` and `bb8`).
+//! Runs managers that were written for other pools on this engine, unchanged (features `deadpool` and `bb8`).
 //!
-//! Both ecosystems' managers do the same three things under other names. A newtype around each kind says which is which:
+//! The managers of both crates have the same operations under other names. A newtype for each crate maps them:
 //!
 //! | [`Manager`](crate::Manager) | `Deadpool<M>` | `Bb8<M>` |
 //! |---|---|---|
@@ -10,12 +10,12 @@
 //! | `is_broken`, on every return and get | nothing | `has_broken` |
 //! | `close` | `detach`, then dropped | dropped |
 //!
-//! The lease derefs to the manager's own type, as the other pool's guard does. What changes in a move is the name of the guard
-//! and of the error. What the other pool's builder had as hooks or as a customizer, the adapter has; what it had as sizes and
-//! timeouts is in [`Builder`](crate::Builder).
+//! The lease derefs to the manager's own type, like the guard of the other pool. When you migrate, the types of the guard and of
+//! the error change. The hooks or the customizer of the other pool's builder are on the adapter. Its sizes and timeouts are on
+//! [`Builder`](crate::Builder).
 //!
-//! Neither kind of manager can be told that a resource is tainted ([`Lease::taint`](crate::Lease::taint)), so one that is gets
-//! closed: never handed on as it is.
+//! Neither kind of manager can be told that a resource is tainted ([`Lease::taint`](crate::Lease::taint)). So a tainted resource is
+//! closed, and never handed on.
 
 use std::{error::Error as StdError, fmt};
 
@@ -29,10 +29,11 @@ pub use self::bb8::Bb8;
 #[cfg(feature = "deadpool")]
 pub use self::deadpool::Deadpool;
 
-/// What a manager of another ecosystem said: its own error, whatever its type.
+/// The error of a manager from another crate, whatever its type.
 ///
-/// Other pools ask less of an error than [`Manager::Error`](crate::Manager::Error) does: it need not be an error in the sense of
-/// `std`, nor shareable. This one is both, shows the same text, and has the same source; the original is inside.
+/// Other pools demand less of an error than [`Manager::Error`](crate::Manager::Error) does: it need not implement
+/// `std::error::Error`, and it need not be shareable. This error does both. It has the same text and the same source, and contains
+/// the original error.
 ///
 /// ```
 /// # #[cfg(feature = "bb8")]
@@ -51,7 +52,7 @@ pub use self::deadpool::Deadpool;
 /// let pool = Pool::builder(Bb8::new(Redis)).build()?;
 /// let error = pool.get().await.unwrap_err();
 /// let foreign = error.connect_error().ok_or("it did not try")?;
-/// // Of the type that the manager gave it.
+/// // The original error, of the manager's own type.
 /// let own = foreign.downcast_ref::<Error>().ok_or("it is another's")?;
 /// assert_eq!(own.kind(), ErrorKind::ConnectionRefused);
 /// assert_eq!(foreign.to_string(), own.to_string());
@@ -65,12 +66,12 @@ pub struct ForeignError(BoxError);
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl ForeignError {
-    /// The manager's own error, if it is of the type `E`.
+    /// Returns the manager's own error, if it is an `E`.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()
     }
 
-    /// The manager's own error, for whoever does not know its type.
+    /// Returns the manager's own error, for code that does not know its type.
     pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.0
     }

@@ -8,9 +8,9 @@ use crate::{
     host::{Setup, observing},
 };
 
-/// Begins a [`SharedPool`].
+/// Builds a [`SharedPool`].
 ///
-/// Every setting of [`SharedConfig`] has a method here.
+/// Each setting of [`SharedConfig`] has a method here.
 ///
 /// ```
 /// # use pool_core::{Gauge, SharedManager, SharedPool};
@@ -43,8 +43,8 @@ impl<M: SharedManager> SharedBuilder<M> {
 
     observing!();
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
+    /// Settings that are set after this override `config`.
     pub fn config(mut self, config: SharedConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -52,10 +52,10 @@ impl<M: SharedManager> SharedBuilder<M> {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`.
+    /// Overrides the settings made so far by the environment variables under `prefix`.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
@@ -63,10 +63,10 @@ impl<M: SharedManager> SharedBuilder<M> {
         Ok(self)
     }
 
-    /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
+    /// Builds the pool. `build` opens nothing and needs no runtime; the first get does.
     ///
     /// # Errors
-    /// A setting that is out of its range, or contradicts another: see [`SharedConfig::validate`].
+    /// A setting is out of its range, or contradicts another setting; see [`SharedConfig::validate`].
     pub fn build(self) -> Result<SharedPool<M>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;

@@ -1,29 +1,29 @@
-//! What a connection says of itself.
+//! The state that a connection reports to its pool.
 
 use std::{fmt, sync::Weak};
 
 use super::link::LinkId;
 
-/// How the driver of a connection tells the pool what it can take. Clones speak for the same connection.
+/// Reports the state of a connection to its pool. Clones report for the same connection.
 ///
-/// It keeps neither the pool nor the connection alive; after either has gone, it does nothing.
+/// A gauge keeps neither the pool nor the connection alive. After either is gone, the gauge does nothing.
 ///
 /// ```
 /// use std::{io, sync::Mutex};
 /// use pool_core::{Gauge, Share, SharedManager, SharedPool};
 ///
-/// /// What an HTTP/2 connection hears from its server.
+/// /// A frame that an HTTP/2 connection receives from its server.
 /// enum Frame { MaxStreams(u32), GoAway, Closed }
 ///
 /// fn heard(gauge: &Gauge, frame: Frame) {
 ///     match frame {
 ///         Frame::MaxStreams(streams) => gauge.set_capacity(streams),
-///         Frame::GoAway => gauge.drain(), // those who are at it may finish
-///         Frame::Closed => gauge.dead(), // they are told
+///         Frame::GoAway => gauge.drain(), // running calls may finish
+///         Frame::Closed => gauge.dead(), // running calls fail at once
 ///     }
 /// }
 ///
-/// /// A ping is late: no more calls for it until it has answered.
+/// /// A late ping: the connection gets no more calls until it has answered.
 /// fn pinged(gauge: &Gauge, answered: bool) {
 ///     if answered { gauge.trust() } else { gauge.suspect() }
 /// }
@@ -50,7 +50,7 @@ use super::link::LinkId;
 /// assert_eq!(pool.status().available, 99);
 ///
 /// heard(&gauge, Frame::GoAway);
-/// let next = pool.get().await?; // of another
+/// let next = pool.get().await?; // a share of another connection
 /// assert_eq!((pool.status().open, pool.status().draining), (1, 1));
 /// heard(&gauge, Frame::Closed);
 /// assert!(Share::is_dead(&call) && !Share::is_dead(&next));
@@ -78,28 +78,30 @@ pub(super) enum Word {
 }
 
 impl Gauge {
-    /// So many may share it from now on: HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`, the depth of a pipeline. It may rise, fall, or
-    /// be 0 for a while. Who has a share keeps it, also when it falls below what is in use.
+    /// Sets how many calls may share the connection from now on: HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`, or the depth of a
+    /// pipeline. The capacity may rise, fall, or be 0 for a while. Shares that are out remain valid, also if the capacity falls
+    /// below their number.
     pub fn set_capacity(&self, shares: u32) {
         self.say(Word::Capacity(shares));
     }
 
-    /// It takes no more, and closes when its last share ends: `GOAWAY`, or a redirect.
+    /// The connection takes no more shares, and closes when its last share ends. For `GOAWAY`, or a redirect.
     pub fn drain(&self) {
         self.say(Word::Drain);
     }
 
-    /// It gets no new shares until it is [trusted](Self::trust) again: a ping is late.
+    /// The connection gets no new shares until it is [trusted](Self::trust) again. For a late ping.
     pub fn suspect(&self) {
         self.say(Word::Suspect(true));
     }
 
-    /// It has answered.
+    /// The connection has answered: it may get shares again.
     pub fn trust(&self) {
         self.say(Word::Suspect(false));
     }
 
-    /// It is dead: those who share it are told at once.
+    /// The connection is dead: calls in [`Share::run`](super::Share::run) end at once, and [`Share::died`](super::Share::died)
+    /// returns.
     pub fn dead(&self) {
         self.say(Word::Dead);
     }

@@ -22,9 +22,9 @@ use crate::{
     rt::{self, Instant},
 };
 
-/// The future of [`SharedPool::get`](super::SharedPool::get). Until it is first polled it can be told more.
+/// The future of [`SharedPool::get`](super::SharedPool::get). Its setters can be called until it is first polled.
 ///
-/// It borrows nothing.
+/// The future borrows nothing.
 #[must_use = "a get does nothing until it is awaited"]
 pub struct GetShare<M: SharedManager> {
     /// `None` once it has ended: the share took it.
@@ -46,13 +46,14 @@ impl<M: SharedManager> GetShare<M> {
         }
     }
 
-    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there, or fails at once; it opens nothing.
+    /// Sets the timeout of this get, instead of the pool's `acquire_timeout`. With a timeout of zero, the get takes a free share or
+    /// fails at once; it opens nothing.
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.wait.limit(Limit::Timeout(limit));
         self
     }
 
-    /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    /// Sets the deadline of this get, instead of the pool's `acquire_timeout`.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.wait.limit(Limit::Deadline(deadline));
         self

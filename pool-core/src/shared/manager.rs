@@ -1,4 +1,4 @@
-//! What a shared pool is told about its connections.
+//! The trait that opens and closes the connections of a shared pool.
 
 use std::fmt;
 
@@ -6,17 +6,18 @@ use super::Gauge;
 
 /// Opens and closes the connections of one [`SharedPool`](super::SharedPool).
 ///
-/// Every future runs on a task of the pool's, bounded by a timeout of the pool's. An error, a panic or a timeout frees the place.
+/// Every future runs on a task of the pool, under a timeout of the pool. If a future returns an error, panics or times out, the
+/// place of the connection is freed.
 ///
-/// A connection that answers many on one socket has a task that reads it. That task knows best how the connection is, so it has the
-/// gauge:
+/// A connection that carries many calls on one socket has a task that reads the socket. That task knows the state of the
+/// connection, so it should hold the gauge:
 ///
 /// ```
 /// use std::io;
 /// use pool_core::{Gauge, SharedManager, SharedPool};
 /// use tokio::sync::{mpsc, oneshot};
 ///
-/// /// A client of a server that answers in order, as a multiplexed Redis does.
+/// /// A client of a server that answers in order, like a multiplexed Redis.
 /// struct Redis;
 ///
 /// type Call = (String, oneshot::Sender<String>);
@@ -40,13 +41,13 @@ use super::Gauge;
 ///
 ///     async fn create(&self, gauge: Gauge) -> io::Result<Multiplexed> {
 ///         let (calls, mut queue) = mpsc::channel::<Call>(64);
-///         gauge.set_capacity(64); // as many as may be on their way at once
+///         gauge.set_capacity(64); // calls in flight at once
 ///         tokio::spawn(async move {
-///             // In place of a socket: an answer to each call.
+///             // Stands for a socket: answers each call.
 ///             while let Some((key, answer)) = queue.recv().await {
 ///                 drop(answer.send(format!("value of {key}")));
 ///             }
-///             gauge.dead(); // the socket has ended, and this task with it
+///             gauge.dead(); // the socket was closed, and this task ends
 ///         });
 ///         Ok(Multiplexed { calls })
 ///     }
@@ -66,22 +67,23 @@ use super::Gauge;
 /// # }
 /// ```
 pub trait SharedManager: Send + Sync + 'static {
-    /// What many use at the same time.
+    /// The type of the shared connection.
     type Resource: Send + Sync + 'static;
 
-    /// Why one could not be opened.
+    /// The error of a failed open.
     type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
-    /// Opens one. Bounded by `create_timeout`.
+    /// Opens a connection. Bounded by `create_timeout`.
     ///
-    /// The manager keeps `gauge` with whatever drives the connection, and says there how many may share it, now and whenever that
-    /// changes, and when it shall take no more, is suspect or is dead. Until it says otherwise, one may have it at a time.
+    /// The task that drives the connection should hold `gauge`. With it, the task reports how many calls may share the connection,
+    /// whenever that changes, and when the connection takes no more calls, is suspect or is dead. Until `gauge` is told a capacity,
+    /// the capacity is 1.
     fn create(
         &self,
         gauge: Gauge,
     ) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
 
-    /// Says goodbye. Nobody shares it any more. Bounded by `close_timeout`. The default drops it.
+    /// Closes a connection gracefully. No caller shares it any more. Bounded by `close_timeout`. The default drops the connection.
     fn close(&self, connection: Self::Resource) -> impl Future<Output = ()> + Send {
         async { drop(connection) }
     }

@@ -40,16 +40,17 @@ use crate::{
     rt,
 };
 
-/// A bounded pool of connections that many use at the same time: HTTP/2, multiplexed Redis, pipelined Postgres.
+/// A bounded pool of connections that each carry many calls at once: HTTP/2, multiplexed Redis, pipelined Postgres.
 ///
-/// A cheap handle, one small allocation: clones share one pool. When the last handle is dropped the pool is closed; shares that are out stay good.
+/// A `SharedPool` is a cheap handle of one small allocation: clones share one pool. The drop of the last handle closes the pool.
+/// Shares that are still out remain usable.
 ///
 /// ```
 /// use pool_core::{Gauge, SharedManager, SharedPool};
 ///
 /// struct Redis;
 ///
-/// /// A multiplexed connection: commands of many go down one socket, and answers come back in order.
+/// /// A multiplexed connection: commands of many callers use one socket, and the answers come back in order.
 /// struct Multiplexed;
 ///
 /// impl Multiplexed {
@@ -77,20 +78,21 @@ use crate::{
 /// # }
 /// ```
 ///
-/// # Which one
-/// The least loaded, by the part of its capacity that is in use; of those that are loaded alike the youngest, so that older ones run
-/// out of work and age out. Another one is opened only when all are full, or fewer than
-/// [`spare_shares`](SharedBuilder::spare_shares) are left; how many those in line need is judged by what the last one could take. One
-/// that takes longer than a second to open is not counted on any more. Nobody overtakes those in line.
+/// # Choice of a connection
+/// A get takes a share of the least loaded connection, measured by the fraction of its capacity that is in use. Of equally loaded
+/// connections it takes the youngest, so that older connections become unused and reach their idle timeout. The pool opens another
+/// connection only when all are full, or when fewer than [`spare_shares`](SharedBuilder::spare_shares) shares are left. It computes
+/// how many connections the waiters need from the capacity of the last connection. An open that takes longer than a second no
+/// longer counts as supply. A newcomer does not overtake the queue.
 ///
-/// # When one goes
-/// One that is too old ([`max_lifetime`](SharedConfig::max_lifetime)) and is in use takes no more as soon as its replacement is
-/// open; then it closes when its last share ends, as one that [drains](Gauge::drain). Where there is no place for a replacement it
-/// goes on until nobody has a share of it: nobody is made to wait for the sake of its age. Until it is closed it holds its place:
-/// for a lifetime that holds under load, leave room for one more connection than is needed.
+/// # Lifetime
+/// A connection that reaches its [`max_lifetime`](SharedConfig::max_lifetime) while it is in use takes no more shares as soon as
+/// its replacement is open. It then closes when its last share ends, like a connection that [drains](Gauge::drain). If there is no
+/// place for a replacement, it goes on until it has no shares, so that no get waits because of its age. It keeps its place until it
+/// is closed. To enforce a lifetime under load, set `max_size` to one more connection than is needed.
 ///
 /// # Limits
-/// The choice looks at every connection: made for tens of them, not for thousands.
+/// A get looks at every connection, so the pool is made for tens of connections, not for thousands.
 pub struct SharedPool<M: SharedManager> {
     handle: Arc<Handle<M>>,
     owner: Arc<Owner<M>>,
@@ -102,7 +104,7 @@ struct Owner<M: SharedManager> {
 }
 
 impl<M: SharedManager> SharedPool<M> {
-    /// Begins a pool of what `manager` opens.
+    /// Creates a builder for a pool of the connections that `manager` opens.
     pub fn builder(manager: M) -> SharedBuilder<M> {
         SharedBuilder::new(manager)
     }
@@ -121,26 +123,29 @@ impl<M: SharedManager> SharedPool<M> {
     /// Gets a share of a connection, in order of arrival.
     ///
     /// # Errors
-    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line is full; [`Error::is_connect`] while
-    /// nothing is open and the last attempts to open one failed; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait
-    /// and does not run on tokio.
+    /// - [`Error::is_timeout`] after `acquire_timeout`.
+    /// - [`Error::is_overloaded`] when the queue is full.
+    /// - [`Error::is_connect`] while no connection is open and the last attempts to open a connection failed.
+    /// - [`Error::is_closed`] when the pool is closed.
+    /// - [`Error::is_no_runtime`] when the get has to wait and does not run on tokio.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up its place in line. A share that was handed to it goes to the next; what is being opened on its
-    /// account goes on.
+    /// Dropping the future gives up its place in the queue. A share that was handed to the get goes to the next waiter. An open
+    /// that was started for the get goes on.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer.
+    /// Panics if the get waits on a tokio runtime that was built without a timer.
     #[inline]
     #[cfg_attr(feature = "tracing", track_caller)]
     pub fn get(&self) -> GetShare<M> {
         GetShare::new(Arc::clone(&self.handle))
     }
 
-    /// Gets a share that can be had at once, if nobody waits for it.
+    /// Gets a share that is free now, if no get waits for it. Never waits.
     ///
     /// # Errors
-    /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
+    /// - [`Error::is_busy`] when there is no such share.
+    /// - [`Error::is_closed`] when the pool is closed.
     pub fn try_get(&self) -> Result<Share<M>, Error<M::Error>> {
         let inner = self.inner();
         let share = inner.links.take().or_else(|| {
@@ -158,28 +163,28 @@ impl<M: SharedManager> SharedPool<M> {
         }
     }
 
-    /// All counts, as they are at this moment.
+    /// Returns all counts of this moment.
     pub fn status(&self) -> SharedStatus {
         self.inner().shared_status()
     }
 
-    /// How long it took to wait for a share, and to open a connection. How long a share lasts is not timed.
+    /// Returns how long waits for shares and opens of connections took. How long a share lasts is not timed.
     pub fn timings(&self) -> Timings {
         self.inner().links.timings()
     }
 
-    /// The name that the pool was given, for messages.
+    /// Returns the name of the pool, as used in messages and metrics.
     pub fn name(&self) -> &str {
         &self.inner().host.name
     }
 
-    /// The manager.
+    /// Returns the manager.
     pub fn manager(&self) -> &M {
         &self.inner().manager
     }
 
-    /// Opens [`min_idle`](SharedConfig::min_idle) connections, or one if that is 0, and waits until they are open: pays for the
-    /// connects before the first user comes, and finds out whether it can connect at all.
+    /// Opens [`min_idle`](SharedConfig::min_idle) connections, or one if `min_idle` is 0, and waits until they are open. So the
+    /// first callers do not wait for opens, and the service learns at its start whether the pool can connect.
     ///
     /// ```
     /// # use pool_core::{Gauge, SharedConfig, SharedManager, SharedPool};
@@ -200,10 +205,10 @@ impl<M: SharedManager> SharedPool<M> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As for [`get`](Self::get).
     ///
     /// # Cancel safety
-    /// What is being opened goes on.
+    /// Dropping the future stops the wait only; opens that have begun go on.
     pub async fn warm_up(&self) -> Result<(), Error<M::Error>> {
         let inner = self.inner();
         if inner.config.min_idle == 0 {
@@ -229,8 +234,8 @@ impl<M: SharedManager> SharedPool<M> {
         }
     }
 
-    /// Makes the pool larger or smaller, while it is in use. Connections that are too many take no more shares, the least loaded
-    /// first, and close with their last one.
+    /// Changes the size of the pool while it is in use. Surplus connections take no more shares, the least loaded first, and close
+    /// with their last share.
     ///
     /// ```
     /// # use pool_core::{Gauge, SharedManager, SharedPool};
@@ -259,34 +264,35 @@ impl<M: SharedManager> SharedPool<M> {
         Ok(())
     }
 
-    /// Sees to it that everything that is open now, or being opened, takes no more shares and closes with its last one. For when
-    /// the backend moved, or the credentials changed.
+    /// Retires all connections that are open or being opened: they take no more shares and close with their last share. Use it when
+    /// the backend moved, or when the credentials changed.
     pub fn retire_all(&self) {
         let inner = self.inner();
         inner.perform(inner.links.retire_all(inner.now()));
     }
 
-    /// Closes the pool: all who wait are told so, and each connection closes with its last share. Does not wait.
+    /// Closes the pool, without waiting. Waiting gets fail with [`Error::is_closed`], and each connection closes with its last
+    /// share.
     pub fn close(&self) {
         self.inner().close();
     }
 
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
         self.inner().links.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; who has a
-    /// share is not known.
+    /// Closes the pool and waits until all its connections are closed, but no longer than `deadline`. The report says how many are
+    /// left; the pool does not know who holds a share.
     ///
-    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
-    /// tell when it has come, and the report is made at once.
+    /// On a thread without a runtime, the runtime on which gets have waited keeps the deadline. If there is no such runtime,
+    /// nothing can keep the deadline, and `drain` returns its report at once.
     ///
     /// # Cancel safety
-    /// The pool stays closed; dropping the future only stops the waiting.
+    /// The pool stays closed. Dropping the future only stops the wait.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer.
+    /// Panics if `drain` waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.inner().close();
         host::drain(self.inner(), deadline).await

@@ -1,4 +1,4 @@
-//! A share of a connection, for as long as somebody has it.
+//! The guard of a share of a connection.
 
 use std::{
     error::Error,
@@ -13,10 +13,10 @@ use crate::{
     observe::CloseReason,
 };
 
-/// A share of a connection: given back when dropped, on any thread, with or without a runtime.
+/// A share of a connection. Dropping it returns the share, on any thread, with or without a runtime.
 ///
-/// It borrows nothing. What it does beside giving access is called as `Share::taint(&share)`, so that no method of the connection is
-/// hidden.
+/// A share borrows nothing. Its functions are associated functions, called as `Share::taint(&share)`, so that they hide no method
+/// of the connection.
 ///
 /// ```
 /// use std::{io, sync::Mutex, time::Duration};
@@ -46,13 +46,13 @@ use crate::{
 /// let share = pool.get().await?;
 /// match Share::run(&share, async |connection| connection.call().await).await {
 ///     Ok(Ok(answer)) => assert_eq!(answer, "answer"),
-///     // It speaks nonsense: others shall not have it, and who has it may finish.
+///     // A protocol error: the connection gets no new shares, and its other calls may finish.
 ///     Ok(Err(_)) => Share::taint(&share),
-///     // It died meanwhile. What is safe to ask again is asked on another.
+///     // The connection died meanwhile. A call that is safe to repeat is repeated on another connection.
 ///     Err(ConnectionDied) => {}
 /// }
 ///
-/// // Beside work of one's own: whatever comes first.
+/// // Beside other work: ends with whatever comes first.
 /// # let gauge = pool.manager().0.lock().unwrap()[0].clone();
 /// # let cut = tokio::spawn(async move { gauge.dead() });
 /// let event = tokio::select! {
@@ -71,7 +71,7 @@ pub struct Share<M: SharedManager> {
     inner: Arc<Handle<M>>,
 }
 
-/// The connection died while it was used.
+/// The error of a call whose connection died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionDied;
 
@@ -92,22 +92,22 @@ impl<M: SharedManager> Share<M> {
         }
     }
 
-    /// Sees to it that the connection takes no more, and closes when its last share ends.
+    /// Retires the connection: it takes no more shares, and closes when its last share ends.
     pub fn taint(share: &Self) {
         let (inner, link) = (&share.inner, share.held().link());
         inner.perform(inner.links.drain(link, CloseReason::Tainted, inner.now()));
     }
 
-    /// Is the connection dead?
+    /// Whether the connection is dead.
     pub fn is_dead(share: &Self) -> bool {
         // Ordering: Acquire pairs with the Release of whoever declared it dead.
         share.wired().dead.load(Ordering::Acquire)
     }
 
-    /// Waits until the connection dies. Unbounded: for a `select!` beside the work.
+    /// Waits until the connection dies, without a timeout. For a `select!` beside other work.
     ///
     /// # Cancel safety
-    /// Dropping the future only stops the waiting.
+    /// Dropping the future only stops the wait.
     pub async fn died(share: &Self) {
         let wired = share.wired();
         loop {
@@ -123,7 +123,7 @@ impl<M: SharedManager> Share<M> {
     /// Runs an operation, but no longer than the connection lives.
     ///
     /// # Errors
-    /// The connection died first; the operation was dropped.
+    /// The connection died before the operation ended; the operation was dropped.
     ///
     /// # Cancel safety
     /// Dropping the future drops the operation.

@@ -1,4 +1,4 @@
-//! A shared pool at one moment.
+//! The counts of a shared pool.
 
 use crate::observe::{Closes, Phase};
 
@@ -6,58 +6,58 @@ use crate::observe::{Closes, Phase};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedStatus {
-    /// How many connections there may be.
+    /// How many connections may be open.
     pub max_size: u32,
-    /// Connections that take shares, or would if they were not full or suspect.
+    /// Open connections that take shares, including those that are full or suspect.
     pub open: u32,
-    /// Of those: suspect.
+    /// Open connections that are suspect.
     pub suspect: u32,
-    /// Of those: nobody shares them.
+    /// Open connections without shares.
     pub unused: u32,
-    /// Connections that take no more and wait for their last share.
+    /// Connections that take no more shares and wait for their last share to end.
     pub draining: u32,
-    /// Connections that died and are still held by those who shared them. They take no place.
+    /// Connections that died and still have shares. They take no place.
     pub dead: u32,
-    /// Being opened.
+    /// Connections that are being opened.
     pub opening: u32,
-    /// Being closed.
+    /// Connections that are being closed.
     pub closing: u32,
-    /// Shares that the open connections can take, in all.
+    /// How many shares the open connections can have in total.
     pub capacity: u32,
-    /// Shares that are out, of any connection, or handed to somebody who has not fetched them yet.
+    /// Shares that are out, of any connection, including shares that were handed to a get that has not fetched them yet.
     pub shares: u32,
-    /// Shares that can be had at once.
+    /// Shares that are free now.
     pub available: u32,
-    /// Gets in line.
+    /// Gets in the queue.
     pub waiting: usize,
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     pub is_closed: bool,
-    /// Shares handed out, since the pool was built; as all that follow.
+    /// Shares handed out. This counter and all that follow count since the pool was built.
     pub gets: u64,
-    /// Of those, how many had to be waited for.
+    /// Shares whose get had to wait.
     pub waited: u64,
     /// Connections that were opened.
     pub opened: u64,
     /// Opens that failed.
     pub open_failures: u64,
-    /// Connections that were closed, by reason: after their last share, or as [`Broken`](crate::observe::CloseReason::Broken) when they
-    /// died.
+    /// Connections that were closed, by reason. A connection is closed after its last share, or, as
+    /// [`Broken`](crate::observe::CloseReason::Broken), when it dies.
     pub closed: Closes,
     /// Connections that died.
     pub died: u64,
-    /// Gets that reached their deadline while all that was open was full.
+    /// Gets that reached their deadline while all open connections were full.
     pub timeouts_wait: u64,
-    /// Gets that reached their deadline while one was being opened.
+    /// Gets that reached their deadline while a connection was being opened.
     pub timeouts_create: u64,
-    /// Gets that found the line full.
+    /// Gets that were refused because the queue was full.
     pub overloaded: u64,
-    /// Gets that were told at once that nothing can be opened.
+    /// Gets that failed at once because no connection was open and opens failed.
     pub failed_fast: u64,
     /// Gets whose future was dropped while it waited.
     pub cancelled: u64,
-    /// Grants that were taken back because nobody polled.
+    /// Grants that were taken back because the future was not polled.
     pub reclaimed: u64,
-    /// What the last attempt to open died of, while attempts fail.
+    /// The error of the last open, while opens fail.
     pub last_error: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Making a keyed pool.
+//! The builder of a keyed pool.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use crate::{
     host::{Setup, observing},
 };
 
-/// Begins a [`KeyedPool`].
+/// Builds a [`KeyedPool`].
 ///
-/// The settings of [`Config`] are those of each key; the bounds in total are set here. Some mean something else than in a
-/// [`Pool`](crate::Pool), or nothing:
+/// The settings of [`Config`] apply to each key; the bounds in total are set here. Some settings differ from those of a
+/// [`Pool`](crate::Pool), or must not be used:
 ///
 /// | setting | in a keyed pool |
 /// |---|---|
-/// | [`max_lifetime`](Config::max_lifetime) | one that is over is closed when it is next idle or given back, and another is opened when somebody asks: its replacement is *not* opened first, so that get waits for an open. While nothing can be opened for its key it is kept |
+/// | [`max_lifetime`](Config::max_lifetime) | a resource of this age is closed when it is next idle or returned, and the next get opens another and waits for it: the replacement is *not* opened first. While opens fail for the key, the resource is kept |
 /// | [`idle_order`](Config::idle_order), [`check_timeout`](Config::check_timeout), [`reset_timeout`](Config::reset_timeout), [`close_timeout`](Config::close_timeout), [`reclaim_after`](Config::reclaim_after), [`leak_after`](Config::leak_after), [`keepalive`](Config::keepalive), [`check_after`](Config::check_after) | as in a pool, for all keys alike |
-/// | [`max_opening`](Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for connects that hang |
+/// | [`max_opening`](Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for opens that hang |
 /// | [`max_waiters`](Config::max_waiters) | of one key |
-/// | [`min_idle`](Config::min_idle) | must be 0: keys come into use by being asked for |
+/// | [`min_idle`](Config::min_idle) | must be 0, because only a get brings a key into use |
 /// | [`shed_target`](Config::shed_target) | must be off |
 /// | [`slow_get`](Config::slow_get) | as in a pool |
 #[must_use = "`build` makes the pool"]
@@ -55,16 +55,17 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
 
     observing!();
 
-    /// Names the keys, for messages and the observer, who are told `pool/key`, and for the field `pool.key` of the feature `tracing`. It is asked when something is to be said of a key.
+    /// Names the keys, for messages and the observer, which get `pool/key`, and for the field `pool.key` of the feature `tracing`.
+    /// The closure is called when a message about a key is made.
     ///
-    /// Default: none, so that no key is shown anywhere: it may be a secret, or a customer.
+    /// Default: none, so that no key is shown anywhere. A key may be a secret, or a customer.
     pub fn key_name(mut self, name: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
         self.says.name = Some(Box::new(name));
         self
     }
 
-    /// Takes all settings from `config`, or what holds for each key from a [`Config`](crate::Config). Those that were set before are
-    /// replaced, but for the name if `config` has none; those that are set after this override it.
+    /// Takes all settings from `config`, or the settings of each key from a [`Config`](crate::Config). Settings that were set
+    /// before are replaced, except for the name if `config` has none. Settings that are set after this override `config`.
     pub fn config(mut self, config: impl Into<KeyedConfig>) -> Self {
         let name = self.config.each.name.take();
         self.config = config.into();
@@ -72,11 +73,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`; `{PREFIX}_MAX_TOTAL` and
+    /// Overrides the settings made so far by the environment variables under `prefix`. `{PREFIX}_MAX_TOTAL` and
     /// `{PREFIX}_MAX_TOTAL_WAITERS` are the bounds in total.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         self.config.apply_env(&mut env)?;
@@ -84,29 +85,30 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
         Ok(self)
     }
 
-    /// How many may be open at once, all keys together: see [`KeyedConfig::max_total`].
+    /// How many resources may be open at once, for all keys together: see [`KeyedConfig::max_total`].
     pub fn max_total(mut self, value: impl Into<Option<u32>>) -> Self {
         self.config = self.config.max_total(value);
         self
     }
 
-    /// How many may wait, all keys together: see [`KeyedConfig::max_total_waiters`].
+    /// How many gets may wait, for all keys together: see [`KeyedConfig::max_total_waiters`].
     pub fn max_total_waiters(mut self, value: impl Into<Option<usize>>) -> Self {
         self.config = self.config.max_total_waiters(value);
         self
     }
 
-    /// What holds for a key in place of the settings for all. It is asked when a key comes into use, and again by
-    /// [`KeyedPool::reload_limits`], with nothing locked. What [`KeyLimits::validate`] refuses fails the gets of its key.
+    /// Sets the limits of single keys, which replace the settings for all keys. The closure is called when a key comes into use,
+    /// and again by [`KeyedPool::reload_limits`], with nothing locked. If [`KeyLimits::validate`] refuses the limits of a key, gets
+    /// of that key fail.
     pub fn limits_of(mut self, limits: impl Fn(&K) -> KeyLimits + Send + Sync + 'static) -> Self {
         self.says.limits = Some(Box::new(limits));
         self
     }
 
-    /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
+    /// Builds the pool. `build` opens nothing and needs no runtime; the first get does.
     ///
     /// # Errors
-    /// A setting that is out of its range, contradicts another, or does not go with keys.
+    /// A setting is out of its range, contradicts another setting, or cannot be used with keys.
     pub fn build(self) -> Result<KeyedPool<K, M>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.setup.blame(error))?;

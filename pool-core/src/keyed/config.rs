@@ -5,10 +5,10 @@ use crate::config::{
     checks::{at_least_one, auto_waiters},
 };
 
-/// The settings of a [`KeyedPool`](super::KeyedPool): plain data. Its bounds in total, and in [`each`](Self::each) what holds for each
-/// key. The name is the pool's.
+/// The settings of a [`KeyedPool`](super::KeyedPool), as plain data: its bounds in total, and the settings of each key in
+/// [`each`](Self::each). The name in `each` is the name of the pool.
 ///
-/// In the environment and in serde all of it is flat: `{PREFIX}_MAX_TOTAL`, `{PREFIX}_MAX_SIZE`, ..
+/// In the environment and in serde all settings are flat: `{PREFIX}_MAX_TOTAL`, `{PREFIX}_MAX_SIZE`, and so on.
 ///
 /// ```
 /// use pool_core::{Config, KeyedConfig};
@@ -26,15 +26,16 @@ pub struct KeyedConfig {
 }
 
 impl KeyedConfig {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The defaults, overridden by what the environment holds under `prefix` (`ORDERS` reads `ORDERS_MAX_TOTAL` and so on).
+    /// Returns the defaults, overridden by the environment variables under `prefix` (`ORDERS` reads `ORDERS_MAX_TOTAL` and so on).
     ///
     /// # Errors
-    /// A value that its setting cannot have, a name under the prefix that no setting has, or settings that do not go together.
+    /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or settings contradict
+    /// each other.
     pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
         let mut env = Env::read(prefix)?;
         let mut config = Self::new();
@@ -44,10 +45,10 @@ impl KeyedConfig {
         Ok(config)
     }
 
-    /// Reads what is set under the prefix of `env`; the rest stays as it is.
+    /// Reads the settings that are set under the prefix of `env`, and leaves the others as they are.
     ///
     /// # Errors
-    /// A value that its setting cannot have. Names that no setting has are found by [`Env::finish`].
+    /// A variable has a value that is invalid for its setting. [`Env::finish`] finds variables that name no setting.
     pub fn apply_env(&mut self, env: &mut Env) -> Result<(), ConfigError> {
         self.each.apply_env(env)?;
         if let Some(max_total) = env.take("MAX_TOTAL")? {
@@ -59,8 +60,8 @@ impl KeyedConfig {
         Ok(())
     }
 
-    /// How many may be open at once, all keys together, counted from the moment an open begins to the moment a close has ended. `None`
-    /// (`auto`) means 10 times `max_size`. At least 1.
+    /// How many resources may be open at once, for all keys together. A resource counts from the moment its open begins to the
+    /// moment its close has ended. `None` (`auto`) means 10 times `max_size`. At least 1.
     ///
     /// Default: `None`.
     #[must_use]
@@ -69,14 +70,14 @@ impl KeyedConfig {
         self
     }
 
-    /// The value of [`max_total`](Self::max_total).
+    /// Returns the value of [`max_total`](Self::max_total).
     pub fn get_max_total(&self) -> Option<u32> {
         self.max_total
     }
 
-    /// How many may wait, all keys together; of one more, either it or the last of the key that has most in line fails with
-    /// [`Error::is_overloaded`](crate::Error::is_overloaded): see [`KeyedPool`](super::KeyedPool#who-may-wait). `None` (`auto`) means
-    /// 16 for each of `max_total`, at least 1024.
+    /// How many gets may wait, for all keys together. When so many wait, a further get fails with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded), or the last waiter of the key with the most waiters does: see
+    /// [`KeyedPool`](super::KeyedPool#queue-bounds). `None` (`auto`) means 16 for each of `max_total`, at least 1024.
     ///
     /// Default: `None`.
     #[must_use]
@@ -85,27 +86,27 @@ impl KeyedConfig {
         self
     }
 
-    /// The value of [`max_total_waiters`](Self::max_total_waiters).
+    /// Returns the value of [`max_total_waiters`](Self::max_total_waiters).
     pub fn get_max_total_waiters(&self) -> Option<usize> {
         self.max_total_waiters
     }
 
-    /// What holds for each key, as far as [`limits_of`](super::KeyedBuilder::limits_of) says nothing else.
+    /// The settings of each key, unless [`limits_of`](super::KeyedBuilder::limits_of) sets others.
     #[must_use]
     pub fn each(mut self, value: Config) -> Self {
         self.each = value;
         self
     }
 
-    /// The value of [`each`](Self::each).
+    /// Returns the value of [`each`](Self::each).
     pub fn get_each(&self) -> &Config {
         &self.each
     }
 
-    /// Can a pool be built with these?
+    /// Checks whether a pool can be built with these settings.
     ///
     /// # Errors
-    /// The first setting that is out of its range, contradicts another, or does not go with keys.
+    /// The error names the first setting that is out of its range, contradicts another setting, or cannot be used with keys.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.each.validate()?;
         if self.each.min_idle > 0 {
@@ -119,13 +120,13 @@ impl KeyedConfig {
         at_least_one("max_total", self.total())
     }
 
-    /// The bound in total, `auto` worked out.
+    /// The bound in total, with `auto` resolved.
     pub(super) fn total(&self) -> u32 {
         let auto = || self.each.max_size.saturating_mul(10);
         self.max_total.unwrap_or_else(auto)
     }
 
-    /// The bound of all lines together, `auto` worked out.
+    /// The bound of all queues together, with `auto` resolved.
     pub(super) fn total_waiters(&self) -> usize {
         let auto = || auto_waiters(self.total());
         self.max_total_waiters.unwrap_or_else(auto)

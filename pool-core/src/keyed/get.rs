@@ -1,4 +1,4 @@
-//! Waiting for a resource of a key.
+//! The future of a get of a key.
 
 use std::{
     borrow::Borrow,
@@ -27,7 +27,7 @@ use crate::{
     rt::{Handle, Instant},
 };
 
-/// The future of [`KeyedPool::get`]. Until it is first polled it can be told more.
+/// The future of [`KeyedPool::get`]. Its setters can be called until it is first polled.
 #[must_use = "a get does nothing until it is awaited"]
 pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> {
     pool: &'a KeyedPool<K, M>,
@@ -64,20 +64,20 @@ impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K
         }
     }
 
-    /// Gives up after so long, not after the `acquire_timeout` of its key. Zero: takes what is idle and known to
-    /// be good, or fails at once; it opens nothing.
+    /// Sets the timeout of this get, instead of the `acquire_timeout` of its key. With a timeout of zero, the get takes a resource
+    /// that is idle and known to be good, or fails at once; it opens nothing.
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.wait.limit(Limit::Timeout(limit));
         self
     }
 
-    /// Gives up at `deadline`, not after the `acquire_timeout` of its key.
+    /// Sets the deadline of this get, instead of the `acquire_timeout` of its key.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.wait.limit(Limit::Deadline(deadline));
         self
     }
 
-    /// Says who will hold it, for [`KeyedPool::leases`] and the report of leaks.
+    /// Names the holder of the lease, for [`KeyedPool::leases`] and leak reports.
     pub const fn label(mut self, label: &'static str) -> Self {
         self.label = label;
         self

@@ -1,4 +1,4 @@
-//! A resource of a key, for as long as somebody has it.
+//! The guard of a leased resource of a key.
 
 use std::{
     fmt,
@@ -15,10 +15,10 @@ use crate::{
     moment::Moment,
 };
 
-/// A resource of a key, for as long as it is held: given back when dropped, on any thread, with or without a runtime.
+/// A leased resource of a key. Dropping the lease returns the resource to the pool, on any thread, with or without a runtime.
 ///
-/// It borrows nothing, so it can move to another task and outlive every handle of the pool. What it does beside giving access is
-/// called as `KeyedLease::taint(&mut lease)`, so that no method of the resource is hidden.
+/// A lease borrows nothing, so it can move to another task and outlive every handle of the pool. Its functions are associated
+/// functions, called as `KeyedLease::taint(&mut lease)`, so that they hide no method of the resource.
 ///
 /// ```
 /// # use pool_core::{KeyedManager, Usage};
@@ -44,7 +44,7 @@ use crate::{
 /// let mut lease = pool.get("acme").label("report").await?;
 /// assert_eq!(KeyedLease::key(&lease), "acme");
 ///
-/// // The request has an end, and the answer of the server is still on its way then: nobody else of this tenant shall read it.
+/// // The call times out, and the server's answer is still to come. The next caller must not read it.
 /// let report = KeyedLease::run(&mut lease, async |connection| connection.query("SELECT ..").await);
 /// let report = tokio::time::timeout(Duration::from_millis(5), report).await;
 /// assert!(report.is_err() && KeyedLease::is_tainted(&lease));
@@ -79,30 +79,32 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
         }
     }
 
-    /// Whose it is.
+    /// Returns the key of the resource.
     pub fn key(lease: &Self) -> &K {
         lease.slot().seat.key()
     }
 
-    /// Marks it as unfit to be handed on as it is: it will be reset, or closed where the manager has no reset for it.
+    /// Taints the resource: the pool does not hand it on as it is. When the lease is returned, the resource is reset, or closed if
+    /// the manager has no reset for it.
     pub fn taint(lease: &mut Self) {
         lease.slot_mut().tainted = true;
     }
 
-    /// Is it tainted?
+    /// Whether the resource is tainted.
     pub fn is_tainted(lease: &Self) -> bool {
         lease.slot().tainted
     }
 
-    /// Takes the mark away: it is known to be clean again.
+    /// Removes the taint: the resource is known to be clean again.
     pub fn untaint(lease: &mut Self) {
         lease.slot_mut().tainted = false;
     }
 
-    /// Runs an operation that leaves the resource unfit when it stops half-way: a dropped future or a panic taints the lease.
+    /// Runs an operation that leaves the resource unusable if it does not run to its end. If the future is dropped or panics, the
+    /// lease is tainted.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the operation, and taints the lease.
+    /// Dropping the future drops the operation and taints the lease.
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
         let slot = lease.slot_mut();
         let was = std::mem::replace(&mut slot.tainted, true);
@@ -111,7 +113,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
         output
     }
 
-    /// Takes the resource out of the pool, which may open another in its place. It is never closed by the pool.
+    /// Takes the resource out of the pool. The pool may open another in its place, and never closes this one.
     pub fn detach(mut lease: Self) -> M::Resource {
         let slot = lease.slot.take().expect(HELD);
         let (_, lasted) = lease.inner.lasted(lease.timed_from);
@@ -121,17 +123,17 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
         item
     }
 
-    /// What the resource has been through.
+    /// Returns the history of the resource.
     pub fn usage(lease: &Self) -> Usage {
         usage_of(lease.slot(), lease.inner.now())
     }
 
-    /// Names the holder from now on, as [`GetKeyed::label`](super::GetKeyed::label).
+    /// Sets the label of the holder, like [`GetKeyed::label`](super::GetKeyed::label).
     pub fn label(lease: &mut Self, label: &'static str) {
         lease.inner.kernel.relabel(lease.slot(), label);
     }
 
-    /// The manager of the pool that it is from.
+    /// Returns the manager of the lease's pool.
     pub fn manager(lease: &Self) -> &M {
         &lease.inner.manager
     }

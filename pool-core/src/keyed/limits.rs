@@ -1,4 +1,4 @@
-//! What holds for a key: the settings of the pool, but for what is said for this key.
+//! The limits of a key: the settings of the pool, unless the key has its own.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use crate::{
     moment::nanos_of,
 };
 
-/// What holds for one key in place of the settings of the pool. What is not set is as in [`Config`].
+/// The limits of one key, which replace the settings of the pool. A limit that is not set is as in [`Config`].
 ///
-/// A time that [`Config`] would refuse is refused here as well: see [`validate`](Self::validate). Gets of such a key fail.
+/// A time that [`Config`] would refuse is refused here as well: see [`validate`](Self::validate). Gets of a key with invalid limits
+/// fail.
 ///
 /// ```
 /// use pool_core::KeyLimits;
@@ -33,7 +34,7 @@ pub struct KeyLimits {
 }
 
 impl KeyLimits {
-    /// Nothing but the settings of the pool.
+    /// Returns limits that set nothing: the settings of the pool apply.
     pub const fn new() -> Self {
         Self {
             max_size: None,
@@ -45,53 +46,55 @@ impl KeyLimits {
         }
     }
 
-    /// How many this key may have. 0: none, its gets fail at once with [`Error::is_overloaded`](crate::Error::is_overloaded).
+    /// How many resources of this key may be open. With 0, gets of the key fail at once with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded).
     #[must_use]
     pub const fn max_size(mut self, value: u32) -> Self {
         self.max_size = Some(value);
         self
     }
 
-    /// How many may wait for this key. See [`Config::max_waiters`].
+    /// How many gets of this key may wait. See [`Config::max_waiters`].
     #[must_use]
     pub const fn max_waiters(mut self, value: usize) -> Self {
         self.max_waiters = Some(value);
         self
     }
 
-    /// How long a get of this key may take. Zero: it takes what is there at once, or fails. See [`Config::acquire_timeout`].
+    /// How long a get of this key may take. With zero, a get takes an idle resource at once, or fails. See
+    /// [`Config::acquire_timeout`].
     #[must_use]
     pub const fn acquire_timeout(mut self, value: Duration) -> Self {
         self.acquire_timeout = Some(value);
         self
     }
 
-    /// How long one open may take for this key. Not zero. See [`Config::create_timeout`].
+    /// How long one open for this key may take. Not zero. See [`Config::create_timeout`].
     #[must_use]
     pub const fn create_timeout(mut self, value: Duration) -> Self {
         self.create_timeout = Some(value);
         self
     }
 
-    /// How long an idle one of this key is kept, `None` for ever. Not zero. See [`Config::idle_timeout`].
+    /// How long an idle resource of this key stays open; `None` means forever. Not zero. See [`Config::idle_timeout`].
     #[must_use]
     pub const fn idle_timeout(mut self, value: Option<Duration>) -> Self {
         self.idle_timeout = Some(value);
         self
     }
 
-    /// How old one of this key may become, `None` for any age. Not zero. Holds for what is opened from then on. See
-    /// [`Config::max_lifetime`]; none is replaced before it goes.
+    /// How old a resource of this key may become; `None` means any age. Not zero. Applies to resources that are opened from then
+    /// on. See [`Config::max_lifetime`]; a replacement is not opened in advance.
     #[must_use]
     pub const fn max_lifetime(mut self, value: Option<Duration>) -> Self {
         self.max_lifetime = Some(value);
         self
     }
 
-    /// Can these be used?
+    /// Checks whether these limits are valid.
     ///
     /// # Errors
-    /// A time is zero that must not be.
+    /// A time is zero that must not be zero.
     ///
     /// ```
     /// use std::time::Duration;
@@ -113,7 +116,7 @@ impl KeyLimits {
     }
 }
 
-/// All that holds for a key.
+/// All settings of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Terms {
     pub(super) max_size: u32,
@@ -128,7 +131,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The settings of the pool, but for `limits`.
+    /// The settings of the pool, overridden by `limits`.
     pub(super) fn new(config: &Config, limits: KeyLimits) -> Self {
         let config = match limits.max_size {
             Some(max_size) => config.clone().max_size(max_size),

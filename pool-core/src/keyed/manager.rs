@@ -1,21 +1,21 @@
-//! What a keyed pool is told about its resources.
+//! The trait that opens, checks, resets and closes the resources of a keyed pool.
 
 use std::{fmt, future::Future};
 
 use crate::host::Usage;
 
-/// Opens, checks, cleans and closes the resources of a [`KeyedPool`](super::KeyedPool): a [`Manager`](crate::Manager) that is told
-/// for which key it opens one.
+/// Opens, checks, resets and closes the resources of a [`KeyedPool`](super::KeyedPool). Like [`Manager`](crate::Manager), but
+/// `create` gets the key of the resource.
 ///
-/// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool's, bounded by a
-/// timeout of the pool's: a caller that gives up wastes nothing, and one that hangs stops nobody. An error, a panic or a timeout in
-/// any of them closes the resource and frees its place.
+/// Only [`create`](Self::create) and [`check`](Self::check) must be written. Every future runs on a task of the pool, under a
+/// timeout of the pool. So a caller that gives up does not waste an open, and a future that hangs blocks no caller. If a future
+/// returns an error, panics or times out, the pool closes the resource and frees its place.
 ///
 /// ```
 /// use std::io;
 /// use pool_core::{KeyedManager, KeyedPool, Usage};
 ///
-/// /// A database for each shard: where it is, and who we are there.
+/// /// A database for each shard, and the hosts of the shards.
 /// struct Shards {
 ///     hosts: Vec<&'static str>,
 /// }
@@ -30,13 +30,13 @@ use crate::host::Usage;
 ///     type Error = io::Error;
 ///
 ///     async fn create(&self, shard: &usize) -> io::Result<Connection> {
-///         // A shard that is not there fails its own gets, and nobody else's.
+///         // A get of an unknown shard fails. Gets of other shards are not affected.
 ///         let host = self.hosts.get(*shard).ok_or(io::ErrorKind::NotFound)?;
 ///         Ok(Connection { host, in_transaction: false })
 ///     }
 ///
 ///     async fn check(&self, _: &mut Connection, _: &Usage) -> io::Result<()> {
-///         Ok(()) // a ping, once it has been idle for a while
+///         Ok(()) // here: a ping, after the connection was idle for a while
 ///     }
 ///
 ///     fn needs_reset(&self, connection: &mut Connection, usage: &Usage) -> bool {
@@ -54,41 +54,43 @@ use crate::host::Usage;
 /// let shards = KeyedPool::builder(Shards { hosts: vec!["db-0", "db-1"] }).max_size(8).build()?;
 /// let mut connection = shards.get(&1).await?;
 /// assert_eq!(connection.host, "db-1");
-/// connection.in_transaction = true; // and its user goes away
+/// connection.in_transaction = true; // the caller goes away in a transaction
 /// drop(connection);
 /// assert!(!shards.get(&1).await?.in_transaction);
 /// # Ok(())
 /// # }
 /// ```
 pub trait KeyedManager<K>: Send + Sync + 'static {
-    /// What is pooled.
+    /// The type of the pooled resource.
     type Resource: Send + 'static;
 
-    /// Why one could not be opened, checked or reset. Its text is shown, as that of [`Manager::Error`](crate::Manager::Error): it
-    /// must not hold a secret.
+    /// The error of a failed open, check or reset. Its text is shown, like that of [`Manager::Error`](crate::Manager::Error): it
+    /// must not contain a secret.
     type Error: fmt::Debug + fmt::Display + Send + Sync + 'static;
 
-    /// Opens one for `key`. Bounded by `create_timeout`.
+    /// Opens a resource for `key`. Bounded by `create_timeout`.
     fn create(&self, key: &K) -> impl Future<Output = Result<Self::Resource, Self::Error>> + Send;
 
-    /// Is it still good? Asked before a lease when it was last known to be good longer than `check_after` ago, and for
-    /// `keepalive`. Bounded by `check_timeout`; an error closes it, and another one is found or opened.
+    /// Checks that the resource still works. The pool calls `check` before a lease if the resource was last known to be good longer
+    /// than `check_after` ago, and for `keepalive`. Bounded by `check_timeout`. On an error the pool closes the resource, and finds
+    /// or opens another.
     fn check(
         &self,
         resource: &mut Self::Resource,
         usage: &Usage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Is there anything for [`reset`](Self::reset) to do? Asked on every return, on the caller's thread: no I/O, no waiting.
+    /// Whether [`reset`](Self::reset) must run before the next lease. Called on every return, on the caller's thread: it must not
+    /// do I/O or block.
     ///
-    /// The default says no. A tainted resource ([`Usage::tainted`]) for which this says no is closed.
+    /// Returns false by default. If it returns false for a tainted resource ([`Usage::tainted`]), the pool closes the resource.
     fn needs_reset(&self, resource: &mut Self::Resource, usage: &Usage) -> bool {
         let _ = (resource, usage);
         false
     }
 
-    /// Makes it clean for the next user of its key. Runs after a return for which [`needs_reset`](Self::needs_reset) said yes,
-    /// bounded by `reset_timeout`; an error closes it.
+    /// Makes the resource clean for the next caller of its key. Runs after a return for which [`needs_reset`](Self::needs_reset)
+    /// returned true. Bounded by `reset_timeout`. On an error the pool closes the resource.
     fn reset(
         &self,
         resource: &mut Self::Resource,
@@ -98,20 +100,22 @@ pub trait KeyedManager<K>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Is it known to be broken? Asked on every return and before an idle one is handed out, on the caller's thread: no I/O, no
-    /// waiting. The default says no.
+    /// Whether the resource is known to be broken. Called on every return, and before an idle resource is handed out, on the
+    /// caller's thread: it must not do I/O or block. Returns false by default.
     fn is_broken(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }
 
-    /// Was a call on it dropped half-way? As [`Manager::is_interrupted`](crate::Manager::is_interrupted). The default says no.
+    /// Whether a call on the resource was dropped before it ended. Like
+    /// [`Manager::is_interrupted`](crate::Manager::is_interrupted). Returns false by default.
     fn is_interrupted(&self, resource: &mut Self::Resource) -> bool {
         let _ = resource;
         false
     }
 
-    /// Says goodbye. Bounded by `close_timeout`. The default drops it; so does the pool when no runtime is left to run this on.
+    /// Closes the resource gracefully. Bounded by `close_timeout`. The default drops the resource. The pool drops it too if no
+    /// runtime is left to run `close` on.
     fn close(&self, resource: Self::Resource) -> impl Future<Output = ()> + Send {
         async { drop(resource) }
     }

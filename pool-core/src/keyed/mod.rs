@@ -1,4 +1,4 @@
-//! Pools by key, under one bound in total.
+//! Pools by key, with one bound in total.
 
 mod builder;
 mod claims;
@@ -41,15 +41,15 @@ use crate::{
     observe::{CloseReason, LeaseInfo, Status, Timings},
 };
 
-/// Pools by key (origin, shard, tenant), with a bound for each key and one in total.
+/// A pool for each key (origin, shard, tenant), with a bound for each key and a bound in total.
 ///
-/// A cheap handle: clones share one pool. When the last handle is dropped the pool is closed; leases that are still out stay good,
-/// and what they hold is closed on return.
+/// A `KeyedPool` is a cheap handle: clones share one pool. The drop of the last handle closes the pool. Leases that are still out
+/// remain usable, and their resources are closed when they are returned.
 ///
 /// ```
 /// use pool_core::{KeyLimits, KeyedManager, KeyedPool, Usage};
 ///
-/// /// A service keeps a database for each tenant, all on one server that allows 200 connections.
+/// /// A service has a database for each tenant, all on one server that allows 200 connections.
 /// struct Databases;
 ///
 /// struct Connection {
@@ -70,7 +70,7 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = KeyedPool::builder(Databases)
-///     .max_size(8) // of one tenant
+///     .max_size(8) // for one tenant
 ///     .max_total(200)
 ///     .limits_of(|tenant: &String| match tenant.as_str() {
 ///         "acme" => KeyLimits::new().max_size(40),
@@ -78,7 +78,7 @@ use crate::{
 ///     })
 ///     .build()?;
 ///
-/// let connection = pool.get("acme").await?; // given back when dropped
+/// let connection = pool.get("acme").await?; // returned to the pool when dropped
 /// assert_eq!(connection.database, "tenant_acme");
 /// assert_eq!(pool.status_of("acme").map(|of| (of.leased, of.max_size)), Some((1, 40)));
 /// assert_eq!((pool.status().leased, pool.key_count()), (1, 1));
@@ -86,42 +86,43 @@ use crate::{
 /// # }
 /// ```
 ///
-/// # Who gets a place
-/// Within a key all is as in a [`Pool`](crate::Pool): first come, first served, from hand to hand. Between keys it matters only when
-/// the bound in total is reached:
+/// # Fairness between keys
+/// Within a key, the pool works like a [`Pool`](crate::Pool): gets are served in order of arrival, and a return hands its resource
+/// to the first waiter. The other keys matter only when the bound in total is reached:
 ///
-/// 1. Idle ones of other keys are closed, the one that nobody has used for longest first, one for each that is wanted
-///    ([`CloseReason::Evicted`]). The place is free when that close has ended, so the bound holds at every moment.
-/// 2. When everything is busy, keys take turns. A key in which somebody waits and that has nothing open gets the place of whatever
-///    comes back next, in turn with the others that have nothing. Else a key that gives one back and has at least two more than one
-///    that wants more gives it the place. So keys that all want more end up with equal shares, and only where there are more of them
-///    than places does a place change hands at every return, which costs a close and an open.
+/// 1. The pool closes idle resources of other keys, one for each resource that is wanted, the longest idle first
+///    ([`CloseReason::Evicted`]). The place is free when the close has ended, so the bound holds at every moment.
+/// 2. When no resource is idle, keys take turns. A key that has waiters and no open resource gets the place of the next resource
+///    that is returned, in turn with the other keys that have none. Otherwise, a key whose resource is returned gives up the place
+///    if it has at least two resources more than a key that wants more. So keys that all want more end up with equal shares. Only
+///    if there are more such keys than places does a place change hands at every return, which costs a close and an open.
 ///
-/// Whoever has a turn serves at least one of its waiters before the place goes on.
+/// A key that has a turn serves at least one of its waiters before the place goes to another key.
 ///
 /// # Keys that hang or fail
-/// A connect that takes longer than a second is not counted on: another is begun, up to `max_opening` of one key, but only in a place
-/// that nobody else wants. And when everything is busy, such connects owe their places as what comes back does: to a key that has at
-/// least two fewer, the youngest first. A key keeps the oldest, so that one that is only slow gets there. So a key whose connects hang
-/// has one place while others wait.
+/// An open that takes longer than a second no longer counts as supply. The pool begins another open, up to `max_opening` for one
+/// key, but only in a place that no other key wants. When no resource is idle, the places of such late opens can go to another key,
+/// like the places of returned resources: to a key that has at least two fewer, the youngest open first. A key keeps its oldest
+/// open, so an open that is only slow completes. So a key whose opens hang has one place while other keys have waiters.
 ///
-/// While nothing can be opened for a key, and for 30 s after somebody asked for it, one connect at a time finds out whether it is back.
-/// Of those for which nobody waits there are never more than an eighth of `max_total`, or one, and they too get places that nobody else
-/// wants; in a pool that is full, one a second has a turn as if somebody waited for it.
+/// If opens fail for a key, the pool probes the key with one open at a time, to find out whether its backend is back. It does so
+/// for 30 s after the last get of the key. Probes for keys without waiters take at most an eighth of `max_total`, and at least one
+/// place, and only places that no other key wants. In a full pool, one such probe per second gets a turn as if it had a waiter.
 ///
-/// # Who may wait
-/// The line of each key is bounded, and so are all lines together ([`max_total_waiters`](KeyedBuilder::max_total_waiters)). When
-/// they are full, a newcomer whose key has less in line than another pushes out the last one of the longest line, who fails with
-/// [`Error::is_overloaded`]; else it fails itself. So a key that floods the pool locks nobody out but itself.
+/// # Queue bounds
+/// The queue of each key is bounded, and so are all queues together ([`max_total_waiters`](KeyedBuilder::max_total_waiters)). When
+/// all queues together are full, a newcomer whose key has fewer waiters than another key replaces the last waiter of the longest
+/// queue, and that waiter fails with [`Error::is_overloaded`]. Otherwise the newcomer fails. So a key that floods the pool shuts
+/// out only its own gets.
 ///
 /// # Keys
-/// A key comes into use by a get, and goes when nothing is open for it and nobody waits; then nothing is left of it. One for which
-/// nothing can be opened is remembered for 30 s after it was last asked for (16,384 of them at most), so that its gets fail fast. There
-/// is no task for each key, and the one keeper does what falls due, however many keys there are.
+/// A get brings a key into use. When a key has no open resource and no waiter, it is removed, and nothing of it remains. A key for
+/// which opens fail is remembered for 30 s after its last get, so that its gets fail fast; at most 16,384 keys are remembered.
+/// There is no task for each key: one keeper does what is due for all keys.
 ///
-/// A key is looked up by reference: `pool.get("acme")` where `K` is `String`. Keys are hashed, compared and dropped with nothing
-/// locked. So a `Hash` or an `Eq` may use the pool, and a panic in one loses nothing: it is that of the get that asked. Both must
-/// give the same answer every time, as for any map.
+/// A key is looked up by reference: `pool.get("acme")` if `K` is `String`. Keys are hashed, compared and dropped with nothing
+/// locked. So `Hash` and `Eq` may use the pool, and a panic in them affects only the get that called them. Both must give the same
+/// result every time, as for any map.
 pub struct KeyedPool<K: Send + Sync + 'static, M: KeyedManager<K>> {
     owner: Arc<Owner<K, M>>,
 }
@@ -132,7 +133,7 @@ struct Owner<K: Send + Sync + 'static, M: KeyedManager<K>> {
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
-    /// Begins a pool of what `manager` opens.
+    /// Creates a builder for a pool of the resources that `manager` opens.
     pub fn builder(manager: M) -> KeyedBuilder<K, M> {
         KeyedBuilder::new(manager)
     }
@@ -150,22 +151,29 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         &self.owner.inner
     }
 
-    /// Gets a resource of `key`: an idle one, or the first that is given back or opened, in order of arrival.
+    /// Gets a resource of `key`. The get takes an idle resource, or waits for a resource that is returned or opened. Gets of one
+    /// key are served in order of arrival.
     ///
-    /// The future can be told more before it is awaited: `pool.get("acme").timeout(limit).label("login").await`.
+    /// The future has setters, which can be called before it is first polled:
+    /// `pool.get("acme").timeout(limit).label("login").await`.
     ///
     /// # Errors
-    /// [`Error::is_timeout`] after `acquire_timeout`; [`Error::is_overloaded`] when the line of the key is full, when all lines
-    /// together are (see [below](Self#who-may-wait)), or when the key may have none; [`Error::is_connect`] at once while nothing of this key is open and the last attempts to open
-    /// one failed, and when [`limits_of`](KeyedBuilder::limits_of) said what cannot be used; [`Error::is_closed`]; [`Error::is_no_runtime`] when it has to wait and does not run on tokio.
-    /// [`Error::status`] is that of the key.
+    /// - [`Error::is_timeout`] after `acquire_timeout`.
+    /// - [`Error::is_overloaded`] when the queue of the key is full, when all queues together are full (see
+    ///   [above](Self#queue-bounds)), or when the `max_size` of the key is 0.
+    /// - [`Error::is_connect`] at once, while no resource of the key is open and the last attempts to open one failed, and when the
+    ///   result of [`limits_of`](KeyedBuilder::limits_of) is invalid.
+    /// - [`Error::is_closed`] when the pool is closed.
+    /// - [`Error::is_no_runtime`] when the get has to wait and does not run on tokio.
+    ///
+    /// [`Error::status`] has the counts of the key.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up its place in line. What was handed to it goes to the next; what is being opened on its
-    /// account goes on, for whoever comes, unless another key needs its place.
+    /// Dropping the future gives up its place in the queue. A resource that was handed to the get goes to the next waiter. An open
+    /// that was started for the get goes on, and its resource serves another get, unless another key needs the place.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer; and when the `Hash`, `Eq` or `Clone` of the key does.
+    /// Panics if the get waits on a tokio runtime that was built without a timer, and if `Hash`, `Eq` or `Clone` of the key panics.
     #[inline]
     #[track_caller]
     pub fn get<'a, Q>(&'a self, key: &'a Q) -> GetKeyed<'a, K, M, Q>
@@ -176,16 +184,16 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         GetKeyed::new(self, key, Location::caller())
     }
 
-    /// Gets `count` of `key` at once, and gives them all back: pays for the connects before the first user comes, and finds out whether it
-    /// can connect at all.
+    /// Gets `count` resources of `key` at once, and returns them all. So the first callers do not wait for opens, and the service
+    /// learns at its start whether the pool can connect.
     ///
-    /// They stay for as long as anything idle does: for `idle_timeout`, and until another key needs the place.
+    /// The resources stay open like other idle resources: until `idle_timeout`, or until another key needs a place.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`Error::is_too_large`] when the key may not have so many.
+    /// As for [`get`](Self::get). Also [`Error::is_too_large`] when `count` is more than the key may have.
     ///
     /// # Cancel safety
-    /// What is being opened goes on.
+    /// Dropping the future stops the wait only; opens that have begun go on.
     #[track_caller]
     pub fn warm_up<'a, Q>(
         &'a self,
@@ -232,10 +240,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         })
     }
 
-    /// Gets a resource of `key` that is idle now and known to be good, if nobody waits for it.
+    /// Gets a resource of `key` that is idle and known to be good, if no get waits for it. Never waits.
     ///
     /// # Errors
-    /// [`Error::is_busy`] when there is none; [`Error::is_closed`].
+    /// - [`Error::is_busy`] when there is no such resource.
+    /// - [`Error::is_closed`] when the pool is closed.
     #[track_caller]
     pub fn try_get<Q>(&self, key: &Q) -> Result<KeyedLease<K, M>, Error<M::Error>>
     where
@@ -270,7 +279,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         }
     }
 
-    /// All counts of one key, as they are at this moment; `None` when nothing is known of it.
+    /// Returns all counts of one key at this moment; `None` if the key is not in use.
     pub fn status_of<Q>(&self, key: &Q) -> Option<Status>
     where
         K: Borrow<Q>,
@@ -281,7 +290,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         Some(status_of(&of))
     }
 
-    /// The counts of every key that is in use. Those of one key are of one moment.
+    /// Returns the counts of every key in use. The counts of one key are taken at one moment.
     pub fn statuses(&self) -> Vec<(Arc<K>, Status)> {
         let (mut from, mut statuses) = (0, Vec::new());
         while let Some((next, part)) = self.inner().kernel.snapshots(from) {
@@ -291,28 +300,28 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         statuses
     }
 
-    /// All counts of all keys together, as they are at this moment. What was counted for keys that have gone is in it.
+    /// Returns all counts of this moment, for all keys together. The counters include keys that were removed.
     pub fn status(&self) -> Status {
         Hosted::status(&**self.inner())
     }
 
-    /// How many keys are in use.
+    /// Returns how many keys are in use.
     pub fn key_count(&self) -> usize {
         self.inner().kernel.key_count()
     }
 
-    /// How long things took, for all keys together. Of leases and of waits, in every 10 ms one of
-    /// whichever key is timed, and stands for those since the last one.
+    /// Returns how long things took, for all keys together. Of leases and of waits, in every 10 ms one of any key is timed, and its
+    /// sample counts for all that ended since the sample before it.
     pub fn timings(&self) -> Timings {
         Hosted::timings(&**self.inner())
     }
 
-    /// Who holds one now, and of which key.
+    /// Lists the current leases, with their keys.
     pub fn leases(&self) -> Vec<(Arc<K>, LeaseInfo)> {
         self.inner().leases_of(None)
     }
 
-    /// Who holds one of this key now.
+    /// Lists the current leases of this key.
     pub fn leases_of<Q>(&self, key: &Q) -> Vec<LeaseInfo>
     where
         K: Borrow<Q>,
@@ -324,18 +333,18 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         leases.into_iter().map(|(_, lease)| lease).collect()
     }
 
-    /// The name that the pool was given, for messages and metrics.
+    /// Returns the name of the pool, as used in messages and metrics.
     pub fn name(&self) -> &str {
         &self.inner().host.name
     }
 
-    /// The manager.
+    /// Returns the manager.
     pub fn manager(&self) -> &M {
         &self.inner().manager
     }
 
-    /// Sets another bound in total, while the pool is in use. What is too much goes: idle ones now, the oldest first, leased ones
-    /// when they come back.
+    /// Changes the bound in total while the pool is in use. If it becomes smaller, surplus idle resources are closed now, the
+    /// oldest first, and surplus leased resources when they are returned.
     ///
     /// # Errors
     /// `max_total` is 0.
@@ -343,12 +352,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         self.inner().resize(max_total)
     }
 
-    /// Asks [`limits_of`](KeyedBuilder::limits_of) again for every key that is in use: a tenant has another plan. What is too much
-    /// goes: idle ones now, leased ones when they come back.
+    /// Calls [`limits_of`](KeyedBuilder::limits_of) again for every key in use, for example because a tenant has another plan.
+    /// Surplus idle resources are closed now, and surplus leased resources when they are returned.
     ///
     /// # Errors
-    /// Limits that cannot be used ([`KeyLimits::validate`]), the first of them if there are several: a key for which they were said
-    /// goes on with those that it had. All others have the new ones.
+    /// Some limits are invalid ([`KeyLimits::validate`]); if there are several, the error is that of the first. A key with invalid
+    /// limits keeps the limits that it had. All other keys have the new limits.
     pub fn reload_limits(&self) -> Result<(), ConfigError> {
         let inner = self.inner();
         let (mut from, mut outcome) = (0, Ok(()));
@@ -367,14 +376,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         outcome
     }
 
-    /// Sees to it that everything that is open now is closed: idle ones now, leased ones when they come back, and what is being opened
-    /// when it is open.
+    /// Closes all resources that are open now: idle resources at once, leased resources when they are returned, and resources that
+    /// are being opened as soon as they are open.
     pub fn retire_all(&self) {
         let inner = self.inner();
         inner.perform(Kernel::reset(&inner.kernel, None, inner.now()));
     }
 
-    /// The same for one key. For when its backend moved, or its credentials changed.
+    /// Like [`retire_all`](Self::retire_all), for one key. Use it when its backend moved, or when its credentials changed.
     pub fn retire<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -386,9 +395,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         }
     }
 
-    /// Closes those idle ones, of any key, for which `keep` says no. Returns how many.
+    /// Closes the idle resources, of any key, for which `keep` returns false. Returns how many were closed.
     ///
-    /// `keep` runs with no lock held, and the one it looks at is not handed out meanwhile; if it panics that one is dropped.
+    /// `keep` runs with no lock held. The resource that it looks at is not handed out meanwhile. If `keep` panics, this resource is
+    /// dropped.
     pub fn retain(&self, mut keep: impl FnMut(&K, &mut M::Resource, &Usage) -> bool) -> usize {
         let inner = self.inner();
         let (mut from, mut closed) = (0, 0);
@@ -405,27 +415,28 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         closed
     }
 
-    /// Closes the pool: all who wait are told so, idle ones are closed, leased ones when they come back. Does not wait.
+    /// Closes the pool, without waiting. Waiting gets fail with [`Error::is_closed`], idle resources are closed now, and leased
+    /// resources when they are returned.
     pub fn close(&self) {
         self.inner().close();
     }
 
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
         self.inner().kernel.is_closed()
     }
 
-    /// Closes the pool and waits, for `deadline` at most, until everything it opened is closed. Says what was still out; of which
-    /// key, [`leases`](Self::leases) says.
+    /// Closes the pool and waits until all its resources are closed, but no longer than `deadline`. The report lists what was still
+    /// leased; [`leases`](Self::leases) also says of which key.
     ///
-    /// On a thread without a runtime the deadline is kept by the runtime on which gets have waited; if there is none, nobody could
-    /// tell when it has come, and the report is made at once.
+    /// On a thread without a runtime, the runtime on which gets have waited keeps the deadline. If there is no such runtime,
+    /// nothing can keep the deadline, and `drain` returns its report at once.
     ///
     /// # Cancel safety
-    /// The pool stays closed; dropping the future only stops the waiting.
+    /// The pool stays closed. Dropping the future only stops the wait.
     ///
     /// # Panics
-    /// When it waits on a tokio runtime that was built without a timer.
+    /// Panics if `drain` waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.inner().close();
         host::drain(self.inner(), deadline).await

@@ -298,7 +298,8 @@ impl<M: SharedManager> SharedPool<M> {
         host::drain(self.inner(), deadline).await
     }
 
-    /// Starts what keeps the minimum and the ages, on the runtime that this runs on; else the first get that has to wait does.
+    /// Starts the keeper on the current runtime. The keeper opens the minimum of connections and replaces connections that reach
+    /// their lifetime. Without this call, the first get that has to wait starts it.
     ///
     /// # Errors
     /// [`Error::is_no_runtime`] outside of tokio.

@@ -1,4 +1,4 @@
-//! A point in time as the engine sees it.
+//! A point in time, as the engine sees it.
 
 use std::{
     fmt,
@@ -8,13 +8,13 @@ use std::{
 
 /// Nanoseconds since the epoch of one pool (when it was built).
 ///
-/// The engine has no clock: whoever calls it says what time it is. One word, so that it can live in an atomic and be compared
-/// in one instruction; 584 years fit.
+/// The engine has no clock: its callers pass the time. A moment is one word, so that it fits into an atomic and is compared in one
+/// instruction. It covers 584 years.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    /// Later than any other.
+    /// Later than any other moment.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
@@ -25,13 +25,13 @@ impl Moment {
         self.0
     }
 
-    /// Was `earlier` at least `nanos` ago? Without the divisions that a [`Duration`] costs.
+    /// Whether `earlier` was at least `nanos` ago. Avoids the divisions of a [`Duration`].
     #[inline]
     pub(crate) const fn is_past(self, earlier: Self, nanos: u64) -> bool {
         self.0.saturating_sub(earlier.0) >= nanos
     }
 
-    /// When what is due so many nanoseconds after this is due. After none it always is, also at a tick that is older than this.
+    /// This many nanoseconds later. With 0 it is the epoch, so that it counts as past also at an older tick.
     pub(crate) const fn due_after(self, nanos: u64) -> Self {
         if nanos == 0 {
             Self(0)
@@ -40,17 +40,17 @@ impl Moment {
         }
     }
 
-    /// So many nanoseconds later, at most [`Moment::NEVER`].
+    /// This many nanoseconds later, at most [`Moment::NEVER`].
     pub(crate) const fn later(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// So many nanoseconds earlier, if that is not before the epoch.
+    /// This many nanoseconds earlier, if that is not before the epoch.
     pub(crate) fn earlier(self, nanos: u64) -> Option<Self> {
         self.0.checked_sub(nanos).map(Self)
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// How long after `earlier` this moment is; zero if it is not after it.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,7 +1,7 @@
-//! The one place of the pools that names their runtime: tokio's tasks and timers, or those of a model.
+//! The only module of the pools that names their runtime: tokio's tasks and timers, or those of a model.
 //!
-//! What is re-exported here is all that [`host`](crate::host) and the pools on it want of a runtime. It ships with tokio's own items and nothing
-//! around them; under `--cfg pool_shuttle` tasks run in random order and time passes as the model has it (`simulated`).
+//! It re-exports all that [`host`](crate::host) and the pools need of a runtime. In a release these are tokio's own items, without
+//! wrappers. Under `--cfg pool_shuttle`, tasks run in random order and time passes as the model decides (`simulated`).
 
 #[cfg(pool_shuttle)]
 #[cfg_attr(
@@ -22,20 +22,21 @@ pub(crate) use tokio::{
     time::{Sleep, sleep_until, timeout},
 };
 
-/// A point on the runtime's clock: plain data, and the same in a model.
+/// A point on the runtime's clock: plain data, also in a model.
 pub(crate) use tokio::time::Instant;
 
-/// What time it is on the runtime's clock.
+/// The time on the runtime's clock.
 #[cfg(not(pool_shuttle))]
 #[inline]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// What time it is, in nanoseconds since some time or other, to within the resolution of the system's coarse clock: 1 to 10 ms. It stands
-/// still for no runtime, not even for one whose clock is paused.
+/// The time in nanoseconds since an arbitrary start, with the resolution of the system's coarse clock: 1 to 10 ms. It runs also
+/// while tokio's clock is paused.
 ///
-/// Linux keeps it in memory: reading it costs a quarter of reading the exact time. Elsewhere it is the exact time.
+/// On Linux the coarse clock is in memory: reading it costs a quarter of reading the exact time. On other systems this is the exact
+/// time.
 #[cfg(not(pool_shuttle))]
 #[inline]
 pub(crate) fn coarse_now() -> u64 {
@@ -51,10 +52,10 @@ mod coarse {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: the pointer is to a `timespec` that is ours.
+        // SAFETY: the pointer is to a local `timespec`.
         let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
         debug_assert_eq!(failed, 0, "the kernel has had this clock since 2.6.32");
-        // Since the machine was started: neither is negative.
+        // The time since the machine was started: neither part is negative.
         (time.tv_sec as u64)
             .wrapping_mul(1_000_000_000)
             .wrapping_add(time.tv_nsec as u64)
@@ -75,14 +76,14 @@ mod coarse {
     }
 }
 
-/// Has this runtime threads of its own, which drive it as long as it lives? What is on one that has none, as that of a single thread,
-/// stands still when nobody is in its `block_on`.
+/// Whether this runtime has threads of its own, which drive it as long as it lives. The tasks of a runtime without such threads
+/// (`current_thread`) stand still while no thread is in its `block_on`.
 #[cfg(not(pool_shuttle))]
 pub(crate) fn drives_itself(runtime: &tokio::runtime::Handle) -> bool {
     runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
 }
 
-/// None of a model's does.
+/// No runtime of a model drives itself.
 #[cfg(pool_shuttle)]
 pub(crate) const fn drives_itself<T>(_: &T) -> bool {
     false

@@ -1,7 +1,7 @@
-//! The one place that names `std::sync`, loom's or shuttle's.
+//! The only module that names `std::sync`, loom or shuttle.
 //!
-//! Everything in [`engine`](crate::engine) takes its mutex, its `Arc` and its atomics from here, so that a model explores the
-//! code that ships: `--cfg pool_loom` swaps loom's types in, `--cfg pool_shuttle` shuttle's.
+//! Everything in [`engine`](crate::engine) takes its mutex, its `Arc` and its atomics from here, so that a model explores the code
+//! that ships. `--cfg pool_loom` selects loom's types, `--cfg pool_shuttle` shuttle's.
 
 #[cfg(all(pool_loom, pool_shuttle))]
 compile_error!("`pool_loom` and `pool_shuttle` exclude each other");
@@ -35,7 +35,7 @@ use std::{
 
 use crate::host::caught;
 
-/// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
+/// A mutex without poisoning: no user code runs under it, so a panic cannot leave its value half changed.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
@@ -49,16 +49,17 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does somebody hold it?
+    /// Whether a thread holds the lock.
     #[cfg(all(test, pool_loom))]
     pub(crate) fn is_locked(&self) -> bool {
         self.0.try_lock().is_err()
     }
 
-    /// As [`lock`](Self::lock), for a lock that several threads want all the time and nobody has for long. Who does not get it steps
-    /// aside for a moment, so that who has it can have it a few times in a row, with all that it guards in the cache.
+    /// Like [`lock`](Self::lock), for a lock that several threads want all the time and that none holds for long. A thread that
+    /// does not get the lock waits for a moment before it tries again. So the holder can take the lock several times in a row, with
+    /// all that it guards in its cache.
     ///
-    /// Pauses 2, 4 and 8 times and then yields, as parking_lot's `SpinWait` does, before it waits as any other.
+    /// Pauses 2, 4 and 8 times and then yields, like parking_lot's `SpinWait`, before it waits as for any other lock.
     #[inline]
     pub(crate) fn lock_patiently(&self) -> MutexGuard<'_, T> {
         #[cfg(not(any(pool_loom, pool_shuttle)))]
@@ -76,10 +77,10 @@ impl<T> Mutex<T> {
     }
 }
 
-/// What a kernel's lock guards.
+/// The state that a kernel's lock guards.
 pub(crate) trait Poisonable {
-    /// A panic of the kernel has left it half changed. From now on it is one that is closed, in which every operation is well defined;
-    /// what was in it is leaked. Who waited comes back, to be woken with nothing locked.
+    /// A panic of the kernel has left the state half changed. Replaces it by the state of a closed kernel, in which every operation
+    /// is well defined; the old content is leaked. Returns the wakers of the waiters, to be woken with nothing locked.
     #[cfg_attr(
         any(pool_loom, pool_shuttle),
         allow(dead_code, reason = "in a model a panic is the end")
@@ -87,20 +88,20 @@ pub(crate) trait Poisonable {
     fn poison(&mut self) -> Vec<Waker>;
 }
 
-/// The mutex of a kernel. No user code runs under it; if the kernel itself panics all the same, what it guards is
-/// [poisoned](Poisonable::poison), by the thread that unwinds, once it has let go, or by whoever is quicker.
+/// The mutex of a kernel. No user code runs under it. If the kernel itself panics, the state is [poisoned](Poisonable::poison): by
+/// the thread that unwinds, after it has released the lock, or by the next thread that locks.
 #[derive(Debug)]
 pub(crate) struct KernelMutex<T> {
     state: Mutex<T>,
-    /// A plain atomic, which models do not explore: in a model a panic is the end.
+    /// A plain atomic, which models do not explore: a panic ends a model.
     poisoned: std::sync::atomic::AtomicBool,
 }
 
-/// A [`KernelMutex`], held.
+/// The lock of a [`KernelMutex`], held.
 #[derive(Debug)]
 pub(crate) struct KernelGuard<'a, T: Poisonable> {
     state: MutexGuard<'a, T>,
-    // After the guard: when that is dropped, the mutex is free.
+    // Dropped after the guard: then the mutex is free.
     _held: Held<'a, T>,
 }
 
@@ -111,12 +112,12 @@ struct Held<'a, T: Poisonable> {
         allow(dead_code, reason = "in a model a panic is the end")
     )]
     mutex: &'a KernelMutex<T>,
-    /// The thread was unwinding already when it took the lock.
+    /// Whether the thread was already unwinding when it took the lock.
     unwinding: bool,
 }
 
 thread_local! {
-    /// Which kernel's lock this thread holds, by its address: 0 for none. It never holds two.
+    /// The address of the kernel lock that this thread holds; 0 for none. A thread never holds two.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -136,18 +137,18 @@ impl<T: Poisonable> KernelMutex<T> {
         }
     }
 
-    /// Does somebody hold it?
+    /// Whether a thread holds the lock.
     #[cfg(all(test, pool_loom))]
     pub(crate) fn is_locked(&self) -> bool {
         self.state.is_locked()
     }
 
-    /// Is this thread unwinding from a panic under this very lock? Then what it drops must not lock it again.
+    /// Whether this thread unwinds from a panic under this lock. Then what it drops must not lock it again.
     pub(crate) fn unwinds_here(&self) -> bool {
         std::thread::panicking() && HELD.get() == self.address()
     }
 
-    /// Has the kernel panicked under this lock?
+    /// Whether the kernel has panicked under this lock.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -184,7 +185,7 @@ impl<T: Poisonable> KernelMutex<T> {
     }
 }
 
-/// Wakes all, and contains what panics.
+/// Wakes all wakers, and catches their panics.
 pub(crate) fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
         drop(caught(|| waker.wake()));
@@ -203,7 +204,7 @@ impl<'a, T: Poisonable> Held<'a, T> {
 }
 
 impl<T: Poisonable> KernelGuard<'_, T> {
-    /// Is this guard dropped because the kernel panicked under it? What it guards is half changed then.
+    /// Whether this guard is dropped because the kernel panicked under it. Then the state is half changed.
     #[inline]
     pub(crate) fn is_spoilt(&self) -> bool {
         !self._held.unwinding && std::thread::panicking()
@@ -239,7 +240,7 @@ impl<T: Poisonable> DerefMut for KernelGuard<'_, T> {
     }
 }
 
-/// A panic of the kernel on purpose.
+/// Makes the kernel panic on purpose.
 #[cfg(test)]
 pub(crate) mod fuse {
     use std::cell::Cell;
@@ -248,7 +249,7 @@ pub(crate) mod fuse {
         static LEFT: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// From now on the `n`th step under a kernel's lock on this thread panics, counting from 1.
+    /// From now on, the `n`th step under a kernel lock on this thread panics, counting from 1.
     #[cfg_attr(
         any(pool_loom, pool_shuttle),
         allow(dead_code, reason = "for unit tests")
@@ -257,7 +258,7 @@ pub(crate) mod fuse {
         LEFT.set(n);
     }
 
-    /// Has it burnt out, or was none lit?
+    /// Disarms. Returns whether the panic has happened, or none was armed.
     #[cfg_attr(
         any(pool_loom, pool_shuttle),
         allow(dead_code, reason = "for unit tests")
@@ -280,7 +281,7 @@ const ROUNDS: u32 = 10;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 const SPINS: u32 = 3;
 
-/// What one thread at a time may touch, by a rule that the compiler does not know.
+/// A cell that one thread at a time may access, by a rule that the compiler does not know.
 #[cfg(not(pool_loom))]
 #[derive(Debug, Default)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -291,21 +292,21 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// Lends a pointer to look at it. Whoever follows that must know that nobody writes to it.
+    /// Passes a pointer for reading. The code that reads through it must know that no thread writes.
     #[inline]
     pub(crate) fn with<R>(&self, code: impl FnOnce(*const T) -> R) -> R {
         code(self.0.get())
     }
 
-    /// Lends a pointer to it. Whoever follows that must know that nobody else does.
+    /// Passes a pointer for writing. The code that writes through it must know that no other thread accesses the cell.
     #[inline]
     pub(crate) fn with_mut<R>(&self, code: impl FnOnce(*mut T) -> R) -> R {
         code(self.0.get())
     }
 }
 
-/// A model that fails is torn down by a panic, and loom's `Arc` panics when it is dropped in the middle of that, which would abort
-/// the process: this one leaks instead. It is what lets a seeded bug be a test that should panic.
+/// An `Arc` for models. A model that fails is torn down by a panic, and the drop of loom's `Arc` during that panic would panic too
+/// and abort the process. This `Arc` leaks instead, so that a test of a seeded bug can expect the panic.
 #[cfg(pool_loom)]
 mod torn_down {
     use std::{mem, ops::Deref};

@@ -1,8 +1,8 @@
-//! What runs on a pool's own tasks: opening, checking, resetting, closing.
+//! The tasks of a pool: open, check, reset and close.
 //!
-//! Each task owns what it works on. However it ends (an error, a panic, a timeout, a runtime that goes away), the slot or the
-//! seat is handed on or dropped, and a dropped one frees its place. An open that fails in any way, one that panics outside of the
-//! manager too, is a failed open: the pool backs off.
+//! Each task owns what it works on. However the task ends (an error, a panic, a timeout, a runtime that ends), the slot or the seat
+//! is handed on or dropped, and a dropped slot or seat frees its place. An open that fails in any way is a failed open, also if it
+//! panics outside of the manager: the pool backs off.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,17 +25,17 @@ use crate::{
     rt,
 };
 
-/// A pool that opens things.
+/// A pool that opens resources.
 pub(crate) trait Opens: Hosted {
-    /// The right to one place. Frees it when dropped.
+    /// The right to one place. Frees the place when dropped.
     type Seat: Send + 'static;
-    /// What is opened.
+    /// The resource that is opened.
     type Item: Send + 'static;
 
     fn key_of(&self, seat: &Self::Seat) -> Arc<Self::Key>;
     fn terms(&self, seat: &Self::Seat) -> Terms;
 
-    /// Is what is to be opened on this seat wanted still? Asked before it begins, and whenever opens are called to look.
+    /// Whether the open on this seat is still wanted. Called before the open begins, and whenever running opens are notified.
     fn is_wanted(&self, seat: &Self::Seat, begins: bool) -> bool;
 
     fn create(
@@ -45,7 +45,7 @@ pub(crate) trait Opens: Hosted {
 
     fn is_broken(&self, item: &mut Self::Item) -> bool;
 
-    /// One was opened. It comes back if it took its leave meanwhile: that is no success.
+    /// A resource was opened. Returns it if it was drained or died meanwhile: then the open has failed.
     fn opened(
         self: &Arc<Self>,
         seat: Self::Seat,
@@ -53,7 +53,7 @@ pub(crate) trait Opens: Hosted {
         now: Moment,
     ) -> Result<(), (Self::Seat, Self::Item)>;
 
-    /// None could be opened. `jitter` is uniform in `0.0..1.0`.
+    /// An open failed. `jitter` is uniform in `0.0..1.0`.
     fn open_failed(
         self: &Arc<Self>,
         seat: Self::Seat,
@@ -62,7 +62,7 @@ pub(crate) trait Opens: Hosted {
         jitter: f64,
     );
 
-    /// What was half open was dropped, because nobody wants it any more.
+    /// A running open was dropped, because it is not wanted any more.
     fn called_off(self: &Arc<Self>, seat: Self::Seat) {
         let _ = self;
         drop(seat);
@@ -72,7 +72,7 @@ pub(crate) trait Opens: Hosted {
     fn close_timeout(&self) -> Duration;
 }
 
-/// What holds for one open.
+/// The terms of one open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) create_timeout: Duration,
@@ -80,11 +80,11 @@ pub(crate) struct Terms {
     pub(crate) lifetime_jitter: f64,
 }
 
-/// A pool that looks after what is open.
+/// A pool that checks, resets and closes its resources.
 pub(crate) trait Tends: Opens {
     /// An open resource on its seat.
     type Slot: Send + 'static;
-    /// The place of one that is being closed.
+    /// The place of a resource that is being closed.
     type Closing: Send;
 
     fn item(slot: &mut Self::Slot) -> &mut Self::Item;
@@ -104,16 +104,16 @@ pub(crate) trait Tends: Opens {
         usage: &Usage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// It is as good as new, but for its age.
+    /// The resource was reset: except for its age, it is as good as new.
     fn was_reset(slot: &mut Self::Slot, now: Moment);
 
-    /// One that was being checked or reset is good.
+    /// A resource that was being checked or reset is good.
     fn put_clean(self: &Arc<Self>, slot: Self::Slot, now: Moment, took: Duration);
 
-    /// Closes one for a reason that the kernel did not find itself.
+    /// Closes a resource for a reason that the kernel did not find itself.
     fn discard(self: &Arc<Self>, slot: Self::Slot, reason: CloseReason);
 
-    /// Takes one apart that is being closed.
+    /// Splits a slot that is being closed into its resource and its place.
     fn part(slot: Self::Slot) -> (Self::Item, Self::Closing);
 
     /// A close has ended.
@@ -123,7 +123,7 @@ pub(crate) trait Tends: Opens {
     }
 }
 
-/// Opens one on `seat`.
+/// Opens a resource on `seat`.
 pub(crate) async fn open<P: Opens>(pool: Arc<P>, seat: P::Seat) {
     let (key, started) = (pool.key_of(&seat), pool.now());
     let mut seat = Some(seat);
@@ -133,7 +133,7 @@ pub(crate) async fn open<P: Opens>(pool: Arc<P>, seat: P::Seat) {
         Ok(Err(failed)) => failed,
         Err(panic) => (OpenError::Panicked(panic), Trace::default()),
     };
-    // It was handed on, or nobody wants it any more.
+    // The resource was handed to the pool, or the open is not wanted any more.
     let Some(seat) = seat else { return };
     if mutation::on(Mutation::PanickedOpenKeepsSeat) && matches!(error, OpenError::Panicked(_)) {
         return std::mem::forget(seat);
@@ -156,7 +156,7 @@ type Trace = Option<OpenTrace>;
 #[cfg(not(feature = "tracing"))]
 type Trace = ();
 
-/// One attempt to open one. Leaves the seat where it is if it fails.
+/// One attempt to open a resource. Leaves the seat in `place` if it fails.
 async fn attempt<P: Opens>(
     pool: &Arc<P>,
     key: &P::Key,
@@ -164,9 +164,9 @@ async fn attempt<P: Opens>(
     started: Moment,
 ) -> Result<(), (OpenError<P::Error>, Trace)> {
     let Some(seat) = &*place else { return Ok(()) };
-    // Before it looks: so it is called if it is not wanted after that.
+    // Registered before the check, so that this open is notified if it stops being wanted after the check.
     let mut called = Box::pin(pool.host().calls.notified());
-    // Whoever wanted it may have gone before this had its turn.
+    // The waiter of this open may have gone before the task was first polled.
     let mut wanted = pool.is_wanted(seat, true);
     let terms = pool.terms(seat);
     let outcome = if wanted {
@@ -192,7 +192,7 @@ async fn attempt<P: Opens>(
         None
     };
     let Some((outcome, trace)) = outcome else {
-        // What was half open is dropped: now its place is free.
+        // The running open was dropped: now its place is free.
         if let Some(seat) = place.take() {
             pool.called_off(seat);
         }
@@ -217,7 +217,7 @@ async fn attempt<P: Opens>(
     Err((error, trace))
 }
 
-/// One was opened: it is put into the pool, unless it is no good already.
+/// Puts an opened resource into the pool, unless it is already broken.
 async fn settle<P: Opens>(
     pool: &Arc<P>,
     _key: &P::Key,
@@ -226,7 +226,8 @@ async fn settle<P: Opens>(
     terms: Terms,
     started: Moment,
 ) -> Result<Duration, OpenError<P::Error>> {
-    // Broken at birth, or dead: it is closed, and counts as what could not be opened. Else it would be opened again at once.
+    // A resource that is broken or dead from the start is closed, and counts as a failed open. Otherwise it would be opened again
+    // at once.
     if caught(|| pool.is_broken(&mut item)).unwrap_or(true) {
         say_goodbye(&**pool, item).await;
         return Err(OpenError::Broken);
@@ -252,7 +253,7 @@ async fn settle<P: Opens>(
     }
 }
 
-/// Checks one before somebody gets it, or for its own good.
+/// Checks a resource before a lease, or for `keepalive`.
 pub(crate) async fn check<P: Tends>(pool: Arc<P>, mut slot: P::Slot) {
     let started = pool.now();
     let usage = P::usage(&slot, started);
@@ -268,7 +269,7 @@ pub(crate) async fn check<P: Tends>(pool: Arc<P>, mut slot: P::Slot) {
     finish(&pool, slot, passed, started, CloseReason::CheckFailed);
 }
 
-/// Makes one clean for the next user.
+/// Resets a resource for the next caller.
 pub(crate) async fn reset<P: Tends>(pool: Arc<P>, mut slot: P::Slot) {
     let started = pool.now();
     let usage = P::usage(&slot, started);
@@ -281,14 +282,14 @@ pub(crate) async fn reset<P: Tends>(pool: Arc<P>, mut slot: P::Slot) {
     finish(&pool, slot, passed, started, CloseReason::ResetFailed);
 }
 
-/// Closes one, and only then frees its seat.
+/// Closes a resource, and only then frees its seat.
 pub(crate) async fn close<P: Tends>(pool: Arc<P>, slot: P::Slot) {
     let (item, seat) = P::part(slot);
     say_goodbye(&*pool, item).await;
     pool.closed(seat);
 }
 
-/// However that ends, there is nothing left to close.
+/// Closes a resource. However the close ends, nothing is left to close.
 pub(crate) async fn say_goodbye<P: Opens>(pool: &P, item: P::Item) {
     let goodbye = Caught::new(async { pool.close(item).await });
     if mutation::on(Mutation::CloseHasNoEnd) {
@@ -312,7 +313,7 @@ fn finish<P: Tends>(
     }
 }
 
-/// What `work` comes to; `None` if `stop` comes first.
+/// Runs `work`. Returns `None` if `stop` completes first.
 pub(crate) async fn unless<T>(
     stop: impl Future<Output = ()>,
     work: impl Future<Output = T>,
@@ -325,17 +326,17 @@ pub(crate) async fn unless<T>(
     .await
 }
 
-/// Did it succeed, in time and without a panic?
+/// Whether the work succeeded in time and without a panic.
 async fn bounded<E>(limit: Duration, work: impl Future<Output = Result<(), E>>) -> bool {
     matches!(rt::timeout(limit, Caught::new(work)).await, Ok(Ok(Ok(()))))
 }
 
-/// When the lifetime of what was opened `now` ends: shortened at random, by up to the share `jitter`.
+/// When the lifetime of a resource that is opened `now` ends. It is shortened at random, by at most the fraction `jitter`.
 fn lifetime_end(now: Moment, lifetime: Option<Duration>, jitter: f64) -> Moment {
     let Some(lifetime) = lifetime else {
         return Moment::NEVER;
     };
-    // By seconds in a float, and back: the longest that a duration can be does not come back, and is never reached either.
+    // Converts to seconds in a float and back. The longest duration cannot be converted back, and its end is never reached anyway.
     let share = (jitter * fastrand::f64()).clamp(0.0, 1.0);
     let shorter = Duration::try_from_secs_f64(lifetime.as_secs_f64() * (1.0 - share));
     now + shorter.unwrap_or(lifetime)

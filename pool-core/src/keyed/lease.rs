@@ -17,8 +17,8 @@ use crate::{
 
 /// A leased resource of a key. Dropping the lease returns the resource to the pool, on any thread, with or without a runtime.
 ///
-/// A lease borrows nothing, so it can move to another task and outlive every handle of the pool. Its functions are associated
-/// functions, called as `KeyedLease::taint(&mut lease)`, so that they hide no method of the resource.
+/// A lease borrows nothing, so it can move to another task and outlive every handle of the pool. The functions of a lease are
+/// associated functions, called as `KeyedLease::taint(&mut lease)`, so that they hide no method of the resource.
 ///
 /// ```
 /// # use pool_core::{KeyedManager, Usage};

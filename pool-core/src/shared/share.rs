@@ -15,8 +15,8 @@ use crate::{
 
 /// A share of a connection. Dropping it returns the share, on any thread, with or without a runtime.
 ///
-/// A share borrows nothing. The functions of a share are associated functions, called as `Share::taint(&share)`, so that they hide no method
-/// of the connection.
+/// A share borrows nothing. The functions of a share are associated functions, called as `Share::taint(&share)`, so that they hide
+/// no method of the connection.
 ///
 /// ```
 /// use std::{io, sync::Mutex, time::Duration};

@@ -1,10 +1,10 @@
-//! A runtime for models: its tasks are shuttle's, and its time passes when the model says so.
+//! A runtime for models: its tasks are shuttle's, and its time passes when the model decides.
 //!
-//! It does what tokio promises, and no more: a task is polled when its waker was woken and at no other time; what is spawned on
-//! a runtime that has ended is dropped; a runtime that ends drops its tasks at their awaits; a timer that is polled after its
-//! runtime has ended panics, and one that is made without a runtime too.
+//! It keeps tokio's promises, and no others. A task is polled when its waker was woken, and at no other time. A task that is
+//! spawned on a runtime that has ended is dropped. A runtime that ends drops its tasks at their awaits. A timer panics when it is
+//! polled after its runtime has ended, or made without a runtime.
 //!
-//! All threads of a model run on one thread of the system, so what they share here is plain and no step of a schedule.
+//! All threads of a model run on one thread of the system, so what they share here is plain, and no step of a schedule.
 
 use std::{
     cell::RefCell,
@@ -30,32 +30,32 @@ use shuttle::{
 use super::Instant;
 use crate::sync;
 
-/// The runtime of a model.
+/// A simulated runtime.
 pub(crate) struct Runtime(Handle);
 
-/// Names a runtime. Clones name the same.
+/// A handle of a runtime.
 #[derive(Clone)]
 pub(crate) struct Handle(Arc<Inner>);
 
-/// Tells runtimes apart.
+/// Identifies a runtime.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(crate) struct Id(u64);
 
 struct Inner {
     id: Id,
     phase: AtomicU8,
-    /// Tasks that have not ended.
+    /// The number of tasks that have not ended.
     running: AtomicUsize,
     bells: Mutex<Vec<Arc<Bell>>>,
     /// Kept, so that a task that never ends is a deadlock and not forgotten.
     joins: Mutex<Vec<shuttle::future::JoinHandle<()>>>,
 }
 
-/// It takes tasks and polls them.
+/// The runtime takes tasks and polls them.
 const RUNS: u8 = 0;
-/// It drops its tasks; its timers stand still.
+/// The runtime drops its tasks; its timers stand still.
 const ENDS: u8 = 1;
-/// Its timers are gone too.
+/// The runtime and its timers are gone.
 const ENDED: u8 = 2;
 
 impl Runtime {
@@ -73,7 +73,8 @@ impl Runtime {
         &self.0
     }
 
-    /// Ends it, as dropping one of tokio's does: returns when all its tasks were dropped. Not for a task of its own.
+    /// Ends the runtime, like the drop of a tokio runtime: returns when all its tasks were dropped. Must not be called by one of
+    /// its own tasks.
     pub(crate) fn end(&self) {
         let inner = &self.0.0;
         inner.phase.store(ENDS, SeqCst);
@@ -96,7 +97,7 @@ impl Runtime {
 }
 
 impl Handle {
-    /// The runtime that polls, or was entered.
+    /// The runtime that polls the current task, or was entered.
     pub(crate) fn try_current() -> Result<Self, NoRuntime> {
         let me = current::me();
         ENTERED
@@ -114,7 +115,7 @@ impl Handle {
         Entered(me)
     }
 
-    /// Runs `future` as a task; drops it if the runtime has ended.
+    /// Runs `future` as a task. Drops it if the runtime has ended.
     pub(crate) fn spawn(
         &self,
         future: impl Future<Output = ()> + Send + 'static,
@@ -137,7 +138,7 @@ impl Handle {
             let join = shuttle::future::spawn(task);
             lock(&self.0.joins).push(join);
         } else {
-            // Its first poll is its last.
+            // The first poll of this task is its last.
             task.into_inner().end();
         }
         handle
@@ -154,11 +155,11 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// There is no runtime here.
+/// This thread has no runtime.
 #[derive(Debug)]
 pub(crate) struct NoRuntime;
 
-/// Tells when a task has ended: by itself, or because it was aborted, or with its runtime.
+/// Completes when a task has ended: by itself, by an abort, or with its runtime.
 pub(crate) struct JoinHandle<T> {
     end: Arc<End>,
     bell: Arc<Bell>,
@@ -203,7 +204,7 @@ impl Drop for Entered {
 
 /// One task of a runtime.
 struct Task {
-    /// `None` when it has ended.
+    /// `None` when the task has ended.
     future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     runtime: Handle,
     end: Arc<End>,
@@ -248,8 +249,8 @@ impl Drop for Task {
     }
 }
 
-/// A future that is polled when it was woken, and at no other time. Shuttle's own tasks are polled more often than that: after
-/// each lock that they had to wait for. That would hide what this is to find.
+/// A future that is polled when it was woken, and at no other time. Shuttle polls its own tasks more often, after each lock that
+/// they had to wait for. That would hide the bugs that this must find.
 struct Exact<F> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
@@ -312,12 +313,12 @@ impl Wake for Bell {
     }
 }
 
-/// Runs `future` to its end on this thread, which is none of a runtime's.
+/// Runs `future` to its end on this thread, which has no runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     shuttle::future::block_on(Exact::new(future))
 }
 
-/// As tokio's: those who were there when it is told are told.
+/// Like tokio's `Notify`: notifies the futures that exist at that time.
 #[derive(Debug)]
 pub(crate) struct Notify(sync::Mutex<Told>);
 
@@ -341,7 +342,7 @@ impl Notify {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Counts as there from now on, and not from its first poll.
+    /// The future counts as waiting from now on, not from its first poll.
     pub(crate) fn notified(&self) -> impl Future<Output = ()> {
         let before = self.0.lock().times;
         std::future::poll_fn(move |context| {
@@ -359,12 +360,12 @@ impl Notify {
 #[derive(Debug)]
 pub(crate) struct Sleep {
     at: Duration,
-    /// `None`: the model's own.
+    /// `None`: a timer of the model itself.
     runtime: Option<Handle>,
     key: Option<Key>,
 }
 
-/// When it falls due, and a number of its own.
+/// When the timer is due, and a unique number.
 type Key = (Duration, u64);
 
 struct Timer {
@@ -372,10 +373,10 @@ struct Timer {
     runtime: Option<Id>,
 }
 
-/// A timer of the current runtime's.
+/// A timer of the current runtime.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is no current runtime.
 pub(crate) fn sleep_until(at: Instant) -> Sleep {
     let Ok(runtime) = Handle::try_current() else {
         fail("a timer was made where there is no runtime".to_owned());
@@ -387,7 +388,7 @@ pub(crate) fn sleep_until(at: Instant) -> Sleep {
     }
 }
 
-/// A timer of the model's own, for threads that have no runtime.
+/// A timer of the model itself, for threads without a runtime.
 pub(crate) fn pause(length: Duration) -> Sleep {
     Sleep {
         at: SIM.with_borrow(|sim| sim.now + length),
@@ -441,11 +442,11 @@ impl Drop for Sleep {
     }
 }
 
-/// The time was over first.
+/// The timeout passed first.
 #[derive(Debug)]
 pub(crate) struct Elapsed;
 
-/// What `future` comes to, unless that takes longer than `limit`.
+/// The output of `future`, unless it takes longer than `limit`.
 pub(crate) fn timeout<F: Future>(
     limit: Duration,
     future: F,
@@ -461,12 +462,12 @@ pub(crate) fn timeout<F: Future>(
     }
 }
 
-/// What time it is.
+/// The current time.
 pub(crate) fn now() -> Instant {
     SIM.with_borrow(|sim| sim.base + sim.now)
 }
 
-/// What time it is, in nanoseconds.
+/// The current time in nanoseconds.
 pub(crate) fn coarse_now() -> u64 {
     u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
@@ -476,18 +477,18 @@ pub(crate) fn elapsed() -> Duration {
     SIM.with_borrow(|sim| sim.now)
 }
 
-/// Lets so much time pass while others could run: whatever is due in it may be late by as much.
+/// Lets time pass while threads could run. A timer that is due within this time may be late by as much.
 pub(crate) fn slip(by: Duration) {
     SIM.with_borrow_mut(|sim| sim.slipped += by);
     advance(by);
 }
 
-/// How much time has passed while others could run.
+/// How much time has passed while threads could run.
 pub(crate) fn slipped() -> Duration {
     SIM.with_borrow(|sim| sim.slipped)
 }
 
-/// Lets so much time pass. Timers that are due by then fire.
+/// Lets time pass. Timers that are due by then fire.
 pub(crate) fn advance(by: Duration) {
     let due = SIM.with_borrow_mut(|sim| {
         sim.now += by;
@@ -505,15 +506,15 @@ pub(crate) fn next_timer() -> Option<Duration> {
     })
 }
 
-/// Begins a model: time is at its start, and nothing has failed.
+/// Begins a model: resets the time, and that a model has failed.
 pub(crate) fn begin() {
     drop(SIM.take());
     ENTERED.take();
     FAILURE.take();
 }
 
-/// The model has failed. Whoever says so stops here for good: a panic would run every drop on its way, and what is dropped
-/// needs the model. The model's first thread sees it, and panics.
+/// The model has failed. The calling thread stops here for good: a panic would run the drops of its stack, and these need the
+/// model. The model's first thread sees the failure, and panics.
 pub(crate) fn fail(what: String) -> ! {
     FAILURE.with_borrow_mut(|failure| _ = failure.get_or_insert(what));
     loop {
@@ -521,7 +522,7 @@ pub(crate) fn fail(what: String) -> ! {
     }
 }
 
-/// What went wrong.
+/// Why the model failed.
 pub(crate) fn failure() -> Option<String> {
     FAILURE.with_borrow(Clone::clone)
 }

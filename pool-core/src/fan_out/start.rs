@@ -30,7 +30,7 @@ pub trait Start<I>: sealed::Sealed {
     ) -> Poll<Result<Self::Future, sealed::NoLease>>;
 }
 
-#[allow(unnameable_types, reason = "nobody else shall name them")]
+#[allow(unnameable_types, reason = "users must not name them")]
 mod sealed {
     pub trait Sealed {}
 

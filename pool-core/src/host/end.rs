@@ -30,7 +30,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "it says whether anything is left, and what"]
+#[must_use = "the report says whether anything is left open"]
 #[non_exhaustive]
 pub struct Drained {
     /// The leases that are still out.

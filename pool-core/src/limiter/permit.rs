@@ -20,7 +20,7 @@ use super::Handle;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a permit is given back when it is dropped"]
+#[must_use = "a permit is returned when it is dropped"]
 pub struct Permit {
     handle: Arc<Handle>,
     count: u32,

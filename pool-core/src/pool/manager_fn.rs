@@ -58,7 +58,7 @@ where
 }
 
 /// A manager made from closures: see [`manager_fn`] and [`keyed_manager_fn`].
-#[must_use = "a manager is for a builder"]
+#[must_use = "pass the manager to a builder"]
 pub struct ManagerFn<F, B> {
     create: F,
     is_broken: B,

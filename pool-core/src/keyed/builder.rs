@@ -11,18 +11,18 @@ use crate::{
 
 /// Builds a [`KeyedPool`].
 ///
-/// The settings of [`Config`] apply to each key; the bounds in total are set here. Some settings differ from those of a
-/// [`Pool`](crate::Pool), or must not be used:
+/// The settings of [`Config`](crate::Config) apply to each key; the bounds in total are set here. Some settings differ from those
+/// of a [`Pool`](crate::Pool), or must not be used:
 ///
 /// | setting | in a keyed pool |
 /// |---|---|
-/// | [`max_lifetime`](Config::max_lifetime) | a resource of this age is closed when it is next idle or returned, and the next get opens another and waits for it: the replacement is *not* opened first. While opens fail for the key, the resource is kept |
-/// | [`idle_order`](Config::idle_order), [`check_timeout`](Config::check_timeout), [`reset_timeout`](Config::reset_timeout), [`close_timeout`](Config::close_timeout), [`reclaim_after`](Config::reclaim_after), [`leak_after`](Config::leak_after), [`keepalive`](Config::keepalive), [`check_after`](Config::check_after) | as in a pool, for all keys alike |
-/// | [`max_opening`](Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for opens that hang |
-/// | [`max_waiters`](Config::max_waiters) | of one key |
-/// | [`min_idle`](Config::min_idle) | must be 0, because only a get brings a key into use |
-/// | [`shed_target`](Config::shed_target) | must be off |
-/// | [`slow_get`](Config::slow_get) | as in a pool |
+/// | [`max_lifetime`](crate::Config::max_lifetime) | a resource of this age is closed when it is next idle or returned, and the next get opens another and waits for it: the replacement is *not* opened first. While opens fail for the key, the resource is kept |
+/// | [`idle_order`](crate::Config::idle_order), [`check_timeout`](crate::Config::check_timeout), [`reset_timeout`](crate::Config::reset_timeout), [`close_timeout`](crate::Config::close_timeout), [`reclaim_after`](crate::Config::reclaim_after), [`leak_after`](crate::Config::leak_after), [`keepalive`](crate::Config::keepalive), [`check_after`](crate::Config::check_after) | as in a pool, for all keys alike |
+/// | [`max_opening`](crate::Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for opens that hang |
+/// | [`max_waiters`](crate::Config::max_waiters) | of one key |
+/// | [`min_idle`](crate::Config::min_idle) | must be 0, because only a get brings a key into use |
+/// | [`shed_target`](crate::Config::shed_target) | must be off |
+/// | [`slow_get`](crate::Config::slow_get) | as in a pool |
 #[must_use = "`build` makes the pool"]
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     manager: M,

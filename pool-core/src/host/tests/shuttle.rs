@@ -1,12 +1,11 @@
-//! The pool with users that do anything and a manager that does anything, in random schedules and at random times.
+//! The pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
 //!
 //! Every iteration draws a pool (its settings), a manager (each call succeeds, fails, panics, hangs or takes its time), users (how
-//! long they wait, when they drop the future, what they do with a lease), operators, and when time passes. Whenever no thread can
-//! move before time passes, the model checks that no get waits for a resource that is available. In the end all capacity must be
-//! back.
+//! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
+//! can move before time passes, the model looks whether somebody waits for what is there; in the end all must be well again.
 //!
 //! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib pool::tests::shuttle`. A model that fails prints its
-//! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that seed.
+//! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that one.
 #![allow(clippy::unwrap_used)]
 
 mod backend;
@@ -38,7 +37,7 @@ impl<P: Face> Model<P> {
         drop(self.runtimes[runtime].handle().spawn(user));
     }
 
-    /// A user on a thread without a runtime.
+    /// A user on a thread that has no runtime.
     fn outsider(&self, closes: bool) {
         let rules = Rules {
             closes,
@@ -114,7 +113,7 @@ fn users_of_two_runtimes<P: Face>() {
     model.finish();
 }
 
-/// Declares a model, and a test for each seeded bug that the model must fail with.
+/// Declares a model, and that it fails with each of the seeded bugs.
 macro_rules! models {
     ($face:ty: $($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
         #[test]

@@ -1,4 +1,4 @@
-//! A manager that does anything: succeeds, fails, panics, hangs, takes its time. Its resources check what is done to them.
+//! A manager that does anything: succeeds, fails, panics, hangs, takes its time. Its resources know what may be done to them.
 
 use std::{
     fmt,
@@ -20,17 +20,17 @@ use crate::{
     rt::{self, simulated::fail},
 };
 
-/// True once in this many times.
+/// One in so many times.
 pub(super) fn one_in(n: u32) -> bool {
     thread_rng().gen_range(0..n) == 0
 }
 
-/// A duration of at most this many milliseconds.
+/// Up to so many milliseconds.
 pub(super) fn up_to_ms(most: u64) -> Duration {
     Duration::from_micros(thread_rng().gen_range(0..most * 1000))
 }
 
-/// Lets other tasks run.
+/// Lets others run.
 pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {
@@ -51,15 +51,15 @@ pub(super) fn poll_once(future: impl Future) {
 /// What all resources of one model have in common. Plain atomics: the bookkeeping is no step of a schedule.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Resources from the beginning of an open to the end of a close.
+    /// From the beginning of an open to the end of a close.
     pub(super) alive: AtomicU32,
-    /// The largest `max_size` so far.
+    /// The most that `max_size` ever was.
     pub(super) bound: AtomicU32,
     /// The same of each key.
     of_key: [AtomicU32; KEYS.len()],
     pub(super) opened: AtomicU32,
     pub(super) gone: AtomicU32,
-    /// Nothing fails any more.
+    /// Nothing goes wrong any more.
     pub(super) well: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ pub(super) const CAPACITY: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Backend(pub(super) Arc<Ledger>);
 
-/// One unit of the bound.
+/// A unit of the bound.
 #[derive(Debug)]
 struct Place {
     ledger: Arc<Ledger>,
@@ -121,14 +121,14 @@ pub(super) struct Item {
     held: AtomicU32,
     /// Its last user left it half-way.
     pub(super) dirty: AtomicBool,
-    /// The resource must be closed, and not used in any other way.
+    /// It must be closed, and done nothing else with.
     unfit: AtomicBool,
-    /// The backend closed the connection.
+    /// The backend hung up.
     pub(super) broken: AtomicBool,
 }
 
 impl Item {
-    /// The resource is in use from now on.
+    /// Somebody has it from now on.
     pub(super) fn hold(&self) {
         if self.held.fetch_add(1, SeqCst) > 0 {
             fail("a resource is in two hands".to_owned());
@@ -139,7 +139,7 @@ impl Item {
         self.held.fetch_sub(1, SeqCst);
     }
 
-    /// A user got the resource.
+    /// A user got it.
     pub(super) fn handed_out(&self) {
         let most = self.gauge.as_ref().map_or(1, |_| CAPACITY);
         if self.held.fetch_add(1, SeqCst) >= most {
@@ -176,7 +176,7 @@ impl Drop for Item {
     }
 }
 
-/// One call of the manager uses the resource.
+/// One call of the manager has it.
 struct InHand<'a>(&'a Item);
 
 impl<'a> InHand<'a> {
@@ -193,7 +193,7 @@ impl Drop for InHand<'_> {
 }
 
 impl Backend {
-    /// What happens in one call.
+    /// What comes over one call.
     async fn act(&self) -> Result<(), Trouble> {
         if self.0.well.load(SeqCst) {
             return Ok(());
@@ -238,7 +238,7 @@ impl Backend {
 
     async fn look_at(&self, item: &Item) -> Result<(), Trouble> {
         let hand = InHand::of(item);
-        // Set until the check has passed: a check that fails, panics or takes too long leaves it set.
+        // Until it has passed: a check that fails, panics or takes too long leaves it so.
         hand.0.condemn();
         self.act().await?;
         hand.0.unfit.store(false, SeqCst);
@@ -290,7 +290,7 @@ impl Backend {
 
     async fn part_with(&self, item: Item) {
         item.hold();
-        // The resource is dropped in any case.
+        // Whatever happens, it is dropped.
         let _ = self.act().await;
         drop(item);
     }
@@ -368,7 +368,7 @@ fn go_to_pieces() -> ! {
     resume_unwind(Box::new("told to panic"))
 }
 
-/// The error of the manager.
+/// What the manager fails with.
 #[derive(Debug)]
 pub(super) struct Trouble;
 

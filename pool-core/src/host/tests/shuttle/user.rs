@@ -1,4 +1,4 @@
-//! The users of a pool, which do anything with their leases, and its operators.
+//! Those who use a pool, and do what they like with what they get; and those who run it.
 
 use std::{
     future::{Future, poll_fn},
@@ -31,9 +31,9 @@ const STEPS: usize = 4;
 /// What a model may do to its users.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// The pool is closed at some time.
+    /// The pool is closed some time.
     pub(super) closes: bool,
-    /// The users are on a runtime.
+    /// They are on a runtime.
     pub(super) runtime: bool,
 }
 
@@ -61,11 +61,11 @@ pub(super) async fn use_some<P: Face>(world: Busy<P>, rules: Rules) {
 /// How a get is awaited.
 enum Patience {
     Endless,
-    /// The get is dropped after this many polls.
+    /// It is dropped after so many polls.
     Polls(u32),
-    /// The get is dropped at a random time.
+    /// It is dropped at a time of its user's own.
     Time(Duration),
-    /// The get is polled once, and then not for this long.
+    /// It is polled once, and then not for so long.
     Distracted(Duration),
 }
 
@@ -130,7 +130,7 @@ async fn wait<P: Face, T>(
         let _unpolled = Unpolled::of(world);
         pause(time).await;
         drop(_unpolled);
-        // The next poll makes up for missed wake-ups.
+        // What was missed meanwhile is made up for by the next poll.
         awaited.until(latest.max(elapsed()));
     }
     poll_fn(|context| {

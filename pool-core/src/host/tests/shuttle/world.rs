@@ -1,4 +1,4 @@
-//! One model: a pool, its runtimes, and the time that passes.
+//! One model: a pool, the runtimes it runs on, and the time that passes.
 
 use std::{
     cell::Cell,
@@ -32,7 +32,7 @@ use crate::{
 pub(super) struct World<P> {
     pool: Mutex<Option<P>>,
     pub(super) ledger: Arc<Ledger>,
-    /// Awaited gets, and the latest time at which each ends.
+    /// Gets that are being awaited, and when each is over at the latest.
     awaited: Mutex<BTreeMap<usize, Deadline>>,
     /// Gets that are held and not polled.
     pub(super) unpolled: AtomicUsize,
@@ -41,9 +41,9 @@ pub(super) struct World<P> {
     last_id: AtomicUsize,
 }
 
-/// The size of the pool, unless it is resized.
+/// The size of the pool, but for those that are resized.
 pub(super) const SIZE: u32 = 2;
-/// The largest size of a resize.
+/// The most that one is resized to.
 pub(super) const MOST: u32 = 3;
 
 /// So many may be opening at once.
@@ -81,7 +81,7 @@ impl<P: Face> World<P> {
         Awaited { world: self, id }
     }
 
-    /// Checks what must be true when no thread can move before time passes.
+    /// Nobody can move before time passes: what must be true then?
     fn look(&self) -> Result<(), String> {
         let awaited = self.awaited.lock().unwrap();
         if let Some(over) = awaited.values().find(|over| over.is_past()) {
@@ -110,7 +110,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// The tick that long waits are timed by may be late by the time that slips, and by its length.
+    /// The tick by which long waits are timed may be late by as much as time slips, and by its length.
     fn is_past(self) -> bool {
         elapsed() > self.at + LAG + TICK + (slipped() - self.slipped)
     }
@@ -130,7 +130,7 @@ impl<P: Face> Awaited<'_, P> {
         awaited.entry(self.id).or_insert(Deadline { at, slipped });
     }
 
-    /// The get is not polled for now.
+    /// Nobody awaits it for now.
     pub(super) fn interrupt(&self) {
         self.world.awaited.lock().unwrap().remove(&self.id);
     }
@@ -177,7 +177,7 @@ impl<P: Face> Model<P> {
     /// Begins one, with so many runtimes.
     pub(super) fn begin(runtimes: usize) -> Self {
         simulated::begin();
-        // The pool's own random numbers, so that a schedule can be repeated.
+        // The pool's own dice, so that a schedule can be run again.
         fastrand::seed(thread_rng().next_u64());
         let runtimes = (0..runtimes).map(|_| Arc::new(Runtime::new()));
         Self {
@@ -186,12 +186,12 @@ impl<P: Face> Model<P> {
         }
     }
 
-    /// Runs until users and operators have ended. Time passes at any moment.
+    /// Runs until users and operators have ended. Time passes at any time.
     pub(super) fn run(&self) {
         self.pass_time(true);
     }
 
-    /// Lets time pass when no thread can move without. `at_random`: also while threads can move.
+    /// Time passes when nobody can move without; `at_random`: also while somebody can.
     fn pass_time(&self, at_random: bool) {
         let done = || self.world.busy.load(SeqCst) == 0;
         while !done() {
@@ -222,7 +222,7 @@ impl<P: Face> Model<P> {
         }
     }
 
-    /// Nothing fails any more: checks that all capacity is there, and that all resources close.
+    /// All is well again: is everything there, and does everything go?
     pub(super) fn finish(self) {
         self.world.ledger.well.store(true, SeqCst);
         let runtime = self.runtimes.last().expect("there is a runtime");
@@ -273,10 +273,9 @@ async fn all_is_there<P: Face>(world: Busy<P>) {
     }
 }
 
-/// Runs `model` in this many schedules, and prints that: some are chosen at random, some with few changes of priority.
+/// Runs `model` in so many schedules, and says so: a part chosen at random, a part by few changes of priority.
 ///
-/// For a mutant, `times` as many. The run ends with the first schedule that fails. The mutant must be found, however rare that
-/// schedule is.
+/// `times` as many for a mutant, which ends with the first that fails: it must be found, however rare that is.
 pub(super) fn check(name: &str, model: fn(), times: usize) {
     let random = Watched(RandomScheduler::new(times * RANDOM));
     let pct = Watched(PctScheduler::new(PCT_DEPTH, PCT));
@@ -291,13 +290,13 @@ const PCT_DEPTH: usize = 5;
 fn config() -> Config {
     let mut config = Config::new();
     config.stack_size = 0x4_0000;
-    // The seed is printed, and suffices to repeat the schedule.
+    // The seed is printed, and is enough.
     config.failure_persistence = FailurePersistence::None;
     config.silence_warnings = true;
     config
 }
 
-/// A scheduler that records how many tasks could run at the last step.
+/// A scheduler that says how many had a choice.
 struct Watched<S>(S);
 
 impl<S: Scheduler> Scheduler for Watched<S> {
@@ -321,6 +320,6 @@ impl<S: Scheduler> Scheduler for Watched<S> {
 }
 
 thread_local! {
-    /// How many tasks could run when the last step was chosen.
+    /// How many could run when the last step was chosen.
     static RUNNABLE: Cell<usize> = const { Cell::new(0) };
 }

@@ -289,7 +289,7 @@ macro_rules! __config {
             /// Default: `None`.
             keepalive / get_keepalive(impl Into<Option<std::time::Duration>>): Option<std::time::Duration> = None, "KEEPALIVE";
 
-            /// A waiter whose future is not polled loses the resource that was handed to it after this time. The resource goes to
+            /// After this time, a waiter whose future is not polled loses the resource that was handed to it. The resource goes to
             /// the next waiter, and the unpolled waiter keeps its place in the queue. Not zero.
             ///
             /// Default: 50 ms.

@@ -44,8 +44,8 @@ __settings! {
     /// Default: `None`.
     acquire_timeout / get_acquire_timeout(impl Into<Option<Duration>>): Option<Duration> = None, "ACQUIRE_TIMEOUT";
 
-    /// An acquire whose future is not polled loses permits that were handed to it after this time, plus at most two ticks of 10 ms.
-    /// The permits go to the next waiter. `None` (`off`) means never. Not zero.
+    /// After this time, plus at most two ticks of 10 ms, an acquire whose future is not polled loses the permits that were handed
+    /// to it. The permits go to the next waiter. `None` (`off`) means never. Not zero.
     ///
     /// This needs a tokio runtime with a timer. On a runtime without a timer, set `None`: the task that keeps the time panics once
     /// on such a runtime, and the limiter goes on without it.

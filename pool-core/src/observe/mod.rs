@@ -52,8 +52,8 @@
 //! reason begins when the reason first occurs).
 //!
 //! Gets and returns do not call the facade. The keeper of the pool publishes what changed: at most once a second, and within a
-//! second of the change while anything is leased, opened or closed, or any get waits. A pool at rest is published every 30 s at
-//! most, or not at all. It is published a last time when its last lease is returned after its last handle was dropped. So:
+//! second of the change while anything is leased, opened or closed, or any get waits. A pool at rest is published at most every 30
+//! s, or not at all. It is published a last time when its last lease is returned after its last handle was dropped. So:
 //!
 //! - A gauge is a sample each second. Peaks in between appear in the histograms, not in the gauges.
 //! - The histograms contain what [`Timings`] contains: a weighted sample of waits and leases, each value within 6.25 %. Compute

@@ -79,7 +79,7 @@ __settings! {
     /// are not closed together. 0 to 1. Default: 0.1.
     lifetime_jitter / get_lifetime_jitter(f64): f64 = 0.1, "LIFETIME_JITTER";
 
-    /// A waiter whose future is not polled loses the share that was handed to it after this time. The share goes to the next
+    /// After this time, a waiter whose future is not polled loses the share that was handed to it. The share goes to the next
     /// waiter, and the unpolled waiter keeps its place in the queue. Not zero.
     ///
     /// Default: 50 ms.

@@ -1,10 +1,10 @@
-//! The pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
+//! Each kind of pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
 //!
 //! Every iteration draws a pool (its settings), a manager (each call succeeds, fails, panics, hangs or takes its time), users (how
 //! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
 //! can move before time passes, the model looks whether somebody waits for what is there; in the end all must be well again.
 //!
-//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib pool::tests::shuttle`. A model that fails prints its
+//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib host::tests::shuttle`. A model that fails prints its
 //! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that one.
 #![allow(clippy::unwrap_used)]
 
@@ -113,7 +113,7 @@ fn users_of_two_runtimes<P: Face>() {
     model.finish();
 }
 
-/// Declares a model, and that it fails with each of the seeded bugs.
+/// Declares the models of one kind of pool, and that each fails with each of its seeded bugs.
 macro_rules! models {
     ($face:ty: $($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
         #[test]

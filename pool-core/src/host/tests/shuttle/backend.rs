@@ -53,7 +53,7 @@ pub(super) fn poll_once(future: impl Future) {
 pub(super) struct Ledger {
     /// From the beginning of an open to the end of a close.
     pub(super) alive: AtomicU32,
-    /// The most that `max_size` ever was.
+    /// The most that there ever may have been.
     pub(super) bound: AtomicU32,
     /// The same of each key.
     of_key: [AtomicU32; KEYS.len()],
@@ -128,7 +128,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// Somebody has it from now on.
+    /// Somebody has it from now on, and nobody else.
     pub(super) fn hold(&self) {
         if self.held.fetch_add(1, SeqCst) > 0 {
             fail("a resource is in two hands".to_owned());
@@ -139,7 +139,7 @@ impl Item {
         self.held.fetch_sub(1, SeqCst);
     }
 
-    /// A user got it.
+    /// A user got it, or a share of it.
     pub(super) fn handed_out(&self) {
         let most = self.gauge.as_ref().map_or(1, |_| CAPACITY);
         if self.held.fetch_add(1, SeqCst) >= most {

@@ -54,6 +54,9 @@ struct Place<C> {
     gets: sync::atomic::AtomicU64,
 }
 
+/// The place to take a share from, of those that were looked at.
+struct Best<'a, C>(Option<(u32, &'a Place<C>, Load)>);
+
 /// One share of a connection: 1 in the `used` of its place. [`Places::put`] takes it back, and nothing else does.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -80,6 +83,19 @@ impl Share {
     }
 }
 
+impl<'a, C> Best<'a, C> {
+    /// Or this one, if it gives shares without the lock and comes before.
+    #[inline]
+    fn or(&mut self, index: u32, place: &'a Place<C>) {
+        // Ordering: Relaxed, a look before the step that counts.
+        let load = place.load(place.word.load(Ordering::Relaxed));
+        let best = &mut self.0;
+        if load.used < load.of && best.is_none_or(|(_, _, best)| load.comes_before(best)) {
+            *best = Some((index, place, load));
+        }
+    }
+}
+
 impl<C> Places<C> {
     pub(super) fn new() -> (Arc<Self>, PlacesMut<C>) {
         let places = Arc::new(Self {
@@ -96,19 +112,27 @@ impl<C> Places<C> {
     #[inline]
     pub(super) fn take(&self) -> Option<Share> {
         loop {
-            let mut best: Option<(u32, &Place<C>, Load)> = None;
-            for (index, place) in (0..).zip(self.all()) {
-                // Ordering: Relaxed, a look before the step that counts.
-                let load = place.load(place.word.load(Ordering::Relaxed));
-                if load.used < load.of && best.is_none_or(|(_, _, best)| load.comes_before(best)) {
-                    best = Some((index, place, load));
-                }
+            let mut best = Best(None);
+            // Nearly always these are all.
+            for (index, place) in (0..).zip(&self.first) {
+                best.or(index, place);
             }
-            let (index, place, load) = best?;
+            if self.others[0].get().is_some() {
+                self.look_at_others(&mut best);
+            }
+            let (index, place, load) = best.0?;
             if place.count(word(load.used, load.of)) {
                 place.gets.fetch_add(1, Relaxed);
                 return Some(place.share(index));
             }
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_others<'a>(&'a self, best: &mut Best<'a, C>) {
+        let others = self.others.iter().map_while(OnceLock::get).flatten();
+        for (index, place) in (FIRST as u32..).zip(others) {
+            best.or(index, place);
         }
     }
 

@@ -188,9 +188,38 @@ impl Limiter {
     /// Takes `count` permits at once, if they are free and no acquire waits for them.
     #[inline]
     pub fn try_acquire_many(&self, count: u32) -> Option<Permit> {
-        let permits = &self.handle.permits;
-        (permits.take(count) || permits.take_locked(count))
+        self.try_take(count)
             .then(|| Permit::new(Arc::clone(&self.handle), count))
+    }
+
+    /// Takes `count` permits as [`try_acquire_many`](Self::try_acquire_many) does, without a [`Permit`]: the caller gives them back with
+    /// [`put_back`](Self::put_back). For the crates of this workspace.
+    ///
+    /// A [`Permit`] counts itself on its handle. Where permits are taken on one thread and given back on another, a million times a second,
+    /// both threads write to that count, which costs as much as the permit itself. This is for a type that has the limiter at hand
+    /// wherever it gives its permits back, and does so in its own `Drop`.
+    ///
+    /// ```
+    /// # use pool_core::Limiter;
+    /// let limiter = Limiter::new(2);
+    /// assert!(limiter.try_take(2) && !limiter.try_take(1));
+    /// limiter.put_back(1);
+    /// assert_eq!(limiter.status().in_use, 1);
+    /// ```
+    #[doc(hidden)]
+    #[inline]
+    #[must_use = "permits that were taken are to be put back"]
+    pub fn try_take(&self, count: u32) -> bool {
+        let permits = &self.handle.permits;
+        permits.take(count) || permits.take_locked(count)
+    }
+
+    /// Gives back `count` permits that were taken by [`try_take`](Self::try_take), or [forgotten](Permit::forget). They go to the first in
+    /// line, as those of a [`Permit`] do. More than were taken would raise the limit.
+    #[doc(hidden)]
+    #[inline]
+    pub fn put_back(&self, count: u32) {
+        self.handle.permits.put(count);
     }
 
     /// Changes the limit while permits are held. Held permits remain valid. If more permits are held than the new limit, the excess

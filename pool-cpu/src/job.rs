@@ -26,7 +26,7 @@ use crate::{
     engine::Core,
     error::{Error, Kind},
     mutation::{self, Mutation},
-    places::Place,
+    places::{Kept, Place},
     quiet::{contain, drop_quietly, wake_quietly},
     sync::{Arc, AtomicBool, Mutex, Ordering},
 };
@@ -62,7 +62,7 @@ struct Slot<F, T> {
 }
 
 enum Stage<F, T> {
-    Queued(F, Place),
+    Queued(F, Kept),
     Running,
     Done(Result<T, Error>),
     Gone,
@@ -79,7 +79,7 @@ pub(crate) trait Run: Send + Sync {
     fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant>;
 
     /// Ends it unrun. `false` if it is not waiting any more.
-    fn end(&self, why: Error) -> bool;
+    fn end(&self, core: &Core, why: Error) -> bool;
 
     /// Tells its caller that it takes too long. It goes on; what it returns is dropped.
     fn overrun(&self, why: Error) -> bool;
@@ -142,14 +142,14 @@ where
     pub(crate) fn new(
         head: Head,
         f: F,
-        place: Place,
+        place: Place<'_>,
         waker: Option<Waker>,
         hold: Option<Hold>,
     ) -> Self {
         Self {
             head,
             slot: Mutex::new(Slot {
-                stage: Stage::Queued(f, place),
+                stage: Stage::Queued(f, place.keep()),
                 waker,
                 awaited: true,
                 hold,
@@ -157,13 +157,19 @@ where
         }
     }
 
-    fn begin(&self) -> Option<(F, Place)> {
+    /// The place that was kept in the slot.
+    #[inline]
+    fn place<'a>(&self, core: &'a Core, kept: Kept) -> Place<'a> {
+        core.places(self.head.background).resume(kept)
+    }
+
+    fn begin(&self) -> Option<(F, Kept)> {
         if mutation::on(Mutation::BeginLooksTooEarly) && !self.is_queued() {
             return None;
         }
         let mut slot = self.slot.lock();
         match mem::replace(&mut slot.stage, Stage::Running) {
-            Stage::Queued(f, place) => Some((f, place)),
+            Stage::Queued(f, kept) => Some((f, kept)),
             _ if mutation::on(Mutation::BeginLooksTooEarly) => None,
             other => {
                 slot.stage = other;
@@ -195,7 +201,8 @@ where
             (stage, slot.waker.take(), slot.hold.take())
         };
         match stage {
-            Stage::Queued(f, place) => {
+            Stage::Queued(f, kept) => {
+                let place = self.place(core, kept);
                 if mutation::on(Mutation::CancelKeepsPlace) {
                     mem::forget(place);
                 } else {
@@ -266,7 +273,8 @@ where
     }
 
     fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant> {
-        let (f, place) = self.begin()?;
+        let (f, kept) = self.begin()?;
+        let place = self.place(core, kept);
         core.began(worker, &self.head, now);
         let ctx = Ctx::new(core, &self.head, worker);
         let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
@@ -283,7 +291,7 @@ where
         Some(ended)
     }
 
-    fn end(&self, why: Error) -> bool {
+    fn end(&self, core: &Core, why: Error) -> bool {
         let (dropped, waker, _hold) = {
             let mut slot = self.slot.lock();
             let Stage::Queued(..) = slot.stage else {
@@ -297,10 +305,13 @@ where
             let dropped = mem::replace(&mut slot.stage, stage);
             (dropped, slot.waker.take(), slot.hold.take())
         };
-        if mutation::on(Mutation::EndKeepsPlace) {
-            mem::forget(dropped);
-        } else {
-            drop_quietly(dropped);
+        if let Stage::Queued(f, kept) = dropped {
+            let place = self.place(core, kept);
+            if mutation::on(Mutation::EndKeepsPlace) {
+                mem::forget((f, place));
+            } else {
+                drop_quietly((f, place));
+            }
         }
         if let Some(waker) = waker {
             wake_quietly(waker);
@@ -417,7 +428,7 @@ pub(crate) fn submit<F, T>(
     core: &Arc<Core>,
     head: Head,
     f: F,
-    place: Place,
+    place: Place<'_>,
     waker: Option<Waker>,
     hold: Option<Hold>,
 ) -> Arc<dyn Outcome<T>>

@@ -2,11 +2,12 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use pool_core::{Acquire, LimitError, Limiter, LimiterStatus, Permit};
+use pool_core::{Acquire, LimitError, Limiter, LimiterStatus};
 
 use crate::sync::torn_down;
 
@@ -15,8 +16,17 @@ use crate::sync::torn_down;
 pub(crate) struct Places(Limiter);
 
 /// One place. It belongs to the job, not to whoever awaits it: it is free when the job has ended.
+///
+/// Whoever has it has the places at hand, so it only borrows them. A permit that can be dropped anywhere would count itself on its limiter:
+/// one more number that submitters and workers would both write to, for each job twice.
 #[derive(Debug)]
-pub(crate) struct Place(Option<Permit>);
+pub(crate) struct Place<'a>(&'a Places);
+
+/// A place while its job waits in the queue, which borrows nothing. Whoever takes the job out of its slot makes a [`Place`] of it again, by
+/// [`Places::resume`].
+#[derive(Debug)]
+#[must_use = "dropping it frees no place"]
+pub(crate) struct Kept(());
 
 /// Waits in line for a place.
 #[derive(Debug)]
@@ -36,8 +46,16 @@ impl Places {
 
     /// A place, if there is one and nobody waits for it.
     #[inline]
-    pub(crate) fn try_take(&self) -> Option<Place> {
-        self.0.try_acquire().map(|permit| Place(Some(permit)))
+    pub(crate) fn try_take(&self) -> Option<Place<'_>> {
+        // Made only if it was taken: dropping it gives one back.
+        self.0.try_take(1).then(|| Place(self))
+    }
+
+    /// The place of a job that was taken out of its slot. `kept` is of these places.
+    #[inline]
+    pub(crate) const fn resume(&self, kept: Kept) -> Place<'_> {
+        let Kept(()) = kept;
+        Place(self)
     }
 
     /// Waits for a place: in order of arrival, but that tenants take turns.
@@ -60,19 +78,37 @@ impl Places {
 }
 
 impl Waiting {
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Place, LimitError>> {
+    /// `places` are those for which it waits.
+    pub(crate) fn poll<'a>(
+        &mut self,
+        places: &'a Places,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Place<'a>, LimitError>> {
         let Some(acquire) = &mut self.0 else {
             return Poll::Pending;
         };
         let answer = Pin::new(acquire).poll(cx);
-        answer.map_ok(|permit| Place(Some(permit)))
+        answer.map_ok(|permit| {
+            permit.forget();
+            Place(places)
+        })
     }
 }
 
-impl Drop for Place {
+impl Place<'_> {
+    /// Goes into the slot of its job.
+    #[inline]
+    pub(crate) const fn keep(self) -> Kept {
+        mem::forget(self);
+        Kept(())
+    }
+}
+
+impl Drop for Place<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if torn_down() {
-            std::mem::forget(self.0.take());
+        if !torn_down() {
+            self.0.0.put_back(1);
         }
     }
 }
@@ -80,7 +116,7 @@ impl Drop for Place {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if torn_down() {
-            std::mem::forget(self.0.take());
+            mem::forget(self.0.take());
         }
     }
 }

@@ -141,7 +141,8 @@ where
         mut line: Box<InLine<'p, F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        match line.place.poll(cx) {
+        let places = self.core.places(line.head.background);
+        match line.place.poll(places, cx) {
             Poll::Ready(Ok(place)) => {
                 let InLine { f, head, hold, .. } = *line;
                 self.submit(f, head, place, hold, cx)
@@ -182,7 +183,7 @@ where
         &mut self,
         f: F,
         head: Head,
-        place: Place,
+        place: Place<'_>,
         hold: Option<Hold>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {

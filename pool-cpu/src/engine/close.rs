@@ -217,7 +217,7 @@ impl Core {
 
     fn drop_queued(&self) {
         self.queue.sweep(|job| {
-            if job.end(self.error(job.head().label, Kind::Closed)) {
+            if job.end(self, self.error(job.head().label, Kind::Closed)) {
                 self.counters.dropped.add();
             }
         });

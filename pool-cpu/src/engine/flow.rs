@@ -63,7 +63,7 @@ impl Core {
         // Else its place goes to the next in line, who comes here as well, and so on, one within the other.
         self.places.close();
         self.background_places.close();
-        if job.end(self.error(job.head().label, Kind::Closed)) {
+        if job.end(self, self.error(job.head().label, Kind::Closed)) {
             self.counters.dropped.add();
         }
         if !mutation::on(Mutation::LateShellStays) {
@@ -123,7 +123,7 @@ impl Core {
         now: Option<Instant>,
     ) -> Option<Instant> {
         if self.is_dropping() {
-            if job.end(self.error(job.head().label, Kind::Closed)) {
+            if job.end(self, self.error(job.head().label, Kind::Closed)) {
                 self.counters.dropped.add();
             } else {
                 self.queue.note_buried();

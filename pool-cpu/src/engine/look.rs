@@ -41,7 +41,7 @@ impl Core {
         if job.head().deadline.is_none_or(|deadline| now < deadline) || !job.is_queued() {
             return false;
         }
-        if job.end(self.queue_timed_out(job.head(), now)) {
+        if job.end(self, self.queue_timed_out(job.head(), now)) {
             self.counters.expired.add();
         }
         true

@@ -19,6 +19,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::job::Outcome;
+
 /// Holds the clock as long as it lives.
 #[derive(Clone)]
 pub(crate) struct Hold(#[allow(dead_code, reason = "dropped, not read")] Arc<Holder>);
@@ -54,6 +56,19 @@ pub(crate) fn hold() -> Clock {
         Some(0) | None if is_paused() => hold_paused().map_or(Clock::None, Clock::Held),
         Some(_) => Clock::Runs,
         None => Clock::None,
+    }
+}
+
+/// Has `job`, which was just submitted, hold the clock of this thread's runtime, if that is paused. Is it known now whether it is?
+#[inline]
+pub(crate) fn hold_for<T>(job: &dyn Outcome<T>) -> bool {
+    match hold() {
+        Clock::Held(hold) => {
+            job.hold(hold);
+            true
+        }
+        Clock::Runs => true,
+        Clock::None => false,
     }
 }
 

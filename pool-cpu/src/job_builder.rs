@@ -3,15 +3,8 @@
 use std::{fmt, future::Future, hash::Hash, time::Duration};
 
 use crate::{
-    Ctx, Error, JobHandle, Run, Spawned, Workers,
-    block_on::block_on,
-    clock::{self, Clock},
-    errand::Errand,
-    error::Kind,
-    job,
-    run::Options,
-    sync::Arc,
-    trace::Caller,
+    Ctx, Error, JobHandle, Run, Spawned, Workers, block_on::block_on, clock, errand::Errand,
+    error::Kind, job, run::Options, sync::Arc, trace::Caller,
 };
 
 /// One job's settings, then the way it is run. From [`Workers::job`].
@@ -370,14 +363,7 @@ impl<'p> JobBuilder<'p> {
         };
         let head = self.options.head(std::time::Instant::now());
         let job = job::submit(core, head, job(f), place, None, None);
-        let is_seen = match clock::hold() {
-            Clock::Held(hold) => {
-                job.hold(hold);
-                true
-            }
-            Clock::Runs => true,
-            Clock::None => false,
-        };
+        let is_seen = clock::hold_for(&*job);
         Ok(JobHandle::new(Arc::clone(core), job, is_seen))
     }
 

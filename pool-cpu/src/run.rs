@@ -50,9 +50,17 @@ pub(crate) struct Options {
 enum Stage<'p, F, T> {
     New(F),
     InLine(Box<InLine<'p, F>>),
-    /// And may it be looked at whether it is done?
-    Submitted(Arc<dyn Outcome<T>>, bool),
+    Submitted(Arc<dyn Outcome<T>>, Seen),
     Spent,
+}
+
+/// What was seen as the job was submitted.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// May it be looked at whether the job is done?
+    looks: bool,
+    /// Is it known whether the clock of whoever awaits it is to be held?
+    clock: bool,
 }
 
 /// A job that waits for a place.
@@ -187,17 +195,17 @@ where
         hold: Option<Hold>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let is_held = hold.is_some();
+        let mut clock = hold.is_some();
         // Not where threads are started for what is submitted before a worker is back from the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
         let waker = Some(cx.waker().clone());
         let job = job::submit(self.core, head, f, place, waker, hold);
         // While a worker is on its way to the job.
-        if !is_held && let Clock::Held(hold) = clock::hold() {
-            job.hold(hold);
+        if !clock {
+            clock = clock::hold_for(&*job);
         }
-        self.stage = Stage::Submitted(job, looks);
+        self.stage = Stage::Submitted(job, Seen { looks, clock });
         Poll::Ready(Ok(()))
     }
 
@@ -223,7 +231,9 @@ where
     pub(crate) async fn sent(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
-            Stage::Submitted(job, _) => Ok(JobHandle::new(Arc::clone(self.core), job, false)),
+            Stage::Submitted(job, seen) => {
+                Ok(JobHandle::new(Arc::clone(self.core), job, seen.clock))
+            }
             // `poll_place` said that it is.
             _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }
@@ -250,7 +260,7 @@ where
         }
         ready!(this.poll_place(cx))?;
         // The job was made with this waker: it is woken when the job is done.
-        let Stage::Submitted(job, true) = &this.stage else {
+        let Stage::Submitted(job, Seen { looks: true, .. }) = &this.stage else {
             return Poll::Pending;
         };
         let patience = this.core.patience();

@@ -19,8 +19,10 @@ use tokio::task::coop;
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// Who looks for work in one pool, and what it has learned of how long its jobs take.
+/// Who looks for work in one pool, and what it has learned of how long its jobs take. On cache lines of its own: it is written to whenever a
+/// worker runs out of work, and what is beside it is read for each job.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Patience {
     /// Workers that are awake and look for work. A submitter starts no thread when there are enough of them, so whoever finds work
     /// sees to what else is there: `Core::take`.

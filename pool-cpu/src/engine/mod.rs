@@ -38,7 +38,8 @@ use crate::{
 };
 use close::Mourners;
 
-/// The inside of a pool.
+/// The inside of a pool. On cache lines of its own: the counts of the handles, which each handle of a job changes, are before it.
+#[repr(align(128))]
 pub(crate) struct Core {
     plan: Plan,
     places: Places,

@@ -3,7 +3,9 @@
 use std::{
     future::{Future, poll_fn},
     iter, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -72,7 +74,7 @@ impl LagMonitor {
             ));
         }
         let samples = Arc::new(Mutex::new(Lag::default()));
-        let task = runtime.spawn(tick(Arc::downgrade(&samples), resolution));
+        let task = runtime.spawn(tick(Arc::clone(&samples), resolution));
         Ok(Self { samples, task })
     }
 
@@ -145,6 +147,12 @@ impl Lag {
 
     /// Counts a tick that was late by `late`, and those that it kept from happening.
     fn record(&mut self, late: Duration, resolution: Duration) {
+        if late <= resolution {
+            // It kept none from happening: no division, which is what a tick would take most of its time for.
+            self.late.record(late);
+            self.least = Some(self.least.map_or(late, |before| before.min(late)));
+            return;
+        }
         for (late, ticks) in kept_by(late, resolution) {
             self.late.record_weighted(late, ticks);
         }
@@ -194,27 +202,22 @@ fn times(duration: Duration, times: u64) -> Duration {
 
 /// Two sleeps by turns: the one for the tick after the next is registered before the next one is over. With a single one tokio would have
 /// to be woken at each tick, by itself, for a timer that is earlier than all it knows of.
-async fn tick(samples: Weak<Mutex<Lag>>, resolution: Duration) {
+async fn tick(samples: Arc<Mutex<Lag>>, resolution: Duration) {
     let mut due = Instant::now() + resolution;
-    let mut next = Box::pin(sleep_until(due));
-    let mut after = Box::pin(sleep_until(due + resolution));
+    // In the task itself: a tick comes to caches that have forgotten it, so each line that it touches counts.
+    let mut next = pin!(sleep_until(due));
+    let mut after = pin!(sleep_until(due + resolution));
+    // A sleep is registered by its first poll, and by each reset from then on.
+    poll_fn(|cx| Poll::Ready(after.as_mut().poll(cx).is_ready())).await;
     loop {
-        poll_fn(|cx| {
-            // Both are to be registered; that the second is over is seen in its turn.
-            let over = next.as_mut().poll(cx);
-            let _ = after.as_mut().poll(cx);
-            over
-        })
-        .await;
+        next.as_mut().await;
         let late = due.elapsed();
-        let Some(samples) = samples.upgrade() else {
-            return;
-        };
         lock(&samples).record(late, resolution);
         // The next tick of the grid that is still to come.
-        let passed = late.as_nanos() / resolution.as_nanos() + 1;
-        due += times(resolution, u64::try_from(passed).unwrap_or(u64::MAX));
-        if after.deadline() != due {
+        due += resolution;
+        if late >= resolution {
+            let passed = late.as_nanos() / resolution.as_nanos();
+            due += times(resolution, u64::try_from(passed).unwrap_or(u64::MAX));
             after.as_mut().reset(due);
         }
         next.as_mut().reset(due + resolution);

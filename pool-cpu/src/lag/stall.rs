@@ -28,6 +28,7 @@ pub enum Cause {
 /// What a [`Watchdog`](super::Watchdog) has seen.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
+#[must_use = "only these say which workers are held"]
 pub struct Stalls {
     /// How many stalls there were by something in a task.
     pub count: u64,

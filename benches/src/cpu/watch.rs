@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::rounds::percentile;
+use benches::rounds::{median, percentile};
 use pool_cpu::{
     ConfigError, CpuPool,
     lag::{LagMonitor, Watchdog},
@@ -88,9 +88,9 @@ pub(super) fn watchdog(time: Duration) -> Outcome {
 }
 
 /// What a runtime of one thread spends when it has nothing to do but the ticks of a monitor, and of a bare loop of timers, each less what
-/// it spends without. By turns, so that all have the same machine.
+/// it spends without. By turns, so that all have the same machine; the median turn of each counts.
 pub(super) fn lag_monitor(time: Duration) -> Outcome {
-    const TURNS: u32 = 8;
+    const TURNS: u32 = 15;
     const TICK: Duration = Duration::from_millis(10);
     let spent = |ticks: &dyn Fn(&Runtime) -> Result<Keep, ConfigError>| {
         let runtime = Builder::new_multi_thread()
@@ -107,28 +107,31 @@ pub(super) fn lag_monitor(time: Duration) -> Outcome {
         drop(keep);
         Ok::<_, Box<dyn std::error::Error>>(spent)
     };
-    let (mut ours, mut bare, mut idle) = <(Duration, Duration, Duration)>::default();
+    let (mut ours, mut bare, mut idle) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
     for _ in 0..TURNS {
-        ours += spent(&|runtime| Ok(Some(LagMonitor::start(runtime.handle(), TICK)?)))?;
-        bare += spent(&|runtime| {
+        ours.push(spent(&|runtime| {
+            Ok(Some(LagMonitor::start(runtime.handle(), TICK)?))
+        })?);
+        bare.push(spent(&|runtime| {
             runtime.spawn(bare_loop(TICK));
             Ok(None)
-        })?;
-        idle += spent(&|_| Ok(None))?;
+        })?);
+        idle.push(spent(&|_| Ok(None))?);
     }
-    let cost = |spent: Duration| a_second(spent.saturating_sub(idle), time);
+    let a_turn = |spent: Vec<Duration>| median(spent.into_iter().map(|spent| spent.as_secs_f64()));
+    let idle = a_turn(idle);
+    let cost = |spent| 1e9 * (a_turn(spent) - idle).max(0.0) / (time / TURNS).as_secs_f64();
     Ok(Figures::new(cost(ours), 0).bare(cost(bare)))
 }
 
 /// What has to stay while it is measured.
 type Keep = Option<LagMonitor>;
 
-/// A tick of a fixed grid after the other, by a sleep each.
+/// A tick of a fixed grid after the other, and nothing at each.
 async fn bare_loop(tick: Duration) {
-    let mut due = tokio::time::Instant::now();
+    let mut ticks = tokio::time::interval(tick);
     loop {
-        due += tick;
-        tokio::time::sleep_until(due).await;
+        ticks.tick().await;
     }
 }
 

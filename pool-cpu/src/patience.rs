@@ -63,6 +63,12 @@ impl Patience {
         drop(Searching(self));
     }
 
+    /// May one more of so many workers look for work? Half of them do at most, and the others sleep at once. Each that looks in vain takes a
+    /// core from those who submit, and what they submit is then so little at a time that each job wakes somebody.
+    pub(crate) fn has_room(&self, workers: usize) -> bool {
+        self.searching() < workers.div_ceil(2)
+    }
+
     /// How many workers look for work, about.
     pub(crate) fn searching(&self) -> usize {
         self.searching.load(Ordering::Relaxed)
@@ -162,6 +168,16 @@ mod tests {
         assert!(patience.may_look(&caller));
         drop(searching);
         assert!(!patience.may_look(&caller));
+    }
+
+    #[test]
+    fn half_of_the_workers_look_for_work_at_most() {
+        let patience = Patience::new();
+        assert!(patience.has_room(1) && patience.has_room(2));
+        let one = patience.search();
+        assert!(!patience.has_room(1) && !patience.has_room(2) && patience.has_room(3));
+        drop(one);
+        assert!(patience.has_room(1));
     }
 
     #[test]

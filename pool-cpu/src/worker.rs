@@ -177,7 +177,9 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
         }
         if core.help(me, rayon_core::yield_now) {
             rounds = 0;
-        } else if rounds < core.plan().idle_yields {
+        } else if rounds < core.plan().idle_yields
+            && (searching.is_some() || core.patience().has_room(core.crew().alive()))
+        {
             searching.get_or_insert_with(|| core.patience().search());
             rounds += 1;
             if !came_back_soon() {

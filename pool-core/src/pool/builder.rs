@@ -97,7 +97,6 @@ impl<M: Manager> Builder<M> {
 
     /// It is called this, with a number if need be, where it is given no name. For the crates of this workspace.
     #[doc(hidden)]
-    #[must_use]
     pub fn __word(mut self, word: &'static str) -> Self {
         self.setup.word(word);
         self
@@ -106,7 +105,6 @@ impl<M: Manager> Builder<M> {
     /// All of it belongs to this key: spans, warnings and the observer are told so as in a pool by keys. For the crates of this
     /// workspace, that have several pools under one name.
     #[doc(hidden)]
-    #[must_use]
     pub fn __key(mut self, key: &str) -> Self {
         self.setup.key = Some(key.into());
         self

@@ -1,4 +1,4 @@
-//! Every interleaving of a ring and a poll, and a seeded bug that the model must catch.
+//! A ring and a poll in every interleaving, and a seeded bug that the model must find.
 
 use std::{
     future::poll_fn,
@@ -22,7 +22,7 @@ use crate::{
 const BOUND: Option<usize> = Some(3);
 
 models! {
-    /// What runs at a place is polled after every step that it was rung for, whenever that happens.
+    /// The item at a place is polled after every step for which its bell was rung, whenever that happens.
     no_ring_is_lost(BOUND) {
         let bells = Bells::new();
         let places = [0, 1].map(|place| (bells.bell(place), Arc::new(AtomicU32::new(0))));

@@ -1,4 +1,4 @@
-//! The bells under test, in every interleaving.
+//! Tests of the bells, in every interleaving.
 
 #[cfg(pool_loom)]
 mod loom;

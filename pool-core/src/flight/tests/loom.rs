@@ -1,4 +1,4 @@
-//! Every interleaving of a flight's hazards, one hazard a model, and for each a seeded bug that the model must catch.
+//! The hazards of a flight in every interleaving: one model for each hazard, and for each a seeded bug that the model must find.
 
 use std::{
     future::poll_fn,
@@ -25,7 +25,7 @@ use crate::{
     moment::Moment,
 };
 
-/// Stops a computation, or rather tells the thread that stands for it.
+/// Stops a computation: tells the thread that stands for it.
 #[derive(Clone)]
 struct Stop(Arc<(Mutex<bool>, Condvar)>);
 
@@ -93,7 +93,7 @@ impl Bed {
         Self::perform(self.0.leave(ticket, NOW));
     }
 
-    /// Asks for the value, and waits for it to the end; computes `answer` on the spot if it is its turn.
+    /// Asks for the value, and waits for it until the end. Computes `answer` on the spot if this call leads.
     fn run(&self, answer: Answer) -> Answer {
         let mut held: Option<Ticket<u32, &'static str>> = None;
         block_on(poll_fn(|context| {
@@ -129,7 +129,7 @@ impl Bed {
         self.complete(ticket.flight(), answer);
     }
 
-    /// Nothing is left behind.
+    /// Checks that nothing is left.
     fn finish(&self) {
         let status = self.0.status();
         let in_use = self.0.places_in_use();
@@ -146,7 +146,7 @@ const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
 models! {
-    /// The last who waits leaves while the computation completes: whichever comes first, nothing is left.
+    /// The last waiter leaves while the computation completes: whichever comes first, nothing is left.
     the_last_leaves_against_completion(EXHAUSTIVE) {
         let bed = Bed::new(false);
         let (ticket, _stop) = bed.lead();
@@ -159,7 +159,7 @@ models! {
         bed.finish();
     }, caught by mutant_the_end_frees_no_key = FlightEndFreesNoKey;
 
-    /// When the last of two has left, the computation is told to stop, and not before.
+    /// When the last of two waiters has left, the computation is told to stop, and not before.
     the_last_who_leaves_stops_it(BOUND) {
         let bed = Bed::new(false);
         let (ticket, stop) = bed.lead();
@@ -177,7 +177,7 @@ models! {
         bed.finish();
     }, caught by mutant_the_last_leaver_stops_nothing = FlightLastLeaverStopsNothing;
 
-    /// Who comes while it is being stopped starts anew, after the end of that.
+    /// A call that comes while the computation is being stopped starts a new one after its end.
     a_newcomer_against_a_stop(BOUND) {
         let bed = Bed::new(false);
         let (ticket, stop) = bed.lead();
@@ -192,7 +192,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_stop_forgets_newcomers = FlightStopForgetsNewcomers;
 
-    /// Who comes while it completes has its value, or computes anew; nobody is left waiting.
+    /// A call that comes while the computation completes gets its value, or computes anew. No call is left waiting.
     a_newcomer_against_completion(BOUND) {
         let bed = Bed::new(false);
         let (ticket, _stop) = bed.lead();
@@ -204,7 +204,7 @@ models! {
         bed.finish();
     }, caught by mutant_the_end_is_told_too_early = FlightEndIsToldTooEarly;
 
-    /// Two who ask at once share a value, or compute one after the other.
+    /// Two calls at the same time share a value, or compute one after the other.
     two_who_ask_at_once(BOUND) {
         let bed = Bed::new(false);
         let other = spawn(&bed, |bed| bed.run(Ok(1)));
@@ -213,7 +213,7 @@ models! {
         bed.finish();
     }, caught by mutant_two_are_told_too_early = FlightEndIsToldTooEarly;
 
-    /// With errors retried by the next, an error goes to one, and the next tries.
+    /// With errors retried by the next waiter, one waiter gets the error, and the next tries.
     an_error_is_retried_by_the_next(BOUND) {
         let bed = Bed::new(true);
         let (ticket, _stop) = bed.lead();
@@ -227,7 +227,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_retry_tells_nobody = FlightRetryTellsNobody;
 
-    /// One who is told to try, and leaves instead, passes that on.
+    /// A waiter that is told to lead, and leaves instead, passes the lead on.
     a_lead_against_a_cancel(BOUND) {
         let bed = Bed::new(true);
         let (ticket, _stop) = bed.lead();
@@ -242,7 +242,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_lead_is_lost = FlightLeadIsLost;
 
-    /// One who is told to start the computation and cannot passes that on, to whoever comes meanwhile; else the key is free.
+    /// A waiter that is told to lead and cannot passes the lead to a call that came meanwhile; else the key is free.
     a_lead_that_is_declined(BOUND) {
         let bed = Bed::new(false);
         let (mut ticket, _stop) = bed.lead();
@@ -254,7 +254,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_declined_lead_is_lost = FlightDeclinedLeadIsLost;
 
-    /// A computation fails before whoever started it has said how it is stopped, and the next in line starts another: that runs on.
+    /// A computation fails before its starter has said how it is stopped, and the next waiter starts another: that one runs on.
     a_start_that_is_told_late(BOUND) {
         let bed = Bed::new(true);
         let Join::Lead(first) = bed.join(Waker::noop()) else { panic!("the key is free") };
@@ -275,7 +275,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_late_start_stops_another = FlightLateStartStopsAnother;
 
-    /// A lead was handed to one who is not polled, and who looks for that goes: another who waits does it then.
+    /// A lead was handed to an unpolled waiter, and the task that looks for it goes: another waiter starts a new look.
     a_watch_that_goes_is_taken_up_by_who_waits(BOUND) {
         let bed = Bed::new(true);
         let (first, _stop) = bed.lead();

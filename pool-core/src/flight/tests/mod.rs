@@ -1,4 +1,4 @@
-//! The board under test: in every interleaving, and against a plain model.
+//! Tests of the board: in every interleaving, and against a plain model.
 
 #[cfg(pool_loom)]
 mod loom;

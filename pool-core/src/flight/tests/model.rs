@@ -20,14 +20,14 @@ use crate::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Asks for a key, on behalf of nobody or of the computation for another.
+    /// Calls for a key, on behalf of the computation of another key, or of none.
     Join(u8, Option<u8>),
-    /// Starts the computation if it is told to, or cannot.
+    /// Starts the computation if this call is told to lead, or declines.
     Poll(usize, bool),
     Leave(usize),
     Complete(u8, bool),
     Gone(u8),
-    /// So many milliseconds pass, and leads that nobody took for 50 go on.
+    /// This many milliseconds pass, and leads that were not taken for 50 ms are passed on.
     Reclaim(u64),
 }
 
@@ -45,9 +45,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Waits,
-    /// Told to lead, since when.
+    /// Told to lead, at this time.
     Leads(u64),
-    /// Did not take the lead in time; waits again when polled.
+    /// Did not take the lead in time; waits again when it is polled.
     Parked,
     Told(bool),
 }
@@ -57,7 +57,7 @@ struct Waiter {
     key: u8,
     flight: FlightId,
     parent: Option<FlightId>,
-    /// Its order in line.
+    /// The place of the waiter in the queue.
     order: u64,
     place: Place,
 }
@@ -73,11 +73,11 @@ enum Phase {
 struct Flying {
     flight: FlightId,
     phase: Phase,
-    /// The order of the waiter who started it.
+    /// The place of the waiter that started it.
     leader: Option<u64>,
 }
 
-/// What a flight is, in maps and lists.
+/// The state of a flight, in maps and lists.
 #[derive(Debug, Default)]
 struct Model {
     retry: bool,
@@ -97,7 +97,7 @@ impl Model {
             .filter(move |waiter| waiter.flight == flight)
     }
 
-    /// The first in line who waits.
+    /// The first waiter of the queue.
     fn first(&mut self, flight: FlightId) -> Option<&mut Waiter> {
         let waits = self
             .of(flight)
@@ -144,7 +144,7 @@ impl Model {
         }
     }
 
-    /// Would a computation of `from` wait for `target`?
+    /// Whether a computation of `from` would wait for `target`.
     fn reaches(&self, from: FlightId, target: FlightId) -> bool {
         let waits_for = |flight| {
             let by = move |waiter: &&Waiter| waiter.parent == Some(flight);
@@ -396,7 +396,7 @@ impl Run {
                 .find(late)
                 .map(|waiter| waiter.place = Place::Parked);
             if late.is_some() {
-                // Who else is in line may be as little polled.
+                // Other waiters may be as unpolled.
                 let waits = |waiter: &&mut Waiter| waiter.place == Place::Waits;
                 let in_line = model.of(flight).filter(waits);
                 in_line.for_each(|waiter| waiter.place = Place::Parked);
@@ -408,7 +408,7 @@ impl Run {
         }
     }
 
-    /// Everybody leaves, every computation ends; nothing may be left.
+    /// All waiters leave and all computations end; then nothing may be left.
     fn finish(mut self) {
         while !self.tickets.is_empty() {
             self.step(&Step::Leave(0));

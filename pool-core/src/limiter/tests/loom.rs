@@ -1,4 +1,4 @@
-//! Every interleaving of the limiter's hazards, one hazard a model, and for each a seeded bug that the model must catch.
+//! The hazards of the limiter in every interleaving: one model for each hazard, and for each a seeded bug that the model must find.
 
 use std::{
     future::poll_fn,
@@ -23,9 +23,10 @@ use crate::{
     },
 };
 
-/// A limiter, and how many are inside by the count of those who are.
+/// A limiter, and how many permits are held by the count of their holders.
 ///
-/// The models work on the count itself: a permit gives itself back when it is dropped, also when a failed model is torn down.
+/// The models use the count itself, because a permit would return itself when it is dropped, also while a failed model is torn
+/// down.
 #[derive(Clone)]
 struct Bed {
     permits: Arc<Permits>,
@@ -42,7 +43,7 @@ impl Bed {
         }
     }
 
-    /// Somebody has come in with `count`.
+    /// An acquire got `count` permits.
     fn enter(&self, count: u32) {
         let inside = self.inside.fetch_add(count, SeqCst) + count;
         assert!(inside <= self.limit, "{inside} inside of {}", self.limit);
@@ -65,12 +66,12 @@ impl Bed {
         }
     }
 
-    /// Joins the line, unless it is served at once.
+    /// Joins the queue, unless the acquire is served at once.
     fn ask(&self, count: u32) -> Option<Ticket> {
         self.ask_by(count, None)
     }
 
-    /// The same, in the line of `key`.
+    /// Joins the queue of `key`, unless the acquire is served at once.
     fn ask_by(&self, count: u32, key: Option<u64>) -> Option<Ticket> {
         match self.permits.take_or_wait(count, key, Waker::noop().clone()) {
             Take::Ready => {
@@ -99,7 +100,7 @@ impl Bed {
         answer
     }
 
-    /// Waits for `count`, to the end.
+    /// Waits for `count` permits until they are granted.
     fn get(&self, count: u32) -> Result<(), Refusal> {
         let mut ticket = None;
         if self.permits.take(count) {
@@ -125,7 +126,7 @@ impl Bed {
         }))
     }
 
-    /// Nothing is lost and nothing was made.
+    /// Checks that no permit was lost and none was added.
     fn finish(&self, available: u32) {
         let status = self.permits.status();
         assert_eq!(
@@ -146,7 +147,7 @@ const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
 models! {
-    /// What is returned past the line while somebody joins it is not slept past.
+    /// A waiter that joins the queue does not miss a return that goes past the queue.
     a_returned_permit_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
         let bed = Bed::new(1);
         bed.hold(1);
@@ -160,7 +161,7 @@ models! {
     }, caught by mutant_permit_return_ignores_line = PermitReturnIgnoresLine,
         mutant_permit_waiter_looks_too_early = PermitWaiterLooksTooEarly;
 
-    /// Two that come and go as they please are never inside together, whichever way each takes.
+    /// Two acquires of one permit never hold it together, whichever way each takes.
     one_permit_is_never_had_twice(EXHAUSTIVE) {
         let bed = Bed::new(1);
         let other = spawn(&bed, |bed| {
@@ -173,7 +174,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_return_past_the_line = PermitReturnIgnoresLine;
 
-    /// A newcomer does not take past somebody who holds the lock, or stands in line.
+    /// A newcomer does not take a permit past a thread that holds the lock, or past a waiter in the queue.
     no_newcomer_takes_past_the_line(EXHAUSTIVE) {
         let bed = Bed::new(2);
         bed.hold(1);
@@ -190,7 +191,7 @@ models! {
         bed.finish(2);
     }, caught by mutant_permit_barges = PermitBarges;
 
-    /// A waiter that goes away at any point passes on what it was handed.
+    /// A waiter that is cancelled at any point passes on its grant.
     a_cancelled_waiter_passes_its_permits_on(BOUND) {
         let bed = Bed::new(1);
         bed.hold(1);
@@ -208,7 +209,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_cancel_keeps_grant = PermitCancelKeepsGrant;
 
-    /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
+    /// A waiter that joins by the inbox is served after the queue, by the thread that serves the last waiter of the queue.
     returns_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
         bed.permits.dismiss_keepers();
@@ -225,7 +226,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_last_leaves_inbox_open = PermitLastLeavesInboxOpen;
 
-    /// Who joined by the inbox and goes away is handed nothing, or passes it on.
+    /// A waiter that joined by the inbox and is cancelled gets no grant, or passes it on.
     returns_against_who_leaves_the_limiters_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
         bed.permits.dismiss_keepers();
@@ -242,7 +243,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_who_leaves_is_forgotten = PermitInboxIsForgotten;
 
-    /// Closing tells those in the inbox too, and who leaves it is out.
+    /// A close also refuses the waiters in the inbox. A waiter that is cancelled leaves the inbox.
     close_against_who_joins_the_limiter_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(1);
         bed.permits.dismiss_keepers();
@@ -255,7 +256,7 @@ models! {
         bed.put(1);
     }, caught by mutant_permit_close_forgets_the_inbox = PermitInboxIsForgotten;
 
-    /// When the first in line, who asked for more than is free, goes away, the next has what is free.
+    /// When the first waiter, which asked for more permits than are free, is cancelled, the next waiter gets the free permits.
     a_large_head_that_leaves_serves_those_behind(BOUND) {
         let bed = Bed::new(2);
         bed.hold(1);
@@ -270,7 +271,7 @@ models! {
         bed.finish(2);
     }, caught by mutant_permit_cancel_serves_nobody = PermitCancelServesNobody;
 
-    /// Two returns of one serve one who wants two, and then one who wants one, in that order.
+    /// Two returns of one permit serve a waiter for two, and then a waiter for one, in that order.
     weights_are_served_in_order(BOUND) {
         let bed = Bed::new(2);
         bed.hold(2);
@@ -288,7 +289,7 @@ models! {
         bed.finish(2);
     }, caught by mutant_permit_large_is_served_early = PermitLargeIsServedEarly;
 
-    /// A limiter that shrinks while permits come back ends at its new limit.
+    /// A limiter that shrinks while permits are returned ends at its new limit.
     a_smaller_limit_is_reached_by_returns(BOUND) {
         let bed = Bed::new(2);
         bed.hold(2);
@@ -300,7 +301,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_shrink_forgets_debt = PermitShrinkForgetsDebt;
 
-    /// Closing tells everybody, those in line and those who are about to join it.
+    /// A close refuses all waiters, those in the queue and those that are about to join it.
     closing_tells_all_who_wait(BOUND) {
         let bed = Bed::new(1);
         bed.hold(1);
@@ -312,7 +313,7 @@ models! {
     }, caught by mutant_permit_close_wakes_one = PermitCloseWakesOne,
         mutant_permit_close_is_seen_too_early = PermitCloseIsSeenTooEarly;
 
-    /// A close that races a return has one outcome for who waits: the permit, or the refusal.
+    /// A close that races a return has one outcome for the waiter: the permit, or the refusal.
     closing_against_a_grant(BOUND) {
         let bed = Bed::new(1);
         bed.hold(1);
@@ -327,7 +328,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_return_while_closing = PermitReturnIgnoresLine;
 
-    /// One of another key finds room in a full line; who is pushed out is told so, and nobody else is.
+    /// A waiter of another key finds room in a full queue. The waiter that it replaces is refused, and no other is.
     a_full_line_makes_room_for_another_key(BOUND) {
         let bed = Bed::with_room_for(1, 2);
         bed.hold(1);
@@ -340,7 +341,7 @@ models! {
         bed.put(1);
         assert_eq!(bed.look(&first, 1), Poll::Ready(Ok(())));
         bed.put(1);
-        // Its turn comes next, or after the one that came before it.
+        // Its turn comes next, or after the turn of the waiter before it.
         let other = poll_fn(|context| bed.answer(&other, 1, context));
         assert_eq!(block_on(other), Ok(()));
         bed.put(1);
@@ -348,7 +349,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_pushed_out_sleeps_on = PermitPushedOutSleepsOn;
 
-    /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
+    /// A grant that is not fetched goes to the next waiter; the unpolled waiter keeps its place.
     an_unfetched_permit_is_taken_back(BOUND) {
         let bed = Bed::new(1);
         bed.permits.claim_keeper(HOME);
@@ -368,7 +369,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_reclaim_keeps_grant = PermitReclaimKeepsGrant;
 
-    /// The keeper goes with its runtime. Who waits, and has moved to another, hears of it, and has one there.
+    /// The keeper goes with its runtime. A waiter that has moved to another runtime is woken, and gets a keeper there.
     a_keeper_that_goes_is_replaced_by_who_waits(BOUND) {
         let bed = Bed::new(1);
         bed.permits.claim_keeper(HOME);
@@ -397,7 +398,7 @@ models! {
         bed.finish(1);
     }, caught by mutant_permit_keeper_leaves_in_silence = PermitKeeperLeavesInSilence;
 
-    /// The first keeper's runtime is there and polls nothing: another counts the time alone.
+    /// The first keeper's runtime exists and polls nothing: another keeper counts the time alone.
     a_keeper_that_is_not_polled_is_not_missed(BOUND) {
         let bed = Bed::new(1);
         bed.permits.claim_keeper(HOME);

@@ -1,4 +1,4 @@
-//! The count and its line under test: in every interleaving, and against a plain model.
+//! Tests of the count and its queue: in every interleaving, and against a plain model.
 
 #[cfg(pool_loom)]
 mod loom;

@@ -1,4 +1,4 @@
-//! The count and its line against a plain sequential model: any sequence of asks, polls, cancels, returns, resizes and ticks.
+//! The count and its queue against a plain sequential model: any sequence of acquires, polls, cancels, returns, resizes and ticks.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -15,7 +15,7 @@ use crate::limiter::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many, by one of three keys, or none.
+    /// Acquires this many permits, with one of three keys or none.
     Ask(u32, Option<u64>),
     TryTake(u32),
     Poll(usize),
@@ -43,13 +43,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Where one who asked stands.
+/// The state of an acquire.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Waits,
-    /// Handed over, so many ticks ago.
+    /// Granted this many ticks ago.
     Granted(u32),
-    /// Taken back; in line again when polled.
+    /// Its grant was taken back; it is in the queue again when it is polled.
     Parked,
     Refused(Refusal),
 }
@@ -61,7 +61,7 @@ struct Waiter {
     place: Place,
 }
 
-/// A limiter in a few lines: a limit, who is inside, who came in what order, and whose turn it is.
+/// A limiter in a few lines: a limit, the permits that are held, the waiters in order, and whose turn it is.
 #[derive(Debug, Default)]
 struct Model {
     limit: u32,
@@ -69,9 +69,9 @@ struct Model {
     held: Vec<u32>,
     line: Vec<Waiter>,
     turns: Vec<Option<u64>>,
-    /// In ticks.
+    /// The time in ticks.
     now: u32,
-    /// When each of the keepers came by last.
+    /// When each keeper last came by.
     seen: [Option<u32>; 2],
 }
 
@@ -96,7 +96,7 @@ impl Model {
         self.line.iter().filter(waits).count()
     }
 
-    /// More than that when grants were taken back meanwhile.
+    /// There may be more waiters than the bound, because grants were taken back meanwhile.
     fn is_full(&self) -> bool {
         self.in_line() >= MAX_WAITERS
     }
@@ -110,7 +110,7 @@ impl Model {
         self.waiting(key) > 0
     }
 
-    /// The key that has most in line, if that is more than `key` would have: of several the one whose turn is first.
+    /// The key with the most waiters, if it has more than `key` would have. Of several such keys, the key whose turn is first.
     fn longest(&self, key: Option<u64>) -> Option<Option<u64>> {
         let more = |other: &&Option<u64>| self.waiting(**other) > self.waiting(key) + 1;
         let turns = self.turns.iter().rev().filter(more);
@@ -125,12 +125,12 @@ impl Model {
         last.place = Place::Refused(Refusal::Overloaded);
     }
 
-    /// May one who comes now be let in?
+    /// Whether a newcomer is served at once.
     fn admits(&self, count: u32) -> bool {
         !self.closed && self.turns.is_empty() && count <= self.free()
     }
 
-    /// Keys of which nobody waits have no turn.
+    /// Keys without waiters have no turn.
     fn settle_turns(&mut self) {
         let mut turns = std::mem::take(&mut self.turns);
         turns.retain(|key| self.waits(*key));
@@ -156,7 +156,7 @@ impl Model {
     }
 
     fn tick(&mut self, keeper: usize) {
-        // Its first time is when it is started.
+        // The time of a keeper begins when it is started.
         let alone = *self.seen[keeper].get_or_insert(self.now) == self.now;
         self.now += u32::from(alone);
         self.seen[keeper] = Some(self.now);
@@ -174,7 +174,7 @@ impl Model {
             }
         }
         if reclaimed {
-            // Who else is in line, of whichever key, may be as little polled.
+            // Other waiters, of any key, may be as unpolled.
             let in_line = self
                 .line
                 .iter_mut()
@@ -306,7 +306,7 @@ impl Run {
             model.line[index].place = Place::Waits;
             let key = model.line[index].key;
             if !model.turns.contains(&key) {
-                // The turn that it missed comes next.
+                // The turn that the waiter missed comes next.
                 model.turns.insert(0, key);
             }
             model.serve();
@@ -346,7 +346,7 @@ impl Run {
         );
     }
 
-    /// Everybody goes; everything must be free.
+    /// All acquires and permits go; then all permits must be free.
     fn finish(mut self) {
         while !self.tickets.is_empty() {
             self.step(&Step::Cancel(0));

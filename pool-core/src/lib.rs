@@ -82,7 +82,7 @@ pub use shared::{
     SharedStatus,
 };
 
-/// What values settings may have, for the crates of this workspace.
+/// Checks of settings, for the crates of this workspace.
 #[doc(hidden)]
 pub mod __checks {
     pub use crate::config::checks::{NotZero, at_least_one, auto_waiters, named, no_zeros};

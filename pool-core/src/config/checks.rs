@@ -1,10 +1,10 @@
-//! What values settings may have: the same checks, in the same words, in every crate of the toolkit.
+//! Checks of settings, with the same messages in every crate of the workspace.
 
 use std::time::Duration;
 
 use super::ConfigError;
 
-/// A duration that must not be zero, and perhaps may be off.
+/// A duration that must not be zero; it may be off if it is optional.
 #[derive(Clone, Copy, Debug)]
 pub struct NotZero {
     value: Option<Duration>,
@@ -29,7 +29,7 @@ impl From<Option<Duration>> for NotZero {
     }
 }
 
-/// None of these is zero.
+/// Checks that none of these durations is zero.
 pub fn no_zeros<'a>(
     durations: impl IntoIterator<Item = (&'a str, NotZero)>,
 ) -> Result<(), ConfigError> {
@@ -40,7 +40,7 @@ pub fn no_zeros<'a>(
     }
 }
 
-/// A name says something.
+/// Checks that a name is not empty.
 pub fn named(name: Option<&str>) -> Result<(), ConfigError> {
     match name {
         Some(name) if name.trim().is_empty() => Err(ConfigError::new(
@@ -52,7 +52,7 @@ pub fn named(name: Option<&str>) -> Result<(), ConfigError> {
     }
 }
 
-/// A count is not zero.
+/// Checks that a count is not zero.
 pub fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
     if value == 0 {
         Err(ConfigError::new(name, "0", "at least 1"))
@@ -61,13 +61,13 @@ pub fn at_least_one(name: &str, value: u32) -> Result<(), ConfigError> {
     }
 }
 
-/// How many may wait where nothing is said of it: room for a burst of an ordinary service on a cold pool.
+/// The default bound of a queue: enough for a burst on a cold pool of an ordinary service.
 pub const fn auto_waiters(max_size: u32) -> usize {
     let most = (max_size as usize).saturating_mul(16);
     if most < 1024 { 1024 } else { most }
 }
 
-/// The size, and how much of it may be idle at least.
+/// Checks `max_size`, and that `min_idle` is not above it.
 pub(crate) fn sizes(max_size: u32, min_idle: u32) -> Result<(), ConfigError> {
     at_least_one("max_size", max_size)?;
     if min_idle > max_size {
@@ -77,7 +77,7 @@ pub(crate) fn sizes(max_size: u32, min_idle: u32) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A part of a whole.
+/// Checks that a fraction is from 0 to 1.
 pub(crate) fn share(name: &str, value: f64) -> Result<(), ConfigError> {
     if (0.0..=1.0).contains(&value) {
         Ok(())

@@ -26,9 +26,10 @@ use super::{ConfigError, names};
 /// # Ok::<(), pool_core::ConfigError>(())
 /// ```
 ///
-/// With the feature `serde` a map of any format that describes itself (TOML, JSON, YAML) is read as one too: its keys are the names
-/// in lower case, its values the same texts, or numbers and booleans. So a type that reads the environment by
-/// [`apply_env`](crate::Config::apply_env) reads such a map in the same way, flat, with the same texts and the same errors.
+/// With the feature `serde`, an `Env` can also be deserialized from a map of any self-describing format (TOML, JSON, YAML). The
+/// keys are the names of settings in lower case. The values are the same texts as in the environment, or numbers and booleans. So a
+/// type that reads the environment with [`apply_env`](crate::Config::apply_env) reads such a flat map in the same way, with the
+/// same texts and the same errors.
 #[derive(Clone)]
 pub struct Env {
     /// `None` for a map, whose names are in lower case.
@@ -190,8 +191,8 @@ impl Env {
     /// Checks that no variable is left that names no setting.
     ///
     /// # Errors
-    /// A variable under the prefix that was never asked for. The error names the nearest setting, or all of them where none is near;
-    /// not the value, which may be a secret.
+    /// A variable under the prefix was never taken. The error names the nearest setting, or all settings if none is near. It does
+    /// not show the value, which may be a secret.
     pub fn finish(&self) -> Result<(), ConfigError> {
         let Some(name) = self.left.keys().next() else {
             return Ok(());
@@ -216,7 +217,7 @@ impl Env {
     }
 }
 
-/// Without the values, which may be secrets.
+/// Shows the names only: the values may be secrets.
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |names: &mut dyn Iterator<Item = &String>| {
@@ -229,7 +230,7 @@ impl fmt::Debug for Env {
     }
 }
 
-/// The part of `name` after the prefix and an underscore.
+/// Returns the part of `name` after the prefix and an underscore.
 fn suffix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     name.strip_prefix(prefix)?.strip_prefix('_')
 }

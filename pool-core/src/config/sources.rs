@@ -1,23 +1,23 @@
-//! Where a builder's settings came from.
+//! The environments that a builder's settings were read from.
 
 use super::{ConfigError, Env};
 
-/// The environments that a builder read its settings from, to be blamed for them. For the crates of this workspace.
+/// The environments that a builder read its settings from. Errors name their variables. For the crates of this workspace.
 #[derive(Clone, Debug, Default)]
 pub struct __Sources(Vec<Env>);
 
 impl __Sources {
-    /// Every setting was taken from `env`.
+    /// Records an environment that settings were read from, and checks that all its variables were taken.
     ///
     /// # Errors
-    /// A name is left that no setting has.
+    /// A variable is left that names no setting.
     pub fn was_read(&mut self, env: Env) -> Result<(), ConfigError> {
         env.finish()?;
         self.0.push(env);
         Ok(())
     }
 
-    /// Names the variable that a setting was read from, in an error that names the setting.
+    /// If an error names a setting that was read from a variable, changes the error to name the variable.
     pub fn blame(&self, error: ConfigError) -> ConfigError {
         self.0.iter().fold(error, |error, env| env.blame(error))
     }

@@ -41,19 +41,19 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// For the pools of other crates of this workspace.
+    /// Makes a report, for the pools of other crates of this workspace.
     #[doc(hidden)]
     pub const fn __new(leased: Vec<LeaseInfo>, left: u32) -> Self {
         Self { leased, left }
     }
 
-    /// Was everything closed in time?
+    /// Whether all resources were closed in time.
     pub const fn is_complete(&self) -> bool {
         self.left == 0
     }
 }
 
-/// What several pools left behind, together.
+/// Combines the reports of several pools.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -80,7 +80,7 @@ impl FromIterator<Self> for Drained {
     }
 }
 
-/// Waits, for `within` at most, until a pool that was closed has nothing open any more.
+/// Waits until a closed pool has nothing open, but no longer than `within`.
 ///
 /// On a thread without a runtime, the keeper's runtime keeps the time. If there is no keeper, nothing can keep the time, and the
 /// report is made at once.

@@ -80,7 +80,7 @@ use crate::{
 /// What a pool has beside its kernel.
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
-    /// What all of it belongs to, if it is one of several that have one name.
+    /// The key of the whole pool, if it is one of several pools with one name.
     pub(crate) key: Option<Arc<str>>,
     pub(crate) clock: Clock,
     /// Notifies running opens to check whether they are still wanted.

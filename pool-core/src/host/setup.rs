@@ -18,9 +18,9 @@ pub(crate) struct Setup {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
     pub(crate) metric_names: MetricNames,
-    /// The word for what is pooled, in place of that of this crate.
+    /// The default name, in place of the default of this crate.
     word: Option<&'static str>,
-    /// What all of it belongs to, as a pool by keys names it in the field `pool.key`.
+    /// The key of the whole pool, reported like the field `pool.key` of a keyed pool.
     pub(crate) key: Option<Arc<str>>,
     sources: __Sources,
 }
@@ -46,12 +46,12 @@ impl Setup {
         self
     }
 
-    /// It is called this, where it is given no name.
+    /// Sets the default name, for a pool without a given name.
     pub(crate) fn word(&mut self, word: &'static str) {
         self.word = Some(word);
     }
 
-    /// Everything under the prefix was taken from `env`.
+    /// Records an environment that settings were read from, and checks that all its variables were taken.
     pub(crate) fn was_read(&mut self, env: Env) -> Result<(), ConfigError> {
         self.sources.was_read(env)
     }
@@ -90,8 +90,8 @@ macro_rules! observing {
 }
 pub(crate) use observing;
 
-/// `default`, or that with the least number that no pool has which is there: two pools of one name write over each other in metrics.
-/// A name is taken as long as what this returns is kept. For the crates of this workspace.
+/// Returns `default`, or `default` with the lowest number that no other pool has: two pools of one name would overwrite each
+/// other's metrics. The name is taken as long as the returned `Arc` is kept. For the crates of this workspace.
 #[doc(hidden)]
 pub fn __name_for(default: &'static str) -> Arc<str> {
     static NAMES: Mutex<Vec<Weak<str>>> = Mutex::new(Vec::new());

@@ -105,7 +105,7 @@ impl KeyLimits {
     /// ```
     pub fn validate(&self) -> Result<(), ConfigError> {
         no_zeros([
-            // Where nothing is said, no zero is.
+            // A timeout that is not set is not checked here.
             (
                 "create_timeout",
                 self.create_timeout.unwrap_or(Duration::MAX).into(),

@@ -90,7 +90,7 @@ impl Publisher {
             min_idle,
             shares,
         } = snapshot;
-        // Pools of one name that lead to several servers are told apart by these, in all that is said of them.
+        // These labels distinguish pools of one name that lead to several servers, in all metrics.
         let server = self.names.server();
         let named = || {
             let name = Label::new(words.pool, Arc::clone(pool));
@@ -169,7 +169,7 @@ const fn is_at_rest(status: &Status) -> bool {
     status.open == status.idle && status.opening == 0 && status.closing == 0 && status.waiting == 0
 }
 
-/// Our own counters: name, what it counts, and where that stands.
+/// The counters without an OpenTelemetry name: name, description, and value.
 const COUNTERS: [(&str, &str, fn(&Status) -> u64); 7] = [
     ("pool.gets", "Leases handed out", |status| status.gets),
     ("pool.waited", "Leases whose get had to wait", |status| {

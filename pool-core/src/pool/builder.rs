@@ -95,22 +95,23 @@ impl<M: Manager> Builder<M> {
         Ok(self)
     }
 
-    /// It is called this, with a number if need be, where it is given no name. For the crates of this workspace.
+    /// Sets the default name, for a pool without a given name; a number is appended if it is taken. For the crates of this
+    /// workspace.
     #[doc(hidden)]
     pub fn __word(mut self, word: &'static str) -> Self {
         self.setup.word(word);
         self
     }
 
-    /// All of it belongs to this key: spans, warnings and the observer are told so as in a pool by keys. For the crates of this
-    /// workspace, that have several pools under one name.
+    /// Sets the key of the whole pool: spans, warnings and the observer report it as in a keyed pool. For the crates of this
+    /// workspace, which have several pools with one name.
     #[doc(hidden)]
     pub fn __key(mut self, key: &str) -> Self {
         self.setup.key = Some(key.into());
         self
     }
 
-    /// Makes the pool. It opens nothing yet and needs no runtime: the first get does.
+    /// Builds the pool. `build` opens nothing and needs no runtime; the first get does.
     ///
     /// # Errors
     /// A setting is out of its range, or contradicts another setting; see [`Config::validate`].

@@ -1,3 +1,3 @@
-//! Whole pools under test where their own tests cannot go: in schedules that a model chooses.
+//! Tests of whole pools, in schedules that a model chooses.
 
 mod shuttle;

@@ -1,8 +1,9 @@
-//! Each kind of pool in the hands of users that do anything, with a manager that does anything, in random schedules and at random times.
+//! Each kind of pool with users that do anything and a manager that does anything, in random schedules and at random times.
 //!
 //! Every iteration draws a pool (its settings), a manager (each call succeeds, fails, panics, hangs or takes its time), users (how
-//! long they wait, when they drop the future, what they do to what they get), operators, and when time passes. Whenever nobody
-//! can move before time passes, the model looks whether somebody waits for what is there; in the end all must be well again.
+//! long they wait, when they drop the future, what they do with a lease), operators, and when time passes. Whenever no thread can
+//! move before time passes, the model checks that no get waits for a resource that is available. In the end all capacity must be
+//! back.
 //!
 //! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib host::tests::shuttle`. A model that fails prints its
 //! seed; `SHUTTLE_RANDOM_SEED=<seed>` begins with that one.
@@ -37,7 +38,7 @@ impl<P: Face> Model<P> {
         drop(self.runtimes[runtime].handle().spawn(user));
     }
 
-    /// A user on a thread that has no runtime.
+    /// A user on a thread without a runtime.
     fn outsider(&self, closes: bool) {
         let rules = Rules {
             closes,
@@ -57,7 +58,7 @@ const CLOSING: Rules = Rules {
     runtime: true,
 };
 
-/// Users alone.
+/// Users alone, without operators.
 fn users_only<P: Face>() {
     let model = Model::<P>::begin(1);
     (0..USERS).for_each(|_| model.user(0, OPEN));
@@ -65,7 +66,7 @@ fn users_only<P: Face>() {
     model.finish();
 }
 
-/// With everything that is done to a pool as a whole.
+/// Users, and all operations on the pool as a whole.
 fn users_and_operators<P: Face>() {
     let model = Model::<P>::begin(1);
     (0..USERS - 1).for_each(|_| model.user(0, OPEN));
@@ -76,7 +77,7 @@ fn users_and_operators<P: Face>() {
     model.finish();
 }
 
-/// The pool is closed under its users, drained, or dropped.
+/// The pool is closed, drained or dropped while users use it.
 fn users_of_a_pool_that_closes<P: Face>() {
     let model = Model::<P>::begin(1);
     (0..USERS).for_each(|_| model.user(0, CLOSING));
@@ -98,7 +99,7 @@ fn users_of_a_pool_that_closes<P: Face>() {
     model.finish();
 }
 
-/// One of two runtimes ends, with the keeper, tasks, timers and waiting gets that are on it.
+/// One of two runtimes ends, with its keeper, tasks, timers and waiting gets.
 fn users_of_two_runtimes<P: Face>() {
     let model = Model::<P>::begin(2);
     (0..USERS).for_each(|user| model.user(user % 2, OPEN));
@@ -113,7 +114,7 @@ fn users_of_two_runtimes<P: Face>() {
     model.finish();
 }
 
-/// Declares the models of one kind of pool, and that each fails with each of its seeded bugs.
+/// Declares the models of one kind of pool, and for each a test of every seeded bug that it must fail with.
 macro_rules! models {
     ($face:ty: $($name:ident($run:ident) $(, caught by $($mutant:ident = $mutation:ident),+)?;)+) => {$(
         #[test]

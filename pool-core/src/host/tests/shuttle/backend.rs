@@ -1,4 +1,4 @@
-//! A manager that does anything: succeeds, fails, panics, hangs, takes its time. Its resources know what may be done to them.
+//! A manager that does anything: succeeds, fails, panics, hangs, takes its time. Its resources check what is done to them.
 
 use std::{
     fmt,
@@ -20,17 +20,17 @@ use crate::{
     rt::{self, simulated::fail},
 };
 
-/// One in so many times.
+/// True once in this many times.
 pub(super) fn one_in(n: u32) -> bool {
     thread_rng().gen_range(0..n) == 0
 }
 
-/// Up to so many milliseconds.
+/// A duration of at most this many milliseconds.
 pub(super) fn up_to_ms(most: u64) -> Duration {
     Duration::from_micros(thread_rng().gen_range(0..most * 1000))
 }
 
-/// Lets others run.
+/// Lets other tasks run.
 pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {
@@ -48,33 +48,33 @@ pub(super) fn poll_once(future: impl Future) {
     drop(pin!(future).poll(&mut Context::from_waker(Waker::noop())));
 }
 
-/// What all resources of one model have in common. Plain atomics: the bookkeeping is no step of a schedule.
+/// The state that all resources of one model share. Plain atomics, because the bookkeeping is no step of a schedule.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// From the beginning of an open to the end of a close.
+    /// Resources from the beginning of an open to the end of a close.
     pub(super) alive: AtomicU32,
-    /// The most that there ever may have been.
+    /// The largest number of resources that the pool was allowed to have so far.
     pub(super) bound: AtomicU32,
-    /// The same of each key.
+    /// The resources of each key, from the beginning of an open to the end of a close.
     of_key: [AtomicU32; KEYS.len()],
     pub(super) opened: AtomicU32,
     pub(super) gone: AtomicU32,
-    /// Nothing goes wrong any more.
+    /// Nothing fails any more.
     pub(super) well: AtomicBool,
 }
 
-/// The keys of a pool by key.
+/// The keys of a keyed pool.
 pub(super) const KEYS: [u8; 2] = [0, 1];
-/// As many there may be of each.
+/// How many resources a key may have.
 pub(super) const OF_KEY: u32 = 2;
-/// So many may share a connection.
+/// How many shares a connection may have.
 pub(super) const CAPACITY: u32 = 2;
 
 /// The manager.
 #[derive(Debug)]
 pub(super) struct Backend(pub(super) Arc<Ledger>);
 
-/// A unit of the bound.
+/// One unit of the bound.
 #[derive(Debug)]
 struct Place {
     ledger: Arc<Ledger>,
@@ -112,23 +112,23 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Item {
     ledger: Arc<Ledger>,
-    /// `None` when it takes none of the pool's any more.
+    /// `None` when the resource takes no place of the pool any more.
     place: Mutex<Option<Place>>,
     key: Option<u8>,
-    /// That of a connection that is shared.
+    /// The gauge of a shared connection.
     pub(super) gauge: Option<Gauge>,
-    /// So many have it: users, or one call of the manager.
+    /// How many users, or calls of the manager, use the resource.
     held: AtomicU32,
-    /// Its last user left it half-way.
+    /// The last user left it in the middle of a call.
     pub(super) dirty: AtomicBool,
-    /// It must be closed, and done nothing else with.
+    /// The resource must be closed, and not used in any other way.
     unfit: AtomicBool,
-    /// The backend hung up.
+    /// The backend closed the connection.
     pub(super) broken: AtomicBool,
 }
 
 impl Item {
-    /// Somebody has it from now on, and nobody else.
+    /// The resource is in use from now on, by one user or call only.
     pub(super) fn hold(&self) {
         if self.held.fetch_add(1, SeqCst) > 0 {
             fail("a resource is in two hands".to_owned());
@@ -139,7 +139,7 @@ impl Item {
         self.held.fetch_sub(1, SeqCst);
     }
 
-    /// A user got it, or a share of it.
+    /// A user got the resource, or a share of it.
     pub(super) fn handed_out(&self) {
         let most = self.gauge.as_ref().map_or(1, |_| CAPACITY);
         if self.held.fetch_add(1, SeqCst) >= most {
@@ -153,14 +153,14 @@ impl Item {
         }
     }
 
-    /// Is it of this key?
+    /// Whether the resource belongs to this key.
     pub(super) fn is_of(&self, key: u8) {
         if self.key != Some(key) {
             fail(format!("one of {:?} is taken for one of {key}", self.key));
         }
     }
 
-    /// It is about to be taken out of the pool, or to be given up by it.
+    /// The resource is about to be taken out of the pool, or to be given up by it.
     pub(super) fn leave(&self) {
         drop(self.place.lock().unwrap().take());
     }
@@ -176,7 +176,7 @@ impl Drop for Item {
     }
 }
 
-/// One call of the manager has it.
+/// One call of the manager uses the resource.
 struct InHand<'a>(&'a Item);
 
 impl<'a> InHand<'a> {
@@ -193,7 +193,7 @@ impl Drop for InHand<'_> {
 }
 
 impl Backend {
-    /// What comes over one call.
+    /// What happens in one call.
     async fn act(&self) -> Result<(), Trouble> {
         if self.0.well.load(SeqCst) {
             return Ok(());
@@ -238,7 +238,7 @@ impl Backend {
 
     async fn look_at(&self, item: &Item) -> Result<(), Trouble> {
         let hand = InHand::of(item);
-        // Until it has passed: a check that fails, panics or takes too long leaves it so.
+        // Set until the check has passed: a check that fails, panics or takes too long leaves it set.
         hand.0.condemn();
         self.act().await?;
         hand.0.unfit.store(false, SeqCst);
@@ -290,13 +290,13 @@ impl Backend {
 
     async fn part_with(&self, item: Item) {
         item.hold();
-        // Whatever happens, it is dropped.
+        // The resource is dropped in any case.
         let _ = self.act().await;
         drop(item);
     }
 }
 
-/// What both of the managers of resources that one has at a time do, but for what opens one.
+/// What the managers of both kinds of exclusive pools do, except for the open.
 macro_rules! tends {
     () => {
         async fn check(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
@@ -363,12 +363,12 @@ impl SharedManager for Backend {
     }
 }
 
-/// Panics, and says nothing on the way: it is a part of the model, and not its failure.
+/// Panics without a message: the panic is a part of the model, and not its failure.
 fn go_to_pieces() -> ! {
     resume_unwind(Box::new("told to panic"))
 }
 
-/// What the manager fails with.
+/// The error of the manager.
 #[derive(Debug)]
 pub(super) struct Trouble;
 

@@ -1,22 +1,22 @@
-//! A pool as its users see it: what the world does to each kind of pool, it does by this.
+//! A pool as its users see it: the world uses each kind of pool through this trait.
 
 use std::time::Duration;
 
 use super::backend::{Backend, Item, Trouble};
 use crate::{Drained, Error, Status, rt::Instant};
 
-/// One kind of pool. A handle of it: clones name the same pool.
+/// One kind of pool. The value is a handle: clones share one pool.
 pub(super) trait Face: Clone + Send + Sync + 'static {
-    /// What a get comes to, as long as somebody has it.
+    /// What a get returns.
     type Lease: Send + 'static;
 
-    /// How often all leases that there may be are asked for at once, before they must be there.
+    /// How often the model gets all possible leases at once, before all of them must be granted.
     const ATTEMPTS: u32 = 1;
 
-    /// Builds one of [`SIZE`](super::world::SIZE), with the rest of its settings at random.
+    /// Builds a pool of [`SIZE`](super::world::SIZE), with its other settings at random.
     fn build(backend: Backend) -> Self;
 
-    /// `which`: of which key, where there are keys.
+    /// `which` selects the key, in a pool with keys.
     fn get(
         &self,
         which: usize,
@@ -27,22 +27,22 @@ pub(super) trait Face: Clone + Send + Sync + 'static {
 
     fn item(lease: &Self::Lease) -> &Item;
 
-    /// Says that what was left behind is not fit for the next.
+    /// Taints the lease.
     fn taint(lease: &mut Self::Lease);
 
     /// Begins an operation, and drops it.
     fn half_way(lease: &mut Self::Lease);
 
-    /// The backend hangs up.
+    /// The backend closes the connection.
     fn breaks(lease: &mut Self::Lease);
 
-    /// Does what only a lease of this kind is good for.
+    /// Does what only leases of this kind can do.
     fn odd(lease: &mut Self::Lease) -> impl Future<Output = ()> + Send;
 
-    /// Takes it out of the pool, where that can be done.
+    /// Takes the resource out of the pool, if the pool can do that.
     fn detach(lease: Self::Lease) -> Option<Item>;
 
-    /// One of the things that only an operator of this kind of pool does.
+    /// Runs an operation that only this kind of pool has.
     fn operate(&self) -> impl Future<Output = ()> + Send;
 
     fn resize(&self, size: u32);
@@ -55,15 +55,16 @@ pub(super) trait Face: Clone + Send + Sync + 'static {
 
     fn drain(&self, within: Duration) -> impl Future<Output = Drained> + Send;
 
-    /// Makes up for what users have left behind that nobody but they would take back.
+    /// Repairs what users have left behind and the pool does not repair by itself.
     fn mend(&self) {}
 
-    /// How many leases there may be of a pool of this size, at once.
+    /// How many leases a pool of this size can have at once.
     fn leases_of(size: u32) -> usize {
         size as usize
     }
 
-    /// Nobody can move before time passes, and nobody keeps back what he was handed: does somebody wait for what is there?
+    /// Called when no thread can move before time passes, and no user holds back a grant. Fails if a get waits for a resource that
+    /// is available.
     fn unserved(&self) -> Result<(), String>;
 }
 
@@ -74,7 +75,7 @@ pub(super) enum Limit {
     Deadline(Instant),
 }
 
-/// The settings that exclusive pools have in common, at random.
+/// Random settings, for all kinds of exclusive pools.
 macro_rules! exclusive {
     ($builder:expr) => {{
         use std::time::Duration;
@@ -100,7 +101,7 @@ macro_rules! exclusive {
     }};
 }
 
-/// What is done with a lease of one that nobody else has.
+/// What is done with a lease that no other user shares.
 macro_rules! held_alone {
     ($lease:ident) => {
         fn item(lease: &Self::Lease) -> &Item {
@@ -138,7 +139,7 @@ macro_rules! held_alone {
 }
 pub(super) use {exclusive, held_alone};
 
-/// Is something missing for those in line of which it is known that it can be had? `more`: may more be opened for them?
+/// Fails if waiters lack a resource that is known to be available. `more`: whether more may be opened for them.
 pub(super) fn missing(status: &Status, more: bool) -> Result<(), String> {
     let coming = (status.opening + status.checking + status.resetting) as usize;
     if status.waiting <= coming {
@@ -155,7 +156,7 @@ pub(super) fn missing(status: &Status, more: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Is there room for one more that is opened?
+/// Whether there is room for another open.
 pub(super) fn has_room(status: &Status) -> bool {
     status.open + status.opening + status.closing < status.max_size
 }

@@ -1,4 +1,4 @@
-//! Pools by key: two keys that may have two each, and fewer than that in all.
+//! Keyed pools: two keys that may have two resources each, and a smaller bound in total.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Pools of what one has at a time.
+//! Pools of resources that each serve one user at a time.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 

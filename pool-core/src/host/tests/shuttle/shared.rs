@@ -1,4 +1,4 @@
-//! Pools of connections that several use at once, whose capacity changes, that are suspect, go away and die.
+//! Pools of connections that several users share, whose capacity changes, and that become suspect, drain and die.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ fn gauge(share: &Share<Backend>) -> &Gauge {
 impl Face for SharedPool<Backend> {
     type Lease = Share<Backend>;
 
-    /// A share may be had of a connection that is just found to be unused for too long. It keeps that in its place.
+    /// A get may take a share of a connection at the moment at which the pool finds it idle for too long. The share keeps the
+    /// connection open.
     const ATTEMPTS: u32 = 4;
 
     fn build(backend: Backend) -> Self {
@@ -67,7 +68,7 @@ impl Face for SharedPool<Backend> {
     }
 
     fn breaks(share: &mut Self::Lease) {
-        // One that died takes no place, however long its users hold it.
+        // A connection that died takes no place, however long users hold its shares.
         share.leave();
         gauge(share).dead();
     }
@@ -90,7 +91,7 @@ impl Face for SharedPool<Backend> {
         }
     }
 
-    /// What is shared cannot be taken out.
+    /// A shared connection cannot be taken out.
     fn detach(share: Self::Lease) -> Option<Item> {
         share.let_go();
         drop(share);
@@ -121,13 +122,13 @@ impl Face for SharedPool<Backend> {
         Self::drain(self, within).await
     }
 
-    /// Whoever said that a connection is suspect, or takes no more, may have gone with its runtime.
+    /// The task that made a connection suspect or drained it may have gone with its runtime.
     fn mend(&self) {
         Self::retire_all(self);
     }
 
-    /// One share of a connection that is too old keeps it in its place, and it gives no other: so all but the last may be good for
-    /// one.
+    /// A share of a connection that is too old keeps it open, and the connection gives no other share. So all connections but the
+    /// last may carry only one.
     fn leases_of(size: u32) -> usize {
         (size - 1 + CAPACITY) as usize
     }

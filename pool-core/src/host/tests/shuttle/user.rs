@@ -1,4 +1,4 @@
-//! Those who use a pool, and do what they like with what they get; and those who run it.
+//! The users of a pool, which do anything with their leases, and its operators.
 
 use std::{
     future::{Future, poll_fn},
@@ -31,13 +31,13 @@ const STEPS: usize = 4;
 /// What a model may do to its users.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// The pool is closed some time.
+    /// The pool is closed at some time.
     pub(super) closes: bool,
-    /// They are on a runtime.
+    /// The users are on a runtime.
     pub(super) runtime: bool,
 }
 
-/// Gets and gives back, a few times.
+/// Gets and returns a resource, a few times.
 pub(super) async fn use_some<P: Face>(world: Busy<P>, rules: Rules) {
     for _ in 0..STEPS {
         let Some(pool) = world.pool() else { return };
@@ -61,15 +61,15 @@ pub(super) async fn use_some<P: Face>(world: Busy<P>, rules: Rules) {
 /// How a get is awaited.
 enum Patience {
     Endless,
-    /// It is dropped after so many polls.
+    /// The get is dropped after this many polls.
     Polls(u32),
-    /// It is dropped at a time of its user's own.
+    /// The get is dropped at a random time.
     Time(Duration),
-    /// It is polled once, and then not for so long.
+    /// The get is polled once, and then not for this long.
     Distracted(Duration),
 }
 
-/// Awaits a get in one of many ways. `None` if it was dropped before its end.
+/// Awaits a get in one of many ways. `None` if the get was dropped before its end.
 async fn get<P: Face>(world: &Busy<P>, pool: &P) -> Option<Result<Held<P>, Error<Trouble>>> {
     let patience = match thread_rng().gen_range(0..8) {
         0 => Patience::Polls(thread_rng().gen_range(1..4)),
@@ -103,7 +103,7 @@ async fn get<P: Face>(world: &Busy<P>, pool: &P) -> Option<Result<Held<P>, Error
     Some(outcome.map(Held::new))
 }
 
-/// Any of the keys, where there are keys.
+/// A random key, in a pool with keys.
 fn which() -> usize {
     thread_rng().gen_range(0..KEYS.len())
 }
@@ -130,7 +130,7 @@ async fn wait<P: Face, T>(
         let _unpolled = Unpolled::of(world);
         pause(time).await;
         drop(_unpolled);
-        // What was missed meanwhile is made up for by the next poll.
+        // The next poll makes up for missed wake-ups.
         awaited.until(latest.max(elapsed()));
     }
     poll_fn(|context| {
@@ -169,7 +169,7 @@ impl<P: Face> Drop for Unpolled<'_, P> {
     }
 }
 
-/// A lease in the hand of its user.
+/// A lease that a user holds.
 pub(super) struct Held<P: Face>(Option<P::Lease>);
 
 impl<P: Face> Held<P> {
@@ -196,7 +196,7 @@ impl<P: Face> Drop for Held<P> {
     }
 }
 
-/// Uses one, and ends that in any of the ways in which a lease ends.
+/// Uses a lease, and ends it in any of the possible ways.
 async fn part_with<P: Face>(world: &Busy<P>, mut held: Held<P>) {
     match thread_rng().gen_range(0..12) {
         0 => P::taint(held.lease()),
@@ -216,7 +216,7 @@ async fn part_with<P: Face>(world: &Busy<P>, mut held: Held<P>) {
     }
 }
 
-/// Does to the pool as a whole what can be done to it.
+/// Runs a random operation on the pool as a whole.
 pub(super) async fn operate<P: Face>(world: Busy<P>) {
     for _ in 0..STEPS {
         let Some(pool) = world.pool() else { return };

@@ -1,4 +1,4 @@
-//! One model: a pool, the runtimes it runs on, and the time that passes.
+//! One model: a pool, its runtimes, and the time that passes.
 
 use std::{
     cell::Cell,
@@ -28,11 +28,11 @@ use crate::{
     rt::simulated::{self, Runtime, advance, elapsed, fail, next_timer, pause, slip, slipped},
 };
 
-/// What the threads of one model share.
+/// The state that the threads of one model share.
 pub(super) struct World<P> {
     pool: Mutex<Option<P>>,
     pub(super) ledger: Arc<Ledger>,
-    /// Gets that are being awaited, and when each is over at the latest.
+    /// Awaited gets, and the latest time at which each ends.
     awaited: Mutex<BTreeMap<usize, Deadline>>,
     /// Gets that are held and not polled.
     pub(super) unpolled: AtomicUsize,
@@ -41,12 +41,12 @@ pub(super) struct World<P> {
     last_id: AtomicUsize,
 }
 
-/// The size of the pool, but for those that are resized.
+/// The size of the pool, unless it is resized.
 pub(super) const SIZE: u32 = 2;
-/// The most that one is resized to.
+/// The largest size of a resize.
 pub(super) const MOST: u32 = 3;
 
-/// So many may be opening at once.
+/// How many opens may run at once.
 pub(super) const MAX_OPENING: u32 = 2;
 /// How long a call of the manager may take.
 pub(super) const SHORT: Duration = Duration::from_millis(40);
@@ -70,18 +70,18 @@ impl<P: Face> World<P> {
         self.pool.lock().unwrap().clone()
     }
 
-    /// Gives the model's own handle away.
+    /// Gives away the model's own handle.
     pub(super) fn let_go(&self) -> Option<P> {
         self.pool.lock().unwrap().take()
     }
 
-    /// A get that is awaited from now on.
+    /// A get is awaited from now on.
     pub(super) fn awaits(&self) -> Awaited<'_, P> {
         let id = self.last_id.fetch_add(1, SeqCst);
         Awaited { world: self, id }
     }
 
-    /// Nobody can move before time passes: what must be true then?
+    /// Checks what must be true when no thread can move before time passes.
     fn look(&self) -> Result<(), String> {
         let awaited = self.awaited.lock().unwrap();
         if let Some(over) = awaited.values().find(|over| over.is_past()) {
@@ -102,7 +102,7 @@ impl<P: Face> World<P> {
     }
 }
 
-/// When a get is over at the latest.
+/// The latest time at which a get ends.
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
     at: Duration,
@@ -110,7 +110,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// The tick by which long waits are timed may be late by as much as time slips, and by its length.
+    /// The tick that long waits are timed by may be late by the time that slips, and by its length.
     fn is_past(self) -> bool {
         elapsed() > self.at + LAG + TICK + (slipped() - self.slipped)
     }
@@ -123,14 +123,14 @@ pub(super) struct Awaited<'a, P: Face> {
 }
 
 impl<P: Face> Awaited<'_, P> {
-    /// It is over at `at`, or earlier.
+    /// The get ends at `at`, or earlier.
     pub(super) fn until(&self, at: Duration) {
         let slipped = slipped();
         let mut awaited = self.world.awaited.lock().unwrap();
         awaited.entry(self.id).or_insert(Deadline { at, slipped });
     }
 
-    /// Nobody awaits it for now.
+    /// The get is not polled for now.
     pub(super) fn interrupt(&self) {
         self.world.awaited.lock().unwrap().remove(&self.id);
     }
@@ -142,7 +142,7 @@ impl<P: Face> Drop for Awaited<'_, P> {
     }
 }
 
-/// Somebody who has not ended.
+/// A user or operator that has not ended.
 pub(super) struct Busy<P>(Arc<World<P>>);
 
 impl<P> Busy<P> {
@@ -166,18 +166,18 @@ impl<P> Drop for Busy<P> {
     }
 }
 
-/// A world and the runtimes that its users run on. For the first thread of a model, which never drops it: when the model fails,
-/// nothing of it can be dropped any more.
+/// A world and the runtimes of its users. For the first thread of a model, which never drops it: when the model fails, nothing of
+/// it can be dropped any more.
 pub(super) struct Model<P> {
     pub(super) world: ManuallyDrop<Arc<World<P>>>,
     pub(super) runtimes: ManuallyDrop<Vec<Arc<Runtime>>>,
 }
 
 impl<P: Face> Model<P> {
-    /// Begins one, with so many runtimes.
+    /// Begins a world with this many runtimes.
     pub(super) fn begin(runtimes: usize) -> Self {
         simulated::begin();
-        // The pool's own dice, so that a schedule can be run again.
+        // The pool's own random numbers, so that a schedule can be repeated.
         fastrand::seed(thread_rng().next_u64());
         let runtimes = (0..runtimes).map(|_| Arc::new(Runtime::new()));
         Self {
@@ -186,12 +186,12 @@ impl<P: Face> Model<P> {
         }
     }
 
-    /// Runs until users and operators have ended. Time passes at any time.
+    /// Runs until users and operators have ended. Time passes at any moment.
     pub(super) fn run(&self) {
         self.pass_time(true);
     }
 
-    /// Time passes when nobody can move without; `at_random`: also while somebody can.
+    /// Lets time pass when no thread can move without. `at_random`: also while threads can move.
     fn pass_time(&self, at_random: bool) {
         let done = || self.world.busy.load(SeqCst) == 0;
         while !done() {
@@ -222,7 +222,7 @@ impl<P: Face> Model<P> {
         }
     }
 
-    /// All is well again: is everything there, and does everything go?
+    /// Nothing fails any more: checks that all capacity is there, and that all resources close.
     pub(super) fn finish(self) {
         self.world.ledger.well.store(true, SeqCst);
         let runtime = self.runtimes.last().expect("there is a runtime");
@@ -244,7 +244,7 @@ impl<P: Face> Model<P> {
     }
 }
 
-/// As many as there may be, at once; then everything is closed.
+/// Gets as many resources as there may be at once, then closes everything.
 async fn all_is_there<P: Face>(world: Busy<P>) {
     let Some(pool) = world.pool() else { return };
     if !pool.is_closed() {
@@ -257,7 +257,7 @@ async fn all_is_there<P: Face>(world: Busy<P>) {
             let limit = Limit::Timeout(Duration::from_secs(60));
             match pool.get(leases.len(), limit).await {
                 Ok(lease) => leases.push(Held::<P>::new(lease)),
-                // Until its next attempt to open one.
+                // Until the pool's next attempt to open.
                 Err(error) if error.is_connect() => pause(Duration::from_secs(1)).await,
                 Err(error) if error.is_timeout() && attempts > 1 => {
                     attempts -= 1;
@@ -273,9 +273,10 @@ async fn all_is_there<P: Face>(world: Busy<P>) {
     }
 }
 
-/// Runs `model` in so many schedules, and says so: a part chosen at random, a part by few changes of priority.
+/// Runs `model` in this many schedules, and prints that: some are chosen at random, some with few changes of priority.
 ///
-/// `times` as many for a mutant, which ends with the first that fails: it must be found, however rare that is.
+/// For a mutant, `times` as many. The run ends with the first schedule that fails. The mutant must be found, however rare that
+/// schedule is.
 pub(super) fn check(name: &str, model: fn(), times: usize) {
     let random = Watched(RandomScheduler::new(times * RANDOM));
     let pct = Watched(PctScheduler::new(PCT_DEPTH, PCT));
@@ -290,13 +291,13 @@ const PCT_DEPTH: usize = 5;
 fn config() -> Config {
     let mut config = Config::new();
     config.stack_size = 0x4_0000;
-    // The seed is printed, and is enough.
+    // The seed is printed, and suffices to repeat the schedule.
     config.failure_persistence = FailurePersistence::None;
     config.silence_warnings = true;
     config
 }
 
-/// A scheduler that says how many had a choice.
+/// A scheduler that records how many tasks could run at the last step.
 struct Watched<S>(S);
 
 impl<S: Scheduler> Scheduler for Watched<S> {
@@ -320,6 +321,6 @@ impl<S: Scheduler> Scheduler for Watched<S> {
 }
 
 thread_local! {
-    /// How many could run when the last step was chosen.
+    /// How many tasks could run when the last step was chosen.
     static RUNNABLE: Cell<usize> = const { Cell::new(0) };
 }

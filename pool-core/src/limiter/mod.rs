@@ -192,12 +192,12 @@ impl Limiter {
             .then(|| Permit::new(Arc::clone(&self.handle), count))
     }
 
-    /// Takes `count` permits as [`try_acquire_many`](Self::try_acquire_many) does, without a [`Permit`]: the caller gives them back with
-    /// [`put_back`](Self::put_back). For the crates of this workspace.
+    /// Takes `count` permits like [`try_acquire_many`](Self::try_acquire_many), but without a [`Permit`]: the caller returns them
+    /// with [`put_back`](Self::put_back). For the crates of this workspace.
     ///
-    /// A [`Permit`] counts itself on its handle. Where permits are taken on one thread and given back on another, a million times a second,
-    /// both threads write to that count, which costs as much as the permit itself. This is for a type that has the limiter at hand
-    /// wherever it gives its permits back, and does so in its own `Drop`.
+    /// A [`Permit`] clones a reference to its handle. If permits are taken on one thread and returned on another, a million times a
+    /// second, both threads write to that reference count, which costs as much as the permit itself. This function is for a type
+    /// that has the limiter at hand wherever it returns its permits, and returns them in its own `Drop`.
     ///
     /// ```
     /// # use pool_core::Limiter;
@@ -208,14 +208,14 @@ impl Limiter {
     /// ```
     #[doc(hidden)]
     #[inline]
-    #[must_use = "permits that were taken are to be put back"]
+    #[must_use = "put back the permits that were taken"]
     pub fn try_take(&self, count: u32) -> bool {
         let permits = &self.handle.permits;
         permits.take(count) || permits.take_locked(count)
     }
 
-    /// Gives back `count` permits that were taken by [`try_take`](Self::try_take), or [forgotten](Permit::forget). They go to the first in
-    /// line, as those of a [`Permit`] do. More than were taken would raise the limit.
+    /// Returns `count` permits that were taken by [`try_take`](Self::try_take), or [forgotten](Permit::forget). Like the permits of
+    /// a [`Permit`], they go to the first waiter. Returning more permits than were taken would raise the limit.
     #[doc(hidden)]
     #[inline]
     pub fn put_back(&self, count: u32) {

@@ -43,13 +43,13 @@ impl Permit {
         Some(Self::new(Arc::clone(&self.handle), count))
     }
 
-    /// Ends this value without giving its permits back: they stay taken, until as many are
-    /// [put back](super::Limiter::put_back). Says how many.
+    /// Consumes this value without returning its permits: they stay taken until as many are [put back](super::Limiter::put_back).
+    /// Returns how many.
     ///
     /// ```
     /// # use pool_core::Limiter;
     /// let limiter = Limiter::new(3);
-    /// let permit = limiter.try_acquire_many(2).expect("nobody has any");
+    /// let permit = limiter.try_acquire_many(2).expect("all permits are free");
     /// assert_eq!(permit.forget(), 2);
     /// assert_eq!(limiter.status().in_use, 2);
     /// limiter.put_back(2);
@@ -57,7 +57,7 @@ impl Permit {
     /// ```
     #[doc(hidden)]
     pub fn forget(mut self) -> u32 {
-        // None are left for `drop`; the handle goes as usual.
+        // No permit is left for `drop`; the handle is dropped as usual.
         mem::take(&mut self.count)
     }
 

@@ -436,10 +436,11 @@ async fn a_key_can_be_warmed_up_and_what_was_opened_is_there_for_whoever_comes()
     drop(held);
     let error = pool.warm_up("a", 4).await.unwrap_err();
     assert!(error.is_too_large(), "{error}");
-    assert_eq!(
-        error.to_string(),
-        "pool `keyed pool`: the call asks for more resources than the bound, which is 3"
+    let says = format!(
+        "pool `{}`: the call asks for more resources than the bound, which is 3",
+        pool.name()
     );
+    assert_eq!(error.to_string(), says);
     // At once, and without as many futures.
     assert!(
         pool.warm_up("a", u32::MAX)

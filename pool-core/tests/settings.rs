@@ -387,7 +387,7 @@ fn those_of_a_limiter_a_flight_and_a_fan_out_too() {
             LimiterConfig::new()
                 .acquire_timeout(Duration::ZERO)
                 .validate(),
-            "acquire_timeout is 0s, but must be longer than zero",
+            "acquire_timeout is 0s, but must be longer than zero, or off",
         ),
         (
             FlightConfig::new().timeout(Duration::ZERO).validate(),
@@ -399,7 +399,7 @@ fn those_of_a_limiter_a_flight_and_a_fan_out_too() {
         ),
         (
             FanOutConfig::new().each_within(Duration::ZERO).validate(),
-            "each_within is 0s, but must be longer than zero",
+            "each_within is 0s, but must be longer than zero, or off",
         ),
     ] {
         assert_eq!(error.unwrap_err().to_string(), says);

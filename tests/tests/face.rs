@@ -78,8 +78,9 @@ fn pools_without_a_name_are_told_apart() {
     macro_rules! apart {
         ($word:literal, $begin:expr) => {{
             let (one, other) = ($begin.build().unwrap(), $begin.build().unwrap());
-            assert_eq!(one.name(), $word);
-            assert_eq!(other.name(), concat!($word, "-2"));
+            // Other tests of this process may have some as well.
+            assert!(one.name().starts_with($word) && other.name().starts_with($word));
+            assert_ne!(one.name(), other.name());
         }};
     }
     apart!("pool", Pool::builder(manager_fn(open)));

@@ -13,6 +13,7 @@ mod lease;
 mod limits;
 mod manager;
 mod seats;
+mod sites;
 mod state;
 mod table;
 #[cfg(test)]

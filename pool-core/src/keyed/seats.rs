@@ -3,9 +3,9 @@
 //! The idle ones are on two lists here: those of one key, in the order in which they were laid down, and those of all keys by age,
 //! oldest first, for eviction. What is being checked keeps its place by age, since a check is no use of it.
 
-use std::{mem, sync::Arc as StdArc};
+use std::{mem, panic::Location, sync::Arc as StdArc};
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, sites::Sites};
 use crate::{engine::Holder, moment::Moment, sync::Arc};
 
 /// What the thing on a seat is doing.
@@ -109,24 +109,25 @@ pub(super) struct Seats<K, T, E: Clone> {
     notes: Vec<Note>,
     /// By age. Small, so that it stays in the cache: the neighbours of a seat are anywhere.
     ages: Vec<Link>,
+    sites: Sites,
     oldest: u32,
     youngest: u32,
     free: Vec<u32>,
     counts: [u32; SeatState::COUNT],
 }
 
-/// What the hot path touches, in one line of the cache.
+/// What the hot path touches, in half a line of the cache: it is missed at nearly every get where there are many.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(32))]
 struct Row<K, T, E: Clone> {
     /// While it is idle.
     slot: Option<Box<Slot<K, T, E>>>,
-    /// From then on it must be checked first, or its lifetime is over.
-    ready_until: Moment,
-    holder: Option<Holder>,
+    /// While it is idle: from then on it must be checked first, or its lifetime is over. While it is leased: since when.
+    at: Moment,
     /// The number of its key.
     key: u32,
-    /// Its neighbours among the idle ones of its key.
+    /// While it is idle: its neighbour among the idle ones of its key. While it is leased: from where, by the number of the site;
+    /// `NIL` before it was fetched.
     prev: u32,
     next: u32,
     state: SeatState,
@@ -137,7 +138,7 @@ struct Row<K, T, E: Clone> {
     noted: bool,
 }
 
-const _: () = assert!(size_of::<Row<(), (), ()>>() == 64);
+const _: () = assert!(size_of::<Row<(), (), ()>>() == 32);
 
 #[derive(Debug)]
 struct Note {
@@ -177,6 +178,8 @@ pub(super) struct IdleList {
 }
 
 pub(super) const NIL: u32 = u32::MAX;
+/// So many sites are kept beyond one for each seat.
+const FEW_SITES: usize = 64;
 /// Of a seat that is not on the list by age.
 const OUT: Link = Link {
     prev: NIL - 1,
@@ -199,11 +202,12 @@ impl IdleList {
 }
 
 impl<K, T, E: Clone> Seats<K, T, E> {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             rows: Vec::new(),
             notes: Vec::new(),
             ages: Vec::new(),
+            sites: Sites::new(),
             oldest: NIL,
             youngest: NIL,
             free: Vec::new(),
@@ -236,8 +240,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     pub(super) fn occupy(&mut self, key: u32, open: u64, begun: Begun) -> u32 {
         let row = Row {
             slot: None,
-            ready_until: Moment::NEVER,
-            holder: None,
+            at: Moment::NEVER,
             key,
             prev: NIL,
             next: NIL,
@@ -296,7 +299,6 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     pub(super) fn vacate(&mut self, index: u32) -> SeatState {
         let was = self.set(index, SeatState::Free);
         self.counts[SeatState::Free as usize] = 0;
-        self.rows[index as usize].holder = None;
         self.free.push(index);
         was
     }
@@ -365,32 +367,60 @@ impl<K, T, E: Clone> Seats<K, T, E> {
 
     #[inline]
     pub(super) fn hold(&mut self, index: u32, holder: Holder) {
+        let site = self.site(holder.place, holder.label);
         let row = &mut self.rows[index as usize];
         row.reported = false;
-        row.holder = Some(holder);
+        (row.at, row.prev) = (holder.since, site);
     }
 
     pub(super) fn relabel(&mut self, index: u32, label: &'static str) {
-        if let Some(holder) = &mut self.rows[index as usize].holder {
-            holder.label = label;
+        if let Some(holder) = self.holder(&self.rows[index as usize]) {
+            self.rows[index as usize].prev = self.site(holder.place, label);
         }
+    }
+
+    /// The number of a site. Those that nothing is leased from any more are forgotten when they are more than there are seats, so that
+    /// it is done for as many new ones at once.
+    #[inline]
+    fn site(&mut self, place: &'static Location<'static>, label: &'static str) -> u32 {
+        if self.sites.len() > 2 * self.rows.len() + FEW_SITES {
+            self.forget_sites();
+        }
+        self.sites.number(place, label)
+    }
+
+    #[cold]
+    fn forget_sites(&mut self) {
+        let old = mem::replace(&mut self.sites, Sites::new());
+        for row in &mut self.rows {
+            if row.state == SeatState::Leased
+                && let Some(holder) = old.holder(row.prev, row.at)
+            {
+                row.prev = self.sites.number(holder.place, holder.label);
+            }
+        }
+    }
+
+    /// Who holds this one.
+    fn holder(&self, row: &Row<K, T, E>) -> Option<Holder> {
+        let leased = row.state == SeatState::Leased;
+        let holder = leased.then(|| self.sites.holder(row.prev, row.at));
+        holder.flatten()
     }
 
     /// Everybody who holds one now, by the number of its key.
     pub(super) fn holders(&self) -> impl Iterator<Item = (u32, Holder)> {
-        let leased = self
-            .rows
-            .iter()
-            .filter(|row| row.state == SeatState::Leased);
-        leased.filter_map(|row| Some((row.key, row.holder?)))
+        let rows = self.rows.iter();
+        rows.filter_map(|row| Some((row.key, self.holder(row)?)))
     }
 
     /// Those who have held one since `before`, each once.
     pub(super) fn report_before(&mut self, before: Moment) -> Vec<(u32, Holder)> {
+        let sites = &self.sites;
         let rows = self.rows.iter_mut();
-        rows.filter(|row| row.state == SeatState::Leased && !row.reported)
+        rows.filter(|row| row.state == SeatState::Leased && !row.reported && row.at <= before)
             .filter_map(|row| {
-                let holder = row.holder.filter(|holder| holder.since <= before)?;
+                let holder = sites.holder(row.prev, row.at)?;
                 row.reported = true;
                 Some((row.key, holder))
             })
@@ -407,7 +437,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     ) {
         let index = slot.seat.index();
         let row = &mut self.rows[index as usize];
-        (row.slot, row.ready_until) = (Some(slot), ready_until);
+        (row.slot, row.at) = (Some(slot), ready_until);
         (row.prev, row.next) = (list.last, NIL);
         match list.last {
             NIL => list.first = index,
@@ -430,7 +460,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     /// May this idle one be handed out as it is?
     #[inline]
     pub(super) fn is_ready(&self, index: u32, now: Moment) -> bool {
-        now < self.rows[index as usize].ready_until
+        now < self.rows[index as usize].at
     }
 
     /// Takes it out of the idle ones of its key.
@@ -442,7 +472,8 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     ) -> Option<Box<Slot<K, T, E>>> {
         let row = &mut self.rows[index as usize];
         let slot = row.slot.take()?;
-        let (prev, next) = (row.prev, row.next);
+        // It is nobody's yet.
+        let (prev, next) = (mem::replace(&mut row.prev, NIL), row.next);
         match prev {
             NIL => list.first = next,
             prev => self.rows[prev as usize].next = next,
@@ -512,5 +543,43 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             NIL => self.youngest = prev,
             next => self.ages[next as usize].prev = prev,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_that_nothing_is_leased_from_any_more_are_forgotten() {
+        let mut seats: Seats<(), (), ()> = Seats::new();
+        let begun = Begun {
+            generation: 0,
+            spare: false,
+            probe: false,
+            lost: false,
+        };
+        let [kept, other] = [0, 1].map(|open| seats.occupy(0, open, begun));
+        for index in [kept, other] {
+            seats.set(index, SeatState::Leased);
+        }
+        let holder = |label| Holder {
+            since: Moment::from_nanos(7),
+            place: Location::caller(),
+            label,
+        };
+        seats.hold(kept, holder("kept"));
+        let labels: &'static str = "x".repeat(1_000).leak();
+        for at in 0..labels.len() {
+            seats.hold(other, holder(&labels[at..]));
+            assert!(seats.sites.len() <= 2 * 2 + FEW_SITES + 1);
+            let held: Vec<_> = seats.holders().map(|(_, holder)| holder.label).collect();
+            assert_eq!(held, ["kept", &labels[at..]]);
+        }
+        seats.relabel(kept, "renamed");
+        let reported = seats.report_before(Moment::from_nanos(7));
+        let reported: Vec<_> = reported.iter().map(|(_, holder)| holder.label).collect();
+        assert_eq!(reported, ["renamed", "x"]);
+        assert!(seats.report_before(Moment::from_nanos(7)).is_empty());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use super::bar::{Bar, bars};
 use super::case::{Case, Scale};
 use super::contender::Contender;
@@ -44,13 +46,18 @@ impl<W: Write> Report<W> {
         scale: Scale,
         results: &[(Contender, Figures)],
     ) -> io::Result<()> {
+        let bars = bars(case, results);
         if self.json {
             for (contender, figures) in results {
-                writeln!(self.out, "{}", figures.line(case.name(), contender.name()))?;
+                let mut line = figures.line(case.name(), contender.name());
+                if *contender == Contender::PoolCore {
+                    let bars: Vec<Value> = bars.iter().map(Bar::json).collect();
+                    line = line.with("bars", bars);
+                }
+                writeln!(self.out, "{line}")?;
             }
             return self.out.flush();
         }
-        let bars = bars(case, results);
         self.bars.extend(bars.into_iter().map(|bar| (case, bar)));
         writeln!(self.out, "\n{}: {}", case.name(), case.title(scale))?;
         write!(self.out, "{}", table(results))?;
@@ -177,7 +184,7 @@ mod tests {
             .unwrap();
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(cells[..3], ["deadpool", "2,500", "2.5"]);
-        let bar = text.lines().find(|line| line.contains("0.7 of deadpool"));
+        let bar = text.lines().find(|line| line.contains("0.6 of deadpool"));
         assert!(
             bar.is_some_and(|bar| bar.ends_with(" 1,000  pass")),
             "{text}"
@@ -201,12 +208,22 @@ mod tests {
     }
 
     #[test]
-    fn json_is_a_line_for_each_contender_and_nothing_else() {
-        let names: Vec<String> = written(true)
+    fn json_is_a_line_for_each_contender_and_the_bars_are_in_ours() {
+        let lines: Vec<Value> = written(true)
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-            .map(|line| line["name"].as_str().unwrap().to_string())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let names: Vec<&str> = lines
+            .iter()
+            .map(|line| line["name"].as_str().unwrap())
             .collect();
         assert_eq!(names, ["pool-core", "deadpool"]);
+        let bar = &lines[0]["bars"][0];
+        assert_eq!(bar["rule"], "0.6 of deadpool");
+        assert_eq!(
+            (&bar["at_most"], &bar["met"]),
+            (&1_500.0.into(), &true.into())
+        );
+        assert!(lines[1].get("bars").is_none());
     }
 }

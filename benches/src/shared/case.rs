@@ -20,7 +20,7 @@ pub(super) enum Case {
     /// 64 tasks on 2 connections of 32, one yield while holding.
     #[value(name = "shared-64on2")]
     Shared64on2,
-    /// A get and return by one task, of a random one of 10,000 keys.
+    /// A get and return by one task, of a random one of 10,000 keys, beside one `HashMap` of `Vec`s under a lock.
     KeyedRandom,
     /// A get by one task that fails fast, or of the one key that works, while 10,000 keys cannot be opened.
     #[value(name = "failing10k")]
@@ -80,7 +80,7 @@ impl Case {
             (Self::SharedAlone | Self::Shared64on2, Side::Ours) => "SharedPool",
             (Self::SharedAlone | Self::Shared64on2, Side::Measure) => "Pool",
             (Self::KeyedRandom, Side::Ours) => "KeyedPool",
-            (Self::KeyedRandom, Side::Measure) => "Pool",
+            (Self::KeyedRandom, Side::Measure) => "bare map",
             (Self::Failing10k, Side::Ours) => "KeyedPool",
             (Self::Failing10k, Side::Measure) => "100 failing",
             (Self::Flight, Side::Ours) => "Flight",
@@ -109,7 +109,13 @@ impl Case {
             Self::FanOut => single()?.block_on(work::items(ours, 100_000 / times)),
             Self::SharedAlone => single()?.block_on(work::gets_alone(ours, 500_000 / times)),
             Self::Shared64on2 => pair()?.block_on(work::gets_crowd(ours, 2_000 / times)),
-            Self::KeyedRandom => single()?.block_on(keyed::random_key(ours, 500_000 / times)),
+            Self::KeyedRandom => {
+                let (keys, gets) = (keyed::keys(quick), 500_000 / times);
+                match side {
+                    Side::Ours => single()?.block_on(keyed::random_key(keys, gets)),
+                    Side::Measure => keyed::bare_map(keys, gets),
+                }
+            }
             Self::Failing10k => {
                 let failing = if ours { 10_000 } else { 100 };
                 single()?.block_on(keyed::failing(failing / times as u32, 20_000 / times))

@@ -1,4 +1,4 @@
-//! Pools by key beside one pool: the time of a get and return, and what an idle key takes from the heap.
+//! Pools by key beside a bare map: the time of a get and return, and what an idle key takes from the heap.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -49,26 +49,19 @@ async fn all_keys(keys: u32) -> Result<KeyedPool<u64, Counters>, Failure> {
     }
 }
 
-/// Nanoseconds for a get and return: of a random one of the keys, or of the only one there is, with the same dice.
-pub(super) async fn random_key(ours: bool, times: usize) -> Result<f64, Failure> {
+/// How many keys there are.
+pub(super) fn keys(quick: bool) -> u32 {
+    if quick { KEYS / 100 } else { KEYS }
+}
+
+/// Nanoseconds for a get and return of a random one of so many keys.
+pub(super) async fn random_key(keys: u32, times: usize) -> Result<f64, Failure> {
     let mut random = fastrand::Rng::with_seed(7);
-    let keyed = match ours {
-        true => Some(all_keys(KEYS).await?),
-        false => None,
-    };
-    let plain = Pool::builder(Counters).config(config()).build()?;
-    drop(plain.get().await?);
+    let pool = all_keys(keys).await?;
     let start = Instant::now();
     for _ in 0..times {
-        let key = black_box(u64::from(random.u32(0..KEYS)));
-        match &keyed {
-            Some(pool) => {
-                black_box(&*pool.get(&key).await?);
-            }
-            None => {
-                black_box(&*plain.get().await?);
-            }
-        }
+        let key = black_box(u64::from(random.u32(0..keys)));
+        black_box(&*pool.get(&key).await?);
     }
     Ok(start.elapsed().as_nanos() as f64 / times as f64)
 }
@@ -130,10 +123,8 @@ pub(super) struct MapOfPools {
 
 /// Measures the map of pools.
 pub(super) fn map_of_pools(quick: bool) -> Result<MapOfPools, Failure> {
-    let (keys, times) = match quick {
-        true => (KEYS / 100, 1_000),
-        false => (KEYS, 500_000),
-    };
+    let keys = keys(quick);
+    let times = if quick { 1_000 } else { 500_000 };
     let runtime = Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let before = counts();
@@ -157,12 +148,9 @@ pub(super) fn map_of_pools(quick: bool) -> Result<MapOfPools, Failure> {
     })
 }
 
-/// Nanoseconds for the least that does it: a map of stacks under one lock, which neither opens nor bounds nor counts anything.
-pub(super) fn bare_map(quick: bool) -> Result<f64, Failure> {
-    let (keys, times) = match quick {
-        true => (KEYS / 100, 1_000),
-        false => (KEYS, 500_000),
-    };
+/// Nanoseconds for the least that does it, of a random one of so many keys: a map of stacks under one lock, which neither opens nor
+/// bounds nor counts anything. It hashes as the pool does.
+pub(super) fn bare_map(keys: u32, times: usize) -> Result<f64, Failure> {
     let stacks = (0..u64::from(keys)).map(|key| (key, vec![0_u64]));
     let map = Mutex::new(HashMap::<_, _>::from_iter(stacks));
     let mut random = fastrand::Rng::with_seed(7);
@@ -175,12 +163,12 @@ pub(super) fn bare_map(quick: bool) -> Result<f64, Failure> {
         let item = black_box(taken.ok_or(missing)?);
         lock().get_mut(&key).ok_or(missing)?.push(item);
     }
-    Ok(start.elapsed().as_nanos() as f64 / f64::from(times))
+    Ok(start.elapsed().as_nanos() as f64 / times as f64)
 }
 
 /// Heap bytes for each key that has one idle; 0 where nothing counts them.
 pub(super) fn bytes(quick: bool) -> Result<f64, Failure> {
-    let keys = if quick { KEYS / 100 } else { KEYS };
+    let keys = keys(quick);
     let runtime = Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let before = counts();

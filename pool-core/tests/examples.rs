@@ -6,6 +6,8 @@
     reason = "each of them has a `main` of its own"
 )]
 
+#[path = "../examples/shards.rs"]
+mod shards;
 #[path = "../examples/tcp_client.rs"]
 mod tcp_client;
 
@@ -20,6 +22,26 @@ async fn a_tcp_client_is_told_of_an_outage_and_outlives_it() {
     says(&report, "gone: 503: pool `lines`: ");
     says(&report, "back: `welcome back`");
     says(&report, "closed half-way: 1; left: 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_hangs_harms_no_other() {
+    let report = shards::run().await.unwrap();
+    for shard in [
+        "0: 50 served, 0 failed; ",
+        "1: 50 served, 0 failed; ",
+        "2: 50 served, 0 failed; ",
+    ] {
+        says(&report, shard);
+    }
+    says(&report, "shard 3: 0 served, 50 failed; 0 of 3 open at most");
+    says(&report, "it hangs: pool `shards/shard 3`: ");
+    says(&report, "left at the end: 0");
+    for line in report.iter().filter(|line| line.contains(" open at most")) {
+        let words: Vec<&str> = line.split_whitespace().rev().collect();
+        let (most, bound): (u32, u32) = (words[5].parse().unwrap(), words[3].parse().unwrap());
+        assert!(most <= bound, "{line}");
+    }
 }
 
 #[track_caller]

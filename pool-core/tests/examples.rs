@@ -6,6 +6,8 @@
     reason = "each of them has a `main` of its own"
 )]
 
+#[path = "../examples/line_protocol.rs"]
+mod line_protocol;
 #[path = "../examples/shards.rs"]
 mod shards;
 #[path = "../examples/tcp_client.rs"]
@@ -42,6 +44,18 @@ async fn a_shard_that_hangs_harms_no_other() {
         let (most, bound): (u32, u32) = (words[5].parse().unwrap(), words[3].parse().unwrap());
         assert!(most <= bound, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_line_protocol_has_many_requests_on_a_connection() {
+    let report = line_protocol::run().await.unwrap();
+    says(&report, "at once: 100 of 100 answered");
+    says(&report, "the next: word; died: 1");
+    says(&report, "going away: hold, goaway; draining: 1");
+    says(&report, "closed: 1 that went away, and 0 are left");
+    let line = report.iter().find(|line| line.contains("had ")).unwrap();
+    let most = line.split_whitespace().rev().nth(2).unwrap();
+    assert!((1..=8).contains(&most.parse::<u32>().unwrap()), "{line}");
 }
 
 #[track_caller]

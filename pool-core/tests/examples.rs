@@ -6,6 +6,8 @@
     reason = "each of them has a `main` of its own"
 )]
 
+#[path = "../examples/hot_key.rs"]
+mod hot_key;
 #[path = "../examples/line_protocol.rs"]
 mod line_protocol;
 #[path = "../examples/shards.rs"]
@@ -56,6 +58,17 @@ async fn a_line_protocol_has_many_requests_on_a_connection() {
     let line = report.iter().find(|line| line.contains("had ")).unwrap();
     let most = line.split_whitespace().rev().nth(2).unwrap();
     assert!((1..=8).contains(&most.parse::<u32>().unwrap()), "{line}");
+}
+
+#[tokio::test]
+async fn a_hot_key_is_computed_once_and_who_is_too_much_is_told_so() {
+    let report = hot_key::run().await.unwrap();
+    says(&report, "1000 ask for Hot; computations so far: 1");
+    says(&report, "500 x 200: <h1>today only</h1>");
+    says(&report, "500 x 503: limiter `door`: ");
+    says(&report, "50 ask for Missing; computations so far: 2");
+    says(&report, "50 x 502: ");
+    says(&report, "50 x 504: ");
 }
 
 #[track_caller]

@@ -10,6 +10,8 @@
 mod hot_key;
 #[path = "../examples/line_protocol.rs"]
 mod line_protocol;
+#[path = "../examples/many_items.rs"]
+mod many_items;
 #[path = "../examples/shards.rs"]
 mod shards;
 #[path = "../examples/tcp_client.rs"]
@@ -69,6 +71,22 @@ async fn a_hot_key_is_computed_once_and_who_is_too_much_is_told_so() {
     says(&report, "50 ask for Missing; computations so far: 2");
     says(&report, "50 x 502: ");
     says(&report, "50 x 504: ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_items_one_fails_and_one_is_too_slow() {
+    let report = many_items::run().await.unwrap();
+    says(&report, "10000 done, 2 of them failed");
+    says(&report, "9998 of 10000 were written");
+    says(
+        &report,
+        "for the one whose data it is: item 1234: value out of range",
+    );
+    says(&report, "to try again: item 4321: not done within 1s");
+    says(
+        &report,
+        "an import that stops: Err(ItemError(item 1234: value out of range))",
+    );
 }
 
 #[track_caller]

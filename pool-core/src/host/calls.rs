@@ -7,6 +7,9 @@
 /// ([`Manager::is_interrupted`](crate::Manager::is_interrupted)). The pool then closes the resource, or resets it if the manager
 /// can. Callers need not do anything: they may put any call in a `timeout` or a `select!`.
 ///
+/// A call that ends with an error did end, and is not interrupted. Where the resource is of no use after that, as a stream that failed,
+/// it remembers the error itself, and its manager says so in [`Manager::is_broken`](crate::Manager::is_broken).
+///
 /// ```
 /// use std::{io, time::Duration};
 /// use pool_core::{Calls, Manager, Pool, Usage};

@@ -238,7 +238,7 @@ fn suffix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 macro_rules! whole_numbers {
     ($($number:ty: $most:literal),*) => {$(
         impl FromEnv for $number {
-            const EXPECTED: &'static str = concat!("a whole number up to ", $most, ", as 20");
+            const EXPECTED: &'static str = concat!("a whole number", $most, ", as 20");
 
             fn from_env(text: &str) -> Option<Self> {
                 text.parse().ok()
@@ -248,10 +248,10 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(
-    u16: "65535",
-    u32: "4294967295",
-    u64: "18446744073709551615",
-    usize: "what fits into the machine's word"
+    u16: " up to 65535",
+    u32: " up to 4294967295",
+    u64: " up to 18446744073709551615",
+    usize: ""
 );
 
 impl FromEnv for f64 {

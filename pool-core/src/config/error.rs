@@ -9,8 +9,9 @@ use std::fmt;
 ///
 /// let error = Config::new().max_size(0).validate().unwrap_err();
 /// assert_eq!(error.to_string(), "max_size is 0, but must be at least 1");
+/// assert_eq!(format!("{error:?}"), "ConfigError(max_size is 0, but must be at least 1)");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     setting: String,
     value: Option<String>,
@@ -72,6 +73,13 @@ impl fmt::Display for ConfigError {
             ),
             None => write!(f, "{} must be {}", self.setting, self.expected),
         }
+    }
+}
+
+/// The text: it is what a `main` that gives the error back prints.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigError({self})")
     }
 }
 

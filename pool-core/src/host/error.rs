@@ -55,8 +55,8 @@ struct Inner<E> {
 pub(crate) enum Words {
     /// Each resource serves one caller.
     Resources,
-    /// Each connection serves many callers: `open` connections are open, of `max`.
-    Shares { open: u32, max: u32 },
+    /// Each connection serves many callers: `open` connections are open, of `max`, and `draining` of them take no more shares.
+    Shares { open: u32, max: u32, draining: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,10 +271,21 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 f,
                 " ({leased} of {max_size} in use, {idle} idle, {opening} opening, {waiting} waiting)"
             )?,
-            Words::Shares { open, max } => write!(
-                f,
-                " ({open} of {max} connections open, {opening} opening, {leased} of {max_size} shares in use, {waiting} waiting)"
-            )?,
+            Words::Shares {
+                open,
+                max,
+                draining,
+            } => {
+                write!(f, " ({open} of {max} connections open, ")?;
+                // They have their places, and no shares for whoever waits: else the figures make no sense.
+                if *draining > 0 {
+                    write!(f, "{draining} of them draining, ")?;
+                }
+                write!(
+                    f,
+                    "{opening} opening, {leased} of {max_size} shares in use, {waiting} waiting)"
+                )?;
+            }
         }
         match failure {
             Some(failure) => write!(f, "; the last open failed: {failure}"),

@@ -186,6 +186,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
         let of = self.shared_status();
         let words = Words::Shares {
             open: of.open + of.draining,
+            draining: of.draining,
             max: of.max_size,
         };
         (in_shares(of), words)

@@ -213,6 +213,17 @@ async fn one_that_drains_takes_no_more_and_closes_with_its_last_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_get_that_waits_in_vain_for_one_that_drains_says_so() {
+    let backend = Backend::new(2);
+    let pool = pool(&backend, 1);
+    let _held = pool.get().await.unwrap();
+    backend.gauge(0).drain();
+    let error = pool.get().timeout(5 * MS).await.err().unwrap().to_string();
+    let says = "(1 of 1 connections open, 1 of them draining, 0 opening, ";
+    assert!(error.contains(says), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_suspect_one_gets_no_new_share_until_it_answers() {
     let backend = Backend::new(4);
     let pool = pool(&backend, 1);

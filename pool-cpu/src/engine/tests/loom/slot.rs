@@ -111,8 +111,8 @@ models! {
         let second = bed.try_run(|| 7).expect("there is room");
         assert!(block_on::<_>(first.expect("there is room")).map(|(): ()| ()).unwrap_err().is_panic());
         assert_eq!(block_on(second).expect("the worker lives"), 7);
-        let stats = bed.stats();
-        assert_eq!((stats.panicked, stats.completed, stats.busy), (1, 1, 0));
+        let status = bed.status();
+        assert_eq!((status.panicked, status.completed, status.busy), (1, 1, 0));
         bed.finish();
     }, caught by
         mutant_panic_keeps_place = PanicKeepsPlace,

@@ -305,7 +305,10 @@ async fn a_deadline_ends_the_wait() {
     let start = Instant::now();
     let error = flight.run(1, slow(&count, 1000, Ok(1))).await.unwrap_err();
     assert!(error.is_timeout());
-    assert_eq!(error.to_string(), "the computation did not end within 20ms");
+    assert_eq!(
+        error.to_string(),
+        "flight `flight`: the computation did not end within 20ms"
+    );
     let call = flight.run(1, slow(&count, 1000, Ok(1))).timeout(5 * MS);
     assert!(call.await.unwrap_err().is_timeout());
     assert_eq!(start.elapsed(), 25 * MS);

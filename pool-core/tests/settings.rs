@@ -510,3 +510,20 @@ async fn a_fan_out_takes_its_settings_from_a_config() {
     assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 3);
     assert_eq!(most.into_inner(), 2);
 }
+
+#[test]
+fn a_fan_out_reads_its_limits_from_the_environment_where_it_sets_them() {
+    let nothing_set = fan_out([1_u32]).limit(3).env("SETTINGS_OF_NOBODY").unwrap();
+    assert!(
+        format!("{nothing_set:?}").contains("limit: Some(3)"),
+        "{nothing_set:?}"
+    );
+    let error = fan_out([1_u32])
+        .limit(0)
+        .env("SETTINGS_OF_NOBODY")
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "limit is 0, but must be at least 1, or auto"
+    );
+}

@@ -55,7 +55,10 @@ pub use source::Iter;
 pub use start::{OnPool, Plain, Start};
 pub use stream::{Ordered, Unordered};
 
-use crate::pool::{Lease, Manager, Pool};
+use crate::{
+    config::{ConfigError, Env},
+    pool::{Lease, Manager, Pool},
+};
 
 /// Creates a fan-out over `items`. See the [module](self).
 ///
@@ -144,6 +147,22 @@ impl<S> FanOut<'_, S> {
 }
 
 impl<'a, S, P> FanOut<'a, S, P> {
+    /// Takes the limits from the environment, where it sets them: `{prefix}_LIMIT` and `{prefix}_EACH_WITHIN`. A service that runs many
+    /// fan-outs reads a [`FanOutConfig`] once instead.
+    ///
+    /// # Errors
+    /// A variable has a value that its setting cannot have, or a name under the prefix is not a setting.
+    pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
+        let mut config = FanOutConfig::new()
+            .limit(self.settings.limit)
+            .each_within(self.settings.each);
+        let mut env = Env::read(prefix)?;
+        config.apply_env(&mut env)?;
+        config.validate().map_err(|error| env.blame(error))?;
+        env.finish()?;
+        Ok(self.config(&config))
+    }
+
     /// How many items run at once. With 0, every item fails with an error that says so.
     ///
     /// Default: 16; [on a pool](FanOut::on) its `max_size`.

@@ -35,6 +35,8 @@ use crate::host::BoxError;
 /// # }
 /// ```
 pub struct FlightError<E> {
+    /// The name of the flight.
+    flight: Arc<str>,
     kind: Kind<E>,
 }
 
@@ -48,8 +50,8 @@ pub(super) enum Kind<E> {
 }
 
 impl<E> FlightError<E> {
-    pub(super) const fn new(kind: Kind<E>) -> Self {
-        Self { kind }
+    pub(super) const fn new(flight: Arc<str>, kind: Kind<E>) -> Self {
+        Self { flight, kind }
     }
 
     /// Returns the error of the computation.
@@ -105,35 +107,40 @@ impl<E> FlightError<E> {
 
 impl<V, E> End<V, E> {
     /// The result of a waiting call.
-    pub(super) fn result(&self) -> Result<V, FlightError<E>>
+    pub(super) fn result(&self) -> Result<V, Kind<E>>
     where
         V: Clone,
     {
         match self {
             Self::Value(value) => Ok(value.clone()),
-            Self::Failed(error) => Err(FlightError::new(Kind::Failed(Arc::clone(error)))),
-            Self::Panicked(message) => Err(FlightError::new(Kind::Panicked(Arc::clone(message)))),
+            Self::Failed(error) => Err(Kind::Failed(Arc::clone(error))),
+            Self::Panicked(message) => Err(Kind::Panicked(Arc::clone(message))),
         }
     }
 }
 
 impl<E> Clone for FlightError<E> {
     fn clone(&self) -> Self {
-        Self::new(match &self.kind {
+        let kind = match &self.kind {
             Kind::Failed(error) => Kind::Failed(Arc::clone(error)),
             Kind::Panicked(message) => Kind::Panicked(Arc::clone(message)),
             Kind::Timeout(limit) => Kind::Timeout(*limit),
             Kind::Overloaded(waiting) => Kind::Overloaded(*waiting),
             Kind::Reentrant => Kind::Reentrant,
             Kind::NoRuntime => Kind::NoRuntime,
-        })
+        };
+        Self::new(Arc::clone(&self.flight), kind)
     }
 }
 
 impl<E: fmt::Display> fmt::Display for FlightError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Kind::Failed(error) = &self.kind {
+            return write!(f, "{error:#}");
+        }
+        write!(f, "flight `{}`: ", self.flight)?;
         match &self.kind {
-            Kind::Failed(error) => write!(f, "{error:#}"),
+            Kind::Failed(_) => Ok(()),
             Kind::Panicked(message) => write!(f, "the computation panicked: {message}"),
             Kind::Timeout(limit) => write!(f, "the computation did not end within {limit:?}"),
             Kind::Overloaded(waiting) => {

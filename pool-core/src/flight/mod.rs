@@ -20,6 +20,7 @@ use board::Board;
 pub use builder::FlightBuilder;
 pub use config::FlightConfig;
 pub use error::FlightError;
+use error::Kind;
 pub use run::Run;
 pub use status::FlightStatus;
 
@@ -163,6 +164,12 @@ where
         R: Future<Output = Result<V, E>> + Send + 'static,
     {
         Run::new(Arc::clone(&self.inner), key, compute)
+    }
+}
+
+impl<K, V, E> Inner<K, V, E> {
+    fn error(&self, kind: Kind<E>) -> FlightError<E> {
+        FlightError::new(Arc::clone(&self.name), kind)
     }
 }
 

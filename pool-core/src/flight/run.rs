@@ -83,11 +83,11 @@ where
         R: Future<Output = Result<V, E>> + Send + 'static,
     {
         let (Some(waiting), Ok(runtime)) = (&self.waiting, Handle::try_current()) else {
-            return Err(FlightError::new(Kind::NoRuntime));
+            return Err(self.inner.error(Kind::NoRuntime));
         };
         // This call has led before, and the runtime of its computation ended.
         let Some(compute) = self.compute.take() else {
-            return Err(FlightError::new(Kind::NoRuntime));
+            return Err(self.inner.error(Kind::NoRuntime));
         };
         let leader = &waiting.ticket;
         match caught(compute) {
@@ -135,7 +135,7 @@ where
                 panic!("a run was polled after it had ended");
             };
             if Handle::try_current().is_err() {
-                return Poll::Ready(Err(FlightError::new(Kind::NoRuntime)));
+                return Poll::Ready(Err(this.inner.error(Kind::NoRuntime)));
             }
             let (board, caller) = (this.inner.board(), this.inner.caller());
             let joined = board.join(&key, caller, context.waker().clone(), this.inner.now());
@@ -143,9 +143,9 @@ where
                 Join::Lead(ticket) => (ticket, true),
                 Join::Wait(ticket) => (ticket, false),
                 Join::Overloaded(waiting) => {
-                    return Poll::Ready(Err(FlightError::new(Kind::Overloaded(waiting))));
+                    return Poll::Ready(Err(this.inner.error(Kind::Overloaded(waiting))));
                 }
-                Join::Reentrant => return Poll::Ready(Err(FlightError::new(Kind::Reentrant))),
+                Join::Reentrant => return Poll::Ready(Err(this.inner.error(Kind::Reentrant))),
             };
             this.waiting = Some(Waiting {
                 ticket,
@@ -172,7 +172,7 @@ where
                 Poll::Ready(Told::End(end)) => {
                     this.waiting = None;
                     // The value is cloned with nothing locked.
-                    return Poll::Ready(end.result());
+                    return Poll::Ready(end.result().map_err(|kind| this.inner.error(kind)));
                 }
                 Poll::Ready(Told::Lead) => {
                     if let Err(error) = this.lead() {
@@ -196,7 +196,7 @@ where
             Poll::Ready(Err(NoRuntime)) => Kind::NoRuntime,
         };
         this.leave();
-        Poll::Ready(Err(FlightError::new(kind)))
+        Poll::Ready(Err(this.inner.error(kind)))
     }
 }
 

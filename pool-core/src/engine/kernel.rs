@@ -1,8 +1,9 @@
-//! Getting and giving back: the part of the kernel that callers run through.
+//! The kernel's entry points for callers: get, wait, fetch and return.
 //!
-//! While nobody waits and there is nothing to decide, a get takes from the [`Board`] and a return lays down there, without a lock.
-//! While everything is busy a waiter joins the line by the [`Inbox`]. One mutex guards everything else. Each method decides under it and
-//! returns what is left to do, which the caller does after: wakers to wake, resources to check or close, seats to open something on.
+//! While no waiter is in the queue and there is nothing to decide, a get takes from the [`Board`] and a return sets down on it,
+//! without a lock. While the pool is busy, a waiter joins the queue by the [`Inbox`]. One mutex guards everything else. Each method
+//! decides under the mutex and returns the work that is left: wakers to wake, resources to check or close, seats to open a resource
+//! on. The caller does that work after the mutex is released.
 
 use std::{
     task::{Poll, Waker},
@@ -32,104 +33,104 @@ use crate::{
     },
 };
 
-/// The bounds of one pool. All but the size are fixed for its life.
+/// The bounds of one pool. All of them except the size are fixed for the life of the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_size: u32,
     pub(crate) max_opening: u32,
     pub(crate) max_waiters: usize,
-    /// Hand out the one that has been idle longest. Then there is no way past the lock.
+    /// Gets take the longest idle resource first. Such a pool has no board, so every get and return takes the lock.
     pub(crate) fifo: bool,
-    /// In how many parts the board is at least, so that cores get in each other's way less often.
+    /// The least number of words of the board. More words mean less contention between cores.
     pub(crate) parts: u32,
-    /// An idle one is checked before it is handed out when it was last known to be good longer ago than this.
+    /// An idle resource is checked before it is handed out if it was last known to be good longer ago than this.
     pub(crate) check_after_nanos: u64,
-    /// An open that has lasted so long is on a runtime that nobody drives: its timeout is over.
+    /// An open that has lasted this long is on a runtime that polls no tasks: otherwise its timeout would have ended it.
     pub(crate) open_ends_nanos: u64,
     pub(crate) shed_target: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) keeping: Keeping,
 }
 
-/// The state machine of one pool, over resources `T`, with open failures kept as `E`.
+/// The state machine of one pool. `T` is the resource; `E` is the stored error of a failed open.
 #[derive(Debug)]
 pub(crate) struct Kernel<T, E: Clone> {
     pub(super) state: Apart<KernelMutex<State<T, E>>>,
-    /// Where waiters join while they need nothing but a place in line.
+    /// Where a waiter joins if all it needs is a place in the queue.
     pub(super) inbox: Apart<Mutex<Inbox<Box<Slot<T, E>>, Refusal<E>>>>,
-    /// What is idle, for gets and returns that need not decide anything.
+    /// The idle slots, for gets and returns that decide nothing.
     pub(super) board: Arc<Board<Slot<T, E>>>,
-    /// The generation of what is opened now. Changed under the lock.
+    /// The current generation, which new opens get. Changed under the lock only.
     generation: AtomicU64,
     pub(crate) post: Post,
     pub(super) limits: Limits,
 }
 
-/// Why a get ends without a resource, other than by its own deadline.
+/// Why a get ends without a resource. Its own deadline is not among the reasons.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal<E> {
     Closed,
     Overloaded,
     Shed,
-    /// Nothing can be opened and nothing is alive; the last failure.
+    /// Opens fail and no resource is alive. Holds the error of the last failed open.
     Connect(E),
 }
 
-/// What a get finds without the lock.
+/// What a get finds on the board, without the lock.
 #[derive(Debug)]
 pub(crate) enum Fast<T, E: Clone> {
-    /// It is the caller's.
+    /// The slot is good as it is, and belongs to the caller.
     Ready(Box<Slot<T, E>>),
-    /// It cannot be handed out as it is: give it back unused, and look under the lock.
+    /// The slot must be checked or closed first: the caller returns it unused, and gets under the lock.
     Stale(Box<Slot<T, E>>),
     Nothing,
 }
 
-/// What came of looking for a resource.
+/// The outcome of a get under the lock.
 #[derive(Debug)]
 pub(crate) enum Take<T, E: Clone> {
     Ready(Box<Slot<T, E>>),
     Queued(Queued<T, E>),
-    /// And what that leaves to do: who asks while nothing can be opened has it tried again, when that is due.
+    /// The refusal, and the work it leaves: a refused get triggers the next attempt to open, when that is due.
     Refused(Refusal<E>, Option<Box<Work<T, E>>>),
 }
 
-/// Names one who waits.
+/// Names one waiter.
 pub(crate) type Ticket<T, E> = Waiter<Box<Slot<T, E>>, Refusal<E>>;
 
-/// A place in line.
+/// A place in the queue.
 #[derive(Debug)]
 pub(crate) struct Queued<T, E: Clone> {
     pub(crate) id: Ticket<T, E>,
-    /// Is it known exactly when it joined?
+    /// Whether the time at which the waiter joined is exact.
     pub(crate) timed: bool,
     pub(crate) work: Option<Box<Work<T, E>>>,
 }
 
-/// What a waiter is told when it is polled.
+/// The answer to a waiter that polls.
 #[derive(Debug)]
 pub(crate) enum Polled<T, E: Clone> {
     Granted(Box<Slot<T, E>>),
     Refused(Refusal<E>),
-    /// Not yet. `armed`: keep a timer for the deadline from now on.
+    /// No answer yet. `armed`: from now on the waiter keeps a timer for its deadline.
     Pending {
         work: Option<Box<Work<T, E>>>,
         armed: bool,
     },
 }
 
-/// What is left to do after a resource was given back.
+/// The work that is left after a return.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Put<T, E: Clone> {
     Kept,
-    /// It was handed to a waiter.
+    /// The slot was handed to the waiter with this waker.
     Wake(Waker),
     Close(Box<Slot<T, E>>, CloseReason),
     Work(Box<Work<T, E>>),
 }
 
-/// What is left to do after the lock was released.
+/// The work that is left after the lock was released.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Work<T, E: Clone> {
@@ -139,7 +140,7 @@ pub(crate) struct Work<T, E: Clone> {
     pub(crate) closes: Vec<(Box<Slot<T, E>>, CloseReason)>,
 }
 
-/// A resource that was just opened.
+/// A resource that has just been opened.
 #[derive(Debug)]
 pub(crate) struct Opened<T> {
     pub(crate) item: T,
@@ -148,7 +149,7 @@ pub(crate) struct Opened<T> {
 }
 
 impl<T, E: Clone> Put<T, E> {
-    /// This, and somebody else to wake.
+    /// Adds `wakers` to the work that is left.
     #[cold]
     pub(super) fn and(self, mut wakers: Vec<Waker>) -> Self {
         let mut work = match self {
@@ -186,7 +187,7 @@ impl<T, E: Clone> Work<T, E> {
             && self.closes.is_empty()
     }
 
-    /// Usually there is nothing to do, which is a word then and not four lists.
+    /// Boxes the work, or returns `None` if there is none. Usually there is none, so the result is one word and not four lists.
     #[inline]
     pub(super) fn boxed(self) -> Option<Box<Self>> {
         (!self.is_empty()).then(|| Box::new(self))
@@ -207,8 +208,8 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// Takes an idle one without the lock, if nobody stands in line: the caller's, or one to be looked at first. `hint` is any
-    /// number, best the same one on the same thread.
+    /// Takes an idle slot without the lock, if no waiter is in the queue. The slot is ready for the caller, or must be looked at
+    /// first. `hint` may be any number; it works best if a thread always passes the same one.
     #[inline]
     pub(crate) fn take(&self, now: Moment, hint: usize) -> Fast<T, E> {
         let Some(slot) = self.board.take(hint) else {
@@ -221,7 +222,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// Gives one back after use without the lock, if there is nothing to decide and nothing to count: else it comes back.
+    /// Returns a used slot without the lock. If the kernel has something to decide or to count, the slot comes back as the error.
     #[inline]
     pub(crate) fn put_fast(mut slot: Box<Slot<T, E>>, now: Moment) -> Result<(), Box<Slot<T, E>>> {
         if now >= slot.expires_at || slot.generation != slot.seat.generation() {
@@ -233,7 +234,7 @@ impl<T, E: Clone> Kernel<T, E> {
         board::lay(slot)
     }
 
-    /// Takes an idle one that needs nothing done to it, if nobody stands in line.
+    /// Takes an idle slot that needs no check, if no waiter is in the queue.
     pub(crate) fn take_locked(&self, now: Moment) -> Option<Box<Slot<T, E>>> {
         let mut state = self.lock();
         if !state.queue.is_empty() && !mutation::on(Mutation::NewcomerBarges) {
@@ -242,9 +243,10 @@ impl<T, E: Clone> Kernel<T, E> {
         state.pop_ready(now, &self.limits)
     }
 
-    /// Takes an idle one, or joins the line. `now` may be rough, `exact` is not.
+    /// Takes an idle slot, or joins the queue. `now` may be rough, `exact` is not.
     ///
-    /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    /// Both happen under one hold of the lock: either a return finds the waiter in the queue, or the waiter finds the returned
+    /// slot.
     #[inline]
     pub(crate) fn take_or_wait(
         this: &Arc<Self>,
@@ -252,9 +254,9 @@ impl<T, E: Clone> Kernel<T, E> {
         exact: impl FnOnce() -> Moment,
         waker: Waker,
     ) -> Take<T, E> {
-        // Declared before the guard: if it is not needed it is dropped after it.
+        // Declared before the guard: a waker that is not needed is dropped after the guard.
         let mut waker = Some(waker);
-        // The usual case of a busy pool.
+        // The usual case in a busy pool.
         if let Some(id) = this.join_by_inbox(now, &mut waker) {
             return Take::Queued(Queued {
                 id,
@@ -272,7 +274,8 @@ impl<T, E: Clone> Kernel<T, E> {
         state.wait(this, now, exact, &mut waker)
     }
 
-    /// Joins the line without the lock, if the keeper is known to come by for those who join at this tick.
+    /// Joins the queue without the lock. This works only at the tick for which the inbox was opened: the keeper is known to come by
+    /// in time for the waiters of that tick.
     #[inline]
     fn join_by_inbox(&self, now: Moment, waker: &mut Option<Waker>) -> Option<Ticket<T, E>> {
         let mut inbox = self.inbox.0.lock();
@@ -282,7 +285,7 @@ impl<T, E: Clone> Kernel<T, E> {
         inbox.push((), waker)
     }
 
-    /// Has a waiter that found nothing in its mail its answer now? After that its id is spent. A grant is not counted yet: see
+    /// Answers a waiter that found nothing in its mail. After an answer its ticket is spent. A grant is not counted here: see
     /// [`count_wait`](Self::count_wait).
     pub(crate) fn poll(
         this: &Arc<Self>,
@@ -290,7 +293,7 @@ impl<T, E: Clone> Kernel<T, E> {
         waker: &Waker,
         now: Moment,
     ) -> Polled<T, E> {
-        // A waker is cloned and dropped with nothing locked: it may run code, or be the last to hold a task.
+        // A waker is cloned and dropped with nothing locked: either may run user code, and a drop may free the task.
         let mut fresh = None;
         loop {
             // Declared before the guard, so dropped after it.
@@ -317,7 +320,7 @@ impl<T, E: Clone> Kernel<T, E> {
                         }
                     }
                     if state.closed {
-                        // The kernel panicked, and who waited is in no line any more.
+                        // The kernel panicked, and the waiters of before are in no queue any more.
                         return Polled::Refused(Refusal::Closed);
                     }
                     let mut work = Work::default();
@@ -334,8 +337,8 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// A waiter gives up at its deadline, after waiting so long: the resource if one was handed to it meanwhile, else what it
-    /// was waiting for.
+    /// Ends the wait of a waiter at its deadline; `lasted` is the length of the wait. Returns the slot if one was handed to the
+    /// waiter meanwhile, else the refusal, if there was one, and the phase in which the wait ended.
     pub(crate) fn time_out(
         &self,
         id: Ticket<T, E>,
@@ -344,12 +347,12 @@ impl<T, E: Clone> Kernel<T, E> {
         // Dropped after the guard, as in `poll`.
         let _spent;
         let mut state = self.lock();
-        // As long as it stands in line.
+        // Must run before `cancel`, while the waiter is in the queue.
         let phase = state.phase(&id, lasted, &self.limits);
         let (answer, waker) = state.queue.cancel(id);
         _spent = waker;
         match answer {
-            // Not counted yet, as in `poll`.
+            // The grant is not counted here, as in `poll`.
             Some(Ok(slot)) => Ok(slot),
             Some(Err(refusal)) => Err((Some(refusal), Phase::Wait)),
             None => {
@@ -359,12 +362,14 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// A waiter was handed a good one that [`poll`](Self::poll) or [`time_out`](Self::time_out) returned, after so long if that was timed.
+    /// Counts a good slot that [`poll`](Self::poll) or [`time_out`](Self::time_out) returned. `lasted` is the length of the wait,
+    /// if the wait was timed.
     pub(crate) fn count_wait(&self, lasted: Option<Duration>) {
         self.lock().fetched(lasted);
     }
 
-    /// What is to be opened on this seat is about to begin: is it wanted still? It is of the generation of now.
+    /// Called just before the open on this seat begins. Gives the open the current generation, and returns whether it is still
+    /// wanted.
     pub(crate) fn begin_open(&self, seat: &Seat<T, E>, now: Moment) -> bool {
         let mut state = self.lock();
         let generation = state.generation;
@@ -372,10 +377,10 @@ impl<T, E: Clone> Kernel<T, E> {
         state.is_wanted(&self.limits, now)
     }
 
-    /// A waiter goes away. What was handed to it goes to the next in line, and so does what it may have been told: that there is room.
-    /// `now` is asked for only where something was handed to it.
+    /// Removes a waiter. A slot that was handed to it goes to the next waiter. So does a wake-up that it may have consumed: the
+    /// news that there is room. `now` is called only if a slot was handed to the waiter.
     pub(crate) fn cancel(&self, id: Ticket<T, E>, now: impl FnOnce() -> Moment) -> Put<T, E> {
-        // Dropped after the guard, as in `poll`: a refusal may be the last to hold an error of the user's.
+        // Dropped after the guard, as in `poll`: a refusal may hold the last reference to an error of the user's.
         let (_spent, _refused);
         let mut state = self.lock_to_leave();
         let (answer, waker) = state.queue.cancel(id);
@@ -383,7 +388,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let grant = match answer {
             Some(Ok(slot)) => Some(slot),
             Some(Err(refusal)) => {
-                // It was counted as what it was told.
+                // The refusal was counted when the waiter was told.
                 _refused = refusal;
                 return Put::Kept;
             }
@@ -393,7 +398,7 @@ impl<T, E: Clone> Kernel<T, E> {
         match grant {
             Some(slot) if mutation::on(Mutation::CancelServesNobody) => state.lay_down(slot),
             Some(slot) => state.settle(slot, now(), &self.limits),
-            // A keeper that was not called yet is called by who makes room, and nobody else is told.
+            // While the keeper's waker is in the bell, room wakes the keeper and not a waiter, so no wake-up needs to be forwarded.
             None if state.bell.is_hung() || mutation::on(Mutation::CancelTellsNobody) => Put::Kept,
             None => state
                 .call_if_short(&self.limits)
@@ -401,7 +406,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// Gives one back after use. `lasted` is how long the lease was, when that was measured.
+    /// Returns a used slot. `lasted` is the length of the lease, if it was measured.
     pub(crate) fn put(
         &self,
         mut slot: Box<Slot<T, E>>,
@@ -425,7 +430,7 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// Gives one back that nobody used, and of which it is not known whether it is still good.
+    /// Returns a slot that was not used, and of which it is not known whether it is still good.
     pub(crate) fn put_unused(
         this: &Arc<Self>,
         mut slot: Box<Slot<T, E>>,
@@ -434,7 +439,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.seats.set(slot.seat.index(), SeatState::Open);
-        // The end of its lifetime is for those to see who need one.
+        // An expired slot is laid down here: the next get or the keeper decides what becomes of it.
         let used_at = slot.used_at;
         match state.must_close(&mut slot, used_at, &this.limits, &mut work.wakers) {
             Some(reason) => state.retire(slot, reason, &mut work),
@@ -447,7 +452,7 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// One that was being checked or reset is good: hands it to the first waiter, or makes it idle.
+    /// Returns a slot whose check or reset succeeded: the slot goes to the first waiter, or becomes idle.
     pub(crate) fn put_clean(
         &self,
         mut slot: Box<Slot<T, E>>,
@@ -466,14 +471,14 @@ impl<T, E: Clone> Kernel<T, E> {
             _ => {}
         }
         state.seats.set(slot.seat.index(), SeatState::Open);
-        // A check is no use: its time goes on.
+        // A check does not count as use, so the idle time goes on.
         state.sweep_by(self.limits.keeping.due(&slot));
         if mutation::on(Mutation::CheckServesNobody) {
             return state.lay_down(slot);
         }
         let put = state.settle(slot, now, &self.limits);
         let waker = match &put {
-            // Somebody may have waited for it.
+            // A waiter may have counted on this slot.
             Put::Close(..) => state.call_if_short(&self.limits),
             Put::Kept | Put::Wake(_) | Put::Work(_) => None,
         };
@@ -485,7 +490,7 @@ impl<T, E: Clone> Kernel<T, E> {
         put
     }
 
-    /// Something was opened on this seat.
+    /// Returns the slot of a resource that was just opened on this seat.
     pub(crate) fn opened(
         this: &Arc<Self>,
         seat: Seat<T, E>,
@@ -495,7 +500,8 @@ impl<T, E: Clone> Kernel<T, E> {
         let mut state = this.lock();
         state.gate.opened(now);
         state.counters.opened += 1;
-        // That of its begin: it may have used what a reset has made invalid since.
+        // The slot gets the generation in which the open began: the open may have used credentials that a reset has made invalid
+        // since.
         let generation = state.seats.generation(seat.index());
         let generation = generation.unwrap_or(state.generation);
         state.histograms.create.record(opened.took);
@@ -529,7 +535,7 @@ impl<T, E: Clone> Kernel<T, E> {
         (put, work)
     }
 
-    /// Nothing could be opened on this seat. `jitter` is uniform in `0.0..1.0`.
+    /// Frees this seat after its open failed. `jitter` is uniform in `0.0..1.0`.
     pub(crate) fn open_failed(
         this: &Arc<Self>,
         seat: Seat<T, E>,
@@ -560,8 +566,8 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// One that is about to be closed broke before anybody could use it, just after it was opened: that is no better than a failed open,
-    /// and the next is not made at once.
+    /// Counts a resource that broke just after it was opened, before its first lease, as a failed open, so the next open is not
+    /// made at once. The caller is about to close the resource.
     pub(crate) fn was_stillborn(
         this: &Arc<Self>,
         error: E,
@@ -580,8 +586,8 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// A lease ended, and what it held is about to be made clean: unless it is of no use any more, then it is about to be closed, for
-    /// the reason that comes back.
+    /// Called when a lease ended and its resource is about to be reset. If the resource is of no use any more, this returns the
+    /// reason, and the caller closes the resource.
     pub(crate) fn begin_reset(
         &self,
         slot: &Slot<T, E>,
@@ -598,7 +604,8 @@ impl<T, E: Clone> Kernel<T, E> {
         useless
     }
 
-    /// One is about to be closed, for a reason that the kernel does not see for itself. Those who counted on it are seen to.
+    /// Called when a resource is about to be closed for a reason that the kernel does not see for itself. The waiters that counted
+    /// on the resource are served in another way, if there is one.
     pub(crate) fn begin_close(
         this: &Arc<Self>,
         slot: &Slot<T, E>,
@@ -618,21 +625,21 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// The generation of what is opened now.
+    /// The current generation.
     #[inline]
     pub(super) fn generation(&self) -> u64 {
-        // Ordering: Relaxed. What was idle before a reset is taken off under the lock; what is laid down while it runs may be of the
-        // old generation, and whoever takes that later and knows of the reset sees the new number.
+        // Ordering: Relaxed. A reset takes the idle slots off the board under the lock. A return that races the reset may lay down
+        // a slot of the old generation. A get that takes this slot later, on a thread that knows of the reset, sees the new number.
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// What is open now is of the past. Under the lock, whose state says the same.
+    /// Begins a new generation: every resource that is open now is old. Called under the lock, whose state holds the same number.
     pub(super) fn begin_generation(&self, generation: u64) {
-        // Ordering: as above.
+        // Ordering: Relaxed, as in `generation`.
         self.generation.store(generation, Ordering::Relaxed);
     }
 
-    /// Called by the drop of a seat.
+    /// Frees the seat. Called by the drop of [`Seat`].
     pub(super) fn vacate(&self, index: u32) {
         let wakers = {
             let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! What the lock guards, and how it is decided who gets what, what may stay and what is opened.
+//! The state that the lock guards, and the decisions: which waiter gets a slot, which slot may stay, what is opened.
 
 use std::{mem, task::Waker, time::Duration};
 
@@ -22,35 +22,35 @@ use crate::{
     sync::{Arc, Poisonable},
 };
 
-/// What the kernel's mutex guards. While it is held no user code runs, and nothing is locked but the inbox or a waiter's mail, for a
-/// moment.
+/// The state that the kernel's mutex guards. No user code runs under the mutex. Under it only the inbox or a waiter's mail is
+/// locked, each for a moment.
 #[derive(Debug)]
 pub(super) struct State<T, E: Clone> {
     pub(super) idle: IdleSet<T, E>,
     pub(super) seats: Seats,
     pub(super) queue: Line<Box<Slot<T, E>>, Refusal<E>>,
     pub(super) target: u32,
-    /// How many may wait in line.
+    /// How many waiters may be in the queue.
     pub(super) max_waiters: usize,
     pub(super) generation: u64,
     pub(super) closed: bool,
-    /// The inbox is open: waiters may have joined there.
+    /// The inbox is open, and may hold waiters.
     pub(super) is_open: bool,
-    /// The tick at which a wait was timed last.
+    /// The tick of the last wait that was timed.
     timed_at: Moment,
-    /// How many fetched a grant since one whose wait was timed did.
+    /// How many grants were fetched since the last fetch whose wait was timed.
     untimed: u64,
-    /// Opens that were ordered to replace what reached its lifetime, and did not start yet.
+    /// Opens that were ordered to replace expired resources, and did not start yet.
     replacements: u32,
-    /// Something is kept beyond its lifetime until its replacement is open.
+    /// An expired resource is kept until its replacement is open.
     outlived: bool,
-    /// How many checks have failed since one succeeded, up to a few.
+    /// How many checks failed since the last success, up to [`MAX_SUSPICION`].
     pub(super) suspicion: u32,
     pub(super) gate: Gate<E>,
     shed: Option<Shed>,
     pub(super) counters: Counters,
     pub(super) histograms: Histograms,
-    /// When the first idle one may fall due.
+    /// When the first idle slot may fall due.
     pub(super) sweep_at: Moment,
     /// Calls the keeper when there is upkeep to do.
     pub(super) bell: Bell,
@@ -83,8 +83,8 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// What comes in place of this one after a panic of the kernel: closed, and without anything. Seats, tickets and keepers of before
-    /// are known to none of its parts, and each part does nothing for those.
+    /// The state that replaces this one after a panic of the kernel: closed and empty. Its parts know none of the old seats,
+    /// tickets and keepers, and ignore calls about them.
     #[cfg_attr(
         any(pool_loom, pool_shuttle),
         allow(dead_code, reason = "in a model a panic is the end")
@@ -98,7 +98,7 @@ impl<T, E: Clone> State<T, E> {
             max_waiters: 0,
             generation: self.generation,
             closed: true,
-            // It may be: who locks next shuts it.
+            // The inbox may be open: if so, the next thread that locks shuts it.
             is_open: true,
             timed_at: Moment::NEVER,
             untimed: 0,
@@ -115,16 +115,17 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// Gets and returns have to come to the lock while there is something to decide: somebody waits, the pool has shrunk below what
-    /// is in use, or it is closed. Called before that is acted on, and before the lock is released.
+    /// Sets or clears `CALL`. Gets and returns must take the lock while there is something to decide: a waiter is in the queue,
+    /// more is in use than the size allows, or the pool is closed. Called before the state is acted on, and before the lock is
+    /// released.
     #[inline]
     pub(super) fn call(&mut self) {
         let decide = !self.queue.is_empty() || self.is_shrinking() || self.closed;
         self.idle.call(decide);
     }
 
-    /// At which tick newcomers can join the line by the inbox, and how many, because all that can be done for them is to let them
-    /// wait: nothing is idle or checked for those in line, there is no room to open anything, and the keeper comes by in time.
+    /// Whether newcomers may join by the inbox: at which tick, and how many. They may if nothing can be done for a newcomer but to
+    /// let it wait: nothing is idle, checked or not, there is no room to open a resource, and the keeper comes by in time.
     #[inline]
     pub(super) fn opens(&self, limits: &Limits) -> Option<(Moment, usize)> {
         let waits = !self.queue.is_empty() && self.shed.is_none();
@@ -138,7 +139,8 @@ impl<T, E: Clone> State<T, E> {
             .then_some((self.timed_at, room))
     }
 
-    /// Hands this one to the first in line, if somebody is and there is nothing else to decide. Those in the inbox came later.
+    /// Hands the slot to the first waiter, if the inbox is open and there is nothing else to decide. The waiters in the inbox
+    /// joined later.
     #[inline]
     pub(super) fn pass_on(
         &mut self,
@@ -154,11 +156,11 @@ impl<T, E: Clone> State<T, E> {
         Ok(self.hand_to_first(slot, now, limits))
     }
 
-    /// The next idle one that may be handed out as it is.
+    /// Takes the next idle slot that is ready to be handed out.
     #[inline]
     pub(super) fn pop_ready(&mut self, now: Moment, limits: &Limits) -> Option<Box<Slot<T, E>>> {
         if self.closed {
-            // After a panic of the kernel something lies on the board still.
+            // After a panic of the kernel, slots may still lie on the board.
             return None;
         }
         let generation = self.generation;
@@ -166,7 +168,7 @@ impl<T, E: Clone> State<T, E> {
             .pop(|slot| slot.is_ready(now, limits.check_after_nanos, generation))
     }
 
-    /// Joins the line, unless there is a reason not to.
+    /// Joins the queue, or refuses the get.
     #[inline(always)]
     pub(super) fn wait(
         &mut self,
@@ -183,7 +185,7 @@ impl<T, E: Clone> State<T, E> {
             && let Some(error) = self.gate.verdict(self.seats.alive())
         {
             self.counters.failed_fast += 1;
-            // The keeper may be where nobody drives it: an outage ends because somebody asks.
+            // The keeper may be on a runtime that polls no tasks, so a refused get triggers the next attempt to open itself.
             let mut work = Work::default();
             if !mutation::on(Mutation::RefusedTriesNothing) {
                 self.meet_demand(kernel, now, &mut work);
@@ -194,7 +196,7 @@ impl<T, E: Clone> State<T, E> {
             self.counters.overloaded += 1;
             return Take::Refused(Refusal::Overloaded, None);
         }
-        // One wait a tick is timed exactly, and all when the shedder needs to know.
+        // One wait in each tick is timed exactly. With a shedder every wait is, since the shedder needs the times.
         let timed = now != self.timed_at || self.shed.is_some();
         self.timed_at = now;
         let since = if timed { exact() } else { now };
@@ -206,7 +208,7 @@ impl<T, E: Clone> State<T, E> {
         let id = self.queue.push((), waker.take(), since);
         self.call_first();
         let keeper = self.bell.call(since.later(limits.keeping.tick_nanos));
-        // The usual case of a busy pool.
+        // The usual case in a busy pool.
         let work = if keeper.is_none() && !self.can_meet_demand() {
             None
         } else {
@@ -215,7 +217,7 @@ impl<T, E: Clone> State<T, E> {
         Take::Queued(Queued { id, timed, work })
     }
 
-    /// Somebody joined the line, and something may be done about it.
+    /// Acts for a waiter that has just joined the queue, if anything may be done for it.
     #[inline(never)]
     fn begin_wait(
         &mut self,
@@ -231,21 +233,21 @@ impl<T, E: Clone> State<T, E> {
         work.boxed()
     }
 
-    /// Counts those who fetched what was handed to them without the lock.
+    /// Counts the grants that waiters fetched without the lock.
     pub(super) fn hear(&mut self) {
         let (fetched, waits) = self.queue.hear();
         self.counters.waited += fetched;
         self.untimed += fetched;
         let waits: Vec<_> = waits.collect();
         for (timed, wait) in waits.iter().enumerate() {
-            // Each stands for an equal part of those since the last sample.
+            // Each sample stands for an equal part of the fetches since the last sample.
             let weight = self.untimed / (waits.len() - timed) as u64;
             self.histograms.wait.record_weighted(*wait, weight);
             self.untimed -= weight;
         }
     }
 
-    /// A waiter fetched what was handed to it.
+    /// Counts a grant that its waiter fetched.
     pub(super) fn fetched(&mut self, lasted: Option<Duration>) {
         self.counters.waited += 1;
         self.untimed += 1;
@@ -255,7 +257,7 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// A lease ended.
+    /// Counts the end of a lease.
     pub(super) fn returned(&mut self, lasted: Option<Sample>) {
         if let Some(Sample { lasted, weight }) = lasted {
             self.histograms.used.record_weighted(lasted, weight);
@@ -265,7 +267,7 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// Nothing could be opened: tells everybody in line, if that is how it is.
+    /// Refuses all waiters with the last error, if the gate has given up. Called after an open failed.
     pub(super) fn tell_of_outage(&mut self, work: &mut Work<T, E>) {
         if let Some(error) = self.gate.verdict(self.seats.alive()) {
             self.counters.failed_fast += self.queue.len() as u64;
@@ -274,7 +276,7 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// Closes it if it may not be used again, else hands it to the first in line, else makes it idle.
+    /// Closes the slot if it must be closed, else hands it to the first waiter, else makes it idle.
     #[inline(always)]
     pub(super) fn settle(
         &mut self,
@@ -282,7 +284,7 @@ impl<T, E: Clone> State<T, E> {
         now: Moment,
         limits: &Limits,
     ) -> Put<T, E> {
-        // The usual case: it is good.
+        // The usual case: the slot is good.
         let fresh = slot.generation == self.generation && now < slot.expires_at;
         if fresh && !self.closed && !self.is_shrinking() && !mutation::on(Mutation::NewcomerBarges)
         {
@@ -300,7 +302,7 @@ impl<T, E: Clone> State<T, E> {
         self.hand_on(slot, now, limits).and(wakers)
     }
 
-    /// May this one not be used again?
+    /// Returns the reason if the slot must be closed.
     pub(super) fn must_close(
         &mut self,
         slot: &mut Slot<T, E>,
@@ -319,7 +321,7 @@ impl<T, E: Clone> State<T, E> {
         None
     }
 
-    /// Is there no use for it any more, however good it is?
+    /// Returns the reason if the pool has no use for the slot, however good it is.
     pub(super) fn useless(&self, slot: &Slot<T, E>) -> Option<CloseReason> {
         if self.closed && !mutation::on(Mutation::ReturnIgnoresClose) {
             return Some(CloseReason::PoolClosed);
@@ -330,8 +332,8 @@ impl<T, E: Clone> State<T, E> {
         self.is_shrinking().then_some(CloseReason::Shrunk)
     }
 
-    /// The lifetime of this one is over. If it is needed it stays in use until its replacement is open, as long as there is
-    /// room for both; and while nothing can be opened, what still works is kept. `others` are idle beside it.
+    /// Whether a slot is kept although its lifetime is over. A slot that is needed stays in use until its replacement is open, if
+    /// there is room for both. While opens fail, a slot that still works is kept. `others` is the number of slots idle beside it.
     pub(super) fn keeps_expired(
         &mut self,
         slot: &mut Slot<T, E>,
@@ -358,7 +360,8 @@ impl<T, E: Clone> State<T, E> {
         slot.replaced
     }
 
-    /// Hands it to the first in line, telling no on the way to those whom the shedder drops; makes it idle if nobody is in line.
+    /// Hands the slot to the first waiter, after the shedder has refused the waiters that it drops. Makes the slot idle if no
+    /// waiter is in the queue.
     #[inline(always)]
     fn hand_on(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
         if self.shed.is_some() && !self.queue.is_empty() {
@@ -401,13 +404,13 @@ impl<T, E: Clone> State<T, E> {
         wakers
     }
 
-    /// Makes it idle.
+    /// Makes the slot idle.
     pub(super) fn lay_down(&mut self, slot: Box<Slot<T, E>>) -> Put<T, E> {
         self.idle.lay(slot);
         Put::Kept
     }
 
-    /// What the bound is about, without what is on its way out.
+    /// The number that the bound applies to: taken seats without those that are closing.
     #[inline]
     pub(super) fn in_use(&self) -> u32 {
         let leased = if mutation::on(Mutation::ResizeForgetsLeased) {
@@ -418,20 +421,20 @@ impl<T, E: Clone> State<T, E> {
         self.seats.taken() - self.seats.count(SeatState::Closing) - leased
     }
 
-    /// Is more in use than may be?
+    /// Whether more is in use than the size allows.
     #[inline]
     fn is_shrinking(&self) -> bool {
         self.in_use() > self.target
     }
 
-    /// How many are with a caller, or handed to one.
+    /// How many resources are leased, or handed to a waiter.
     pub(super) fn leased(&self) -> u32 {
         let idle = self.idle.len() as u32;
         self.seats.count(SeatState::Open).saturating_sub(idle)
     }
 
-    /// What can be counted on to come to somebody soon: not an open that takes far longer than they do, and the less of what is
-    /// being checked the more checks have failed.
+    /// How many resources are likely to come to waiters soon. Opens that take far longer than average are not counted. Checks count
+    /// for less, the more of them have failed or are late.
     fn coming(&self, now: Moment) -> usize {
         let opening = self.promising(now);
         let late = self.late_checks(now);
@@ -440,7 +443,7 @@ impl<T, E: Clone> State<T, E> {
         (opening + checking + self.seats.count(SeatState::Resetting)) as usize
     }
 
-    /// How many checks take so long that nobody counts on them.
+    /// How many checks are late: they are not counted on.
     fn late_checks(&self, now: Moment) -> u32 {
         if self.seats.count(SeatState::Checking) == 0 || mutation::on(Mutation::LateCheckIsAwaited)
         {
@@ -450,7 +453,7 @@ impl<T, E: Clone> State<T, E> {
         late.map_or(0, |late| self.seats.checking_since(late))
     }
 
-    /// How many are being opened that can be counted on: not those that are late, and not those that are of the past when they end.
+    /// How many opens are counted on: not the late ones, and not those of an old generation.
     fn promising(&self, now: Moment) -> u32 {
         if self.seats.count(SeatState::Opening) == 0 {
             return 0;
@@ -459,7 +462,7 @@ impl<T, E: Clone> State<T, E> {
         self.seats.opening_after(late, Some(self.generation))
     }
 
-    /// When the next open or check becomes late, of those that are not.
+    /// When the next open or check becomes late, of those that are not late yet.
     pub(super) fn next_late(&self, now: Moment) -> Option<Moment> {
         let patience = self.patience();
         let late = now.earlier(nanos_of(patience));
@@ -472,20 +475,20 @@ impl<T, E: Clone> State<T, E> {
         open.into_iter().chain(check).min()
     }
 
-    /// After so long an open is not counted on any more.
+    /// An open that takes longer than this is late.
     pub(super) fn patience(&self) -> Duration {
         patience_with(&self.histograms.create)
     }
 
-    /// How many are wanted, in line or as minimum idle.
+    /// How many resources are wanted, by waiters or as minimum idle.
     pub(super) fn wanted(&self, limits: &Limits) -> usize {
         self.queue.waiting() + limits.keeping.min_idle as usize
     }
 
-    /// Whom to wake when more is wanted than is idle, and something can be done about it: that is done when somebody is polled, by
-    /// [`meet_demand`](Self::meet_demand). Where it turns out may be no runtime to do it on.
+    /// Returns the waker to wake if more is wanted than is idle and something can be done about it. The task that is woken runs
+    /// [`meet_demand`](Self::meet_demand) when it is polled: the thread that notices the shortage may have no runtime.
     pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
-        // What is idle is no use to those in line until it was checked.
+        // An idle slot is of no use to the waiters until it was checked.
         let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
         let probes = self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0;
         let short = (self.wanted(limits) > self.idle.len() || probes) && self.has_room();
@@ -495,7 +498,7 @@ impl<T, E: Clone> State<T, E> {
         self.bell.ring().or_else(|| self.queue.first_waker())
     }
 
-    /// Calls gets and returns to the lock, if they are to come. Before it is looked at what is idle.
+    /// Sets `CALL`, if it is needed, before a look at the idle slots.
     #[inline]
     fn call_first(&mut self) {
         if !mutation::on(Mutation::CallIsLate) {
@@ -503,13 +506,13 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// Is there anything that could be done about demand? Not in a busy pool, where nothing is idle and there is no room.
+    /// Whether anything can be done about demand. In a busy pool it cannot: nothing is idle, and there is no room.
     #[inline]
     fn can_meet_demand(&self) -> bool {
         !self.closed && (self.has_room() || !self.idle.is_empty())
     }
 
-    /// Serves the line from what is idle, has idle ones checked for it, and opens what is still missing, within the bounds.
+    /// Hands idle slots to the waiters, has other idle slots checked for them, and opens what is still missing, within the bounds.
     pub(super) fn meet_demand(
         &mut self,
         kernel: &Arc<Kernel<T, E>>,
@@ -530,7 +533,7 @@ impl<T, E: Clone> State<T, E> {
                 Put::Kept | Put::Close(..) => {}
             }
         }
-        // Where idle ones do not answer an open is the better bet, if there is room for one.
+        // If idle resources do not answer their checks, an open is the better bet, if there is room for it.
         if self.late_checks(now) > 0 {
             let missing = self.queue.waiting().saturating_sub(self.coming(now));
             self.open_some(kernel, missing, now, work);
@@ -558,13 +561,13 @@ impl<T, E: Clone> State<T, E> {
         }
         self.open_some(kernel, missing, now, work);
         if !(work.opens.is_empty() && work.checks.is_empty()) && self.queue.waiting() > 0 {
-            // When one of them is late something else is tried.
+            // When one of these opens or checks becomes late, the keeper tries something else.
             let late = self.next_late(now);
             work.wakers.extend(late.and_then(|at| self.bell.call(at)));
         }
     }
 
-    /// Opens so many, as far as there is room.
+    /// Opens `missing` resources, or as many as there is room for.
     fn open_some(
         &mut self,
         kernel: &Arc<Kernel<T, E>>,
@@ -582,7 +585,7 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    /// Is there room for one more?
+    /// Whether there is room for one more resource.
     fn has_room(&self) -> bool {
         let opening = if mutation::on(Mutation::OpeningIsNotCounted) {
             self.seats.count(SeatState::Opening)
@@ -594,7 +597,7 @@ impl<T, E: Clone> State<T, E> {
 
     fn may_open(&self, limits: &Limits, now: Moment) -> bool {
         let opening = self.seats.count(SeatState::Opening);
-        // While attempts fail, one at a time. One that hangs stops the next for as long as it is counted on, and no longer.
+        // While attempts fail, one is made at a time. A late attempt does not stop the next one any more.
         let attempts = if self.gate.is_failing() {
             self.promising(now)
         } else {
@@ -603,16 +606,16 @@ impl<T, E: Clone> State<T, E> {
         opening < limits.max_opening && attempts < self.gate.may_open(limits.max_opening, now)
     }
 
-    /// Is an attempt wanted though nobody waits for it: so that the pool knows when the backend is back? One that has outlasted its timeout
-    /// is on a runtime that nobody drives, and stops no other.
+    /// Whether an attempt is wanted although no waiter needs it, so that the pool learns when the backend is back. An open that has
+    /// outlasted its timeout is on a runtime that polls no tasks, and does not count as the prober.
     fn wants_prober(&self, limits: &Limits, now: Moment) -> bool {
         let ended = now.earlier(limits.open_ends_nanos);
         self.gate.is_failing() && self.seats.opening_after(ended, None) == 0
     }
 
-    /// Is the open that is about to begin of any use still?
+    /// Whether the open that is about to begin is still of use.
     pub(super) fn is_wanted(&self, limits: &Limits, now: Moment) -> bool {
-        // Where those that are looked at do not answer the others are no better: that is why it was ordered.
+        // If checks of idle resources are late, the other idle resources are no better: this open was ordered because of them.
         let idle = if self.late_checks(now) > 0 {
             0
         } else {
@@ -639,35 +642,36 @@ impl<T, E: Clone> State<T, E> {
         self.seats.set(slot.seat.index(), SeatState::Closing);
     }
 
-    /// Is what was just opened the replacement of something that may be idle? Told once.
+    /// Whether the open that just succeeded may replace an idle slot. Returns `true` once for each time.
     pub(super) const fn replaces_idle(&mut self) -> bool {
         mem::replace(&mut self.outlived, false)
     }
 
-    /// After a change of size: those that were ordered and for which there is no room any more are not waited for.
+    /// After a change of size: drops the ordered replacements for which there is no room any more.
     pub(super) fn forget_replacements(&mut self) {
         let room = self.target.saturating_sub(self.in_use());
         self.replacements = self.replacements.min(room);
     }
 
-    /// A check ended: who to wake, if others were to be looked at by now and found too many being checked.
+    /// Called when a check ended. Returns the keeper's waker if idle slots are overdue: they may have waited because too many were
+    /// being checked.
     pub(super) fn overdue(&mut self, now: Moment) -> Option<Waker> {
         (self.sweep_at <= now && !self.closed)
             .then(|| self.bell.ring())
             .flatten()
     }
 
-    /// Makes sure that the idle ones are looked through at `at`, or earlier.
+    /// Makes sure that the idle slots are looked through at `at` or earlier.
     pub(super) fn sweep_by(&mut self, at: Moment) {
         self.sweep_at = self.sweep_at.min(at);
     }
 
-    /// Is it closed, and everything gone?
+    /// Whether the pool is closed and every seat is free.
     pub(super) fn is_over(&self) -> bool {
         self.closed && self.seats.taken() == 0
     }
 
-    /// Those who wait for a closed pool to be empty, and its keeper, when it is.
+    /// When a closed pool has become empty: the wakers of the tasks that wait for this, and of the keeper.
     pub(super) fn last_one_out(&mut self) -> Vec<Waker> {
         if !self.is_over() {
             return Vec::new();
@@ -677,17 +681,17 @@ impl<T, E: Clone> State<T, E> {
         wakers
     }
 
-    /// What this waiter has waited for, so long: what is being opened, checked or reset, if that would have come to it and not only to
-    /// those ahead; else for a return. An open counts if it took most of that time, and not if it has just begun.
+    /// What this waiter has waited for during `lasted`. It is an open, a check or a reset if that would have come to this waiter
+    /// and not only to the waiters ahead of it; else it is a return. An open counts only if it took at least half of the wait.
     pub(super) fn phase(&self, id: &Ticket<T, E>, lasted: Duration, limits: &Limits) -> Phase {
         let failing = self.gate.is_failing();
         let mut opening = self.seats.opening_since(id.since() + lasted / 2);
         if failing {
-            // What would be opened but for that.
+            // The opens that would be running if attempts did not fail.
             let room = self.target.saturating_sub(self.seats.taken());
             opening += room.min(limits.max_opening.saturating_sub(opening));
         }
-        // Where nothing is open there is nothing to be given back.
+        // If nothing is open, no return can be expected.
         if self.seats.alive() == 0 && (failing || self.seats.count(SeatState::Opening) > 0) {
             return Phase::Create;
         }
@@ -717,7 +721,7 @@ impl<T, E: Clone> Poisonable for State<T, E> {
     }
 }
 
-/// After so long an open or a check is not counted on any more, by how long those took that ended.
+/// An open or a check that takes longer than this is late, given how long past ones took.
 fn patience_with(known: &Histogram) -> Duration {
     if known.is_empty() {
         PATIENCE
@@ -726,10 +730,10 @@ fn patience_with(known: &Histogram) -> Duration {
     }
 }
 
-/// A check that failed, or is late, makes one in flight worth half as much, so many times: then 32 idle ones are checked at once for
-/// one waiter.
+/// Each check that failed or is late halves what a check in flight counts for, up to this many times. At the limit 32 idle slots
+/// are checked at once for one waiter.
 pub(super) const MAX_SUSPICION: u32 = 5;
 
-/// An open or a check that takes longer is not counted on, as long as none has succeeded; later, four times as long as they take, and
-/// a quarter of this at least.
+/// The patience with an open or a check while none has succeeded. Later it is four times their mean time, and a quarter of this at
+/// least.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,25 +1,27 @@
-//! The wait queue: FIFO, every waiter cancellable at any point, a push, a grant and a fetch O(1), a cancel amortised O(1).
+//! The wait queue. It is FIFO, and every waiter can be cancelled at any point. A push, a grant and a fetch are O(1), a cancel is
+//! amortised O(1).
 //!
-//! Its owner keeps it under one mutex together with whatever it hands out, and wakes only after unlocking: no method here calls,
-//! clones or drops a waker. What a waiter is handed lies in its [`Mail`]: so a waiter can [`fetch`](Waiter::fetch) its answer without
-//! the owner's lock, which others are busy with. While it can but wait it joins without that too: by the
-//! [`Inbox`](super::inbox::Inbox).
+//! The owner keeps the queue under one mutex, together with the resources that it hands out, and wakes only after unlocking: no
+//! method here calls, clones or drops a waker. The answer to a waiter lies in its [`Mail`]. So the waiter can
+//! [`fetch`](Waiter::fetch) the answer without the owner's lock, which other threads are busy with. While a newcomer can only wait,
+//! it also joins without that lock: by the [`Inbox`](super::inbox::Inbox).
 //!
-//! A waiter is in one of five states, which its mail knows:
+//! A waiter is in one of five states, which its mail holds:
 //!
-//! | state | what it means | who moves it on |
+//! | state | meaning | what changes it |
 //! |---|---|---|
-//! | waiting | in line, next grant goes to the first | `grant`, `refuse`, `cancel` |
-//! | granted | something was handed to it, its future has not fetched it | `fetch`, `answer`, `cancel`, `reclaim` |
-//! | parked | its grant, or that of one before it, was taken back, because a future was not polled in time; keeps its place | `answer` puts it back in line |
-//! | refused | told no; its future has not fetched that | `fetch`, `answer`, `cancel` |
-//! | done | it fetched what it was told, or left; the mail is used again by another waiter | `push` |
+//! | waiting | in the queue; the next grant goes to the first waiting one | `grant`, `refuse`, `cancel` |
+//! | granted | a grant is in its mail, and its future has not fetched it | `fetch`, `answer`, `cancel`, `reclaim` |
+//! | parked | its grant, or that of a waiter before it, was taken back, since a future was not polled in time; it keeps its place | `answer` makes it wait again |
+//! | refused | a refusal is in its mail, and its future has not fetched it | `fetch`, `answer`, `cancel` |
+//! | done | it fetched its answer, or left; the mail may serve another waiter | `push` |
 //!
-//! In line means: parked and waiting together, ordered by ticket. A grant skips the parked ones, since nobody would fetch it.
+//! The parked and the waiting together are in the queue, ordered by ticket. A grant skips the parked ones, since their futures
+//! would not fetch it.
 //!
-//! Who leaves from the middle of the line leaves a hole. When half of the line is holes they are taken out, which moves the others
-//! forward: a mail says at which *spot* its waiter stands, so a cancel finds it without a search. Memory follows those who wait: see
-//! `line/holes.rs`.
+//! A waiter that leaves from the middle of the queue leaves a hole. When half of the queue is holes they are removed, which moves
+//! the other waiters. A mail holds the *spot* of its waiter, so a cancel finds the waiter without a search. Memory follows the
+//! number of waiters: see `line/holes.rs`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -36,45 +38,49 @@ use crate::{moment::Moment, sync::Arc};
 
 mod holes;
 
-/// Names one waiter for as long as its future lives. Not `Clone`: `fetch`, `answer` and `cancel` spend it once it has an answer.
+/// Names one waiter for as long as its future lives. Not `Clone`: `fetch`, `answer` and `cancel` spend it once they return an
+/// answer.
 #[derive(Debug)]
 pub(crate) struct Waiter<G, R> {
     mail: Arc<Mail<Answer<G, R>>>,
     ticket: u64,
     since: Moment,
-    /// At which spot it joined.
+    /// The spot at which the waiter joined.
     spot: u32,
 }
 
-/// What a waiter gets: a grant `G`, or a refusal `R`.
+/// The answer to a waiter: a grant `G`, or a refusal `R`.
 pub(crate) type Answer<G, R> = Result<G, R>;
 
-/// A FIFO of waiters for grants of type `G`, each of which asked for `A` (nothing, or how many).
+/// A FIFO of waiters for grants of type `G`. Each waiter asked for `A`: nothing, or how many.
 ///
-/// Who waits stands in `line` by ticket, after those in front of it who were told something: so a grant moves nobody.
+/// `line` holds the waiters by ticket, behind those at its front that have an answer already: so a grant moves no entry.
 #[derive(Debug)]
 pub(crate) struct Line<G, R, A = ()> {
     line: VecDeque<Place<G, R, A>>,
-    /// The spot of whoever joins next. The last in line stands one before it, and so on to the front. It wraps around.
+    /// The spot of the next waiter to join. The last place in `line` has the spot before it, and so on to the front. It wraps
+    /// around.
     end: u32,
-    /// So many at the front of it were told, oldest first. Those who are known to have fetched it since are holes.
+    /// How many places at the front of `line` were told an answer, oldest first. A place whose waiter is known to have fetched its
+    /// answer is a hole.
     told: usize,
-    /// So many of those who wait have left, and are holes; the first and the last are none.
+    /// How many of the places behind those are holes, because their waiters left. The first and the last of these places are never
+    /// holes.
     holes: usize,
-    /// Those who wait again after they were parked: by ticket, ahead of the line.
+    /// Waiters that wait again after they were parked, by ticket. They come before those in `line`.
     early: BTreeMap<u64, Place<G, R, A>>,
     parked: BTreeMap<u64, Place<G, R, A>>,
-    /// Who was told something while not in `line`, oldest first.
+    /// Waiters that were told an answer while not in `line`, oldest first.
     told_apart: Vec<Place<G, R, A>>,
-    /// Whoever in line has an older ticket was told to keep a timer of its own.
+    /// Every waiter with an older ticket was told to keep a timer of its own.
     armed: u64,
     pub(super) next_ticket: u64,
-    /// Mails that nobody uses.
+    /// Mails that are not in use.
     free: Vec<Arc<Mail<Answer<G, R>>>>,
-    /// Those who fetched a grant, and how long they had waited if they said so, since the owner last asked.
+    /// How many grants were fetched since the owner last asked, and the lengths of the waits that were timed.
     fetched: u64,
     waits: Vec<Duration>,
-    /// For those who need none.
+    /// Stands in for the waker of a waiter that has no place.
     no_waker: Option<Waker>,
 }
 
@@ -87,12 +93,12 @@ pub(super) struct Place<G, R, A> {
     /// `None` in a hole.
     who: Option<Arc<Mail<Answer<G, R>>>>,
     waker: Option<Waker>,
-    /// When it was granted something; never, if it waits or was refused.
+    /// When it was granted something. `NEVER` for a waiter that waits or was refused.
     granted_at: Moment,
 }
 
 impl<G, R, A> Place<G, R, A> {
-    /// Of one who joined at `since`, at this spot, and how that is named.
+    /// Makes the place of a waiter that joins at `since` and at this spot, and the [`Waiter`] that names it.
     #[inline]
     pub(super) fn new(
         ticket: u64,
@@ -128,7 +134,7 @@ impl<G, R, A> Place<G, R, A> {
 }
 
 impl<G, R, A: Copy> Place<G, R, A> {
-    /// Tells this waiter. Wake what it returns after unlocking.
+    /// Tells this waiter its answer. The caller wakes the returned waker after unlocking.
     #[inline(always)]
     fn tell(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
         self.granted_at = granted_at;
@@ -138,7 +144,7 @@ impl<G, R, A: Copy> Place<G, R, A> {
         self.waker.take()
     }
 
-    /// What has come of it.
+    /// What became of the answer.
     #[inline]
     fn outcome(&self) -> Outcome {
         self.who
@@ -146,9 +152,9 @@ impl<G, R, A: Copy> Place<G, R, A> {
             .map_or(Outcome::Done, |mail| mail.outcome())
     }
 
-    /// Takes back what it was granted, if nobody fetched it. Its waiter is parked, in the place that comes back beside it.
+    /// Takes back the grant, if it was not fetched. The waiter is parked, in the place that is returned beside the grant.
     fn take_back(&mut self) -> Option<(G, Self)> {
-        // Its waiter may be fetching it at this moment.
+        // The waiter may be fetching the grant at this moment.
         let Some(Ok(grant)) = self.who.as_ref()?.take_back() else {
             return None;
         };
@@ -163,23 +169,25 @@ impl<G, R, A: Copy> Place<G, R, A> {
 }
 
 impl<G, R> Waiter<G, R> {
-    /// When it joined the line.
+    /// When the waiter joined the queue.
     pub(crate) const fn since(&self) -> Moment {
         self.since
     }
 
-    /// Names it without being it: see [`refuse_ticket`](Line::refuse_ticket).
+    /// The number by which [`refuse_ticket`](Line::refuse_ticket) finds this waiter.
     pub(crate) const fn ticket(&self) -> u64 {
         self.ticket
     }
 
-    /// What it was told, if anything yet. Without the owner's lock; the owner hears of it later, and of how long it `lasted`.
+    /// Takes the answer, if there is one yet, without the owner's lock. The owner learns of it later, and of how long the wait
+    /// `lasted`.
     #[inline]
     pub(crate) fn fetch(&self, lasted: impl FnOnce() -> Option<Duration>) -> Option<Answer<G, R>> {
         self.fetch_if(|_| true, lasted)
     }
 
-    /// The same for a grant that may turn out to be none: the owner hears of it only if it `counts`, which is asked with nothing locked.
+    /// As [`fetch`](Self::fetch), for a grant that may turn out to be of no use: the owner counts it only if `counts` returns
+    /// `true`. `counts` is called with nothing locked.
     #[inline]
     pub(crate) fn fetch_if(
         &self,
@@ -210,25 +218,25 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// Waiters in line: those that have no answer yet.
+    /// How many waiters are in the queue, without those that have an answer.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.waiting() + self.parked.len()
     }
 
-    /// Does nobody stand in line who would fetch a grant?
+    /// Whether no waiter is in the queue that would fetch a grant.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.line.len() == self.told && self.early.is_empty()
     }
 
-    /// Waiters in line whose future is being polled.
+    /// How many waiters are in the queue and not parked.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.line.len() - self.told - self.holes + self.early.len()
     }
 
-    /// Is there anything that [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have to do later?
+    /// Whether [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have something to do later.
     pub(crate) fn wants_ticks(&self) -> bool {
         let unarmed = self
             .line
@@ -237,7 +245,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         unarmed || self.is_answering()
     }
 
-    /// Joins the end of the line.
+    /// Joins the end of the queue.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -256,13 +264,13 @@ impl<G, R, A: Copy> Line<G, R, A> {
         id
     }
 
-    /// The ticket and the spot of whoever joins next.
+    /// The ticket and the spot of the next waiter to join.
     #[inline]
     pub(super) const fn next(&self) -> (u64, u32) {
         (self.next_ticket, self.end)
     }
 
-    /// Those joined who were told that these tickets and spots are next.
+    /// Appends waiters that joined elsewhere, with the tickets and spots that [`next`](Self::next) gave out.
     #[inline]
     pub(super) fn extend(&mut self, joined: &mut Vec<Place<G, R, A>>, next_ticket: u64) {
         self.make_room(joined.len());
@@ -271,7 +279,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.line.extend(joined.drain(..));
     }
 
-    /// What the first waiter that would fetch a grant asked for, and since when it has been in line.
+    /// The request of the first waiter that would fetch a grant, and when that waiter joined.
     #[inline]
     pub(crate) fn first(&self) -> Option<(A, Moment)> {
         let early = self.early.values().next();
@@ -279,7 +287,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         Some((place.asked, place.since))
     }
 
-    /// Is this waiter one of the first `few` who would fetch a grant?
+    /// Whether this waiter is among the first `few` that would fetch a grant.
     pub(crate) fn is_among_first(&self, id: &Waiter<G, R>, few: usize) -> bool {
         let waiting = self.line.range(self.told..);
         let all = self.early.values().chain(waiting);
@@ -288,7 +296,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
             .any(|place| place.ticket == id.ticket)
     }
 
-    /// The waker of the first waiter, to make it poll again: it keeps its place, and gives another when it is polled.
+    /// Takes the waker of the first waiter, to make it poll again. The waiter keeps its place, and that poll brings another waker.
     pub(crate) fn first_waker(&mut self) -> Option<Waker> {
         let first = match self.early.first_entry() {
             Some(early) => early.into_mut(),
@@ -297,18 +305,18 @@ impl<G, R, A: Copy> Line<G, R, A> {
         first.waker.take()
     }
 
-    /// Is anything on its way to somebody, as far as is known?
+    /// Whether an answer is still to be fetched, as far as is known.
     pub(crate) fn is_answering(&self) -> bool {
         self.told > 0 || !self.told_apart.is_empty()
     }
 
-    /// The wakers of all who would fetch a grant, to make them poll again.
+    /// Takes the wakers of all waiters that would fetch a grant, to make them poll again.
     pub(crate) fn all_wakers(&mut self) -> Vec<Waker> {
         let all = self.early.values_mut().chain(&mut self.line);
         all.filter_map(|place| place.waker.take()).collect()
     }
 
-    /// Hands `grant` to the first waiter; gives it back when there is none. Wake what it returns after unlocking.
+    /// Hands `grant` to the first waiter, or returns it if there is none. The caller wakes the returned waker after unlocking.
     #[inline]
     pub(crate) fn grant(&mut self, grant: G, now: Moment) -> Result<Option<Waker>, G> {
         if self.is_empty() {
@@ -317,12 +325,12 @@ impl<G, R, A: Copy> Line<G, R, A> {
         Ok(self.tell_first(Ok(grant), now))
     }
 
-    /// Tells the first waiter no. Wake what it returns after unlocking.
+    /// Refuses the first waiter. The caller wakes the returned waker after unlocking.
     pub(crate) fn refuse_first(&mut self, why: R) -> Option<Waker> {
         self.tell_first(Err(why), Moment::NEVER)
     }
 
-    /// Tells the last in line no, parked or not. Wake what it returns after unlocking.
+    /// Refuses the last waiter, parked or not. The caller wakes the returned waker after unlocking.
     pub(crate) fn refuse_last(&mut self, why: R) -> Option<Waker> {
         let waits = self.line.len() > self.told;
         let in_line = self.line.back().filter(|_| waits).map(|last| last.ticket);
@@ -332,7 +340,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.refuse_ticket(last, why)
     }
 
-    /// Tells the one with this ticket no, wherever it stands in line. Wake what it returns after unlocking.
+    /// Refuses the waiter with this ticket, wherever it is in the queue. The caller wakes the returned waker after unlocking.
     pub(crate) fn refuse_ticket(&mut self, ticket: u64, why: R) -> Option<Waker> {
         let mut place = self.take_apart(ticket)?;
         let waker = place.tell(Err(why), Moment::NEVER);
@@ -340,7 +348,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         waker
     }
 
-    /// Tells everybody in line no: those who wait and those who are parked. Wake what it returns after unlocking.
+    /// Refuses all waiters, parked or not. The caller wakes the returned wakers after unlocking.
     pub(crate) fn refuse_all(&mut self, why: impl Fn() -> R) -> Vec<Waker> {
         let mut wakers = Vec::with_capacity(self.len());
         for mut place in mem::take(&mut self.parked).into_values() {
@@ -353,13 +361,13 @@ impl<G, R, A: Copy> Line<G, R, A> {
         wakers
     }
 
-    /// Has this waiter an answer? If not, a parked one is back in line, and who to wake stays as it is (see
-    /// [`waker`](Self::waker)). After `Ready` the id is spent: the caller forgets it.
+    /// Takes the answer of this waiter. If there is none, a parked waiter waits again, and its waker stays as it is (see
+    /// [`waker`](Self::waker)). After `Ready` the id is spent: the caller must drop it.
     pub(crate) fn answer(&mut self, id: &Waiter<G, R>) -> Poll<Answer<G, R>> {
         self.answer_if(id, true)
     }
 
-    /// The same; a grant is counted as fetched only if it `counts`.
+    /// As [`answer`](Self::answer), but a grant is counted as fetched only if `counts` is set.
     pub(crate) fn answer_if(&mut self, id: &Waiter<G, R>, counts: bool) -> Poll<Answer<G, R>> {
         if let Some(told) = id.fetch_if(|_| counts, || None) {
             return Poll::Ready(told);
@@ -371,7 +379,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         Poll::Pending
     }
 
-    /// Who to wake for this waiter, for an owner that clones and drops wakers with nothing locked.
+    /// The waker of this waiter, for an owner that clones and drops wakers with nothing locked.
     pub(crate) fn waker(&mut self, id: &Waiter<G, R>) -> &mut Option<Waker> {
         if let Some(index) = self.find(id) {
             return &mut self.line[index].waker;
@@ -381,14 +389,14 @@ impl<G, R, A: Copy> Line<G, R, A> {
         apart.map_or(&mut self.no_waker, |place| &mut place.waker)
     }
 
-    /// Was this waiter told to keep a timer of its own?
+    /// Whether this waiter was told to keep a timer of its own.
     pub(crate) fn is_armed(&self, id: &Waiter<G, R>) -> bool {
-        // `arm` goes through the line once; who was parked is past that.
+        // `arm` passes each place of `line` once, so a waiter that was parked counts as armed.
         id.ticket < self.armed || self.early.contains_key(&id.ticket)
     }
 
-    /// Gives up its place. What was granted and not fetched comes back, for the next in line; and its waker, which is to be dropped
-    /// with nothing locked.
+    /// Removes this waiter. Returns its answer, if it has not fetched it: a grant is for the next waiter. Also returns its waker,
+    /// which the caller drops with nothing locked.
     #[inline]
     pub(crate) fn cancel(&mut self, id: Waiter<G, R>) -> (Option<Answer<G, R>>, Option<Waker>) {
         let told = id.mail.leave();
@@ -407,12 +415,13 @@ impl<G, R, A: Copy> Line<G, R, A> {
         (None, waker)
     }
 
-    /// Takes back what was granted and not fetched for so long. Its waiters are parked: they keep their places, and are back in line
-    /// as soon as their futures are polled.
+    /// Takes back the grants that were not fetched within the grace. Their waiters are parked: they keep their places, and wait
+    /// again as soon as their futures are polled.
     ///
-    /// Where there is any, the next in line may be as little polled as those: so all in line are parked as well, and told to poll
-    /// again. Wake what it adds to `wakers` after unlocking, and give what comes back to the first that is polled. So those who are
-    /// not polled cost the others one grace in all, and not one each; and a live line, however long, one more poll each.
+    /// If a grant is taken back, the next waiter may be just as unpolled. So all waiters are then parked and told to poll again.
+    /// The caller wakes the `wakers` after unlocking, and gives the returned grants to the first waiter that is polled. In this way
+    /// all unpolled waiters together cost the others one grace, not one each. A live queue, however long, costs one more poll for
+    /// each waiter.
     pub(crate) fn reclaim(
         &mut self,
         now: Moment,
@@ -423,7 +432,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         let mut grants = Vec::new();
         let told = self.line.iter_mut().take(self.told);
         for place in told.chain(&mut self.told_apart) {
-            // Those who were refused, and those who are known to have fetched theirs.
+            // Skips refused waiters, and those that are known to have fetched their grants.
             if place.granted_at == Moment::NEVER || !now.is_past(place.granted_at, grace_nanos) {
                 continue;
             }
@@ -438,12 +447,12 @@ impl<G, R, A: Copy> Line<G, R, A> {
         grants
     }
 
-    /// Parks all in line, and has them poll again. Wake what it adds to `wakers` after unlocking.
+    /// Parks all waiters, and makes them poll again. The caller wakes the `wakers` after unlocking.
     pub(crate) fn park_all(&mut self, wakers: &mut Vec<Waker>) {
         let waits = self.line.len() - self.told;
         self.end = self.end.wrapping_sub(waits as u32);
         self.holes = 0;
-        // Both are in order, so that they are put together in one pass.
+        // Both parts are ordered by ticket, so `append` merges them in one pass.
         let in_line = self.line.drain(self.told..);
         let in_line = in_line.filter(|place| place.who.is_some());
         let mut all: BTreeMap<_, _> = in_line.map(|place| (place.ticket, place)).collect();
@@ -459,8 +468,8 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.parked.append(&mut all);
     }
 
-    /// Tells those who have been in line since before `before` to keep a timer of their own: short waits, which are nearly all,
-    /// never touch the timer. Wake what it adds to `wakers` after unlocking.
+    /// Tells the waiters that joined at `before` or earlier to keep a timer of their own. Nearly all waits are shorter, and never
+    /// touch the timer. The caller wakes the `wakers` after unlocking.
     pub(crate) fn arm(&mut self, before: Moment, wakers: &mut Vec<Waker>) {
         let from = self.line.partition_point(|place| place.ticket < self.armed);
         for place in self.line.range_mut(from.max(self.told)..) {
@@ -472,14 +481,14 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// How many have fetched a grant since this was asked last, and how long those had waited that told.
+    /// Returns how many grants were fetched since the last call, and the lengths of the waits that were timed.
     pub(crate) fn hear(&mut self) -> (u64, impl Iterator<Item = Duration>) {
         self.hear_all();
         self.give_back_memory();
         (mem::take(&mut self.fetched), self.waits.drain(..))
     }
 
-    /// Tells the first in line.
+    /// Tells the first waiter its answer.
     #[inline(always)]
     fn tell_first(&mut self, answer: Answer<G, R>, granted_at: Moment) -> Option<Waker> {
         if let Some((_, mut place)) = self.early.pop_first() {

@@ -642,7 +642,7 @@ impl<T, E: Clone> State<T, E> {
         self.seats.set(slot.seat.index(), SeatState::Closing);
     }
 
-    /// Whether the open that just succeeded may replace an idle slot. Returns `true` once for each time.
+    /// Returns and clears `outlived`: whether the open that just succeeded may replace an expired slot that is idle.
     pub(super) const fn replaces_idle(&mut self) -> bool {
         mem::replace(&mut self.outlived, false)
     }

@@ -1,4 +1,4 @@
-//! What those leave behind who are not in line any more: holes, mails that nobody uses, answers that are to be counted.
+//! The remains of waiters that are no longer in the queue: holes, mails that are not in use, fetches that are not counted yet.
 
 use std::{mem, task::Waker};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<G, R, A: Copy> Line<G, R, A> {
-    /// Before the line grows by so many: is it full of those who have their answer?
+    /// Called before `line` grows by `more`. If most of it was told already, collects the fetched answers instead of growing.
     #[inline]
     pub(super) fn make_room(&mut self, more: usize) {
         if self.line.len() + more > self.line.capacity() && self.told > self.line.len() / 2 {
@@ -18,10 +18,11 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// Where in line this one waits.
+    /// The index at which this waiter waits in `line`.
     #[inline]
     pub(super) fn find(&self, id: &Waiter<G, R>) -> Option<usize> {
-        // Where it joined, as long as no holes were taken out since: its mail need not be in the cache to know that.
+        // The spot at which the waiter joined is right as long as no holes were removed since. To try it first, the mail need not
+        // be in the cache.
         self.at_spot(id.spot, id.ticket)
             .or_else(|| self.at_spot(id.mail.spot(), id.ticket))
     }
@@ -29,7 +30,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
     #[inline]
     fn at_spot(&self, spot: u32, ticket: u64) -> Option<usize> {
         let index = spot.wrapping_sub(self.front_spot()) as usize;
-        // What is before those who wait was told, and may be a hole of one that is parked.
+        // The places before `told` have an answer, or are holes, such as those of parked waiters.
         let waits = index >= self.told && self.line.get(index)?.ticket == ticket;
         waits.then_some(index)
     }
@@ -38,7 +39,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.end.wrapping_sub(self.line.len() as u32)
     }
 
-    /// Takes the one with this ticket out, wherever it waits.
+    /// Takes the waiter with this ticket out of the queue, wherever it waits.
     pub(super) fn take_apart(&mut self, ticket: u64) -> Option<Place<G, R, A>> {
         let apart = self.early.remove(&ticket);
         if let Some(place) = apart.or_else(|| self.parked.remove(&ticket)) {
@@ -59,7 +60,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         Some(taken)
     }
 
-    /// The one who stands here left: its mail, and its waker.
+    /// Makes a hole of this place, because its waiter left. Returns the mail and the waker of the waiter.
     #[inline]
     pub(super) fn leave_hole(
         &mut self,
@@ -72,7 +73,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         left
     }
 
-    /// The mail of the one who was told first, if that has fetched it.
+    /// Takes the mail of the waiter that was told first, if that waiter has fetched its answer.
     #[inline]
     pub(in crate::engine) fn used_mail(&mut self) -> Option<Arc<Mail<Answer<G, R>>>> {
         if self.told == 0 {
@@ -87,8 +88,8 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.line.pop_front()?.who
     }
 
-    /// A mail that nobody uses any more is kept for the next, while there are not more of those than wait, and a few. Where there
-    /// are, another goes too: so those that are kept follow those who wait.
+    /// Keeps a mail that is not in use, unless more of them are kept than waiters wait, and a few. In that case this mail and
+    /// another one are dropped, so that the number of kept mails follows the number of waiters.
     #[inline]
     pub(super) fn free_up(&mut self, mail: Option<Arc<Mail<Answer<G, R>>>>) {
         let most = self.waiting() + FEW_FREE;
@@ -100,7 +101,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.shrink();
     }
 
-    /// So many mails that nobody uses, if there are.
+    /// Takes up to `most` mails that are not in use.
     pub(in crate::engine) fn free_mails(
         &mut self,
         most: usize,
@@ -109,7 +110,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.free.drain(rest..)
     }
 
-    /// Nobody is in it any more: what is to be kept of it until somebody is.
+    /// Drops what an empty queue need not keep until the next waiter joins.
     pub(crate) fn rest(&mut self) {
         self.hear_all();
         self.free.truncate(FEW_RESTING);
@@ -117,14 +118,14 @@ impl<G, R, A: Copy> Line<G, R, A> {
         self.line.shrink_to(FEW_RESTING);
     }
 
-    /// What a long line has left behind goes, a part at a time.
+    /// Drops the memory that a long queue has left behind, a part at a time.
     pub(super) fn give_back_memory(&mut self) {
         let surplus = self.free.len().saturating_sub(self.waiting() + FEW_FREE);
         self.free.truncate(self.free.len() - surplus.min(FEW_FREE));
         self.shrink();
     }
 
-    /// Nothing that many have needed is kept for few.
+    /// Shrinks buffers that have become far too large.
     #[inline]
     fn shrink(&mut self) {
         if self.line.capacity() > FEW_FREE && self.line.len() * 4 < self.line.capacity() {
@@ -145,7 +146,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
                 open += 1;
                 continue;
             }
-            // A hole from now on.
+            // This place is a hole from now on.
             place.granted_at = Moment::NEVER;
             self.free.extend(place.who.take());
             self.count(outcome);
@@ -154,7 +155,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
             self.line.pop_front();
             self.told -= 1;
         }
-        // The first has not fetched its answer, and nearly all behind it have.
+        // The first waiter has not fetched its answer, and at least half of those behind it have.
         if self.told > FEW_HOLES && open <= self.told / 2 {
             self.fill_holes();
         }
@@ -173,7 +174,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// One was told something, and is not in line any more.
+    /// Keeps the place of a waiter that was told its answer and is not in `line` any more.
     pub(super) fn put_apart(&mut self, place: Place<G, R, A>) {
         if self.told_apart.len() == self.told_apart.capacity() {
             self.hear_apart();
@@ -189,12 +190,12 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// Takes away holes at the ends of those who wait, and all of them when they are most of it.
+    /// Removes the holes at both ends of the waiting part of `line`, and all holes if they are more than half of it.
     pub(super) fn fill_ends(&mut self) {
         while let Some(first) = self.line.get(self.told)
             && first.who.is_none()
         {
-            // Behind somebody who was told something it counts as one of those.
+            // A hole right behind the places that were told is counted as one of them.
             match self.told {
                 0 => drop(self.line.pop_front()),
                 _ => self.told += 1,
@@ -211,9 +212,9 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// Takes away all holes: those behind the last one stay at their spots, the others come to stand at later ones.
+    /// Removes all holes. The waiters behind the last hole keep their spots, the others get later ones.
     ///
-    /// So the spot of whoever joins next stays as it is, which those in the inbox were told.
+    /// The spot of the next waiter to join stays as it is, because the inbox was given it.
     fn fill_holes(&mut self) {
         let told = self.line.iter().take(self.told);
         self.told = told.filter(|place| place.who.is_some()).count();
@@ -229,9 +230,9 @@ impl<G, R, A: Copy> Line<G, R, A> {
     }
 }
 
-/// So many free mails are kept, and so many more are dropped at once: what a burst needs again.
+/// How many free mails are kept beyond the number of waiters, and how many more are dropped at once: a burst needs them again.
 pub(super) const FEW_FREE: usize = 1024;
-/// So many of a line that nobody is in.
+/// What is kept of a queue that is empty.
 const FEW_RESTING: usize = 4;
-/// So many holes in a line are never too many.
+/// A queue with up to this many holes is not compacted.
 pub(super) const FEW_HOLES: usize = 32;

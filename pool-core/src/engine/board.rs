@@ -1,21 +1,22 @@
-//! Idle ones on a board, where a get takes one and a return lays one down without a lock.
+//! The board: idle slots that a get takes, and a return lays down, without a lock.
 //!
-//! Each seat has a cell, and a bit in a word. The bit says whose the cell is:
+//! Each seat has a cell, and a bit in a word. The bit says which thread owns the cell:
 //!
-//! | bit | the cell | who changes it |
+//! | bit | the cell | what changes it |
 //! |---|---|---|
-//! | 1 | holds what is idle | whoever clears the bit owns it, and takes out what is in it |
-//! | 0 | belongs to whoever holds the seat | that one: it fills the cell, then sets the bit |
+//! | 1 | holds an idle slot | a get clears the bit; it then owns the cell, and takes out the slot |
+//! | 0 | belongs to the holder of the seat's slot | a return: it fills the cell, then sets the bit |
 //!
-//! A word has one more bit, `CALL`: *come to the lock*. It is set and cleared under the lock alone. While it is set no get takes
-//! and no return lays anything in this word by itself; both go to the lock, where they find out why they were called.
+//! A word has one more bit, `CALL`: *come to the lock*. It is set and cleared under the lock only. While it is set, no get takes
+//! from this word and no return lays a slot into it without the lock. Both take the lock instead, and find there why they were
+//! called.
 //!
-//! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
-//! total order. Whoever sets `CALL` learns by the same step which bits were set before, and every return that comes later in that
-//! order sees `CALL`. So nobody who set it, looked, and went to sleep can be slept past. See `PROTOCOL.md`.
+//! The protocol needs one word only. Every step is one read-modify-write of the word, and these steps are in one total order. A
+//! thread that sets `CALL` learns by the same step which bits were set before, and every return that comes later in the order sees
+//! `CALL`. So a waiter that sets `CALL`, looks at the board and goes to sleep misses no return. See `PROTOCOL.md`.
 //!
-//! Seats are dealt over the words in turn, and a get begins at a word of its thread's: on several cores they meet less often. The first
-//! 4,096 seats have a place here.
+//! Seats are distributed over the words in turn, and a get begins at a word of its thread, so several cores seldom meet at one
+//! word. The first 4,096 seats have a place on the board.
 
 use std::fmt;
 
@@ -25,32 +26,33 @@ use crate::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// What is idle, by seat.
+/// The idle slots of a pool, by seat.
 pub(super) struct Board<S> {
-    /// A power of two of them, or none.
+    /// The words: a power of two of them, or none.
     words: Box<[Word]>,
-    /// The logarithm of how many.
+    /// The binary logarithm of the number of words.
     shift: u32,
     /// A get begins to look at one of the first few: this is the last of those.
     last_start: usize,
-    /// Of seat `n`, whose bit is `n / words` of word `n % words`.
+    /// The cells, by seat. The bit of seat `n` is bit `n / words` of word `n % words`.
     cells: Box<[UnsafeCell<Option<Box<S>>>]>,
 }
 
-/// Words that two cores write at once are two cache lines apart: processors fetch them in pairs.
+/// Words that two cores write at once are two cache lines apart, because processors fetch lines in pairs.
 #[repr(align(128))]
 struct Word(AtomicU64);
 
-/// What can lie on a board.
+/// A value that can lie on a board.
 ///
 /// # Safety
-/// The board lives for as long as the value does, and `seat` is the same whenever it is asked and nobody else's meanwhile.
+/// The board lives for at least as long as the value does. `seat` always returns the same number, and no other live value returns
+/// it.
 pub(super) unsafe trait Seated: Sized {
     fn board(&self) -> &Board<Self>;
     fn seat(&self) -> u32;
 }
 
-/// What a look at one word comes to.
+/// The outcome of a look at one word.
 enum Look<S> {
     One(Box<S>),
     Empty,
@@ -59,19 +61,19 @@ enum Look<S> {
 
 const CALL: u64 = 1 << 63;
 const WIDTH: u32 = 63;
-/// What is more has no place on the board: a pool of a million is not made to pay for it in advance.
+/// Seats beyond these have no place on the board, so a pool of a million does not pay for its size in advance.
 const MOST_SEATS: u32 = 4096;
 const MOST_PARTS: u32 = 64;
 
-// SAFETY: a cell is touched only by whoever owns it (the table above), one at a time, and what is in it moves between threads: so
-// `S: Send` is what both need.
+// SAFETY: a cell is touched only by the thread that owns it (see the table above), so by one at a time, and its content moves
+// between threads. So `S: Send` is what both need.
 unsafe impl<S: Send> Send for Board<S> {}
 // SAFETY: as above.
 unsafe impl<S: Send> Sync for Board<S> {}
 
 impl<S> Board<S> {
-    /// A board for so many seats at least, up to [`MOST_SEATS`], in `parts` words at least; none for no seats. Gets begin at one of
-    /// `parts` of them.
+    /// Makes a board of at least `parts` words, for at least `seats` seats or [`MOST_SEATS`] if that is less. A board for no seats
+    /// has no words. Gets begin their search at one of `parts` words.
     pub(super) fn new(seats: u32, parts: u32) -> Self {
         let seats = seats.min(MOST_SEATS);
         let parts = parts.clamp(1, MOST_PARTS).next_power_of_two();
@@ -88,7 +90,8 @@ impl<S> Board<S> {
         }
     }
 
-    /// Takes one, which is the caller's then; nothing when it is called to the lock. Begins to look at word `hint`, counted round.
+    /// Takes an idle slot, which then belongs to the caller. Returns `None` if there is none or if `CALL` is set. The search begins
+    /// at word `hint`, modulo the number of words to begin at.
     #[inline]
     pub(super) fn take(&self, hint: usize) -> Option<Box<S>> {
         let first = hint & self.last_start;
@@ -100,7 +103,7 @@ impl<S> Board<S> {
         }
     }
 
-    /// Takes one of another word than `first`.
+    /// Takes an idle slot from a word other than `first`.
     fn take_elsewhere(&self, first: usize) -> Option<Box<S>> {
         let (before, after) = self.words.split_at(first);
         let others = after.iter().enumerate().skip(1);
@@ -117,7 +120,7 @@ impl<S> Board<S> {
 
     #[inline]
     fn take_from(&self, at: usize, word: &AtomicU64) -> Look<S> {
-        // Ordering: what it says is acted on only by the exchange below.
+        // Ordering: Relaxed. Only the exchange below acts on this value.
         let mut seen = word.load(Ordering::Relaxed);
         loop {
             if seen & CALL != 0 {
@@ -132,8 +135,8 @@ impl<S> Board<S> {
                 word.store(taken, Ordering::Release);
                 return self.fetch(at, bit).map_or(Look::Empty, Look::One);
             }
-            // Ordering: Acquire pairs with the Release by which the bit was set, and so sees what was put into the cell before; all
-            // that changed the word between the two are read-modify-writes, which pass it on.
+            // Ordering: Acquire pairs with the Release that set the bit, so this thread sees what was put into the cell before. All
+            // changes of the word in between are read-modify-writes, which continue the release sequence.
             match word.compare_exchange_weak(seen, taken, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return self.fetch(at, bit).map_or(Look::Empty, Look::One),
                 Err(now) => seen = now,
@@ -141,33 +144,34 @@ impl<S> Board<S> {
         }
     }
 
-    /// Has it several words? Then what is in all of them is not seen in one look, unless gets and returns are called to the lock.
+    /// Whether the board has several words. One look does not see all of them at one moment, unless gets and returns are called to
+    /// the lock.
     pub(super) const fn is_divided(&self) -> bool {
         self.words.len() > 1
     }
 
-    /// How many are idle.
+    /// How many slots are idle.
     pub(super) fn len(&self) -> usize {
-        // Ordering: a count of what may change at once.
+        // Ordering: Relaxed. The count may be out of date at once.
         let idle = |word: &Word| (word.0.load(Ordering::Relaxed) & !CALL).count_ones() as usize;
         self.words.iter().map(idle).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        // Ordering: as in `len`.
+        // Ordering: Relaxed, as in `len`.
         let empty = |word: &Word| word.0.load(Ordering::Relaxed) & !CALL == 0;
         self.words.iter().all(empty)
     }
 
-    /// Calls gets and returns to the lock, or calls them no longer. Under the lock.
+    /// Sets or clears `CALL`. Under the lock.
     pub(super) fn call(&self, on: bool) {
         for Word(word) in &self.words {
             if mutation::on(Mutation::CallIsTwoSteps) && on {
                 word.store(word.load(Ordering::Acquire) | CALL, Ordering::Release);
                 continue;
             }
-            // Ordering: AcqRel, so that the chain of read-modify-writes goes on, and what was idle before can be taken after. Which
-            // bits were set is in the order of this word alone, whatever the ordering.
+            // Ordering: AcqRel. It continues the chain of read-modify-writes, so slots that were idle before can be taken after it.
+            // Which bits were set follows from the order of this one word, whatever the ordering.
             if on {
                 word.fetch_or(CALL, Ordering::AcqRel);
             } else {
@@ -179,13 +183,13 @@ impl<S> Board<S> {
         }
     }
 
-    /// Takes the first one that `fits`, whether called or not. Under the lock.
+    /// Takes the first idle slot that `fits`, even if `CALL` is set. Under the lock.
     pub(super) fn pop(&self, mut fits: impl FnMut(&S) -> bool) -> Option<Box<S>> {
         self.all_set()
             .find_map(|(at, bit)| self.claim(at, bit, &mut fits))
     }
 
-    /// Takes one that is missed little, whether called or not: of a seat that is tried late. Under the lock.
+    /// Takes an idle slot of a seat that gets try late, so it is missed little, even if `CALL` is set. Under the lock.
     pub(super) fn pop_last(&self) -> Option<Box<S>> {
         let last = |(at, word): (usize, &Word)| {
             let idle = word.0.load(Ordering::Relaxed) & !CALL;
@@ -195,13 +199,13 @@ impl<S> Board<S> {
         self.words.iter().enumerate().rev().find_map(last)
     }
 
-    /// Takes all there are, whether called or not. Under the lock.
+    /// Takes all idle slots, even if `CALL` is set. Under the lock.
     pub(super) fn pop_all(&self) -> impl Iterator<Item = Box<S>> {
         self.all_set()
             .filter_map(|(at, bit)| self.claim(at, bit, |_| true))
     }
 
-    /// Lays one down, whether called or not; gives it back if its seat has no place here. Under the lock.
+    /// Lays a slot down, even if `CALL` is set. Returns the slot if its seat has no place on the board. Under the lock.
     pub(super) fn lay(&self, slot: Box<S>) -> Result<(), Box<S>>
     where
         S: Seated,
@@ -210,7 +214,7 @@ impl<S> Board<S> {
         let Some(cell) = self.cells.get(seat) else {
             return Err(slot);
         };
-        // SAFETY: the bit of a seat whose slot somebody holds is 0, so the cell is theirs: ours.
+        // SAFETY: the caller holds the slot, so the bit of its seat is 0 and the cell is the caller's.
         cell.with_mut(|cell| unsafe { *cell = Some(slot) });
         let (word, bit) = self.place(seat);
         // Ordering: Release publishes the cell.
@@ -218,10 +222,10 @@ impl<S> Board<S> {
         Ok(())
     }
 
-    /// The bits that are set, word for word: a look before the step that counts.
+    /// Lists the bits that are set, word by word. This is only a look: `claim` takes the step that counts.
     fn all_set(&self) -> impl Iterator<Item = (usize, u32)> {
         self.words.iter().enumerate().flat_map(|(at, word)| {
-            // Ordering: Relaxed, see above.
+            // Ordering: Relaxed, because this is only a look.
             let idle = word.0.load(Ordering::Relaxed) & !CALL;
             (0..WIDTH)
                 .filter(move |bit| idle >> bit & 1 == 1)
@@ -231,7 +235,7 @@ impl<S> Board<S> {
 
     fn claim(&self, at: usize, bit: u32, fits: impl FnOnce(&S) -> bool) -> Option<Box<S>> {
         let word = &self.words[at].0;
-        // Ordering: Acquire, as in `take`.
+        // Ordering: Acquire, as in `take_from`.
         if word.fetch_and(!(1 << bit), Ordering::Acquire) >> bit & 1 == 0 {
             return None;
         }
@@ -239,22 +243,22 @@ impl<S> Board<S> {
         if fits(&slot) {
             return Some(slot);
         }
-        // SAFETY: the bit was 1 and this thread cleared it: the cell is ours.
+        // SAFETY: the bit was 1 and this thread cleared it, so the cell is this thread's.
         self.cells[self.seat(at, bit)].with_mut(|cell| unsafe { *cell = Some(slot) });
         // Ordering: Release publishes the cell.
         word.fetch_or(1 << bit, Ordering::Release);
         None
     }
 
-    /// Takes out what is in a cell that is the caller's.
+    /// Takes the slot out of a cell that the caller owns.
     #[inline]
     fn fetch(&self, at: usize, bit: u32) -> Option<Box<S>> {
-        // SAFETY: called only by a thread that has just cleared this bit, which makes it the owner of the cell until it sets the bit
-        // again or passes the slot on.
+        // SAFETY: called only by a thread that has just cleared this bit. So the thread owns the cell until it sets the bit again
+        // or passes the slot on.
         self.cells[self.seat(at, bit)].with_mut(|cell| unsafe { (*cell).take() })
     }
 
-    /// Whose bit that is.
+    /// The seat that this bit belongs to.
     #[inline]
     fn seat(&self, at: usize, bit: u32) -> usize {
         ((bit as usize) << self.shift) | at
@@ -267,10 +271,10 @@ impl<S> Board<S> {
     }
 }
 
-/// Lays one down on its board, unless called to the lock: then it comes back. Without the lock.
+/// Lays a slot down on its board, without the lock. Returns the slot if `CALL` is set, or if its seat has no place on the board.
 ///
-/// Whoever calls this may have nothing else that keeps the board alive: once the bit is set somebody may take the slot, drop it, and
-/// with it the board. So setting the bit is the last thing that is done.
+/// The slot may be all that keeps the board alive. Once the bit is set, another thread may take the slot and drop it, and with it
+/// the board. So setting the bit is the last step.
 #[inline]
 pub(super) fn lay<S: Seated>(slot: Box<S>) -> Result<(), Box<S>> {
     let board = slot.board();
@@ -280,10 +284,11 @@ pub(super) fn lay<S: Seated>(slot: Box<S>) -> Result<(), Box<S>> {
     };
     let (word, bit) = board.place(seat);
     let (word, cell): (*const AtomicU64, *const UnsafeCell<Option<Box<S>>>) = (word, cell);
-    // SAFETY: the slot keeps the board alive (`Seated`), and nobody can drop the slot before the exchange below has set its bit;
-    // nothing is touched after that. As in the drop of an `Arc`, what is freed during the exchange are cells of interior mutability.
+    // SAFETY: the slot keeps the board alive (`Seated`), and no thread can drop the slot before the exchange below has set its bit.
+    // Nothing is touched after that. As in the drop of an `Arc`, the memory that may be freed during the exchange has interior
+    // mutability.
     let (word, cell) = unsafe { (&*word, &*cell) };
-    // Ordering: Relaxed, a look before the step that counts.
+    // Ordering: Relaxed, because this is only a look: the exchange below decides.
     let mut seen = word.load(Ordering::Relaxed);
     if seen & CALL != 0 {
         return Err(slot);
@@ -295,7 +300,7 @@ pub(super) fn lay<S: Seated>(slot: Box<S>) -> Result<(), Box<S>> {
         match word.compare_exchange_weak(seen, seen | bit, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => return Ok(()),
             Err(now) if now & CALL != 0 && !mutation::on(Mutation::LayIgnoresCall) => {
-                // SAFETY: the bit is still 0.
+                // SAFETY: the bit is still 0, so the cell is the caller's.
                 return match cell.with_mut(|cell| unsafe { (*cell).take() }) {
                     Some(slot) => Err(slot),
                     None => Ok(()),
@@ -322,10 +327,10 @@ mod tests {
 
     use super::*;
 
-    /// Something for a board. It keeps that alive, as a slot does.
+    /// A value for a board, which keeps its board alive as a slot does.
     struct Thing(u32, Arc<Board<Self>>);
 
-    // SAFETY: it keeps the board alive, and each number is used by one at a time.
+    // SAFETY: the value keeps the board alive, and a test uses each number for one value at a time.
     unsafe impl Seated for Thing {
         fn board(&self) -> &Board<Self> {
             &self.1

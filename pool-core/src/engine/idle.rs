@@ -1,4 +1,4 @@
-//! What is idle, as the lock sees it: what lies on the board, and what has no place there.
+//! The idle slots as the lock sees them: those on the board, and those that have no place there.
 
 use std::collections::VecDeque;
 
@@ -9,19 +9,19 @@ use super::{
 };
 use crate::sync::Arc;
 
-/// The idle ones of a pool. Guarded by the kernel's lock, but for the board, which gets and returns use without it.
+/// The idle slots of a pool. The kernel's lock guards all of it except the board, which gets and returns use without the lock.
 #[derive(Debug)]
 pub(super) struct IdleSet<T, E: Clone> {
     board: Arc<Board<Slot<T, E>>>,
-    /// Those whose seat has no place on the board: all of a pool that goes round in order, and those by which a pool was made larger
-    /// than it was built. Last used at the back.
+    /// Idle slots whose seats have no place on the board: all slots of a FIFO pool, and those of seats that a resize added or that
+    /// lie beyond the board's size. The slot that became idle last is at the back.
     list: VecDeque<Box<Slot<T, E>>>,
     fifo: bool,
     called: bool,
 }
 
-// SAFETY: a slot owns its seat, which owns the kernel, which owns the board; it is on that seat for its whole life, and a seat is
-// one token (`Seats::occupy` under the lock gives out what is free).
+// SAFETY: a slot owns its seat, which owns the kernel, which owns the board. The slot stays on this seat for its whole life, and a
+// seat is one token: `Seats::occupy` gives out only free ones, under the lock.
 unsafe impl<T, E: Clone> Seated for Slot<T, E> {
     #[inline]
     fn board(&self) -> &Board<Self> {
@@ -44,8 +44,8 @@ impl<T, E: Clone> IdleSet<T, E> {
         }
     }
 
-    /// What comes in its place after a panic of the kernel. What lies on the board stays there: everybody is called to the lock, which
-    /// gives nothing out.
+    /// The set that replaces this one after a panic of the kernel. Slots on the board stay there: every get and return is called to
+    /// the lock, under which nothing is handed out.
     #[cfg_attr(
         any(pool_loom, pool_shuttle),
         allow(dead_code, reason = "in a model a panic is the end")
@@ -54,7 +54,7 @@ impl<T, E: Clone> IdleSet<T, E> {
         Self::new(Arc::clone(&self.board), self.fifo)
     }
 
-    /// Are gets and returns to come to the lock? What was laid down before is seen by whoever looks after this.
+    /// Sets or clears `CALL`, if that is a change. A look at the board after this sees every slot that was laid down before.
     #[inline]
     pub(super) fn call(&mut self, on: bool) {
         if self.called != on {
@@ -63,8 +63,7 @@ impl<T, E: Clone> IdleSet<T, E> {
         }
     }
 
-    /// Gets and returns come to the lock until that is released: so that what is counted in one word of the board after the other is
-    /// counted once.
+    /// Calls gets and returns to the lock until it is released, so that a count that goes from word to word counts each slot once.
     pub(super) fn hold_still(&mut self) {
         if self.board.is_divided() && !mutation::on(Mutation::CountsAreTakenInMotion) {
             self.call(true);
@@ -79,7 +78,7 @@ impl<T, E: Clone> IdleSet<T, E> {
         self.list.is_empty() && self.board.is_empty()
     }
 
-    /// Makes it idle.
+    /// Makes the slot idle.
     pub(super) fn lay(&mut self, slot: Box<Slot<T, E>>) {
         slot.tag.lay_down();
         if let Err(slot) = self.board.lay(slot) {
@@ -87,8 +86,8 @@ impl<T, E: Clone> IdleSet<T, E> {
         }
     }
 
-    /// The next that `fits`: of those on the board the one on the first seat; else the one used last, or in a pool that goes round
-    /// the one used first.
+    /// Takes the next idle slot that `fits`: first from the board, in the order of its words, then the one in the list that became
+    /// idle last, or in a FIFO pool first.
     pub(super) fn pop(&mut self, fits: impl Fn(&Slot<T, E>) -> bool) -> Option<Box<Slot<T, E>>> {
         if let Some(slot) = self.board.pop(&fits) {
             return Some(slot);
@@ -102,12 +101,12 @@ impl<T, E: Clone> IdleSet<T, E> {
         self.list.remove(index?)
     }
 
-    /// The one that is missed least.
+    /// Takes the idle slot that is missed least.
     pub(super) fn pop_last(&mut self) -> Option<Box<Slot<T, E>>> {
         self.list.pop_front().or_else(|| self.board.pop_last())
     }
 
-    /// All of them, the one that was used first in front.
+    /// Takes all idle slots, the longest idle first.
     pub(super) fn take_all(&mut self) -> Vec<Box<Slot<T, E>>> {
         let mut all: Vec<_> = self.list.drain(..).collect();
         all.extend(self.board.pop_all());

@@ -1,4 +1,4 @@
-//! Keeping: what is done on time's behalf, and what is done to the pool as a whole.
+//! The keeper's round, and the operations on the pool as a whole: resize, reset, close, snapshot.
 
 use std::{task::Waker, time::Duration};
 
@@ -18,36 +18,36 @@ use crate::{
     sync::Arc,
 };
 
-/// The bounds that time enforces.
+/// The bounds that depend on time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keeping {
     pub(crate) min_idle: u32,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) leak_after: Option<Duration>,
-    /// A grant that nobody fetched for so long goes to the next in line.
+    /// A grant that is not fetched within this time goes to the next waiter.
     pub(crate) reclaim_after_nanos: u64,
-    /// Who has waited for so long keeps a timer of its own from then on.
+    /// A waiter that has waited this long keeps a timer of its own from then on.
     pub(crate) arm_after: Duration,
-    /// How often the keeper comes by while somebody waits, or while the pool is being used.
+    /// The time between two rounds while a waiter is in the queue, or while the pool is in use.
     pub(crate) tick_nanos: u64,
-    /// How often it comes by at least while anything is open.
+    /// The longest time between two rounds while anything is open.
     pub(crate) rounds: Duration,
 }
 
-/// What a round of the keeper found.
+/// The outcome of one round of the keeper.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Tick<T, E: Clone> {
     pub(crate) work: Work<T, E>,
-    /// Leases that have lasted for too long, each told once.
+    /// Leases that have lasted too long. Each is reported once.
     pub(crate) leaks: Vec<Holder>,
     /// When to come by again.
     pub(crate) next: Moment,
-    /// Was the pool closed?
+    /// Whether the pool was closed.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "for publishing"))]
     pub(crate) closed: bool,
-    /// Leases and returns so far: has anything happened since the last round?
+    /// How many leases and returns there were so far: the keeper compares it with the last round's.
     pub(crate) activity: u64,
 }
 
@@ -63,21 +63,21 @@ pub(crate) struct Snapshot<E> {
     pub(crate) closing: u32,
     pub(crate) waiting: usize,
     pub(crate) closed: bool,
-    /// Leases handed out so far.
+    /// How many leases were handed out so far.
     pub(crate) gets: u64,
     pub(crate) counters: Counters,
     pub(crate) last_error: Option<E>,
 }
 
 impl Keeping {
-    /// When what becomes idle `now` may fall due first, but for the end of its lifetime.
+    /// The earliest time at which a slot that becomes idle `now` may fall due. Its lifetime is not considered.
     pub(super) fn first_due(&self, now: Moment) -> Moment {
         let spans = [self.idle_timeout, self.keepalive];
         let shortest = spans.into_iter().flatten().min();
         shortest.map_or(Moment::NEVER, |span| now + span)
     }
 
-    /// When this one falls due if it stays idle, but for the end of its lifetime.
+    /// When this slot falls due if it stays idle. Its lifetime is not considered.
     pub(super) fn due<T, E: Clone>(&self, slot: &Slot<T, E>) -> Moment {
         let at =
             |since: Moment, span: Option<Duration>| span.map_or(Moment::NEVER, |span| since + span);
@@ -112,8 +112,9 @@ impl<T, E: Clone> Kept for Kernel<T, E> {
 }
 
 impl<T, E: Clone> Kernel<T, E> {
-    /// One round of the keeper that has this number: takes back what nobody fetched, arms those who have waited for a while, retires,
-    /// checks, opens. `None`: it was replaced, or the pool is over.
+    /// Runs one round of the keeper with this number. The round takes back grants that were not fetched, arms the waiters that have
+    /// waited for a while, and retires, checks and opens resources. Returns `None` if the keeper was replaced, or if the pool is
+    /// drained.
     pub(crate) fn round(
         this: &Arc<Self>,
         number: u64,
@@ -127,7 +128,7 @@ impl<T, E: Clone> Kernel<T, E> {
         Some(Self::tick_locked(this, state, now, keeper))
     }
 
-    /// One round, whoever the keeper is.
+    /// Runs one round, whichever keeper holds the post.
     #[cfg(test)]
     pub(crate) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<T, E> {
         Self::tick_locked(this, this.lock(), now, keeper)
@@ -156,18 +157,18 @@ impl<T, E: Clone> Kernel<T, E> {
             }
         }
         if state.closed {
-            // Those who kept their place when their grant was taken back: nothing comes to it any more.
+            // After a close, no grant comes to a waiter that kept its place when its grant was taken back.
             let told = state.queue.refuse_all(|| Refusal::Closed);
             work.wakers.extend(told);
         }
-        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        // Nearly every wait is shorter than `arm_after`. A waiter that is still in the queue keeps a timer from now on.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(keeping.arm_after)));
         state.queue.arm(before, &mut work.wakers);
         if now >= state.sweep_at {
             state.sweep(this, now, &mut work);
         }
         state.meet_demand(this, now, &mut work);
-        // Nothing is that old in a pool that is younger.
+        // `earlier` returns `None` in a pool that is younger than `leak_after`: no lease can be that old.
         let since = keeping
             .leak_after
             .and_then(|after| now.earlier(nanos_of(after)));
@@ -175,7 +176,7 @@ impl<T, E: Clone> Kernel<T, E> {
         let next = state.next_round(now, &keeping);
         let spent = state.bell.answer(keeper, next);
         let gets = state.seats.uses();
-        // Gets and returns: what was got and is not out any more was returned.
+        // Counts gets and returns: a resource that was leased and is not any more was returned.
         let activity = (gets * 2).saturating_sub(state.leased().into());
         let closed = state.closed;
         drop(state);
@@ -189,12 +190,12 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// Sets how many may wait in line, from now on: those who are in it stay.
+    /// Sets how many waiters may be in the queue. Waiters that are in it already stay.
     pub(crate) fn bound_line(&self, max_waiters: usize) {
         self.lock().max_waiters = max_waiters;
     }
 
-    /// Sets another size. What is too much goes: idle ones now, leased ones when they come back.
+    /// Sets another size. Surplus resources are closed: idle ones now, leased ones when they are returned.
     pub(crate) fn resize(this: &Arc<Self>, max_size: u32, now: Moment) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -210,7 +211,7 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// Everything that is open now is closed: idle ones now, leased ones when they come back.
+    /// Closes every resource that is open now: idle ones now, leased ones when they are returned.
     pub(crate) fn retire_all(this: &Arc<Self>, now: Moment) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -219,7 +220,8 @@ impl<T, E: Clone> Kernel<T, E> {
         for slot in state.idle.take_all() {
             state.retire(slot, CloseReason::Retired, &mut work);
         }
-        // What was laid down just before the new generation was known: nobody gets it, and the next round closes it.
+        // A return may have laid down a slot just before it knew the new generation: no get hands this slot out, and the next round
+        // closes it.
         let soon = now.later(this.limits.keeping.tick_nanos);
         state.sweep_by(soon);
         work.wakers.extend(state.bell.call(soon));
@@ -227,8 +229,8 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// Takes all idle ones out, so that they can be looked at unlocked. Each comes back by [`put_unused`](Self::put_unused), or
-    /// is closed.
+    /// Takes all idle slots out, to be looked at with nothing locked. The caller returns each by [`put_unused`](Self::put_unused),
+    /// or closes it.
     pub(crate) fn take_idle(&self) -> Vec<Box<Slot<T, E>>> {
         let mut state = self.lock();
         let slots = state.idle.take_all();
@@ -238,7 +240,7 @@ impl<T, E: Clone> Kernel<T, E> {
         slots
     }
 
-    /// Nobody gets anything from now on, and all who wait are told so. Idle ones are closed now, leased ones on return.
+    /// Closes the pool: refuses all waiters and all later gets. Idle resources are closed now, leased ones when they are returned.
     pub(crate) fn close(&self) -> Work<T, E> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -264,12 +266,12 @@ impl<T, E: Clone> Kernel<T, E> {
         work
     }
 
-    /// Something that is no waiter gave up at its deadline.
+    /// Counts a timeout of a get that was not in the queue.
     pub(crate) fn count_timeout(&self, phase: Phase) {
         self.lock().counters.timeouts[phase.index()] += 1;
     }
 
-    /// A lease ended after so long, and what it held is about to be closed or was taken out.
+    /// Counts the end of a lease whose resource is about to be closed, or was detached.
     pub(crate) fn count_use(&self, lasted: Sample) {
         self.lock().returned(Some(lasted));
     }
@@ -277,7 +279,8 @@ impl<T, E: Clone> Kernel<T, E> {
     pub(crate) fn snapshot(&self) -> Snapshot<E> {
         let mut state = self.lock();
         state.hear();
-        // Meanwhile gets and returns come to the lock: nothing is laid down where it was looked already, and taken where it was not.
+        // Gets and returns must take the lock meanwhile. Else a return could set down in a word that was counted already, and a get
+        // could take from a word that was not counted yet.
         state.idle.hold_still();
         let count = |of| state.seats.count(of);
         let idle = (state.idle.len() as u32).min(count(SeatState::Open));
@@ -309,20 +312,21 @@ impl<T, E: Clone> Kernel<T, E> {
 }
 
 impl<T, E: Clone> super::state::State<T, E> {
-    /// Looks through all idle ones: closes those whose time is over, has those checked that have been idle for `keepalive`, and
-    /// notes when the next one falls due.
+    /// Looks through all idle slots. Closes those whose time is over, has those checked that were not known to be good for
+    /// `keepalive`, and notes when the next slot falls due.
     fn sweep(&mut self, kernel: &Arc<Kernel<T, E>>, now: Moment, work: &mut Work<T, E>) {
         let keeping = kernel.limits.keeping;
-        // Those that are due and find too many being checked are looked at again when one of these checks ends (`overdue`).
+        // A slot that is due, but finds too many checks running, is looked at again when one of these checks ends (`overdue`).
         let lapsed = |since: Moment, after: Option<Duration>| {
             after.is_some_and(|after| now - since >= after)
         };
-        // What is leased now becomes idle later, and its lifetime is known already.
+        // A resource that is leased now becomes idle later, and its lifetime is known already.
         self.sweep_at = keeping.first_due(now).min(self.seats.next_expiry(now));
         let slots = self.idle.take_all();
         let mut left = slots.len();
         for mut slot in slots {
-            // Those that are not decided on yet, and those that stay: what counts as needed is what is needed without this one.
+            // `left` counts the slots that are not decided yet and those that stay. So a slot is surplus if enough are left without
+            // it.
             left -= 1;
             let surplus = left >= keeping.min_idle as usize;
             if slot.generation != self.generation {
@@ -345,7 +349,7 @@ impl<T, E: Clone> super::state::State<T, E> {
                 if let Some(after) = keeping.keepalive {
                     self.sweep_by(slot.used_at + after);
                 }
-                // It is needed still; when its replacement is open it is looked at again, and every round until then.
+                // The slot is still needed. It is looked at again when its replacement is open, and in every round until then.
                 if now >= slot.expires_at {
                     self.sweep_by(now + keeping.rounds);
                 }
@@ -356,7 +360,8 @@ impl<T, E: Clone> super::state::State<T, E> {
     }
 
     fn next_round(&self, now: Moment, keeping: &Keeping) -> Moment {
-        // A closed pool is kept until the last one has come back: what nobody fetches is taken back, and leaks are told.
+        // A closed pool keeps its keeper until the last resource is gone: the keeper takes back grants that are not fetched, and
+        // reports leaks.
         if self.is_over() {
             return Moment::NEVER;
         }
@@ -368,11 +373,12 @@ impl<T, E: Clone> super::state::State<T, E> {
         if self.queue.wants_ticks() {
             next = next.min(now.later(keeping.tick_nanos));
         }
-        // What is past was done, or waits for something that calls the keeper when it comes: the end of an attempt, or room.
+        // A time in the past was acted on already, or the attempt waits for something that calls the keeper: the end of another
+        // attempt, or room.
         if let Some(next_try) = self.gate.next_try().filter(|at| *at > now) {
             next = next.min(next_try);
         }
-        // If one is late then, another is opened.
+        // If an open or a check is late at that time, the round opens another resource.
         if self.queue.waiting() > 0
             && let Some(late) = self.next_late(now)
         {
@@ -385,5 +391,5 @@ impl<T, E: Clone> super::state::State<T, E> {
     }
 }
 
-/// Rounds are at least so far apart, whatever falls due.
+/// The shortest time between two rounds.
 const MIN_ROUND: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! The connect gate: what a pool does while its backend cannot be reached.
 //!
-//! One attempt at a time, full-jitter backoff between attempts, and after a few straight failures with nothing alive everybody
-//! is told at once, with the last real error, while one prober goes on.
+//! While opens fail, one attempt is made at a time, with a full-jitter backoff between attempts. After a few straight failures with
+//! no resource alive, all waiters and newcomers are refused at once with the last real error, while one prober goes on.
 //!
 //! Sources: full jitter is `rand(0, min(cap, base * 2^n))` from the AWS architecture blog's "Exponential Backoff And Jitter";
 //! failing fast while the server is known to be down is PgBouncer's `server_login_retry`, the prober linkerd's `failfast`.
@@ -17,7 +17,7 @@ pub(crate) struct Backoff {
     pub(crate) base: Duration,
     /// The ceiling of every wait.
     pub(crate) cap: Duration,
-    /// So many straight failures, with nothing alive, and waiters fail at once.
+    /// After this many straight failures, with no resource alive, waiters fail at once.
     pub(crate) give_up_after: u32,
 }
 
@@ -31,13 +31,13 @@ impl Default for Backoff {
     }
 }
 
-/// The state of the gate; `E` is how the last failure is kept.
+/// The state of the gate. `E` is the stored error of the last failure.
 #[derive(Debug)]
 pub(crate) struct Gate<E> {
     backoff: Backoff,
     failures: u32,
     next_try: Moment,
-    /// What is opened before that may be no better than what was last.
+    /// Until then a resource that opens may be no better than the last one, which broke at once.
     doubted_until: Moment,
     last: Option<E>,
 }
@@ -53,8 +53,8 @@ impl<E: Clone> Gate<E> {
         }
     }
 
-    /// Something was opened. It opens the gate, unless what was opened just before broke before anybody could use it: then it has to show
-    /// first that it lasts, and the next is opened when it had the time for that.
+    /// Called when an open succeeded. This opens the gate, unless the resource opened just before broke before its first lease. In
+    /// that case the new resource must first last until the doubt is over, and the next open waits until then.
     pub(crate) fn opened(&mut self, now: Moment) {
         if self.is_doubted(now) {
             self.next_try = self.next_try.max(self.doubted_until);
@@ -63,29 +63,29 @@ impl<E: Clone> Gate<E> {
         }
     }
 
-    /// Is what opens now no sign that all is well again?
+    /// Whether an open that succeeds now is no sign that the backend is well again.
     pub(crate) fn is_doubted(&self, now: Moment) -> bool {
         self.is_failing() && now < self.doubted_until
     }
 
-    /// Something that was opened broke before anybody could use it, which is an attempt that failed.
+    /// Counts a resource that broke before its first lease as a failed attempt.
     pub(crate) fn stillborn(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
         self.doubt(now);
         self.failed(error, now, jitter)
     }
 
-    /// What is opened soon may be no better than what broke now.
+    /// Doubts what opens soon: it may be no better than the resource that broke now.
     pub(crate) fn doubt(&mut self, now: Moment) {
         self.doubted_until = now + DOUBT;
     }
 
-    /// An attempt succeeded: the gate is open.
+    /// Opens the gate, because an attempt succeeded.
     pub(crate) const fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// An attempt failed. `jitter` is uniform in `0.0..1.0`. The failure before this one comes back: it is the user's, and so not to
-    /// be dropped where something is locked.
+    /// Counts a failed attempt. `jitter` is uniform in `0.0..1.0`. Returns the error of the failure before: it is user code's, so
+    /// it must not be dropped under a lock.
     pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
         self.failures = self.failures.saturating_add(1);
         let before = self.last.replace(error);
@@ -95,13 +95,14 @@ impl<E: Clone> Gate<E> {
             .base
             .saturating_mul(1 << doublings)
             .min(self.backoff.cap);
-        // Never the seconds and the nanoseconds apart: that gives a base of one second no jitter at all. The cast saturates.
+        // The wait is computed from all its nanoseconds. To scale seconds and nanoseconds apart would give a base of one second no
+        // jitter at all. The cast saturates.
         let wait = nanos_of(ceiling) as f64 * jitter.clamp(0.0, 1.0);
         self.next_try = now.later(wait as u64);
         before
     }
 
-    /// How many may be opening at once, where `max` is the bound while all is well.
+    /// How many opens may run at once. `max` is the bound while no attempt fails.
     pub(crate) fn may_open(&self, max: u32, now: Moment) -> u32 {
         match self.failures {
             0 => max,
@@ -110,17 +111,17 @@ impl<E: Clone> Gate<E> {
         }
     }
 
-    /// Did the last attempt fail?
+    /// Whether the last attempt failed.
     pub(crate) const fn is_failing(&self) -> bool {
         self.failures > 0
     }
 
-    /// When the prober goes next, while attempts fail.
+    /// The time of the prober's next attempt, while attempts fail.
     pub(crate) fn next_try(&self) -> Option<Moment> {
         self.is_failing().then_some(self.next_try)
     }
 
-    /// The error to give everybody at once, when the backend is known to be down; `alive` is how many resources are open.
+    /// The error to refuse waiters with, if the backend is known to be down. `alive` is the number of open resources.
     pub(crate) fn verdict(&self, alive: u32) -> Option<E> {
         if alive == 0 && self.failures >= self.backoff.give_up_after {
             self.last.clone()
@@ -129,7 +130,7 @@ impl<E: Clone> Gate<E> {
         }
     }
 
-    /// The last failure, while the gate is failing.
+    /// The error of the last failure, while the gate is failing.
     pub(crate) fn last_error(&self) -> Option<E> {
         if self.is_failing() {
             self.last.clone()
@@ -139,7 +140,7 @@ impl<E: Clone> Gate<E> {
     }
 }
 
-/// One that lasts for so long is no stillborn one.
+/// A resource that lasts longer than this does not count as stillborn.
 const DOUBT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Where waiters join a line whose owner is busy: its other end, under a lock of its own.
+//! The inbox: where waiters join a queue whose owner is busy. It is the open end of the queue, under a lock of its own.
 //!
-//! Two crowds want the lock of a busy pool, those who give back and those who join the line, and neither has to do with the other
-//! as long as somebody is in line: who gives back serves the first, who joins comes after the last. So the owner keeps an inbox
-//! open while all that could be done for a newcomer is to let it wait, and looks into it when that may not be so any more.
+//! Two groups of threads want the lock of a busy pool: those that return and those that join the queue. While a waiter is in the
+//! queue the two need not meet, since a return serves the first waiter and a newcomer joins after the last. So the owner keeps the
+//! inbox open while all that can be done for a newcomer is to let it wait, and looks into the inbox when that may have changed.
 //!
-//! | inbox | what is in it | who moves it on |
+//! | inbox | content | what changes it |
 //! |---|---|---|
-//! | shut | nothing: who wants to join goes to the owner | the owner, when it lets go of its lock: [`Line::open`] |
-//! | open | those who joined since, after all who are in line | whoever locks the owner next: [`Line::take_in`] shuts it |
+//! | shut | nothing: a newcomer goes to the owner | the owner, when it releases its lock: [`Line::open`] |
+//! | open | the waiters that joined since; they come after all in the queue | the next thread that locks the owner: [`Line::take_in`] |
 //!
 //! The owner's lock is taken first, then this one.
 
@@ -19,17 +19,17 @@ use super::{
 };
 use crate::{moment::Moment, sync::Arc};
 
-/// Where waiters join a [`Line`] while they need nothing but a place in it.
+/// Where waiters join a [`Line`] while all they need is a place in it.
 #[derive(Debug)]
 pub(crate) struct Inbox<G, R, A = ()> {
-    /// So many more may join; none, when it is shut.
+    /// How many more waiters may join. Zero when the inbox is shut.
     room: usize,
-    /// When it was opened, by the owner's clock: since when those wait who join.
+    /// The time of the owner's clock at which the inbox was opened. The waiters that join count as waiting since then.
     tick: Moment,
     next_ticket: u64,
     next_spot: u32,
     joined: Vec<Place<G, R, A>>,
-    /// Mails that nobody uses.
+    /// Mails that are not in use.
     free: Vec<Arc<Mail<Answer<G, R>>>>,
 }
 
@@ -45,13 +45,14 @@ impl<G, R, A> Inbox<G, R, A> {
         }
     }
 
-    /// The tick at which its owner opened it.
+    /// The tick at which the owner opened the inbox.
     #[inline]
     pub(crate) const fn tick(&self) -> Moment {
         self.tick
     }
 
-    /// Joins the end of the line, with this waker; `None`, and the waker stays, where that is for the owner to decide.
+    /// Joins the end of the queue with this waker. Returns `None`, and leaves the waker, if the inbox is shut or full: then the
+    /// owner decides.
     #[inline]
     pub(crate) fn push(&mut self, asked: A, waker: &mut Option<Waker>) -> Option<Waiter<G, R>> {
         if self.room == 0 {
@@ -69,7 +70,8 @@ impl<G, R, A> Inbox<G, R, A> {
 }
 
 impl<G, R, A> Inbox<G, R, A> {
-    /// The owner panicked: nobody joins here any more. Who did comes back, to be woken with nothing locked.
+    /// Called when the owner panicked: shuts the inbox for good. Returns the wakers of its waiters, to be woken with nothing
+    /// locked.
     pub(super) fn abandon(&mut self) -> Vec<Waker> {
         self.room = 0;
         let mut joined = std::mem::take(&mut self.joined);
@@ -78,14 +80,14 @@ impl<G, R, A> Inbox<G, R, A> {
 }
 
 impl<G, R, A: Copy> Line<G, R, A> {
-    /// Opens `inbox` for so many, at `tick`.
+    /// Opens `inbox` at `tick`, for up to `room` waiters.
     #[inline]
     pub(crate) fn open(&self, inbox: &mut Inbox<G, R, A>, room: usize, tick: Moment) {
         (inbox.room, inbox.tick) = (room.min(BATCH), tick);
         (inbox.next_ticket, inbox.next_spot) = self.next();
     }
 
-    /// Shuts `inbox`, and lets those in who joined there: so many. It gets the mails that are free instead.
+    /// Shuts `inbox`, appends its waiters to the queue, and returns how many there were. The inbox gets free mails in exchange.
     pub(crate) fn take_in(&mut self, inbox: &mut Inbox<G, R, A>) -> usize {
         inbox.room = 0;
         let joined = inbox.joined.len();
@@ -101,5 +103,6 @@ impl<G, R, A: Copy> Line<G, R, A> {
     }
 }
 
-/// So many join by the inbox before one goes to the owner, whose lock is held while they are let in. In tests it is full at times.
+/// How many waiters may join by the inbox before one goes to the owner, whose lock is held while they are appended. In tests the
+/// number is small, so that the inbox is full at times.
 const BATCH: usize = if cfg!(test) { 2 } else { 64 };

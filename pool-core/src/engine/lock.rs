@@ -1,4 +1,4 @@
-//! The state of a pool, locked.
+//! The kernel's lock, held.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -12,24 +12,25 @@ use super::{
 };
 use crate::sync::{KernelGuard, wake_all};
 
-/// On lines of the cache of its own: what only reads what is beside it does not wait for those who write this.
+/// Puts the value on cache lines of its own, so that threads that only read the fields beside it do not wait for those that write
+/// it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
 
-/// The state, locked. Before it is unlocked gets and returns are told whether they have to come to the lock, and the inbox is opened
-/// if newcomers need not.
+/// The state, locked. Before the lock is released, `CALL` is set or cleared, and the inbox is opened if newcomers need not take the
+/// lock.
 #[derive(Debug)]
 pub(super) struct Locked<'a, T, E: Clone> {
     state: KernelGuard<'a, State<T, E>>,
-    // After the guard: they are woken with nothing locked.
+    // Declared after the guard, so that these waiters are woken with nothing locked.
     orphans: Orphans,
     kernel: &'a Kernel<T, E>,
-    /// The inbox is shut, and stays so until somebody joins the line.
+    /// The inbox is shut, and stays shut until a waiter joins the queue.
     stays_shut: bool,
 }
 
-/// Who joined by the inbox of a kernel that panicked.
+/// The wakers of waiters that joined by the inbox of a kernel that panicked.
 #[derive(Debug)]
 struct Orphans(Vec<Waker>);
 
@@ -43,7 +44,7 @@ impl Drop for Orphans {
 }
 
 impl<T, E: Clone> Kernel<T, E> {
-    /// With everybody in line who has joined so far.
+    /// Locks the state, with all waiters that have joined so far in the queue.
     #[inline]
     pub(super) fn lock(&self) -> Locked<'_, T, E> {
         let mut state = self.lock_leaving_open();
@@ -53,8 +54,8 @@ impl<T, E: Clone> Kernel<T, E> {
         state
     }
 
-    /// Without those in the inbox, if it is open: for who hands to the first in line, and then calls
-    /// [`shut_behind_last`](Locked::shut_behind_last).
+    /// Locks the state and leaves the waiters in the inbox there, if it is open. This is for a return, which hands to the first
+    /// waiter and then calls [`shut_behind_last`](Locked::shut_behind_last).
     #[inline]
     pub(super) fn lock_leaving_open(&self) -> Locked<'_, T, E> {
         Locked {
@@ -65,8 +66,8 @@ impl<T, E: Clone> Kernel<T, E> {
         }
     }
 
-    /// As [`lock`](Self::lock), for who leaves the line: many may do so one after another, and an inbox that is shut need not be opened
-    /// and shut again for each.
+    /// As [`lock`](Self::lock), for a waiter that leaves the queue. Many may leave one after another, and an inbox that is shut
+    /// need not be opened and shut again for each of them.
     #[inline]
     pub(super) fn lock_to_leave(&self) -> Locked<'_, T, E> {
         let mut state = self.lock_leaving_open();
@@ -79,7 +80,7 @@ impl<T, E: Clone> Kernel<T, E> {
 }
 
 impl<T, E: Clone> Locked<'_, T, E> {
-    /// Lets in who joined by the inbox.
+    /// Shuts the inbox and appends its waiters to the queue.
     #[inline]
     pub(super) fn shut(&mut self) {
         if self.state.is_open {
@@ -87,7 +88,7 @@ impl<T, E: Clone> Locked<'_, T, E> {
         }
     }
 
-    /// The same, if nobody is left in line: who comes back next must find those who wait.
+    /// As [`shut`](Self::shut), if the queue is empty: the next return must find the waiters of the inbox.
     #[inline]
     pub(super) fn shut_behind_last(&mut self) {
         if self.state.queue.is_empty() && !mutation::on(Mutation::LastLeavesInboxOpen) {
@@ -100,7 +101,7 @@ impl<T, E: Clone> Locked<'_, T, E> {
         let mut inbox = self.kernel.inbox.0.lock();
         self.state.queue.take_in(&mut inbox);
         if self.state.closed {
-            // They joined while the kernel panicked.
+            // These waiters joined while the kernel panicked.
             let told = self.state.queue.refuse_all(|| Refusal::Closed);
             self.orphans.0.extend(told);
         }
@@ -127,13 +128,14 @@ impl<T, E: Clone> Drop for Locked<'_, T, E> {
     #[inline]
     fn drop(&mut self) {
         if self.state.is_spoilt() {
-            // Nothing of the state is looked at any more. Who comes next is called to the lock, where the pool is closed.
+            // The spoilt state is not read any more. Later gets and returns are called to the lock, where they find the pool
+            // closed.
             self.kernel.board.call(true);
             self.orphans.0 = self.kernel.inbox.0.lock().abandon();
             return;
         }
         if self.state.is_open {
-            // Somebody is in line, and everybody was called to the lock when it was opened.
+            // While the inbox is open a waiter is in the queue, and `CALL` was set when the inbox was opened.
             return;
         }
         self.state.call();

@@ -1,15 +1,15 @@
-//! Where a waiter finds what it was told, without the lock that everybody else is busy with.
+//! The mail: where a waiter finds its answer, without the owner's lock, which other threads are busy with.
 //!
-//! | state | the letter | who moves it on |
+//! | state | the letter | what changes it |
 //! |---|---|---|
-//! | `WAITING` | there is none | the owner of the line, under its lock: `tell`, `park` |
-//! | `TOLD` | the answer, or whoever took it is about to say so | the waiter: `fetch`; or the owner: `take_back`. One of them finds the letter |
-//! | `FETCHED` | there is none; it was a grant | the owner, for another waiter: `tell` |
-//! | `DONE` | there is none; it was a refusal, or the waiter left | the owner, for another waiter: `tell` |
-//! | `PARKED` | there is none; the grant was taken back, or that of one before it | the owner: `resume` |
+//! | `WAITING` | none | the owner of the queue, under its lock: `tell`, `park` |
+//! | `TOLD` | the answer; or none, and the taker is about to store the next state | the waiter (`fetch`) or the owner (`take_back`): one of them finds the letter |
+//! | `FETCHED` | none; it was a grant | the owner, for another waiter: `tell` |
+//! | `DONE` | none; it was a refusal, or the waiter left | the owner, for another waiter: `tell` |
+//! | `PARKED` | none; its grant, or that of a waiter before it, was taken back | the owner: `resume` |
 //!
-//! Only one future waits on a mail at a time. It fetches without the owner's lock and does everything else under it. The letter has a
-//! lock of its own, under which nothing else is locked, and which only a waiter and the owner can want at once.
+//! Only one future at a time waits on a mail. It fetches without the owner's lock, and does everything else under that lock. The
+//! letter has a lock of its own. Nothing else is locked under it, and only the waiter and the owner can want it at once.
 
 use std::{
     fmt,
@@ -28,26 +28,26 @@ use crate::{
 
 /// The mail of one waiter, for an answer of type `T`.
 ///
-/// What a cancel looks at comes first, beside the counts of the `Arc` that it is in: then it is on one line of the cache, as a rule.
+/// The fields that a cancel reads come first, beside the counts of the `Arc` around the mail. So they usually share one cache line.
 #[repr(C)]
 pub(super) struct Mail<T> {
     state: AtomicU8,
-    /// At which spot of the line the waiter stands, as long as it stands there. Written by who takes it into the line, and read and
-    /// moved under the owner's lock: a plain atomic, which models do not explore.
+    /// The spot of the queue at which the waiter stands, while it stands there. It is written by the thread that takes the waiter
+    /// into the queue, and read and changed under the owner's lock. So it is a plain atomic, which models do not explore.
     spot: sync::atomic::AtomicU32,
     letter: Mutex<Option<T>>,
-    /// How long the waiter had waited when it fetched a grant, in nanoseconds; `UNKNOWN` if it did not say.
+    /// How long the waiter had waited when it fetched a grant, in nanoseconds. `UNKNOWN` if the wait was not timed.
     lasted: AtomicU64,
 }
 
-/// What has come of a waiter, as the owner sees it.
+/// What became of a waiter, as the owner sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Nothing yet.
+    /// The waiter has not fetched an answer.
     Open,
-    /// It fetched a grant, after so long if it said so.
+    /// The waiter fetched a grant, after this long if the wait was timed.
     Fetched(Option<Duration>),
-    /// It fetched a refusal, or left.
+    /// The waiter fetched a refusal, or left.
     Done,
 }
 
@@ -68,29 +68,29 @@ impl<T> Mail<T> {
         }
     }
 
-    /// At which spot of the line its waiter stands. Under the owner's lock.
+    /// The spot of the queue at which the waiter stands. Under the owner's lock.
     #[inline]
     pub(super) fn spot(&self) -> u32 {
         self.spot.load(Relaxed)
     }
 
-    /// Its waiter stands at this spot from now on. Under the owner's lock, or before its waiter is let into the line.
+    /// Sets the spot at which the waiter stands. Under the owner's lock, or before the waiter is taken into the queue.
     #[inline]
     pub(super) fn stand_at(&self, spot: u32) {
         self.spot.store(spot, Relaxed);
     }
 
-    /// Tells the waiter. Under the owner's lock, and only one who waits or is parked.
+    /// Tells the waiter its answer. Under the owner's lock, and only for a waiter that waits or is parked.
     #[inline]
     pub(super) fn tell(&self, letter: T) {
         let old = self.letter.lock().replace(letter);
         debug_assert!(old.is_none(), "told twice");
-        // Ordering: Release. Whoever sees this finds the letter, unless it was taken since.
+        // Ordering: Release pairs with the Acquire in `take`: a thread that sees TOLD finds the letter, unless it was taken since.
         self.state.store(TOLD, Ordering::Release);
     }
 
-    /// What this waiter was told, if anything yet. `counts`: is it a grant that counts as fetched? `lasted`: how long the wait was. Both are
-    /// asked with nothing locked by `self`.
+    /// Takes the answer, if there is one. `counts` says whether it is a grant that counts as fetched, `lasted` how long the wait
+    /// was. Both are called while this mail is not locked.
     #[inline]
     pub(super) fn fetch(
         &self,
@@ -100,44 +100,47 @@ impl<T> Mail<T> {
         let mut letter = self.take()?;
         let state = if counts(&mut letter) {
             let lasted = lasted().map_or(UNKNOWN, nanos_of);
-            // Ordering: Relaxed, published by the store below.
+            // Ordering: Relaxed. The store below publishes it.
             self.lasted.store(lasted, Ordering::Relaxed);
             FETCHED
         } else {
             DONE
         };
-        // Ordering: Release: whoever uses the mail again finds it empty.
+        // Ordering: Release pairs with the Acquire in `outcome`: the owner, which then gives the mail to another waiter, sees it
+        // empty.
         self.state.store(state, Ordering::Release);
         Some(letter)
     }
 
-    /// Takes back what was told and not fetched; the waiter is parked. Under the owner's lock.
+    /// Takes back the answer, if it was not fetched, and parks the waiter. Under the owner's lock.
     pub(super) fn take_back(&self) -> Option<T> {
         let letter = self.take();
         if letter.is_none() && !mutation::on(Mutation::FetchedIsParked) {
             return None;
         }
-        // Ordering: Release, as in `fetch`; the waiter looks on under the lock.
+        // Ordering: Release, as in `fetch`. The waiter reads this state under the lock.
         self.state.store(PARKED, Ordering::Release);
         letter
     }
 
-    /// One who waits is parked. Under the owner's lock.
+    /// Parks a waiter that waits. Under the owner's lock.
     pub(super) fn park(&self) {
-        // Ordering: Relaxed. It is looked at under the lock that is held, and nobody else changes it but under that.
+        // Ordering: Relaxed. The state is read under the owner's lock, which is held here, and only changed under it while there is
+        // no letter.
         self.state.store(PARKED, Ordering::Relaxed);
     }
 
-    /// The waiter leaves, with what it was told and had not fetched. Under the owner's lock.
+    /// Ends the wait of a waiter that leaves. Returns its answer, if it was not fetched. Under the owner's lock.
     pub(super) fn leave(&self) -> Option<T> {
         let letter = self.take();
         self.state.store(DONE, Ordering::Release);
         letter
     }
 
-    /// Was it parked? Then it waits again. Under the owner's lock.
+    /// Makes a parked waiter wait again, and returns whether it was parked. Under the owner's lock.
     pub(super) fn resume(&self) -> bool {
-        // Ordering: Relaxed. It became so under the lock that is held, and only under that does it change.
+        // Ordering: Relaxed. A waiter is parked under the owner's lock, which is held here, and a parked one changes state only
+        // under it.
         let parked = self.state.load(Ordering::Relaxed) == PARKED;
         if parked {
             self.state.store(WAITING, Ordering::Relaxed);
@@ -145,10 +148,10 @@ impl<T> Mail<T> {
         parked
     }
 
-    /// What has come of it. Under the owner's lock.
+    /// What became of the waiter. Under the owner's lock.
     #[inline]
     pub(super) fn outcome(&self) -> Outcome {
-        // Ordering: Acquire pairs with the Release of who fetched, and so sees that the letter is out, and `lasted`.
+        // Ordering: Acquire pairs with the Release in `fetch`, so the owner sees that the letter is out, and sees `lasted`.
         match self.state.load(Ordering::Acquire) {
             FETCHED => {
                 let nanos = self.lasted.load(Ordering::Relaxed);
@@ -159,7 +162,7 @@ impl<T> Mail<T> {
         }
     }
 
-    /// Only one of those who want it takes it.
+    /// Takes the letter. If several threads want it, one of them gets it.
     #[inline]
     fn take(&self) -> Option<T> {
         // Ordering: Acquire pairs with the Release in `tell`.

@@ -1,8 +1,8 @@
-//! A seat is one unit of the pool's bound.
+//! Seats. A seat is one unit of the pool's bound.
 //!
-//! Whatever is opening, open or closing sits on exactly one, and a seat is in exactly one state. A [`Seat`] is the token for it:
-//! dropping the token anywhere (a panic, a cancelled task, a runtime that ends) frees the seat. Counts are never kept by paired
-//! calls.
+//! Each resource that is opening, open or closing has exactly one seat, and a seat is in exactly one state. A [`Seat`] is the token
+//! for it. If the token is dropped anywhere, the seat is free: by a panic, with a cancelled task, or with a runtime that ends.
+//! Counts are never kept by paired calls.
 
 use super::{
     board::Board,
@@ -12,22 +12,22 @@ use super::{
 };
 use crate::{moment::Moment, sync::Arc};
 
-/// What the thing on a seat is doing.
+/// The state of a seat, and of the resource on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum SeatState {
-    /// Nothing sits here.
+    /// There is no resource on this seat.
     Free,
-    /// Being opened.
+    /// The resource is being opened.
     Opening,
-    /// Good: idle, with a caller, or handed to one that has not fetched it yet. Which of them, [`IdleSet`](super::idle::IdleSet)
-    /// knows: a get and a return change that without the lock.
+    /// The resource is good: idle, leased, or granted to a waiter that has not fetched it yet. [`IdleSet`](super::idle::IdleSet)
+    /// knows which of them are idle, since gets and returns change that without the lock.
     Open,
-    /// Being checked before somebody may use it.
+    /// The resource is being checked before it may be used.
     Checking,
-    /// Being made clean for the next.
+    /// The resource is being reset for its next lease.
     Resetting,
-    /// Being closed.
+    /// The resource is being closed.
     Closing,
 }
 
@@ -35,7 +35,7 @@ impl SeatState {
     pub(crate) const COUNT: usize = 6;
 }
 
-/// The token of one seat. Frees it when dropped.
+/// The token of one seat. Its drop frees the seat.
 #[derive(Debug)]
 pub(crate) struct Seat<T, E: Clone> {
     kernel: Arc<Kernel<T, E>>,
@@ -62,7 +62,7 @@ impl<T, E: Clone> Seat<T, E> {
         self.kernel.generation()
     }
 
-    /// Drops the token of a seat that was vacated under the lock already.
+    /// Drops the token without freeing the seat, which was vacated under the lock already.
     pub(super) fn spent(mut self) {
         self.index = SPENT;
     }
@@ -70,9 +70,10 @@ impl<T, E: Clone> Seat<T, E> {
 
 impl<T, E: Clone> Drop for Seat<T, E> {
     fn drop(&mut self) {
-        // A model that failed is being torn down: its mutexes are gone.
+        // A loom or shuttle model that failed is being torn down: its mutexes are gone.
         let torn_down = cfg!(any(pool_loom, pool_shuttle)) && std::thread::panicking();
-        // A thread that unwinds from under the kernel's lock must not take it again; what seats there were is leaked with the rest.
+        // A thread that unwinds from under the kernel's lock must not take it again. Its seats are leaked with the rest of the old
+        // state.
         if self.index != SPENT && !torn_down && !self.kernel.state.0.unwinds_here() {
             self.kernel.vacate(self.index);
         }
@@ -81,18 +82,18 @@ impl<T, E: Clone> Drop for Seat<T, E> {
 
 const SPENT: u32 = u32::MAX;
 
-/// All seats of one pool, and how many are in each state. What is said of a seat that is none of them does nothing: after a panic of
-/// the kernel, seats of before are still out.
+/// All seats of one pool, and how many of them are in each state. Calls about an unknown seat do nothing: after a panic of the
+/// kernel, old seats are still held.
 #[derive(Debug)]
 pub(crate) struct Seats {
     rows: Vec<Row>,
     free: Vec<u32>,
     counts: [u32; SeatState::COUNT],
-    /// What is being opened: `max_opening` of them at most.
+    /// The opens that run or are about to: `max_opening` at most.
     opening: Vec<Opening>,
-    /// What is being checked, and since when.
+    /// The seats whose resources are being checked, and when each check began.
     checking: Vec<(u32, Moment)>,
-    /// Uses of what is gone.
+    /// The leases of resources that are gone.
     past_uses: u64,
 }
 
@@ -100,7 +101,7 @@ pub(crate) struct Seats {
 struct Opening {
     index: u32,
     since: Moment,
-    /// That of the pool when it began.
+    /// The pool's generation when the open began.
     generation: u64,
 }
 
@@ -129,23 +130,23 @@ impl Seats {
         self.counts[state as usize]
     }
 
-    /// How many seats are not free: what the bound is about.
+    /// How many seats are not free. The bound limits this number.
     pub(super) fn taken(&self) -> u32 {
         self.rows.len() as u32 - self.free.len() as u32
     }
 
-    /// How many hold something that was opened and is not being closed.
+    /// How many resources are open and not being closed.
     pub(super) fn alive(&self) -> u32 {
         self.taken() - self.count(SeatState::Opening) - self.count(SeatState::Closing)
     }
 
-    /// How many have been opening since `since`, or longer.
+    /// How many opens began at `since` or earlier.
     pub(super) fn opening_since(&self, since: Moment) -> u32 {
         let all = self.opening.iter();
         all.filter(|opening| opening.since <= since).count() as u32
     }
 
-    /// How many of this generation, or of any, have been opening since after `late`; since whenever, if that is none.
+    /// How many opens of this generation began after `late`. `None` stands for any generation, or any begin.
     pub(super) fn opening_after(&self, late: Option<Moment>, generation: Option<u64>) -> u32 {
         let of_it = |opening: &&Opening| {
             generation.is_none_or(|generation| opening.generation == generation)
@@ -154,40 +155,40 @@ impl Seats {
         self.opening.iter().filter(of_it).count() as u32
     }
 
-    /// Since when the one has been opening that began first after `late`.
+    /// The begin of the first open that began after `late`.
     pub(super) fn first_opening_after(&self, late: Option<Moment>) -> Option<Moment> {
         let all = self.opening.iter().map(|opening| opening.since);
         all.filter(|since| late.is_none_or(|late| *since > late))
             .min()
     }
 
-    /// How many have been checked since `since`, or longer.
+    /// How many checks began at `since` or earlier.
     pub(super) fn checking_since(&self, since: Moment) -> u32 {
         let all = self.checking.iter();
         all.filter(|(_, began)| *began <= since).count() as u32
     }
 
-    /// Since when the one has been checked whose check began first after `late`.
+    /// The begin of the first check that began after `late`.
     pub(super) fn first_check_after(&self, late: Option<Moment>) -> Option<Moment> {
         let all = self.checking.iter().map(|(_, began)| *began);
         all.filter(|began| late.is_none_or(|late| *began > late))
             .min()
     }
 
-    /// What is idle on this seat is checked from now on.
+    /// Begins a check of the idle resource on this seat.
     pub(super) fn check(&mut self, index: u32, now: Moment) {
         self.set(index, SeatState::Checking);
         self.checking.push((index, now));
     }
 
-    /// Of which generation is what is being opened on this seat?
+    /// The generation of the open on this seat.
     pub(super) fn generation(&self, index: u32) -> Option<u64> {
         let mut all = self.opening.iter();
         all.find(|opening| opening.index == index)
             .map(|opening| opening.generation)
     }
 
-    /// What is to be opened on this seat begins now: it is of this generation.
+    /// Sets the generation of the open on this seat, which begins now.
     pub(super) fn begin(&mut self, index: u32, generation: u64) {
         let mut all = self.opening.iter_mut();
         if let Some(opening) = all.find(|opening| opening.index == index) {
@@ -195,7 +196,7 @@ impl Seats {
         }
     }
 
-    /// Takes a free seat for something that is being opened.
+    /// Takes a free seat for an open.
     pub(super) fn occupy(&mut self, now: Moment, generation: u64) -> u32 {
         let row = Row {
             state: SeatState::Opening,
@@ -221,7 +222,7 @@ impl Seats {
         index
     }
 
-    /// What was being opened on this seat is open. Its tag.
+    /// Ends the open on this seat with success. Returns the tag of the resource.
     pub(super) fn opened(&mut self, index: u32, expires_at: Moment) -> std::sync::Arc<Tag> {
         self.set(index, SeatState::Open);
         let Some(row) = self.rows.get_mut(index as usize) else {
@@ -263,7 +264,7 @@ impl Seats {
         self.free.push(index);
     }
 
-    /// How often anything was leased.
+    /// How many leases there were so far.
     pub(super) fn uses(&self) -> u64 {
         let uses: u64 = self.tags().map(|tag| tag.uses()).sum();
         self.past_uses + uses
@@ -275,12 +276,12 @@ impl Seats {
         ends.filter(|end| *end > now).min().unwrap_or(Moment::NEVER)
     }
 
-    /// Everybody who holds one now.
+    /// The holders of all resources that are leased now.
     pub(super) fn holders(&self) -> impl Iterator<Item = Holder> {
         self.tags().filter_map(Tag::holder)
     }
 
-    /// Those who have held one since `before`, each once.
+    /// The holders of leases that began at `before` or earlier. Each lease is reported once.
     pub(super) fn report_before(&self, before: Moment) -> Vec<Holder> {
         self.tags()
             .filter_map(|tag| tag.report_before(before))

@@ -1,4 +1,4 @@
-//! One open resource with what the pool knows of it.
+//! The slot: an open resource, with what the pool knows about it.
 
 use std::sync::Arc;
 
@@ -9,39 +9,40 @@ use super::{
 };
 use crate::moment::Moment;
 
-/// An open resource on its seat. It moves as one box: idle list, waiter, lease, task. Whoever drops it frees the seat.
+/// An open resource on its seat. It moves as one box between the idle set, a waiter's mail, a lease and a task. Its drop frees the
+/// seat.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot<T, E: Clone> {
-    // Before the seat: what is dropped first is gone when its place is given away.
+    // Declared before `seat`, so the resource is dropped before its seat is free.
     pub(crate) item: T,
     pub(crate) opened_at: Moment,
-    /// When its lifetime ends.
+    /// When the lifetime of the resource ends.
     pub(crate) expires_at: Moment,
-    /// When it was last known to be good: opened, checked or returned.
+    /// When the resource was last known to be good: opened, checked, reset or returned.
     pub(crate) used_at: Moment,
-    /// From then on it must be looked at, however busy it is: `check_after` after it was opened, checked or reset.
+    /// From then on the resource must be checked, however busy it is: `check_after` after it was opened, checked or reset.
     pub(crate) check_due_at: Moment,
-    /// When it was last used by somebody: opened or returned. Keepalive checks do not count.
+    /// When the resource was last in use: opened or returned. Keepalive checks do not count.
     pub(crate) idle_since: Moment,
-    /// When this lease began, if it is being timed.
+    /// When the current lease began, if it is timed.
     pub(crate) timed_from: Option<Moment>,
-    /// The tick at which a lease was timed last.
+    /// The tick of the last lease that was timed.
     pub(crate) timed_at: Moment,
-    /// How often it had been had when a timed lease ended last: those since are what the next stands for.
+    /// The number of leases when the last timed lease ended. The next sample stands for the leases since.
     pub(crate) weighed: u64,
-    /// Who has it, and how often it was had.
+    /// The holder, and how often the resource was leased.
     pub(crate) tag: Arc<Tag>,
     pub(crate) generation: u64,
     pub(crate) tainted: bool,
-    /// A replacement was ordered; it goes when that one is there.
+    /// A replacement was ordered. This resource is closed when the replacement is open.
     pub(crate) replaced: bool,
     pub(crate) seat: Seat<T, E>,
 }
 
 impl<T, E: Clone> Slot<T, E> {
-    /// May it be handed out as it is: known to be good not longer than `check_after_nanos` ago, within its lifetime, and of this
-    /// generation?
+    /// Whether the resource may be handed out as it is: it was known to be good within the last `check_after_nanos`, its lifetime
+    /// is not over, and it is of this generation.
     #[inline]
     pub(super) fn is_ready(&self, now: Moment, check_after_nanos: u64, generation: u64) -> bool {
         !now.is_past(self.used_at, check_after_nanos)

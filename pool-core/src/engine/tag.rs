@@ -1,6 +1,6 @@
-//! Who has the thing on a seat, since when, and how often it was had: written by whoever holds it, without a lock.
+//! Tags: the holder of a resource, since when, and how often it was leased. The holder writes its tag without a lock.
 //!
-//! Nothing is decided by a tag, it is there to be looked at. So its atomics are plain ones, which models do not explore.
+//! The kernel decides nothing by a tag; tags are for reports only. So the atomics are plain ones, which models do not explore.
 
 use std::{
     panic::Location,
@@ -13,7 +13,7 @@ use std::{
 
 use crate::moment::Moment;
 
-/// Who holds a leased resource, since when, and from which line of the program.
+/// The holder of a leased resource: since when, and at which place in the program it was leased.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     pub(crate) since: Moment,
@@ -21,16 +21,16 @@ pub(crate) struct Holder {
     pub(crate) label: &'static str,
 }
 
-/// The tag of one open resource. Only one at a time writes to it: who holds the resource.
+/// The tag of one open resource. Only the holder of the resource writes to it, so there is one writer at a time.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Tag {
-    /// Since when, in nanoseconds; `FREE` while nobody has it.
+    /// When the lease began, in nanoseconds. `FREE` if the resource is not leased.
     since: AtomicU64,
     /// Null, or made from a `&'static`.
     place: AtomicPtr<Location<'static>>,
     uses: AtomicU64,
-    /// The lease that began then was reported already.
+    /// The begin of the last lease that was reported.
     reported: AtomicU64,
     labelled: AtomicBool,
     label: Mutex<&'static str>,
@@ -50,10 +50,10 @@ impl Tag {
         }
     }
 
-    /// `holder` has it from now on.
+    /// Begins a lease of `holder`.
     #[inline]
     pub(crate) fn take_up(&self, holder: Holder) {
-        // Ordering: Relaxed throughout, see the top. One writer at a time, so this needs no read-modify-write.
+        // Ordering: Relaxed throughout, as explained at the top. With one writer at a time no read-modify-write is needed.
         self.uses.store(self.uses.load(Relaxed) + 1, Relaxed);
         let place: *const Location<'static> = holder.place;
         self.place.store(place.cast_mut(), Relaxed);
@@ -63,7 +63,7 @@ impl Tag {
         self.since.store(holder.since.as_nanos(), Relaxed);
     }
 
-    /// Nobody has it from now on.
+    /// Ends the lease.
     #[inline]
     pub(crate) fn lay_down(&self) {
         self.since.store(FREE, Relaxed);
@@ -75,17 +75,17 @@ impl Tag {
         self.labelled.store(!label.is_empty(), Relaxed);
     }
 
-    /// How often it was taken up.
+    /// How many leases there were.
     #[inline]
     pub(crate) fn uses(&self) -> u64 {
         self.uses.load(Relaxed)
     }
 
-    /// Who has it now.
+    /// The current holder.
     pub(crate) fn holder(&self) -> Option<Holder> {
         let since = self.since.load(Relaxed);
         let place = self.place.load(Relaxed);
-        // SAFETY: it is null or was made from a `&'static Location`.
+        // SAFETY: the pointer is null or was made from a `&'static Location`.
         let place = unsafe { place.as_ref() }?;
         let labelled = self.labelled.load(Relaxed);
         let label = if labelled {
@@ -100,7 +100,7 @@ impl Tag {
         })
     }
 
-    /// Who has it now, if that is since `before` and was not told yet.
+    /// The current holder, if its lease began at `before` or earlier and was not reported yet.
     pub(crate) fn report_before(&self, before: Moment) -> Option<Holder> {
         let holder = self.holder()?;
         let since = holder.since.as_nanos();

@@ -136,7 +136,7 @@ impl<G, R, A: Copy> Line<G, R, A> {
         }
     }
 
-    /// Looks who has fetched an answer: those mails are free.
+    /// Finds the waiters that have fetched their answers: their mails are free.
     pub(super) fn hear_all(&mut self) {
         let mut open = 0;
         for index in 0..self.told {

@@ -4,7 +4,7 @@
 //!
 //! | bit | the cell | what changes it |
 //! |---|---|---|
-//! | 1 | holds an idle slot | a get clears the bit; it then owns the cell, and takes out the slot |
+//! | 1 | holds an idle slot | the thread that takes the slot: it clears the bit, then owns the cell and empties it |
 //! | 0 | belongs to the holder of the seat's slot | a return: it fills the cell, then sets the bit |
 //!
 //! A word has one more bit, `CALL`: *come to the lock*. It is set and cleared under the lock only. While it is set, no get takes
@@ -32,7 +32,7 @@ pub(super) struct Board<S> {
     words: Box<[Word]>,
     /// The binary logarithm of the number of words.
     shift: u32,
-    /// A get begins to look at one of the first few: this is the last of those.
+    /// A get begins its search at one of the first few words. This is the index of the last of those.
     last_start: usize,
     /// The cells, by seat. The bit of seat `n` is bit `n / words` of word `n % words`.
     cells: Box<[UnsafeCell<Option<Box<S>>>]>,

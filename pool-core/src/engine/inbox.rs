@@ -7,7 +7,7 @@
 //! | inbox | content | what changes it |
 //! |---|---|---|
 //! | shut | nothing: a newcomer goes to the owner | the owner, when it releases its lock: [`Line::open`] |
-//! | open | the waiters that joined since; they come after all in the queue | the next thread that locks the owner: [`Line::take_in`] |
+//! | open | the waiters that joined since | the next thread that locks the owner: [`Line::take_in`] shuts it |
 //!
 //! The owner's lock is taken first, then this one.
 

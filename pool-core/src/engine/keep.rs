@@ -42,7 +42,7 @@ pub(crate) struct Tick<T, E: Clone> {
     pub(crate) work: Work<T, E>,
     /// Leases that have lasted too long. Each is reported once.
     pub(crate) leaks: Vec<Holder>,
-    /// When to come by again.
+    /// When the next round is due.
     pub(crate) next: Moment,
     /// Whether the pool was closed.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "for publishing"))]

@@ -1,6 +1,6 @@
 //! The kernel: slots, accounting, the wait queue, closing. No runtime, no clock, no I/O, no user code under a lock.
 //!
-//! The protocol, and why it loses no wake-up and keeps the bound, is written out in `PROTOCOL.md`, beside this file.
+//! `PROTOCOL.md`, beside this file, explains the protocol, and why it loses no wake-up and keeps the bound.
 
 #[allow(unsafe_code, reason = "cells that the bits of an atomic word guard")]
 mod board;

@@ -1,4 +1,4 @@
-//! The keeper of a pool: whether there is one, and how it is called.
+//! The keeper's post and its bell: whether a pool has a keeper, and how the keeper is called.
 
 use std::{task::Waker, time::Duration};
 
@@ -8,58 +8,58 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Is there a keeper? Beside the lock of the pool.
+/// Whether there is a keeper. The post lies beside the pool's lock, not under it.
 ///
-/// | filled | the bell | who moves it on |
+/// | filled | the bell | what changes it |
 /// |---|---|---|
-/// | no | has no keeper | whoever has to wait, or leaves something to do: `enter`, and then starts one |
-/// | yes | has none yet, or the keeper's waker, or it was called | the keeper, when it comes by: `Bell::answer` |
-/// | yes | has no keeper any more | the keeper that goes: `leave`, after `Bell::unhang` |
-/// | yes | was not answered for too long | whoever sees that: `pass_on`, and then starts another |
+/// | no | has no waker | a waiter, or a thread that leaves something to do: calls `enter`, then starts a keeper |
+/// | yes | has no waker yet, or the keeper's waker, or was rung | the keeper, in its round: `Bell::answer` |
+/// | yes | has no waker any more | the keeper that goes: `leave`, after `Bell::unhang` |
+/// | yes | was not answered for too long | the thread that sees it: calls `pass_on`, then starts another keeper |
 ///
-/// So a bell never loses the waker of another keeper than the one that goes. Whoever stands in line then is woken after the post
-/// was vacated, and who joins the line later looks at the post after that.
+/// So a keeper that goes never takes another keeper's waker out of the bell. It wakes all waiters after it vacated the post, and a
+/// waiter that joins the queue later looks at the post after it joined.
 ///
-/// A post that can be passed on is held by a number, and its bell is touched by whoever has that, under the lock of the pool, under
-/// which alone the number of a filled post changes.
+/// A post that can be passed on is held by a number. The keeper with that number touches the bell under the lock of the pool, and
+/// the number of a filled post changes under this lock only.
 #[derive(Debug)]
 pub(crate) struct Post(
-    /// Even: it is vacant. Odd: the number of its keeper.
+    /// Even: the post is vacant. Odd: the number of the keeper.
     AtomicU64,
 );
 
-/// How the keeper is called. Under the lock of the pool.
+/// Calls the keeper. Under the lock of the pool.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    /// `None`: it was called, or there is none.
+    /// The keeper's waker. `None` if the keeper was called, or if there is none.
     keeper: Option<Waker>,
-    /// When it comes by unasked.
+    /// When the keeper's next round is due without a call.
     next: Moment,
-    /// Since when it is known that it was due, or was called, and did not come.
+    /// When it was first noticed that the keeper was due or called, and has not come by.
     missed: Option<Moment>,
 }
 
 /// A kernel that has a keeper.
 pub(crate) trait Kept {
     fn post(&self) -> &Post;
-    /// Looks at the bell, under the lock.
+    /// Calls `look` with the bell, under the lock.
     fn with_bell<R>(&self, look: impl FnOnce(&mut Bell) -> R) -> R;
-    /// The wakers of all in line, to make them poll again.
+    /// Takes the wakers of all waiters in the queue, to make them poll again.
     fn all_in_line(&self) -> Vec<Waker>;
     fn is_closed(&self) -> bool;
-    /// Is it closed, and everything gone that it opened?
+    /// Whether the pool is closed and everything that it opened is gone.
     fn is_over(&self) -> bool;
-    /// Did it panic? Then it says that it is closed.
+    /// Whether the kernel panicked. After that `is_closed` returns `true`.
     fn is_poisoned(&self) -> bool;
 
-    /// Asks the keeper to come by now.
+    /// Calls the keeper to a round now.
     fn ring(&self) {
         if let Some(keeper) = self.with_bell(Bell::ring) {
             keeper.wake();
         }
     }
 
-    /// The keeper of this number is gone.
+    /// Called when the keeper with this number is gone.
     fn keeper_left(&self, number: u64) {
         let unhang = || {
             self.with_bell(|bell| {
@@ -72,9 +72,9 @@ pub(crate) trait Kept {
         self.post().leave(number, unhang, || self.all_in_line());
     }
 
-    /// Replaces a keeper that does not come by: its runtime is blocked, or nobody drives it. `stalled`: the tick says so already, else
-    /// it is known when it is asked for the second time. The number of the next keeper, which the caller starts, before it wakes all
-    /// in line ([`all_in_line`](Self::all_in_line)).
+    /// Replaces a keeper that does not come by, because its runtime is blocked or polls no tasks. If `stalled` is set, the tick has
+    /// shown this already. Else a first call notes it, and a later one finds that the time is over. Returns the number of the next
+    /// keeper. The caller starts that keeper, then wakes all waiters ([`all_in_line`](Self::all_in_line)).
     fn replace_keeper(&self, now: Moment, stalled: bool) -> Option<u64> {
         let (number, old) = self.with_bell(|bell| {
             if !(bell.is_missed(now) || stalled) {
@@ -83,7 +83,7 @@ pub(crate) trait Kept {
             let number = self.post().pass_on()?;
             Some((number, bell.unhang()))
         })?;
-        // When it gets to run again it sees that it was replaced.
+        // When the old keeper runs again, it sees that it was replaced.
         if let Some(old) = old {
             old.wake();
         }
@@ -96,14 +96,14 @@ impl Post {
         Self(AtomicU64::new(0))
     }
 
-    /// A hint: `enter` decides.
+    /// Whether there is a keeper. This is a hint: `enter` decides.
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {
-        // Ordering: Acquire pairs with the Release of `vacate`.
+        // Ordering: Acquire pairs with the Release in `vacate_from`.
         self.0.load(Ordering::Acquire) % 2 == 1
     }
 
-    /// Fills it, if it was vacant: the number of the keeper, which the caller starts.
+    /// Fills the post if it is vacant. Returns the number of the keeper, which the caller starts.
     pub(crate) fn enter(&self) -> Option<u64> {
         // Ordering: Acquire, as in `is_filled`.
         let vacant = self.0.load(Ordering::Acquire);
@@ -111,36 +111,37 @@ impl Post {
             return None;
         }
         let number = vacant + 1;
-        // Ordering: AcqRel, so that one of several callers succeeds, and sees what the last keeper left.
+        // Ordering: AcqRel. One of several callers succeeds, and it sees what the last keeper left.
         let entered = self
             .0
             .compare_exchange(vacant, number, Ordering::AcqRel, Ordering::Relaxed);
         entered.is_ok().then_some(number)
     }
 
-    /// Is it held by the keeper of this number? Under the lock of the pool that stays so until it is vacated.
+    /// Whether the keeper with this number holds the post. The post is not passed on while the lock of the pool is held.
     pub(crate) fn is_held_by(&self, number: u64) -> bool {
-        // Ordering: Relaxed. What a keeper does with its number it does under the lock under which the post is passed on.
+        // Ordering: Relaxed. A keeper acts on its number under the lock, and the post is passed on under the same lock.
         self.0.load(Ordering::Relaxed) == number
     }
 
-    /// Passes it on from a keeper that does not come by, if there is one: the number of the next, which the caller starts. Under the
-    /// lock of the pool.
+    /// Passes the post on from a keeper that does not come by, if there is one. Returns the number of the next keeper, which the
+    /// caller starts. Under the lock of the pool.
     pub(crate) fn pass_on(&self) -> Option<u64> {
         let number = self.0.load(Ordering::Relaxed);
         if number.is_multiple_of(2) {
             return None;
         }
-        // Ordering: AcqRel, as in `enter`. It fails when the keeper has just gone by itself.
+        // Ordering: AcqRel, as in `enter`. The exchange fails if the keeper has just gone by itself.
         let passed =
             self.0
                 .compare_exchange(number, number + 2, Ordering::AcqRel, Ordering::Relaxed);
         passed.is_ok().then_some(number + 2)
     }
 
-    /// The keeper of this number goes, because its runtime ended, if it was not replaced: `unhang` takes its waker from the bell, under the
-    /// lock of the pool, after a look whether it still is the one. Then `all_in_line` are woken: whoever is polled first starts another.
-    /// All, since the first may be on the same runtime, and go the same way.
+    /// Ends the service of the keeper with this number, because its runtime ended. Does nothing to a keeper that replaced it.
+    /// `unhang` checks under the lock of the pool whether the post is still this keeper's, and takes its waker from the bell. Then
+    /// `all_in_line` are woken, and the first of them that is polled starts another keeper. All are woken, since the first may be
+    /// on the runtime that ended.
     fn leave(
         &self,
         number: u64,
@@ -157,7 +158,7 @@ impl Post {
     }
 
     fn vacate_from(&self, number: u64) -> bool {
-        // Ordering: Release, so that whoever starts the next keeper finds the bell without one.
+        // Ordering: Release, so that the thread that starts the next keeper finds the bell empty.
         let vacated =
             self.0
                 .compare_exchange(number, number + 1, Ordering::Release, Ordering::Relaxed);
@@ -174,7 +175,7 @@ impl Bell {
         }
     }
 
-    /// Who is to be woken so that the keeper comes by at `at`, or earlier.
+    /// Returns the waker to wake so that the keeper comes by at `at` or earlier.
     #[must_use]
     pub(crate) fn call(&mut self, at: Moment) -> Option<Waker> {
         if at >= self.next {
@@ -183,13 +184,13 @@ impl Bell {
         self.ring()
     }
 
-    /// Would [`call`](Self::call) find nobody to wake? Then it need not be called: the keeper comes by then, or there is none.
+    /// Whether [`call`](Self::call) would return no waker: the keeper comes by in time, or there is no waker to wake.
     #[inline]
     pub(crate) fn is_called(&self, at: Moment) -> bool {
         at >= self.next || self.keeper.is_none()
     }
 
-    /// Who is to be woken so that the keeper comes by now.
+    /// Returns the waker to wake so that the keeper comes by now.
     #[must_use]
     pub(crate) fn ring(&mut self) -> Option<Waker> {
         let keeper = self.keeper.take()?;
@@ -197,14 +198,15 @@ impl Bell {
         Some(keeper)
     }
 
-    /// The keeper has come by. What it is called for in this round it sees at the end of it, when it says when it comes again
-    /// ([`answer`](Self::answer)). It must not be woken for that: where something falls due before it may come again it would go
-    /// round until that time is there.
+    /// Called when the keeper has come by. Calls during its round need not wake it: at the end of the round it decides when the
+    /// next one is due ([`answer`](Self::answer)). A wake-up would make it run rounds in a loop until a time that is nearer than
+    /// its next allowed round.
     pub(crate) const fn comes_by(&mut self) {
         self.next = Moment::from_nanos(0);
     }
 
-    /// The keeper has come by, and does so again at `next`. Its last waker is to be dropped with nothing locked.
+    /// Hangs the keeper's waker in the bell at the end of a round; the next round is at `next`. Returns the keeper's last waker, to
+    /// be dropped with nothing locked.
     #[must_use]
     pub(crate) fn answer(&mut self, keeper: Waker, next: Moment) -> Option<Waker> {
         self.next = next;
@@ -212,7 +214,7 @@ impl Bell {
         self.keeper.replace(keeper)
     }
 
-    /// The keeper goes. Its waker is to be dropped with nothing locked.
+    /// Takes the keeper's waker out of the bell, because the keeper goes. The caller drops the waker with nothing locked.
     #[must_use]
     pub(crate) fn unhang(&mut self) -> Option<Waker> {
         self.next = Moment::NEVER;
@@ -220,7 +222,8 @@ impl Bell {
         self.keeper.take()
     }
 
-    /// Has the keeper not come by for `MISSED` though it was due, or called? Known when somebody asks again after that time.
+    /// Whether the keeper has not come by for `MISSED`, though it was due or called. The time runs from the first call that notes
+    /// it.
     pub(crate) fn is_missed(&mut self, now: Moment) -> bool {
         if self.keeper.is_some() && now < self.next {
             return false;
@@ -228,11 +231,11 @@ impl Bell {
         now - *self.missed.get_or_insert(now) >= MISSED
     }
 
-    /// Has it a keeper that was not called?
+    /// Whether the bell holds the waker of a keeper that was not called.
     pub(crate) const fn is_hung(&self) -> bool {
         self.keeper.is_some()
     }
 }
 
-/// A keeper that gets to run comes by long before that.
+/// A keeper whose runtime polls it comes by long before this.
 const MISSED: Duration = Duration::from_millis(250);

@@ -1,13 +1,13 @@
-//! CoDel: shed load when the line never gets short.
+//! CoDel: refuses waiters when the queue never gets short.
 //!
-//! A burst makes a line that empties again; overload makes one that does not. So what counts is the *shortest* wait within an
-//! interval. Was that above the target, the pool is overloaded, and whoever waited more than twice the target is told no: it
-//! would likely give up anyway, and those behind it still have a chance.
+//! A burst makes a queue that empties again. Overload makes a queue that does not. So the *shortest* wait within an interval
+//! decides. If it was above the target, the pool is overloaded, and a waiter that has waited more than twice the target is refused:
+//! it would likely give up anyway, and the waiters behind it still have a chance.
 //!
-//! Source: folly's `Codel`, after Nichols and Jacobson, "Controlling Queue Delay" (2012): overloaded while the minimum delay of
-//! the last interval exceeds the target; then drop what waited longer than twice the target; the first of an interval is never
-//! dropped. Its 5 ms and 100 ms suit threads that serve requests. Here the target follows the resource: at least the configured
-//! one, and twice the mean time that a lease lasts; the interval is ten targets.
+//! Source: folly's `Codel`, after Nichols and Jacobson, "Controlling Queue Delay" (2012). It is overloaded while the minimum delay
+//! of the last interval exceeds the target. Then it drops requests that waited longer than twice the target. The first request of
+//! an interval is never dropped. Its 5 ms and 100 ms suit threads that serve requests. Here the target follows the resource: it is
+//! the configured one or twice the mean time of a lease, whichever is longer. The interval is ten targets.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Shed {
         }
     }
 
-    /// A lease lasted so long: an exponential average with weight 1/16.
+    /// Counts a lease that `lasted` this long, in an exponential average with weight 1/16.
     pub(crate) fn used(&mut self, lasted: Duration) {
         self.mean_use = match self.mean_use {
             Duration::ZERO => lasted,
@@ -44,24 +44,24 @@ impl Shed {
         };
     }
 
-    /// The wait above which the pool counts as overloaded when nobody waited less.
+    /// The target: the pool counts as overloaded if every wait of an interval was longer.
     pub(crate) fn target(&self) -> Duration {
         self.least_target.max(self.mean_use.saturating_mul(2))
     }
 
-    /// Somebody joins an empty line: it got short, so what was before does not count.
+    /// Called when a waiter joins an empty queue. The queue got short, so earlier intervals do not count.
     pub(super) const fn begin_line(&mut self) {
         self.fresh = false;
         self.overloaded = false;
         self.interval_ends = Moment::from_nanos(0);
     }
 
-    /// Somebody is about to get a resource after `waited`: tell it no instead?
+    /// Whether to refuse a waiter that is about to get a resource after `waited`.
     pub(crate) fn drops(&mut self, waited: Duration, now: Moment) -> bool {
         let target = self.target();
         let interval = target.saturating_mul(10);
         if now > self.interval_ends {
-            // What nobody was served after says nothing of now.
+            // An interval that is long over, after which no waiter was served, says nothing about the load now.
             let fresh = self.fresh && now <= self.interval_ends + interval;
             self.overloaded = fresh && self.least_wait > target;
             self.least_wait = waited;

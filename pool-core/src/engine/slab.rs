@@ -1,4 +1,4 @@
-//! Rows by number, whose memory follows those that are in use.
+//! Rows by number. Memory follows the number of rows in use.
 
 use std::{
     cmp::Reverse,
@@ -6,11 +6,12 @@ use std::{
     ops::{Index, IndexMut},
 };
 
-/// Rows by number. The number of a row that was taken out is given to another.
+/// Rows by number. The number of a removed row is used again.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     rows: Vec<Option<T>>,
-    /// The lowest first, so that the rows at the end can go. Some may be gone already.
+    /// Free numbers, the lowest first, so that rows at the end can be dropped. Rows of some of these numbers may be dropped
+    /// already.
     free: BinaryHeap<Reverse<u32>>,
 }
 
@@ -22,7 +23,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Puts a row in: its number.
+    /// Inserts a row, and returns its number.
     pub(crate) fn insert(&mut self, row: T) -> u32 {
         while let Some(Reverse(index)) = self.free.pop() {
             if let Some(free) = self.rows.get_mut(index as usize)
@@ -36,7 +37,7 @@ impl<T> Slab<T> {
         (self.rows.len() - 1) as u32
     }
 
-    /// Takes a row out. So many at the end as are free go, and give back their memory when few are left of many.
+    /// Removes a row. Free rows at the end are dropped, and their memory is given back when few rows are left of many.
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
         let row = self.rows.get_mut(index as usize)?.take()?;
         self.free.push(Reverse(index));

@@ -1,4 +1,4 @@
-//! What the kernel counts, under the lock that it holds anyway.
+//! The kernel's counters and histograms. They are written under the lock, which the kernel holds anyway.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::observe::{CloseReason, Histogram, Phase};
 /// Counts since the pool was built. They only rise.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
-    /// Leases handed out to somebody who had to wait in line. All of them: [`Seats::uses`](super::seat::Seats::uses).
+    /// Leases after a wait in the queue. The number of all leases is [`Seats::uses`](super::seat::Seats::uses).
     pub(crate) waited: u64,
     pub(crate) opened: u64,
     pub(crate) open_failures: u64,
@@ -17,13 +17,13 @@ pub(crate) struct Counters {
     pub(crate) shed: u64,
     pub(crate) reclaimed: u64,
     pub(crate) cancelled: u64,
-    /// Refused at once because the backend was known to be down.
+    /// Gets that were refused at once because the backend was known to be down.
     pub(crate) failed_fast: u64,
-    /// Dropped without a close: with the task or the runtime that had it, or detached.
+    /// Resources that were dropped without a close: with the task or the runtime that held them, or detached.
     pub(crate) dropped: u64,
 }
 
-/// A lease or a wait that was timed, and how many it stands for: itself, and those since the last sample.
+/// A lease or a wait that was timed. `weight` is how many it stands for: itself, and those since the last sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) lasted: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Sample {
 /// Durations since the pool was built.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Histograms {
-    /// Of gets that stood in line: from joining it to fetching the grant.
+    /// The waits of gets in the queue, from joining it to fetching the grant.
     pub(crate) wait: Histogram,
     pub(crate) used: Histogram,
     pub(crate) create: Histogram,

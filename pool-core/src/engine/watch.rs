@@ -1,4 +1,4 @@
-//! Who waits for the pool as a whole: until it is warm, or until it is drained.
+//! Watchers: tasks that wait for the pool as a whole, until it is warm or until it is drained.
 
 use std::{
     mem,
@@ -11,21 +11,22 @@ use super::{
 };
 use crate::{moment::Moment, sync::Arc};
 
-/// Those who want to know when something was opened or could not be, and when the last seat of a closed pool is free.
+/// The wakers of the watchers. They are woken when a resource was opened or an open failed, and when the last seat of a closed pool
+/// is free.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     all: Vec<(u64, Waker)>,
     last: u64,
 }
 
-/// What has watchers, behind its lock.
+/// A kernel that keeps its watchers under its lock.
 pub(crate) trait Watched: Kept + Sized {
     fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R;
 
     /// Ready when the pool is closed and everything it opened is gone.
     fn poll_drained(&self, watch: &Watch<'_, Self>, context: &Context<'_>) -> Poll<()> {
         let waker = context.waker().clone();
-        // Before it looks: whoever is the last to go after that finds it here.
+        // Registers before it looks: the thread that frees the last seat after that look finds this waker.
         let before = self.with_watchers(|watchers| watchers.tell(watch, waker));
         drop(before);
         if self.is_over() {
@@ -36,7 +37,7 @@ pub(crate) trait Watched: Kept + Sized {
     }
 }
 
-/// One of them. Whoever drops it is not told any more.
+/// One watcher. Its drop removes it.
 #[derive(Debug)]
 pub(crate) struct Watch<'a, W: Watched> {
     of: &'a W,
@@ -51,7 +52,7 @@ impl Watchers {
         }
     }
 
-    /// All of them. Who is not content with what it sees then watches on.
+    /// Takes all wakers. A watcher that is not ready when it is polled registers again.
     pub(crate) fn take(&mut self) -> Vec<Waker> {
         let all = mem::take(&mut self.all);
         all.into_iter().map(|(_, waker)| waker).collect()
@@ -62,7 +63,7 @@ impl Watchers {
         self.last
     }
 
-    /// Tells this one by `waker` from now on. The one before is to be dropped with nothing locked.
+    /// Registers `waker` for this watcher. Returns its last waker, to be dropped with nothing locked.
     #[must_use]
     pub(crate) fn tell(&mut self, watch: &Watch<'_, impl Watched>, waker: Waker) -> Option<Waker> {
         let before = self.leave(watch.number);
@@ -70,7 +71,7 @@ impl Watchers {
         before
     }
 
-    /// Tells this one no longer. Its waker is to be dropped with nothing locked.
+    /// Removes this watcher. Returns its waker, to be dropped with nothing locked.
     #[must_use]
     fn leave(&mut self, number: u64) -> Option<Waker> {
         let at = self.all.iter().position(|(other, _)| *other == number)?;
@@ -101,7 +102,7 @@ impl<T, E: Clone> Watched for Kernel<T, E> {
 }
 
 impl<T, E: Clone> Kernel<T, E> {
-    /// Opens the minimum idle; ready when so many are open or handed out, or when it is known that none can be.
+    /// Opens the minimum idle. Ready when that many resources are open, leased or not, or when it is known that none can be opened.
     pub(crate) fn poll_warm(
         this: &Arc<Self>,
         watch: &Watch<'_, Self>,

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | waiting | in the queue; the next grant goes to the first waiting one | `grant`, `refuse`, `cancel` |
 //! | granted | a grant is in its mail, and its future has not fetched it | `fetch`, `answer`, `cancel`, `reclaim` |
-//! | parked | a grant, its own or an earlier one, was not fetched in time and taken back; it keeps its place | `answer` makes it wait again |
+//! | parked | its grant or an earlier one was taken back, as it was not fetched; keeps its place | `answer` makes it wait again |
 //! | refused | a refusal is in its mail, and its future has not fetched it | `fetch`, `answer`, `cancel` |
 //! | done | it fetched its answer, or left; the mail may serve another waiter | `push` |
 //!

@@ -3,7 +3,7 @@
 //! | state | the letter | what changes it |
 //! |---|---|---|
 //! | `WAITING` | none | the owner of the queue, under its lock: `tell`, `park` |
-//! | `TOLD` | the answer; or none, just before the taker stores the next state | `fetch` or `take_back`: one of them finds the letter |
+//! | `TOLD` | the answer, unless it was just taken | `fetch` or `take_back`: one of them finds the letter |
 //! | `FETCHED` | none; it was a grant | the owner, for another waiter: `tell` |
 //! | `DONE` | none; it was a refusal, or the waiter left | the owner, for another waiter: `tell` |
 //! | `PARKED` | none; its grant, or that of a waiter before it, was taken back | the owner: `resume` |

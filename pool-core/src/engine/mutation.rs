@@ -1,7 +1,7 @@
-//! Seeded bugs, to show that the models would see them.
+//! Seeded bugs, to show that the models would find them.
 //!
-//! Each is one `if mutation::on(..)` in the kernel. Outside of tests the condition is a constant `false` and nothing of it is compiled
-//! in. A model that runs with its mutation must fail: a suite that cannot fail proves nothing.
+//! Each seeded bug is an `if mutation::on(..)` in the code. Outside of tests the condition is a constant `false`, and no code is
+//! compiled for it. A model that runs with its mutation must fail: this shows that the model can fail at all.
 
 /// One seeded bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,209 +10,209 @@
     allow(dead_code, reason = "named in the kernel, switched on by models only")
 )]
 pub(crate) enum Mutation {
-    /// A waiter that goes away lays down what was handed to it, though others wait.
+    /// A cancelled waiter lays down the slot that was handed to it, though others wait.
     CancelServesNobody,
-    /// A waiter that goes away keeps it to itself that there is room.
+    /// A cancelled waiter does not forward the news that there is room.
     CancelTellsNobody,
-    /// A waiter looks at the idle ones, lets go of the lock, and does not look again.
+    /// A waiter looks at the idle slots, releases the lock, and does not look again.
     WaiterLooksTooEarly,
-    /// A return wakes the first in line but hands it nothing, and newcomers take what they see.
+    /// A return wakes the first waiter but hands it nothing, and newcomers take idle slots ahead of the queue.
     NewcomerBarges,
-    /// What is handed over goes to the second in line.
+    /// A hand-off goes to the second waiter.
     SecondIsServedFirst,
-    /// A waiter that another task polls keeps the waker of the first.
+    /// A waiter that another task polls keeps the waker of the first task.
     WakerIsKept,
     /// The waker of a waiter is cloned under the lock.
     WakerIsClonedLocked,
-    /// The waker that another has taken the place of goes under the lock.
+    /// The replaced waker of a waiter is dropped under the lock.
     WakerGoesLocked,
-    /// Who was handed something is woken under the lock.
+    /// A waiter that was granted a slot is woken under the lock.
     WakesLocked,
-    /// Closing wakes one waiter, not all.
+    /// A close wakes one waiter, not all.
     CloseWakesOne,
     /// A return does not see that the pool was closed meanwhile.
     ReturnIgnoresClose,
-    /// Room is decided on what is open, forgetting what is being opened.
+    /// The check for room counts open resources, and forgets opens in flight.
     OpeningIsNotCounted,
     /// A failed open keeps its seat.
     FailedOpenKeepsSeat,
-    /// A seat that is freed by a drop tells nobody.
+    /// A seat that is freed by a drop wakes nobody.
     VacateTellsNobody,
-    /// What a waiter does not fetch is its own for ever.
+    /// A grant that is not fetched stays with its waiter for ever.
     GrantIsNeverReclaimed,
     /// A waiter that is polled after its grant was taken back stays parked.
     ParkedStaysParked,
-    /// When a grant was taken back, the next in line is handed it, polled or not.
+    /// After a grant was taken back, it is handed to the next waiter, polled or not.
     ReclaimParksOne,
-    /// Those in line who are parked when a grant was taken back are not told to poll again.
+    /// The waiters that are parked because a grant was taken back are not told to poll again.
     ParkedAreNotTold,
-    /// Shrinking forgets those that are leased.
+    /// A resize to a smaller size forgets leased resources.
     ResizeForgetsLeased,
-    /// What the keeper had checked is laid down, though others wait.
+    /// A resource that the keeper had checked is laid down, though others wait.
     CheckServesNobody,
     /// A get reads a word of the board and writes it in two steps.
     TakeIsTwoSteps,
-    /// A return lays down on the board although it was called to the lock meanwhile.
+    /// A return lays its slot on the board although it was called to the lock meanwhile.
     LayIgnoresCall,
     /// A call to the lock reads a word of the board and writes it in two steps.
     CallIsTwoSteps,
-    /// A call to the lock is made in the first word of the board, and not in the others.
+    /// A call to the lock sets `CALL` in the first word of the board only.
     CallReachesOneWord,
-    /// A get looks at one word of the board, and not at the others.
+    /// A get looks at one word of the board only.
     TakeLooksAtOneWord,
-    /// A waiter looks at the idle ones before it calls returns to the lock.
+    /// A waiter looks at the idle slots before it calls returns to the lock.
     CallIsLate,
-    /// A close looks at the idle ones before it calls returns to the lock.
+    /// A close looks at the idle slots before it calls returns to the lock.
     CloseCallsLate,
-    /// What was opened before a reset is handed out after it.
+    /// A resource that was opened before a reset is handed out after it.
     GetIgnoresGeneration,
-    /// A keeper that goes says so first, and takes its waker out after that.
+    /// A keeper that goes vacates the post first, and then takes its waker out of the bell.
     PostIsVacatedEarly,
-    /// A keeper that was replaced and goes takes the waker of the next one out of the bell.
+    /// A keeper that was replaced takes the next keeper's waker out of the bell when it goes.
     KeeperTakesAnothersBell,
-    /// What is idle is counted word for word, while it is taken and laid down.
+    /// Idle slots are counted word by word, while gets and returns go on.
     CountsAreTakenInMotion,
     /// A waiter that has just fetched its grant is parked all the same.
     FetchedIsParked,
     /// An open that panics keeps its seat.
     PanickedOpenKeepsSeat,
-    /// A get that is dropped stays in line.
+    /// A get that is dropped stays in the queue.
     DroppedGetStaysInLine,
-    /// A resource is handed on though its reset failed.
+    /// A resource is handed on although its reset failed.
     FailedResetIsHandedOn,
     /// A tainted resource is handed on as it is.
     TaintIsForgotten,
-    /// A close may take for ever.
+    /// A close of a resource has no timeout.
     CloseHasNoEnd,
-    /// A keeper that was dropped is taken for one that runs.
+    /// A keeper that was dropped counts as running.
     KeeperIsNotRestarted,
-    /// A long wait is timed by a tick that is taken to be on time.
+    /// A long wait is timed by an old tick, as if the tick were on time.
     OldTickIsTrusted,
-    /// Who is told at once that nothing can be opened does nothing about it.
+    /// A get that is refused at once because nothing can be opened triggers no attempt.
     RefusedTriesNothing,
-    /// A check that does not end is waited for as one that has just begun.
+    /// A check that does not end is waited for like a check that has just begun.
     LateCheckIsAwaited,
-    /// The same for a check of a key.
+    /// As `LateCheckIsAwaited`, for a check of a key.
     KeyLateCheckIsAwaited,
-    /// A thread without a runtime polls a timer of the pool's.
+    /// A thread without a runtime polls a timer of the pool.
     TimerIsPolledElsewhere,
-    /// Whoever locks the pool sees those in line, and not those who joined by the inbox.
+    /// A thread that locks the pool does not see the waiters that joined by the inbox.
     InboxIsForgotten,
-    /// A return that serves the last in line does not look into the inbox.
+    /// A return that serves the last waiter in the queue does not look into the inbox.
     LastLeavesInboxOpen,
-    /// A return adds to the count although somebody waits.
+    /// A return adds to the count of free permits although a waiter is in the queue.
     PermitReturnIgnoresLine,
     /// A newcomer takes free permits although others wait.
     PermitBarges,
-    /// A waiter looks at the free permits before it closes the way past the line.
+    /// A waiter looks at the free permits before it closes the way past the queue.
     PermitWaiterLooksTooEarly,
-    /// A waiter that goes away keeps the permits that were handed to it.
+    /// A cancelled waiter keeps the permits that were granted to it.
     PermitCancelKeepsGrant,
-    /// When a waiter goes away, those behind it are not looked at.
+    /// After a waiter was cancelled, the waiters behind it are not served.
     PermitCancelServesNobody,
-    /// Shrinking forgets the permits that are out.
+    /// A limiter that shrinks forgets the permits in use.
     PermitShrinkForgetsDebt,
-    /// Closing a limiter wakes one waiter, not all.
+    /// A close of a limiter wakes one waiter, not all.
     PermitCloseWakesOne,
     /// Permits that were taken back go to nobody.
     PermitReclaimKeepsGrant,
-    /// A waiter looks whether the limiter is closed, lets go of the lock, and joins the line.
+    /// A waiter looks whether the limiter is closed, releases the lock, and then joins the queue.
     PermitCloseIsSeenTooEarly,
-    /// One who asked for several is served as soon as anything is free.
+    /// A waiter that asked for several permits is served as soon as one is free.
     PermitLargeIsServedEarly,
-    /// Whoever locks a limiter sees those in line, and not those who joined by the inbox.
+    /// A thread that locks a limiter does not see the waiters that joined by the inbox.
     PermitInboxIsForgotten,
-    /// A return that serves the last in line of a limiter does not look into the inbox.
+    /// A return that serves the last waiter of a limiter does not look into the inbox.
     PermitLastLeavesInboxOpen,
-    /// Whoever is pushed out of a full line is not woken.
+    /// A waiter that is pushed out of a full queue is not woken.
     PermitPushedOutSleepsOn,
-    /// A keeper of a limiter goes with its runtime, and those who wait are not told.
+    /// A keeper of a limiter goes with its runtime, and the waiters are not told.
     PermitKeeperLeavesInSilence,
     /// Of several keepers of a limiter only the first counts the time.
     PermitFirstKeeperIsTrusted,
-    /// The bell of a place is cleared after it was polled, and not before.
+    /// The bell of a place is cleared after the place was polled, not before.
     BellIsClearedAfterThePoll,
-    /// A completion tells those who wait before it frees the key, and nobody afterwards.
+    /// A completion tells the waiters before it frees the key, and tells nobody afterwards.
     FlightEndIsToldTooEarly,
-    /// The last who waits goes away, and the computation goes on for nobody.
+    /// The last waiter of a flight leaves, and the computation goes on.
     FlightLastLeaverStopsNothing,
-    /// A computation that was stopped forgets those who came while it was being stopped.
+    /// A computation that was stopped forgets the waiters that came while it was being stopped.
     FlightStopForgetsNewcomers,
-    /// After an error nobody is told to try again.
+    /// After an error no waiter is told to try again.
     FlightRetryTellsNobody,
-    /// One who was told to start a computation goes away, and nobody else is told.
+    /// A waiter that was told to start a computation leaves, and no other waiter is told.
     FlightLeadIsLost,
-    /// One who was told to start a computation cannot, and nobody else is told.
+    /// A waiter that was told to start a computation declines, and no other waiter is told.
     FlightDeclinedLeadIsLost,
-    /// Who says late how its computation is stopped stops the one that was started since.
+    /// A leader that registers late how its computation is stopped stops the computation that was started since.
     FlightLateStartStopsAnother,
-    /// Who looks whether a lead is taken goes with its runtime, and those in line are not told.
+    /// The task that watches whether a lead is taken goes with its runtime, and the waiters are not told.
     FlightWatchIsLost,
     /// A flight that has ended keeps its key.
     FlightEndFreesNoKey,
-    /// A waiter that goes away keeps the share that was handed to it.
+    /// A cancelled waiter keeps the share that was granted to it.
     ShareCancelKeepsGrant,
-    /// A capacity that changes forgets the shares that are out.
+    /// A change of capacity forgets the shares in use.
     ShareCapacityForgetsUsed,
     /// A capacity that rises serves nobody.
     ShareCapacityServesNobody,
-    /// When a connection dies, none is opened for those who wait.
+    /// When a connection dies, no other is opened for the waiters.
     ShareDeathOpensNothing,
     /// A connection that could not be opened keeps its place.
     ShareFailedOpenKeepsPlace,
-    /// A share that comes back serves nobody.
+    /// A share that is returned serves nobody.
     ShareReturnServesNobody,
-    /// A suspect connection is shared on.
+    /// Shares of a suspect connection are still handed out.
     ShareOfSuspect,
-    /// A share is counted by a load and a store.
+    /// A share is counted by a load and a store, not by one step.
     ShareIsCountedInTwoSteps,
-    /// Whoever gives a share back looks whether it is called before it does.
+    /// A return looks whether it is called to the lock before it gives its share back.
     ShareReturnLooksTooEarly,
     /// A waiter looks for a share before it calls everybody to the lock.
     ShareWaiterLooksTooEarly,
-    /// A connection that goes is looked at before everybody is called to the lock.
+    /// The shares of a connection that drains are counted before everybody is called to the lock.
     ShareDrainLooksTooEarly,
-    /// Whoever gives back the last share of a connection that goes ends nothing.
+    /// The return of the last share of a connection that drains does not end the connection.
     ShareLastEndsNothing,
-    /// Room in total is decided on what is open, forgetting what is being opened.
+    /// The check for room in total counts open resources, and forgets opens in flight.
     KeyOpeningIsNotCounted,
-    /// A return keeps its place although a key that has none waits.
+    /// A returned resource keeps its place although a key without a place has a waiter.
     KeyNeverYields,
-    /// A return is laid down although another key needs the place.
+    /// A returned resource is laid down although another key needs its place.
     KeyReturnEvictsNothing,
-    /// What is being closed for another key frees its place before it is gone.
+    /// A resource that is being closed for another key frees its place before it is closed.
     KeyEvictedFreesTooEarly,
     /// A place that is free again is given to nobody.
     KeyFreePlaceServesNobody,
-    /// A key goes away although somebody stands in its line.
+    /// A key is removed although a waiter is in its queue.
     KeyGoesWithItsLine,
-    /// A key that was seen before is used although it has gone since.
+    /// A key that was looked up before is used although it was removed since.
     KeyIsUsedAfterItWent,
-    /// A waiter that goes away lays down what was handed to it, though others of its key wait.
+    /// A cancelled waiter lays down the slot that was handed to it, though others of its key wait.
     KeyCancelServesNobody,
-    /// A prober takes a place from others, although nobody waits for what it opens.
+    /// A prober takes a place from other keys, although no waiter needs what it opens.
     KeyProberEvicts,
-    /// A key whose connects hang takes the places of others for more of them, and keeps those.
+    /// A key whose opens hang takes the places of other keys for more opens, and keeps them.
     KeyHangingTakesAll,
-    /// What was begun before a reset, and opened after it, is handed out.
+    /// A resource whose open began before a reset and ended after it is handed out.
     KeyOpenIsStampedLate,
-    /// Whoever is pushed out of a full line is not woken.
+    /// A waiter that is pushed out of a full queue is not woken.
     KeyPushedOutSleepsOn,
 }
 
 #[cfg(test)]
 thread_local! {
-    // All of a model's threads run on one thread of the system.
+    // All threads of a model run on one thread of the operating system.
     static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
 }
 
-/// Is this bug switched on?
+/// Whether this bug is switched on.
 #[cfg(test)]
 pub(crate) fn on(mutation: Mutation) -> bool {
     ACTIVE.get() == Some(mutation)
 }
 
-/// Is this bug switched on? Never, outside of tests.
+/// Whether this bug is switched on. Always `false` outside of tests.
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn on(_: Mutation) -> bool {

@@ -86,7 +86,7 @@ impl<T> IndexMut<u32> for Slab<T> {
 
 const THERE: &str = "who names a row knows that it is there";
 
-/// What has room for so many is not worth shrinking.
+/// A slab with room for this many rows is not shrunk.
 const SMALL: usize = 64;
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn who_leaves_gives_back_what_was_handed_to_it() {
     assert_eq!((queue.len(), queue.answer(&second)), (1, Poll::Pending));
 }
 
-/// Takes back what is due, and how many were told to poll again.
+/// Takes back the grants that are due. Returns them, and how many waiters were told to poll again.
 fn reclaim(queue: &mut Line<u32, ()>, now: Moment) -> (Vec<u32>, usize) {
     let mut wakers = Vec::new();
     let grants = queue.reclaim(now, nanos_of(GRACE), &mut wakers);
@@ -65,7 +65,7 @@ fn those_whose_grants_were_taken_back_come_back_in_order_ahead_of_the_rest() {
         "they keep their places"
     );
     let fourth = push(&mut queue);
-    // Polled in another order: their tickets decide.
+    // They are polled in another order, but their tickets decide.
     for id in [&third, &second, &first] {
         assert!(queue.answer(id).is_pending());
     }
@@ -92,7 +92,7 @@ fn when_a_grant_was_taken_back_those_in_line_are_passed_over_until_they_are_poll
     );
     assert!(queue.answer(&polled).is_pending());
     assert!(queue.grant(1, late).is_ok() && is_granted(&mut queue, &polled, 1));
-    // Nobody is parked, or told, twice.
+    // No waiter is parked or told twice.
     assert_eq!(reclaim(&mut queue, late + GRACE), (vec![], 0));
     let newcomer = push(&mut queue);
     assert!(queue.grant(2, late).is_ok() && is_granted(&mut queue, &newcomer, 2));
@@ -145,7 +145,7 @@ fn mails_and_places_are_used_again() {
 fn who_left_is_found_wherever_holes_were_filled() {
     let mut queue = queue();
     let mut ids: Vec<_> = (0..500).map(|_| Some(push(&mut queue))).collect();
-    // Two of three go, from the middle outwards, and the rest are served in order.
+    // Two of three waiters leave, the last ones first, and the others are served in order.
     for index in (0..500).rev().filter(|index| index % 3 != 0) {
         assert_eq!(cancel(&mut queue, ids[index].take().unwrap()), None);
     }
@@ -184,7 +184,7 @@ fn what_was_fetched_without_the_lock_is_heard_of_once() {
     assert_eq!(ids[1].fetch(|| None), None);
 }
 
-/// Bytes that this line has in its own hands.
+/// The bytes that the queue itself holds.
 fn bytes(queue: &Line<u32, ()>) -> usize {
     let mail = size_of::<Mail<Answer<u32, ()>>>() + 2 * size_of::<usize>();
     queue.line.capacity() * size_of::<Place<u32, (), ()>>()
@@ -192,7 +192,7 @@ fn bytes(queue: &Line<u32, ()>) -> usize {
         + queue.free.capacity() * size_of::<usize>()
 }
 
-/// So many wait at once behind one that stays, and leave in this order.
+/// The bytes that a queue holds after `many` waiters, which joined behind one that stays, have left in this order.
 fn after(many: usize, order: impl FnOnce(&mut Vec<Waiter<u32, ()>>)) -> usize {
     let mut queue = queue();
     let stays = push(&mut queue);
@@ -213,7 +213,7 @@ fn a_long_line_leaves_behind_what_a_short_one_does_in_whichever_order_it_goes() 
         |leave| leave.reverse(),
         |leave| {
             let len = leave.len();
-            // Far apart.
+            // Waiters that stood far apart leave one after the other.
             (0..len / 2)
                 .step_by(3)
                 .for_each(|at| leave.swap(at, len - 1 - at));

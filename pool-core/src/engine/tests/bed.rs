@@ -25,17 +25,17 @@ use crate::{
 pub(super) type TestKernel = Kernel<Item, &'static str>;
 pub(super) type TestSlot = Box<Slot<Item, &'static str>>;
 
-/// What the resources of one test have in common. Plain atomics: the models do not explore the bookkeeping of the test.
+/// What the resources of one test share. The atomics are plain ones: models do not explore the bookkeeping of the test.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     alive: AtomicU32,
     opened: AtomicU32,
-    /// So many opens fail first.
+    /// How many opens are still to fail.
     fail: AtomicU32,
     now_ms: AtomicU32,
 }
 
-/// A resource. It counts itself.
+/// A resource, which counts itself.
 #[derive(Debug)]
 pub(super) struct Item(std::sync::Arc<Ledger>);
 
@@ -45,26 +45,26 @@ impl Drop for Item {
     }
 }
 
-/// A kernel, and what its resources come from.
+/// A kernel, and the ledger of its resources.
 #[derive(Clone, Debug)]
 pub(super) struct Bed {
     pub(super) kernel: Arc<TestKernel>,
     pub(super) ledger: std::sync::Arc<Ledger>,
     max_size: u32,
-    /// Gets begin to look at this word of the board.
+    /// The word of the board at which gets begin their search.
     first_word: usize,
-    /// Where what is left to do is put, for a test that does it later; else it is done at once.
+    /// Takes up the work that is left, for a test that does it later. If `None`, the work is done at once.
     later: Option<std::sync::Arc<Mutex<Later>>>,
 }
 
-/// What there is to do: on tasks, in a pool.
+/// Work to be done: a pool does it on tasks.
 #[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
 #[derive(Debug, Default)]
 pub(super) struct Later {
     pub(super) opens: Vec<Seat<Item, &'static str>>,
     pub(super) checks: Vec<TestSlot>,
     pub(super) closes: Vec<TestSlot>,
-    /// How many have been closed, or are to be.
+    /// How many resources have been closed, or are to be.
     pub(super) closed: u64,
 }
 
@@ -111,7 +111,7 @@ impl Bed {
         }
     }
 
-    /// The same, but that nothing is opened, checked or closed before the test does it.
+    /// As `new`, but resources are opened, checked and closed only when the test does it.
     #[cfg_attr(pool_loom, allow(dead_code, reason = "no model defers"))]
     pub(super) fn deferring(limits: Limits) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl Bed {
         later.lock().expect("no test panics with it")
     }
 
-    /// The same, as a thread sees it whose gets begin at this word of the board.
+    /// The same bed, as seen by a thread whose gets begin at this word of the board.
     pub(super) fn beginning_at(&self, first_word: usize) -> Self {
         Self {
             first_word,
@@ -145,7 +145,7 @@ impl Bed {
         self.ledger.opened.load(SeqCst)
     }
 
-    /// Opens one, and checks the bound.
+    /// Opens a resource, and checks the bound.
     pub(super) fn open(&self) -> Result<Item, &'static str> {
         if self
             .ledger
@@ -212,7 +212,7 @@ impl Bed {
         }
     }
 
-    /// Its close has begun.
+    /// Begins the close of a slot.
     pub(super) fn close_one(&self, slot: TestSlot) {
         if self.later.is_some() {
             let mut later = self.later();
@@ -221,14 +221,14 @@ impl Bed {
         }
     }
 
-    /// As the pool's lease does it: past the lock, if it is not called there.
+    /// Returns a slot as the pool's lease does: without the lock, unless it is called to the lock.
     pub(super) fn put(&self, slot: TestSlot) {
         if let Err(slot) = Kernel::put_fast(slot, self.now()) {
             self.settle(self.kernel.put(slot, self.now(), None));
         }
     }
 
-    /// Takes one past the lock, if there is one that can be handed out as it is.
+    /// Takes a slot without the lock, if there is one that can be handed out as it is.
     pub(super) fn take(&self) -> Option<TestSlot> {
         match self.kernel.take(self.now(), self.first_word) {
             Fast::Ready(slot) => Some(slot),
@@ -251,7 +251,7 @@ impl Bed {
         }
     }
 
-    /// What time it is: whatever the test says.
+    /// The current time, which the test sets.
     pub(super) fn now(&self) -> Moment {
         START + Duration::from_millis(self.ledger.now_ms.load(SeqCst).into())
     }
@@ -261,7 +261,7 @@ impl Bed {
         self.ledger.now_ms.fetch_add(ms, SeqCst);
     }
 
-    /// Takes one that is idle, or panics.
+    /// Takes an idle slot, or panics.
     pub(super) fn lease(&self) -> TestSlot {
         let mut context = Context::from_waker(std::task::Waker::noop());
         for _ in 0..4 {
@@ -275,7 +275,7 @@ impl Bed {
         panic!("nothing came");
     }
 
-    /// Everything came home, and closes now.
+    /// Closes the pool after everything was returned.
     pub(super) fn finish(self) {
         self.close();
         let snapshot = self.kernel.snapshot();
@@ -296,7 +296,7 @@ impl Bed {
     }
 }
 
-/// One get, as the pool's future does it.
+/// One get, run as the pool's future runs it.
 pub(super) struct Wait {
     bed: Bed,
     id: Option<Ticket<Item, &'static str>>,
@@ -355,7 +355,7 @@ impl Wait {
 }
 
 impl Wait {
-    /// Its time is over.
+    /// Ends the wait at its deadline.
     #[cfg(not(any(pool_loom, pool_shuttle)))]
     pub(super) fn time_out(
         &mut self,

@@ -1,8 +1,8 @@
-//! The kernel against what must be true of it whenever opens, checks, resets and closes take their time, and fail.
+//! The kernel against what must hold whenever opens, checks, resets and closes take time and fail.
 //!
-//! In `model.rs` all of them are done at once, and so it is known to the last one what is free. Here they are under way until the
-//! test ends them, in any order. How many are opened or checked is the kernel's to decide: that is held to the bounds, and to those
-//! who wait. Who is served is held to the order in which they came.
+//! In `model.rs` all of these are done at once, so it is known exactly which places are free. Here they are in flight until the
+//! test ends them, in any order. How many resources are opened or checked is the kernel's decision: the test holds it to the
+//! bounds, and to the needs of the waiters. The order in which waiters are served is held to the order in which they came.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -29,23 +29,23 @@ enum Step {
     Cancel(usize),
     TimeOut(usize),
     Put(usize),
-    /// It was tainted. There is a reset for it, or none.
+    /// Returns a tainted resource. The flag says whether there is a reset for it.
     Taint(usize, bool),
-    /// A lease goes, and what it held with it.
+    /// Drops a lease together with its resource.
     Drop(usize),
     EndOpen(usize, bool),
-    /// The task that was to open one is dropped.
+    /// Drops the task that was to open a resource.
     LoseOpen(usize),
     EndCheck(usize, bool),
     EndReset(usize, bool),
-    /// The task that was resetting one is dropped.
+    /// Drops the task that was resetting a resource.
     LoseReset(usize),
     EndClose(usize),
     Resize(u32),
     ResetAll,
-    /// Every second of those that are idle is kept.
+    /// Keeps every second idle resource.
     Retain,
-    /// Milliseconds pass.
+    /// Advances the time by this many milliseconds.
     Tick(u32),
     Close,
 }
@@ -74,7 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// How a pool is set up.
+/// The setup of a pool.
 #[derive(Clone, Debug)]
 struct Setup {
     size: u32,
@@ -127,20 +127,20 @@ impl Setup {
         limits.keeping.rounds = 50 * MS;
         if self.sheds {
             limits.shed_target = Some(20 * MS);
-            // Who was told no is not to be taken for one who does not fetch.
+            // With a shedder, a refused waiter must not be taken for one that does not fetch its grant.
             limits.keeping.reclaim_after_nanos = u64::MAX;
         }
         limits
     }
 }
 
-/// What a waiter should see.
+/// What a waiter is expected to see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     Waits,
-    /// Since when it has had something, and of which generation that is at least; or it was shed.
+    /// When the waiter was granted a slot, and the lowest generation that the slot may have. The waiter may also have been shed.
     Told(u64, u64),
-    /// The grant was taken back; in line again when it is polled.
+    /// The grant was taken back. The waiter waits again when it is polled.
     Parked,
     Closed,
     Down,
@@ -157,15 +157,15 @@ struct Run {
     generation: u64,
     closed: bool,
     now_ms: u64,
-    /// How many opens have failed since one succeeded.
+    /// How many opens have failed since the last success.
     failing: u32,
-    /// What the kernel should have counted.
+    /// What the kernel is expected to have counted.
     open_failures: u64,
     dropped: u64,
     cancelled: u64,
     timeouts: u64,
     reclaimed: u64,
-    /// How many of those that were shed know it.
+    /// How many of the waiters that were shed have seen it.
     shed_seen: u64,
     taken_before: u32,
 }
@@ -266,7 +266,7 @@ impl Run {
         self.look();
     }
 
-    /// The `n`th of those that are under way, if there are so many.
+    /// Takes the `n`th of the things in flight, if there are that many.
     fn nth<T>(
         &self,
         n: usize,
@@ -319,7 +319,7 @@ impl Run {
         }
     }
 
-    /// A waiter was told this.
+    /// Checks the answer of a waiter.
     fn told(&mut self, answer: Result<TestSlot, Refusal<&'static str>>, expected: Expected) {
         match (answer, expected) {
             (Ok(slot), Expected::Told(_, generation)) => {
@@ -340,12 +340,12 @@ impl Run {
 
     fn cancel(&mut self, n: usize) {
         if self.setup.sheds && matches!(self.line[n], Expected::Told(..)) {
-            // Only it knows what it was told.
+            // Only the waiter itself knows what it was told.
             self.poll(n);
             return;
         }
         drop(self.waits.remove(n));
-        // One that was told no was counted as what it was told.
+        // A refused waiter was counted when it was told.
         let refused = matches!(self.line.remove(n), Expected::Closed | Expected::Down);
         self.cancelled += u64::from(!refused);
     }
@@ -364,8 +364,9 @@ impl Run {
         }
     }
 
-    /// Who timed out was not told of something that is not under way; nor of a return where there is nothing to be returned. Which of
-    /// several it was depends on its place in line and on the time: `tests/demand.rs` has that.
+    /// Checks the phase of a timeout. The phase names something that is in flight, and it is a return only if anything can be
+    /// returned. Which of several phases it is depends on the waiter's place in the queue and on the time: `tests/demand.rs` tests
+    /// that.
     fn look_at_phase(&self, phase: Phase) {
         let later = self.bed.later();
         let opens = !later.opens.is_empty() || self.failing > 0;
@@ -380,7 +381,7 @@ impl Run {
         assert!(may, "{phase:?}");
     }
 
-    /// A lease ended, and what it held is not to be handed on as it is.
+    /// Ends a lease whose resource is not to be handed on as it is.
     fn part_with(&mut self, slot: TestSlot, resets: bool) {
         if !resets {
             self.begin_close(slot, CloseReason::Tainted);
@@ -398,7 +399,7 @@ impl Run {
         bed.perform(work);
     }
 
-    /// A check or a reset has ended.
+    /// Ends a check or a reset.
     fn end_task(&self, slot: TestSlot, ok: bool, otherwise: CloseReason) {
         let bed = &self.bed;
         if ok {
@@ -437,7 +438,7 @@ impl Run {
         }
     }
 
-    /// Nothing is open, and nothing can be opened.
+    /// Whether nothing is open, and nothing can be opened.
     fn is_down(&self) -> bool {
         let closing = self.bed.later().closes.len() as u32;
         self.failing >= 3 && self.bed.alive() == closing
@@ -456,7 +457,7 @@ impl Run {
         self.line.iter().filter(in_line).count()
     }
 
-    /// What was handed over meanwhile, or told no, went to those who came first.
+    /// Notes the grants and sheddings since the last look: they went to the waiters that came first.
     fn hear(&mut self) {
         let seen = self.bed.kernel.snapshot();
         let granted = (seen.leased as usize).checked_sub(self.held.len()).unwrap();
@@ -472,7 +473,7 @@ impl Run {
         }
     }
 
-    /// The keeper comes by.
+    /// Runs a round of the keeper.
     fn keep(&mut self) {
         let bed = self.bed.clone();
         let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
@@ -486,7 +487,7 @@ impl Run {
                 *waiter = Expected::Parked;
             }
             if matches!(waiter, Expected::Told(at, _) if due(*at)) {
-                // In a closed pool it is told so.
+                // In a closed pool the waiter is refused.
                 *waiter = if closed {
                     Expected::Closed
                 } else {
@@ -498,7 +499,7 @@ impl Run {
         self.hear();
     }
 
-    /// Is all as it must be, after a step and a round of the keeper?
+    /// Checks what must hold after a step and a round of the keeper.
     fn look(&mut self) {
         let seen = self.bed.kernel.snapshot();
         let later = self.bed.later();
@@ -529,7 +530,7 @@ impl Run {
         assert_eq!(of.opened, u64::from(self.bed.opened()), "opened");
         assert_eq!(seen.last_error.is_some(), self.failing > 0, "failing");
 
-        // The bound, which a pool that was made smaller comes down to.
+        // The number of taken seats is within the bound. After a resize it may exceed the bound, but does not rise.
         let taken = open + seen.closing + seen.opening;
         assert!(taken <= self.target.max(self.taken_before), "{taken} taken");
         self.taken_before = taken;
@@ -542,7 +543,7 @@ impl Run {
             return;
         }
 
-        // Nobody waits for what is there, or could be.
+        // No waiter waits for a resource that is idle, or that could be opened.
         let waits = |it: &&Expected| **it == Expected::Waits;
         let waiting = self.line.iter().filter(waits).count();
         let coming = (seen.opening + seen.checking + seen.resetting) as usize;
@@ -564,7 +565,7 @@ impl Run {
         );
     }
 
-    /// Everything that is under way ends, everything is given back and closed, once.
+    /// Ends everything in flight, and returns and closes everything, once.
     fn finish(mut self) {
         let bed = self.bed.clone();
         self.waits.clear();
@@ -590,7 +591,7 @@ impl Run {
     }
 }
 
-/// Runs so many cases, as far as all is well; what was wrong with the first that was not.
+/// Runs this many cases until one fails. Returns what was wrong with it.
 fn run(config: ProptestConfig) -> Result<(), String> {
     let steps = |sizes| prop::collection::vec(step(), sizes);
     let config = ProptestConfig {
@@ -616,7 +617,8 @@ fn whatever_takes_its_time_or_fails_the_counts_the_bound_and_the_order_hold() {
     run(ProptestConfig::with_cases(256)).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Declares that a seeded bug is seen. Those that take two threads, or that the next round of the keeper makes good, are loom's.
+/// Declares tests that a seeded bug is found. Bugs that need two threads, or that the next round of the keeper repairs, are left to
+/// loom.
 macro_rules! mutants {
     ($($mutant:ident = $mutation:ident,)+) => {$(
         #[test]

@@ -1,7 +1,7 @@
-//! Every interleaving of the kernel's hazards, one hazard a model, and for each a seeded bug that the model must catch.
+//! Loom models of the kernel's hazards: one model for each hazard, with the seeded bugs that it must catch.
 //!
-//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-core --lib loom`. Models of two threads are exhaustive, and so are all of
-//! the board by itself; the others explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
+//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-core --lib loom`. Models of two threads are exhaustive, and so are all
+//! models of the board alone. The others explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
 
 use std::{
     future::{Future, poll_fn},
@@ -25,14 +25,15 @@ use crate::engine::{
     mutation::{self, Mutation},
 };
 
-/// Explores `model` in every schedule with up to `preemptions` preemptions, all if `None`, and says how many those were.
+/// Explores `model` in every schedule with up to `preemptions` preemptions, or in all if `None`. Prints how many schedules there
+/// were.
 pub(crate) fn model(
     name: &str,
     preemptions: Option<usize>,
     model: impl Fn() + Sync + Send + 'static,
 ) {
     let mut builder = loom::model::Builder::new();
-    // What the environment says is a bound for all but the exhaustive ones.
+    // `LOOM_MAX_PREEMPTIONS` bounds all models but the exhaustive ones.
     builder.preemption_bound = preemptions.map(|bound| builder.preemption_bound.unwrap_or(bound));
     builder.max_branches = 20_000;
     let iterations = std::sync::Arc::new(AtomicUsize::new(0));
@@ -44,7 +45,7 @@ pub(crate) fn model(
     println!("loom: {name}: {} iterations", iterations.load(Relaxed));
 }
 
-/// Runs a future to its end. Unlike loom's own it can be torn down by the panic of a failed model.
+/// Runs a future to its end. Unlike loom's `block_on`, it can be torn down by the panic of a failed model.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let parker = std::sync::Arc::new(Parker {
         woken: Mutex::new(false),
@@ -76,7 +77,7 @@ impl Wake for Parker {
     }
 }
 
-/// Was it woken?
+/// Records whether it was woken.
 #[derive(Default)]
 struct Rung(AtomicBool);
 
@@ -89,7 +90,7 @@ impl Wake for Rung {
 const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
-/// Waits for one, to the end.
+/// Gets a slot, and waits as long as it takes.
 fn get(bed: &Bed) -> Result<TestSlot, Refusal<&'static str>> {
     let mut wait = bed.wait();
     block_on(poll_fn(|context| wait.poll(context)))
@@ -104,7 +105,7 @@ fn poll_once(wait: &mut super::bed::Wait) -> Poll<Result<TestSlot, Refusal<&'sta
     wait.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Asks for one and goes away at once, whatever was handed over by then.
+/// Begins a get and drops it at once, whatever was handed over by then.
 fn come_and_go(bed: &Bed) {
     let mut wait = bed.wait();
     if let Poll::Ready(Ok(slot)) = poll_once(&mut wait) {
@@ -112,7 +113,7 @@ fn come_and_go(bed: &Bed) {
     }
 }
 
-/// Declares a model, and that it fails with each of the seeded bugs.
+/// Declares models, each with tests that it fails with each of its seeded bugs.
 macro_rules! models {
     ($($(#[doc = $doc:literal])+ $name:ident($bound:expr) $body:block, caught by $($mutant:ident = $mutation:ident),*;)+) => {$(
         $(#[doc = $doc])+
@@ -140,7 +141,7 @@ mod wakers;
 mod words;
 
 models! {
-    /// What is returned while somebody joins the line is not slept past.
+    /// A waiter that joins the queue does not miss a slot that is returned meanwhile.
     a_return_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -150,7 +151,7 @@ models! {
         bed.finish();
     }, caught by mutant_lay_ignores_call = LayIgnoresCall, mutant_call_is_late = CallIsLate, mutant_waiter_looks_too_early = WaiterLooksTooEarly;
 
-    /// A waiter that goes away at any point passes on what it was handed.
+    /// A waiter that is cancelled at any point passes on the slot that was handed to it.
     hand_off_against_cancel(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -162,7 +163,7 @@ models! {
         bed.finish();
     }, caught by mutant_cancel_serves_nobody = CancelServesNobody;
 
-    /// A waiter that goes away at any point passes on that there is room.
+    /// A waiter that is cancelled at any point passes on the news that there is room.
     room_against_cancel(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -174,7 +175,7 @@ models! {
         bed.finish();
     }, caught by mutant_cancel_tells_nobody = CancelTellsNobody;
 
-    /// What is returned while the pool closes is closed, once, by one side or the other.
+    /// A slot that is returned while the pool closes is closed once, by the return or by the close.
     return_against_close(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -185,7 +186,7 @@ models! {
         bed.finish();
     }, caught by mutant_return_ignores_close = ReturnIgnoresClose, mutant_close_calls_late = CloseCallsLate;
 
-    /// A close that races a grant has one outcome: the resource, or the refusal.
+    /// A close that races a grant has one outcome: the waiter gets the resource, or the refusal.
     close_against_grant(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -201,7 +202,7 @@ models! {
         bed.finish();
     }, caught by mutant_return_into_a_closed_pool = ReturnIgnoresClose;
 
-    /// Two that take from the board at once take two different ones, and both can be laid down again.
+    /// Two gets that take from the board at once take different slots, and both can be laid down again.
     two_takes_from_the_board(EXHAUSTIVE) {
         let bed = Bed::new(limits(2));
         let (first, second) = (bed.lease(), bed.lease());
@@ -214,7 +215,8 @@ models! {
         bed.finish();
     }, caught by mutant_take_is_two_steps = TakeIsTwoSteps;
 
-    /// Two getters and a returner: whoever finds nothing on the board joins the line, and is served by the return or by the other.
+    /// Two gets and a return: a get that finds nothing on the board joins the queue, and is served by the return or by the other
+    /// get.
     two_getters_and_a_returner(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -225,7 +227,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_return_is_not_called = LayIgnoresCall, mutant_returns_are_called_late = CallIsLate;
 
-    /// What was opened before a reset is not handed out after it, whenever it was laid down.
+    /// A resource that was opened before a reset is not handed out after it, whenever it was laid down.
     return_against_reset(EXHAUSTIVE) {
         let bed = Bed::new(limits(2));
         let held = bed.lease();
@@ -253,7 +255,7 @@ models! {
         let late = START + Duration::from_millis(60);
         bed.perform(Kernel::tick(&bed.kernel, late, Waker::noop().clone()).work);
         fetcher.join().unwrap();
-        // The lease at the top waited for its open, and this one for the return.
+        // The lease at the top waited for its open, and this get for the return.
         assert_eq!(bed.kernel.snapshot().counters.waited, 2, "it fetched one, once");
         bed.finish();
     }, caught by mutant_fetched_is_parked = FetchedIsParked;
@@ -273,7 +275,7 @@ models! {
         bed.finish();
     }, caught by mutant_two_returns_ignore_the_call = LayIgnoresCall;
 
-    /// Two that open at once stay within the bound, and the one that finds no room is served by the other's return.
+    /// Two gets that open at once stay within the bound. If one of them finds no room, the return of the other serves it.
     the_bound_is_never_exceeded(BOUND) {
         let bed = Bed::new(limits(1));
         let other = spawn(&bed, |bed| bed.put(get(bed).expect("one can be opened")));
@@ -283,7 +285,7 @@ models! {
         bed.finish();
     }, caught by mutant_opening_is_not_counted = OpeningIsNotCounted;
 
-    /// Closing tells everybody.
+    /// A close refuses all waiters.
     close_wakes_all(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -294,7 +296,7 @@ models! {
         bed.finish();
     }, caught by mutant_close_wakes_one = CloseWakesOne;
 
-    /// A newcomer does not get what was returned to somebody in line.
+    /// A newcomer does not get a slot that was returned while a waiter is in the queue.
     no_newcomer_barges(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -309,7 +311,7 @@ models! {
         bed.finish();
     }, caught by mutant_newcomer_barges = NewcomerBarges;
 
-    /// First come, first served: nobody is handed anything before those who joined the line earlier.
+    /// First come, first served: no waiter is handed a slot before those that joined earlier.
     the_line_is_first_in_first_out(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -327,7 +329,7 @@ models! {
         bed.finish();
     }, caught by mutant_return_hands_nothing_over = NewcomerBarges, mutant_the_second_is_served_first = SecondIsServedFirst;
 
-    /// Who joins by the inbox is served after those in line, by whoever serves the last of them.
+    /// A waiter that joins by the inbox is served after those in the queue, by the return that serves the last of them.
     returns_against_who_joins_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -343,7 +345,7 @@ models! {
         bed.finish();
     }, caught by mutant_the_last_leaves_the_inbox_open = LastLeavesInboxOpen, mutant_a_return_is_into_the_inbox = InboxIsForgotten;
 
-    /// Closing tells those in the inbox too.
+    /// A close refuses the waiters in the inbox too.
     close_against_who_joins_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -357,7 +359,7 @@ models! {
         bed.finish();
     }, caught by mutant_close_forgets_the_inbox = InboxIsForgotten;
 
-    /// Who joined by the inbox and goes away is handed nothing, or passes it on.
+    /// A waiter that joined by the inbox and is cancelled is handed nothing, or passes its slot on.
     returns_against_who_leaves_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -373,7 +375,8 @@ models! {
         bed.finish();
     }, caught by mutant_who_leaves_is_forgotten = InboxIsForgotten;
 
-    /// More who join by the inbox than places: a seat that becomes free is found by one of them, since it shuts the inbox.
+    /// More waiters join by the inbox than there are places. A seat that becomes free is found by one of them, since the drop of
+    /// the seat shuts the inbox.
     room_against_who_joins_by_the_inbox(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -388,7 +391,7 @@ models! {
         bed.finish();
     }, caught by mutant_room_is_not_for_the_inbox = InboxIsForgotten;
 
-    /// An open that fails frees its place for the next attempt.
+    /// An open that fails frees its seat for the next attempt.
     a_failed_open_frees_its_place(BOUND) {
         let bed = Bed::new(limits(1));
         bed.fail_first(1);
@@ -398,7 +401,7 @@ models! {
         bed.finish();
     }, caught by mutant_failed_open_keeps_seat = FailedOpenKeepsSeat;
 
-    /// When the task that was to open one is dropped, whoever waits for it tries again.
+    /// When the task that was to open a resource is dropped, the waiter that waits for it tries again.
     a_dropped_open_is_tried_again(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let mut given_up = bed.wait();
@@ -414,7 +417,7 @@ models! {
         bed.finish();
     }, caught by mutant_vacate_tells_nobody = VacateTellsNobody;
 
-    /// A grant that nobody fetches goes to the next; who did not fetch it keeps its place.
+    /// A grant that is not fetched goes to the next waiter. The waiter that did not fetch it keeps its place.
     reclaim_against_a_late_poll(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -427,7 +430,7 @@ models! {
         bed.perform(tick.work);
         next.join().unwrap();
         let Poll::Ready(Ok(slot)) = block_on(poll_fn(|context| Poll::Ready(unpolled.poll(context)))) else {
-            // Back in line by that poll, and first: what is idle is handed to it.
+            // That poll made it the first waiter again, so the idle slot is handed to it.
             let slot = block_on(poll_fn(|context| unpolled.poll(context))).expect("it keeps its place");
             bed.put(slot);
             drop(unpolled);
@@ -438,8 +441,8 @@ models! {
         bed.finish();
     }, caught by mutant_a_grant_is_never_reclaimed = GrantIsNeverReclaimed, mutant_parked_stays_parked = ParkedStaysParked;
 
-    /// Where a grant was not fetched, the next in line may be as little polled: who is polled has what was taken back, and no second
-    /// grace goes by.
+    /// When a grant was not fetched, the next waiter may be just as unpolled. The waiter that is polled gets the slot that was
+    /// taken back, without a second grace.
     one_grace_for_all_who_are_not_polled(BOUND) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
@@ -457,7 +460,7 @@ models! {
         bed.finish();
     }, caught by mutant_reclaim_parks_one = ReclaimParksOne, mutant_parked_are_not_told = ParkedAreNotTold;
 
-    /// A pool that shrinks while leases come back ends at its new size, and not below.
+    /// A pool that shrinks while leases are returned ends at its new size, and not below.
     resize_against_returns(BOUND) {
         let bed = Bed::new(limits(2));
         let (first, second) = (bed.lease(), bed.lease());
@@ -470,7 +473,7 @@ models! {
         bed.finish();
     }, caught by mutant_resize_forgets_leased = ResizeForgetsLeased;
 
-    /// A keeper that goes leaves the next one its bell.
+    /// A keeper that goes leaves the next keeper's waker in the bell.
     keeper_against_the_next(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let number = bed.kernel.post.enter().expect("it is vacant");
@@ -487,7 +490,7 @@ models! {
         assert_eq!(next.0.load(SeqCst), fills, "was it called?");
     }, caught by mutant_post_is_vacated_early = PostIsVacatedEarly;
 
-    /// A keeper that goes while it is being replaced leaves its bell to the next one, whoever that is.
+    /// A keeper that goes while it is being replaced leaves the waker of its replacement in the bell.
     keeper_that_goes_against_its_replacement(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let number = bed.kernel.post.enter().expect("it is vacant");
@@ -506,7 +509,7 @@ models! {
         assert_eq!(next.0.load(SeqCst), bed.kernel.post.is_filled(), "was it called?");
     }, caught by mutant_keeper_takes_anothers_bell = KeeperTakesAnothersBell;
 
-    /// What is idle is counted as of one moment, though it lies in several words.
+    /// Idle slots are counted as of one moment, though they lie in several words.
     a_count_against_gets_and_returns(BOUND) {
         let mut limits = limits(2);
         limits.parts = 2;
@@ -519,7 +522,7 @@ models! {
             assert!(seen.idle >= 1 && seen.idle + seen.leased == 2, "{seen:?}");
         });
         for hint in [0, 1] {
-            // One at a time: the other is idle meanwhile.
+            // One slot is leased at a time, so the other is idle meanwhile.
             if let Fast::Ready(slot) = bed.kernel.take(START, hint) {
                 bed.put(slot);
             }
@@ -528,7 +531,7 @@ models! {
         bed.finish();
     }, caught by mutant_counts_are_taken_in_motion = CountsAreTakenInMotion;
 
-    /// What the keeper takes out for a check is not lost to somebody who comes for it meanwhile.
+    /// A get that comes while the keeper has a resource checked still gets it afterwards.
     keeper_against_checkout(EXHAUSTIVE) {
         let mut limits = limits(1);
         limits.keeping.keepalive = Some(Duration::from_secs(1));
@@ -542,7 +545,7 @@ models! {
         bed.finish();
     }, caught by mutant_check_serves_nobody = CheckServesNobody;
 
-    /// What the keeper retires is not handed out, and what is handed out is not retired.
+    /// A resource that the keeper retires is not handed out, and one that is handed out is not retired.
     keeper_retires_against_checkout(EXHAUSTIVE) {
         let mut limits = limits(1);
         limits.keeping.idle_timeout = Some(Duration::from_secs(1));

@@ -21,7 +21,7 @@ enum Step {
     Drop(usize),
     Resize(u32),
     ResetAll,
-    /// Milliseconds pass.
+    /// Advances the time by this many milliseconds.
     Tick(u32),
     Close,
 }
@@ -41,18 +41,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a waiter should see.
+/// What a waiter is expected to see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     Waits,
-    /// Since when it has had a grant.
+    /// When the waiter was granted a slot.
     Granted(u64),
-    /// The grant was taken back; in line again when it is polled.
+    /// The grant was taken back. The waiter waits again when it is polled.
     Parked,
     Refused,
 }
 
-/// A pool in a few lines: so many places, a list of who came when.
+/// A pool in a few lines: a number of places, and the list of waiters in the order in which they came.
 struct Model {
     places: usize,
     held: usize,
@@ -76,7 +76,7 @@ impl Model {
         self.places.saturating_sub(self.held + self.granted())
     }
 
-    /// Hands out what is free, first come, first served.
+    /// Hands out free places, first come, first served.
     fn serve(&mut self) {
         while self.free() > 0
             && !self.closed
@@ -89,8 +89,8 @@ impl Model {
         }
     }
 
-    /// Grants that nobody fetched are for the first that is polled: all in line are passed over until then. In a closed pool they are
-    /// gone.
+    /// Takes back the grants that were not fetched. They are for the first waiter that is polled: all waiters are parked until
+    /// then. In a closed pool the waiters are refused.
     fn reclaim(&mut self) {
         let now = self.now_ms;
         let parked = if self.closed {
@@ -191,7 +191,7 @@ impl Run {
         }
         self.model.serve();
         self.model.reclaim();
-        // The keeper comes by after every step, and once more when something that it closed made room.
+        // The keeper runs a round after every step, and another one if what it closed made room.
         for _ in 0..2 {
             self.bed.perform(
                 Kernel::tick(&self.bed.kernel, self.bed.now(), Waker::noop().clone()).work,
@@ -280,7 +280,7 @@ impl Run {
         );
     }
 
-    /// Everything is given back and closed, once.
+    /// Returns and closes everything, once.
     fn finish(mut self) {
         for slot in self.held.drain(..) {
             self.bed.put(slot);

@@ -1,4 +1,4 @@
-//! A panic of the kernel under its lock, at every step of every operation: it poisons the pool, and nothing ever waits for itself.
+//! A panic of the kernel under its lock, at every step of every operation. It poisons the pool, and no thread waits for itself.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{
     sync::fuse,
 };
 
-/// Each operation, on a pool of two: one is held, one is idle or held, and somebody may wait.
+/// Each operation, on a pool of two: one resource is leased, the other is idle or leased, and a waiter may be in the queue.
 const OPERATIONS: [(&str, fn(&Bed)); 14] = [
     ("get", |bed| drop(bed.wait().poll(&mut noop()))),
     ("try_get", |bed| drop(bed.kernel.take_locked(START))),
@@ -59,7 +59,7 @@ fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-/// Has the fuse burnt within this operation, at its `n`th step?
+/// Runs `operation` with a panic at its `n`th step. Returns whether the operation got that far.
 fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
     let bed = Bed::new(limits(2));
     let held = bed.lease();
@@ -69,7 +69,7 @@ fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
         waits = Some(bed.wait());
         assert!(waits.as_mut().unwrap().poll(&mut noop()).is_pending());
         if name.contains("return") || matches!(name, "reset" | "close one" | "drop") {
-            // These need one that is idle, and so nobody in line.
+            // These operations need an idle resource, so no waiter may be in the queue.
             return false;
         }
     } else {
@@ -82,7 +82,7 @@ fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
         return false;
     }
     assert!(bed.kernel.is_poisoned(), "{name}, step {n}");
-    // From now on everything ends, at once, and says that the pool is closed.
+    // From now on every call ends at once, and says that the pool is closed.
     if let Some(wait) = &mut waits {
         assert!(
             matches!(wait.poll(&mut noop()), Poll::Ready(_)),

@@ -1,4 +1,4 @@
-//! When the keeper comes by, and what for: round after round, as it asks for them.
+//! The keeper's rounds: when they are due and what they do, each at the time for which the last one asked.
 
 use std::{task::Waker, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
 
-/// Opens one on this seat, which lives until then.
+/// Ends the open on this seat; the resource lives until `expires_at`.
 fn open(bed: &Bed, seat: Seat<Item, &'static str>, expires_at: Moment) {
     let opened = Opened {
         item: bed.open().expect("it can be opened"),
@@ -24,7 +24,7 @@ fn open(bed: &Bed, seat: Seat<Item, &'static str>, expires_at: Moment) {
     bed.perform(work);
 }
 
-/// Somebody comes to a pool in which nothing is open: its ticket, and what is to be opened.
+/// Begins a get in a pool in which nothing is open. Returns its ticket, and the seats to open resources on.
 fn first_in_line(bed: &Bed) -> (Ticket<Item, &'static str>, Vec<Seat<Item, &'static str>>) {
     match Kernel::take_or_wait(&bed.kernel, START, || START, Waker::noop().clone()) {
         Take::Queued(Queued {
@@ -71,7 +71,7 @@ fn a_replaced_one_for_whose_replacement_there_is_no_room_any_more_goes() {
     open(&bed, first.expect("for the waiter"), end);
     let expires = bed.kernel.time_out(id, MS).expect("it was granted");
     open(&bed, other.expect("as minimum idle"), Moment::NEVER);
-    // The second place stays taken, by one that says goodbye for long.
+    // The second place stays taken, by a resource that takes long to close.
     let other = bed.take().expect("it is idle");
     bed.perform(Kernel::begin_close(
         &bed.kernel,

@@ -1,4 +1,4 @@
-//! The kernel in the hands of users that do anything, in random schedules: more of them at once than loom can explore.
+//! Users that do anything with the kernel, in random schedules, with more threads at once than loom can explore.
 //!
 //! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-core --lib shuttle`. A schedule that fails is printed, and can be
 //! run again by `shuttle::replay`.
@@ -27,12 +27,13 @@ use crate::{
 };
 
 pub(crate) const ITERATIONS: usize = 5000;
-/// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
+/// A model with a seeded bug ends at the first schedule that shows the bug. It may try many schedules, so that the bug is not
+/// missed by chance.
 pub(crate) const PATIENCE: usize = 40 * ITERATIONS;
 const USERS: usize = 5;
 const STEPS: usize = 8;
 
-/// Runs `model` in so many random schedules, and says so.
+/// Runs `model` in this many random schedules, and prints the number.
 pub(crate) fn model(name: &str, model: fn(), iterations: usize) {
     shuttle::check_random(model, iterations);
     println!("shuttle: {name}: {iterations} iterations");
@@ -42,13 +43,13 @@ fn one_in(n: u32) -> bool {
     thread_rng().gen_range(0..n) == 0
 }
 
-/// Waits for one, to the end.
+/// Gets a slot, and waits as long as it takes.
 fn get(bed: &Bed) -> Result<TestSlot, Refusal<&'static str>> {
     let mut wait = bed.wait();
     block_on(poll_fn(|context| wait.poll(context)))
 }
 
-/// Asks for one and goes away after a few polls, whatever has been handed over by then.
+/// Begins a get and drops it after a few polls, whatever was handed over by then.
 fn give_up(bed: &Bed) {
     let mut wait = bed.wait();
     for _ in 0..thread_rng().gen_range(1..4) {
@@ -59,7 +60,7 @@ fn give_up(bed: &Bed) {
     }
 }
 
-/// Uses one, and ends that in any of the ways in which a lease ends.
+/// Uses a slot, and ends the lease in any of the ways in which a lease ends.
 fn part_with(bed: &Bed, slot: TestSlot) {
     match thread_rng().gen_range(0..5) {
         0 => {
@@ -72,7 +73,7 @@ fn part_with(bed: &Bed, slot: TestSlot) {
             thread::yield_now();
             drop(slot);
         }
-        // Its task was dropped, or somebody took it for good.
+        // The task that held the resource was dropped, or the resource was detached.
         1 => drop(slot),
         2 => {
             bed.kernel.begin_reset(&slot, None);
@@ -103,7 +104,7 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + Send + 'static) -> thread::JoinHand
     thread::spawn(move || run(&bed))
 }
 
-/// As many as there may be, at once; then everything is closed.
+/// Leases as many resources as the bound allows, all at once. Then everything is closed.
 fn all_is_there(bed: Bed, size: usize) {
     let leases: Vec<_> = (0..size).map(|_| bed.lease()).collect();
     assert_eq!(bed.alive() as usize, size);
@@ -113,7 +114,7 @@ fn all_is_there(bed: Bed, size: usize) {
     bed.finish();
 }
 
-/// Users alone: nothing but their own calls moves the kernel on, so a lost wake-up is a deadlock.
+/// Users without a keeper: only their own calls move the kernel on, so a lost wake-up is a deadlock.
 fn users_without_a_keeper() {
     let bed = Bed::new(limits(2));
     let users = [(); USERS].map(|()| spawn(&bed, use_some));
@@ -121,7 +122,7 @@ fn users_without_a_keeper() {
     all_is_there(bed, 2);
 }
 
-/// Users of one resource that do nothing but get it, or not, and give it back: each hand-off is seen by nobody but the two.
+/// Users of one resource that get it, or give up, and return it: only the two threads of a hand-off take part in it.
 fn users_of_one() {
     let bed = Bed::new(limits(1));
     let users = [(); 3].map(|()| {
@@ -139,7 +140,7 @@ fn users_of_one() {
     all_is_there(bed, 1);
 }
 
-/// With everything that is done to a pool as a whole, a keeper that comes by, and a backend that fails.
+/// Users with every operation on the pool as a whole, a keeper, and a backend that fails.
 fn users_a_keeper_and_an_operator() {
     let bed = Bed::new(limits(3));
     bed.fail_first(thread_rng().gen_range(0..6));
@@ -182,7 +183,7 @@ fn users_a_keeper_and_an_operator() {
     all_is_there(bed, 3);
 }
 
-/// The pool is closed under its users: all of them come to an end, and nothing is left.
+/// The pool is closed while it is in use: all users come to an end, and nothing is left.
 fn users_of_a_pool_that_closes() {
     let bed = Bed::new(limits(2));
     let users = [(); USERS].map(|()| spawn(&bed, use_some));
@@ -193,7 +194,7 @@ fn users_of_a_pool_that_closes() {
     bed.finish();
 }
 
-/// Declares a model, and that it fails with each of the seeded bugs.
+/// Declares models, each with tests that it fails with each of its seeded bugs.
 macro_rules! models {
     ($($name:ident($run:ident), caught by $($mutant:ident = $mutation:ident),+;)+) => {$(
         #[test]
@@ -213,7 +214,7 @@ macro_rules! models {
 
 pub(crate) use models;
 
-// The seeded bugs of the board are loom's to find: their windows are so narrow that random schedules miss them now and then.
+// The seeded bugs of the board are left to loom: their windows are so narrow that random schedules miss them now and then.
 models! {
     users_alone_lose_nothing(users_without_a_keeper), caught by
         mutant_waiter_looks_too_early = WaiterLooksTooEarly,

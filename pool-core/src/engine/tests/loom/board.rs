@@ -1,8 +1,7 @@
-//! The board by itself: every interleaving, without a bound, of those who take from it and lay down on it, and of their switch to a
-//! line behind it.
+//! The board alone: every interleaving, without a bound, of gets and returns on it, and of their switch to a queue behind it.
 //!
-//! The line here is the smallest that has the rule of the kernel's: whoever finds nothing joins it under a lock, calls everybody to
-//! that lock, and looks again.
+//! The queue here is the smallest that follows the kernel's rule: a get that finds nothing joins it under a lock, calls everybody
+//! to that lock, and looks again.
 
 use std::collections::VecDeque;
 
@@ -15,10 +14,10 @@ use crate::engine::{
     mutation::{self, Mutation},
 };
 
-/// Something for a board. It keeps that alive, as a slot does.
+/// A value for a board, which keeps its board alive as a slot does.
 struct Thing(u32, Arc<Board<Self>>);
 
-// SAFETY: it keeps the board alive, and each number is that of one thing.
+// SAFETY: the value keeps the board alive, and each number is used for one value.
 unsafe impl Seated for Thing {
     fn board(&self) -> &Board<Self> {
         &self.1
@@ -29,7 +28,7 @@ unsafe impl Seated for Thing {
     }
 }
 
-/// A board, and the line behind it.
+/// A board, and the queue behind it.
 struct Hall {
     board: Arc<Board<Thing>>,
     line: Mutex<Line>,
@@ -42,7 +41,7 @@ struct Line {
 }
 
 impl Hall {
-    /// With so many things, all in the hands of the caller, in as many words.
+    /// Makes a board with this many things, all held by the caller, in as many words.
     fn new(things: u32) -> (Arc<Self>, Vec<Box<Thing>>) {
         let board = Arc::new(Board::new(things, things));
         let thing = |seat| Box::new(Thing(seat, Arc::clone(&board)));
@@ -51,7 +50,7 @@ impl Hall {
         (Arc::new(Self { board, line }), all)
     }
 
-    /// Takes one, beginning at this word; or joins the line, where it is told later.
+    /// Takes a thing, beginning at this word, or joins the queue, where it is told later.
     fn get(&self, who: &'static str, word: usize) -> Option<Box<Thing>> {
         if let Some(thing) = self.board.take(word) {
             return Some(thing);
@@ -85,7 +84,7 @@ impl Hall {
         self.board.call(!line.waiting.is_empty());
     }
 
-    /// What was handed over is given back, until nobody has anything: then all lie on the board, and nobody waits.
+    /// Gives back what was handed over, until nobody holds anything. Then all things must lie on the board, and nobody may wait.
     fn finish(&self, things: usize) {
         loop {
             let served = std::mem::take(&mut self.line.lock().unwrap().served);
@@ -101,14 +100,14 @@ impl Hall {
 }
 
 impl Line {
-    /// Hands it to the first in line.
+    /// Hands the thing to the first waiter.
     fn serve(&mut self, thing: Box<Thing>) {
         assert!(self.waiting.pop_front().is_some());
         self.served.push(thing);
     }
 }
 
-/// Gets one and gives it back, on a thread of its own.
+/// Gets a thing and gives it back, on a thread of its own.
 fn getter(hall: &Arc<Hall>, who: &'static str, word: usize) -> thread::JoinHandle<()> {
     let hall = Arc::clone(hall);
     thread::spawn(move || {
@@ -119,7 +118,7 @@ fn getter(hall: &Arc<Hall>, who: &'static str, word: usize) -> thread::JoinHandl
 }
 
 models! {
-    /// Two who get and one who gives back: nobody is slept past, and nothing is lost.
+    /// Two gets and a return: no return is missed, and nothing is lost.
     two_getters_and_a_returner_at_one_word(EXHAUSTIVE) {
         let (hall, mut things) = Hall::new(1);
         let getters = ["first", "second"].map(|who| getter(&hall, who, 0));
@@ -131,7 +130,7 @@ models! {
         mutant_lay_ignores_call_at_one_word = LayIgnoresCall,
         mutant_call_is_two_steps = CallIsTwoSteps;
 
-    /// The same with two words, where each begins at another, and what one finds empty the other fills.
+    /// The same with two words. Each get begins at another word, and one of them fills a word that the other found empty.
     two_getters_and_a_returner_at_two_words(EXHAUSTIVE) {
         let (hall, mut things) = Hall::new(2);
         hall.put(things.remove(0));

@@ -1,4 +1,4 @@
-//! Wakers: the last one counts, and all of their code runs with nothing locked.
+//! Models of wakers: the last waker of a waiter is woken, and all code of wakers runs with nothing locked.
 
 use std::{
     future::poll_fn,
@@ -18,13 +18,13 @@ use crate::engine::{
     tests::bed::{Bed, Wait},
 };
 
-/// A task whose wakers look whether the kernel is locked when they are cloned, woken and dropped.
+/// A task whose wakers check whether the kernel is locked when they are cloned, woken and dropped.
 struct Nosy {
     bed: Bed,
     clones: AtomicU32,
     wakes: AtomicU32,
     drops: AtomicU32,
-    /// It was, at any of these.
+    /// Set if the kernel was locked at any of these.
     locked: AtomicBool,
 }
 
@@ -41,7 +41,7 @@ impl Nosy {
 
     fn waker(self: &Arc<Self>) -> Waker {
         let data = Arc::into_raw(Arc::clone(self)).cast();
-        // SAFETY: the table is for what `Arc::into_raw` gives, and each of its functions keeps one count for one waker.
+        // SAFETY: the table is for pointers from `Arc::into_raw`, and each of its functions keeps one count for one waker.
         unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
     }
 
@@ -55,7 +55,7 @@ impl Nosy {
         }
     }
 
-    /// How often one was cloned, woken and dropped.
+    /// How often a waker was cloned, woken and dropped.
     fn events(&self) -> [u32; 3] {
         assert!(!self.locked.load(SeqCst), "it ran under the lock");
         [&self.clones, &self.wakes, &self.drops].map(|event| event.load(SeqCst))
@@ -65,7 +65,7 @@ impl Nosy {
 const TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
 fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: it is from `Arc::into_raw`, and the count that it stands for stays with the waker that is cloned.
+    // SAFETY: `data` is from `Arc::into_raw`, and its count stays with the waker that is cloned.
     let nosy = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Nosy>())) };
     nosy.look(&nosy.clones);
     let copy = Arc::into_raw(Arc::clone(&nosy));
@@ -73,7 +73,7 @@ fn clone(data: *const ()) -> RawWaker {
 }
 
 fn wake(data: *const ()) {
-    // SAFETY: as in `clone`, but that the waker ends here, and with it its count.
+    // SAFETY: as in `clone`, except that the waker ends here, and its count with it.
     let nosy = unsafe { Arc::from_raw(data.cast::<Nosy>()) };
     nosy.look(&nosy.wakes);
 }
@@ -90,19 +90,19 @@ fn drop_waker(data: *const ()) {
     nosy.look(&nosy.drops);
 }
 
-/// Polls with a waker that only the kernel has afterwards.
+/// Polls with a waker that only the kernel holds afterwards.
 fn poll_with(wait: &mut Wait, task: &Arc<Nosy>) -> bool {
     let waker = task.waker();
     wait.poll(&mut Context::from_waker(&waker)).is_ready()
 }
 
 models! {
-    /// Who is polled by another task from some time on is woken there.
+    /// A waiter that moves to another task is woken there.
     the_task_that_polled_last_is_woken(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
         let mut wait = bed.wait();
-        // By a task that nobody ever polls again.
+        // Polled once, by a task that is never polled again.
         assert!(poll_once(&mut wait).is_pending());
         let moved = thread::spawn(move || {
             let slot = block_on(poll_fn(|context| wait.poll(context))).expect("it is returned");
@@ -113,14 +113,14 @@ models! {
         bed.finish();
     }, caught by mutant_the_first_waker_is_kept = WakerIsKept;
 
-    /// Cloning, waking and dropping a waker is done with nothing locked.
+    /// Wakers are cloned, woken and dropped with nothing locked.
     wakers_run_and_go_with_nothing_locked(EXHAUSTIVE) {
         let bed = Bed::new(limits(1));
         let held = bed.lease();
         let [first, second, leaves, refused] = [(); 4].map(|()| Nosy::new(&bed));
         let mut wait = bed.wait();
         assert!(!poll_with(&mut wait, &first));
-        // The one that was made for the poll goes, its clone stays.
+        // The waker that was made for the poll is dropped, its clone stays.
         assert_eq!(first.events(), [1, 0, 1]);
         assert!(!poll_with(&mut wait, &second));
         assert_eq!((first.events(), second.events()), ([1, 0, 2], [1, 0, 1]), "another took its place");

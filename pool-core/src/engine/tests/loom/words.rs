@@ -1,4 +1,4 @@
-//! The kernel with a board of two words: a look and a call go over them one after the other, and others come in between.
+//! The kernel with a board of two words: a look and a call go from word to word, and gets and returns come in between.
 
 use super::{BOUND, EXHAUSTIVE, get, limits, model, poll_once, spawn};
 use crate::engine::{
@@ -6,7 +6,7 @@ use crate::engine::{
     tests::bed::{Bed, TestSlot},
 };
 
-/// A kernel for two, both leased: the first lies in the first word when it is idle, the second in the second.
+/// A pool of two resources, both leased. When idle, the first lies in the first word, and the second in the second.
 fn two_words() -> (Bed, TestSlot, TestSlot) {
     let mut limits = limits(2);
     limits.parts = 2;
@@ -16,7 +16,7 @@ fn two_words() -> (Bed, TestSlot, TestSlot) {
 }
 
 models! {
-    /// What is returned to a word that was looked at last is not slept past.
+    /// A waiter does not miss a return to the word that it looked at last.
     a_return_to_another_word_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
         let (bed, first, second) = two_words();
         let waiter = spawn(&bed, |bed| bed.put(get(bed).expect("it is returned")));
@@ -29,7 +29,7 @@ models! {
         mutant_call_reaches_one_word = CallReachesOneWord,
         mutant_another_word_ignores_the_call = LayIgnoresCall;
 
-    /// Of two that begin at the same word one finds it empty, and takes what is in the other.
+    /// Of two gets that begin at the same word, one finds it empty and takes from the other word.
     two_takes_from_two_words(EXHAUSTIVE) {
         let (bed, first, second) = two_words();
         bed.put(first);
@@ -41,7 +41,7 @@ models! {
         bed.finish();
     }, caught by mutant_take_looks_at_one_word = TakeLooksAtOneWord;
 
-    /// Two getters that begin at different words, and a returner: both are served by what is in one of them.
+    /// Two gets that begin at different words, and a return: both gets are served with the resource of one word.
     getters_at_both_words_and_a_returner(BOUND) {
         let (bed, first, second) = two_words();
         let getters = [0, 1].map(|word| {
@@ -53,7 +53,7 @@ models! {
         bed.finish();
     }, caught by mutant_getters_call_one_word = CallReachesOneWord;
 
-    /// A newcomer does not take from another word what was returned to somebody in line.
+    /// A newcomer does not take from another word what was returned while a waiter is in the queue.
     no_newcomer_barges_at_another_word(EXHAUSTIVE) {
         let (bed, first, second) = two_words();
         let mut wait = bed.wait();
@@ -68,7 +68,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_newcomer_is_called_at_one_word = CallReachesOneWord;
 
-    /// What is returned to another word while the pool closes is closed too.
+    /// A slot that is returned to another word while the pool closes is closed too.
     return_to_another_word_against_close(EXHAUSTIVE) {
         let (bed, first, second) = two_words();
         let closer = spawn(&bed, Bed::close);

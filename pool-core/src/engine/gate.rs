@@ -84,8 +84,8 @@ impl<E: Clone> Gate<E> {
         self.failures = 0;
     }
 
-    /// Counts a failed attempt. `jitter` is uniform in `0.0..1.0`. Returns the error of the failure before: it is user code's, so
-    /// it must not be dropped under a lock.
+    /// Counts a failed attempt. `jitter` is uniform in `0.0..1.0`. Returns the error of the failure before: it is a value of the
+    /// user's, so it must not be dropped under a lock.
     pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
         self.failures = self.failures.saturating_add(1);
         let before = self.last.replace(error);

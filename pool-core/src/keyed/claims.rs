@@ -1,13 +1,16 @@
-//! By what right a key claims a place, and who owes it one.
+//! The claims of keys to places, and which key has to give a place up.
 //!
-//! Whoever waits has a *firm* claim: where there is no room, an idle one of another key is closed for it, and what comes back may
-//! go to it. Two kinds of opens are not worth that, and only get places that nobody else wants:
+//! A key with waiters has a *firm* claim. If the pool has no room, an idle resource of another key is closed for the claim, and a
+//! returned slot may be closed to free its place for it. Two kinds of opens are not worth an eviction and get only places that no
+//! other key wants:
 //!
-//! - *A spare one*, for a key whose connects hang: one that takes longer than [`LATE`] is not counted on, and another is begun. If
-//!   that took places from others, one key that leads nowhere would soon have all of them.
-//! - *A probe*, to see whether a key that could not be opened is back. There may be thousands of those.
+//! - *A spare open*, for a key whose opens hang. An open that takes longer than [`LATE`] no longer counts as supply, so the key
+//!   begins another. If such opens took places from other keys, one key that leads nowhere would soon hold all places.
+//! - *A probe*, which finds out whether a key that failed can be opened again. There may be thousands of keys to probe.
 //!
-//! Both may come to nothing when the pool is full, and a key that fails would never be tried again, so one prober a second has a turn
+//! In a full pool neither kind may ever get a place, and a failing key would never be tried again. So one probe per second gets a
+//! turn as if its key had a waiter ([`State::favour`]). An open that holds a place for long is called off when a key with fewer
+//! places wants one ([`State::call_off`]). Each key keeps its oldest open, so that an open that is only slow completes.
 //! as if somebody waited for it ([`State::favour`]). And an open that holds a place for long is called off when a key that has less
 //! waits for one ([`State::call_off`]); a key keeps its oldest, so that what is only slow gets there.
 
@@ -27,7 +30,7 @@ use crate::{
 };
 
 impl<K, T, E: Clone> State<K, T, E> {
-    /// How many places a key wants, and by what right.
+    /// Returns how many places the key wants, and the kind of its claim.
     pub(super) fn claim(&self, key: u32) -> (u32, Claim) {
         let Some(row) = self.table.get(key).filter(|_| !self.closed) else {
             return (0, Claim::Probe);
@@ -35,21 +38,22 @@ impl<K, T, E: Clone> State<K, T, E> {
         let waiting = self.lanes.waiting(row.lane);
         let cold = self.table.cold(key);
         let coming = row.coming(cold.late_checks);
-        // Where one that is checked does not answer, those that are idle may not either: an open is the better bet.
+        // If a check is late, the idle resources may not answer either. Then idle resources do not count as supply: an open is more
+        // likely to succeed.
         let comes = if cold.late_checks > 0 {
             coming
         } else {
             coming + row.count(SeatState::Idle)
         };
         let missing = waiting.saturating_sub(comes as usize);
-        // A prober may hold a place as well: an open that was lost.
+        // A probed key may also hold a place: the place of a lost open.
         let firm = if row.held() == 0 {
             Claim::Starved
         } else {
             Claim::Wanting
         };
         let (missing, claim) = if missing == 0 {
-            // The prober, so that the pool knows when the backend of this key is back.
+            // A probe finds out when the backend of this key is back.
             let probes = cold.gate.is_failing() && self.is_remembered(key);
             let favoured = self.favoured == key || mutation::on(Mutation::KeyProberEvicts);
             let claim = if favoured { firm } else { Claim::Probe };
@@ -63,7 +67,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         let most = row.terms().max_opening;
         let room = row.terms().max_size.saturating_sub(row.taken());
         let room = room.min(most.saturating_sub(opening));
-        // While attempts fail, one at a time; one that nobody drives any more stops no other.
+        // While opens fail, the key gets one attempt at a time. A lost open, on a runtime that polls no tasks, blocks no other
+        // attempt.
         let attempts = if cold.gate.is_failing() {
             opening - cold.lost_opens
         } else {
@@ -74,7 +79,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         (want.min(u32::try_from(missing).unwrap_or(u32::MAX)), claim)
     }
 
-    /// Gives places to the keys whose turn it is, and makes room for what is still wanted.
+    /// Gives places to the keys in the order of their turns, and frees places for the claims that remain.
     pub(super) fn assign(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -101,7 +106,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Frees a place for `key`, unless as many as are wanted are being freed already. Says whether there was one to free.
+    /// Starts to free a place for `key`, unless as many places are being freed as are wanted. Returns whether it did.
     fn make_room(&mut self, key: u32, work: &mut Work<K, T, E>) -> bool {
         if self.turns.wanted() <= self.seats.count(SeatState::Closing) as usize {
             return false;
@@ -117,7 +122,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         true
     }
 
-    /// Is there room for one more, in all?
+    /// Whether the bound in total allows another seat.
     fn has_room(&self) -> bool {
         let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
             SeatState::Opening
@@ -129,10 +134,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.seats.taken() - self.seats.count(uncounted) < self.max_total
     }
 
-    /// Does a key that gives this one back, and has somebody in line for it, owe the place to another?
+    /// Whether `key`, which has waiters and whose slot was just returned, must give the slot's place to another key.
     ///
-    /// To one that has none at all, if the places that are being freed are not enough for those; else, one at a time, to one that
-    /// has at least two fewer, which makes both more equal and so ends.
+    /// If keys have no place at all, it must, as long as fewer places are being freed than there are such keys. Otherwise, if no
+    /// place is being freed, it must if another key that wants a place holds at least two fewer. Each such move makes the two keys
+    /// more equal, so the moves come to an end.
     pub(super) fn yields(&mut self, key: u32) -> bool {
         if mutation::on(Mutation::KeyNeverYields) {
             return false;
@@ -152,7 +158,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         yields
     }
 
-    /// Lets one prober have a turn as if somebody waited for it: not more often than that, and none whose key still has something.
+    /// Favours one probe: it gets a turn as if its key had a waiter. At most one probe each [`FAVOUR_EVERY`] is favoured, and only
+    /// for a key with no live resource.
     fn favour(&mut self, work: &mut Work<K, T, E>) {
         let Some(key) = self.turns.first(Claim::Probe) else {
             return;
@@ -172,13 +179,13 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// So many probes at once, at most.
+    /// Returns how many probes may be under way at once.
     fn most_probing(&self) -> u32 {
         (self.max_total / 8).max(1)
     }
 
-    /// Calls the youngest of those opens off that owe their places to `key`. Its task sees that its seat is being closed, drops what is
-    /// half open, and then the place is free.
+    /// Calls off the youngest open that owes its place to `key`. The task of the open sees that its seat is `Closing` and drops the
+    /// half-open resource; then the place is free. Returns false if there is no such open.
     fn call_off(&mut self, key: u32, work: &mut Work<K, T, E>) -> bool {
         if mutation::on(Mutation::KeyHangingTakesAll) {
             return false;
@@ -198,10 +205,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         true
     }
 
-    /// Does this open owe its place to a key that has so many?
+    /// Whether this open owes its place to a key that holds `held` places.
     ///
-    /// If nobody waits for it and it was not owed one itself. Else under the rule for what comes back: if its key has at least two
-    /// more, and something else that may lead somewhere: one that is open, or an open that began earlier.
+    /// A spare open owes its place if its key has no waiter. Any other open owes it by the rule for returns: its key holds at least
+    /// two more places than `held`, and has something else that may succeed, which is an open resource or an open that began
+    /// earlier.
     fn owes(&self, index: u32, held: u32) -> bool {
         let (key, late) = (self.seats.key(index), self.seats.was_late(index));
         if self.seats.begun(index).spare && self.waiting(key) == 0 {
@@ -212,7 +220,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         earlier + row.alive() > 0 && row.held() >= held + 2
     }
 
-    /// This open may owe its place to others from now on.
+    /// Records that this open may owe its place to other keys from now on.
     pub(super) fn may_owe(&mut self, index: u32, open: u64) {
         if self.slow.len() > 2 * self.seats.count(SeatState::Opening) as usize {
             self.forget_ended();
@@ -226,7 +234,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             .retain(|(index, open)| seats.is_opening(*index, *open));
     }
 
-    /// The open on this seat has ended, one way or the other.
+    /// Updates the counts of late, lost and probing opens after the open on this seat has ended or was called off.
     #[cold]
     pub(super) fn open_ended(&mut self, index: u32) {
         let key = self.seats.key(index);

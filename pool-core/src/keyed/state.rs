@@ -1,16 +1,16 @@
-//! What the lock of a keyed pool guards, and how a place finds the key whose turn it is.
+//! What the lock of a keyed pool guards, and how a free place is given to the key whose turn it is.
 //!
-//! A key *wants* as many places as it has waiters that nothing is coming for, within its own bound (see [`State::claim`]). Whatever
-//! changes one of the two sides ends in [`State::meet`] for that key, which
+//! A key *wants* a place for each waiter without supply, within its own bound (see [`State::claim`]). Every change of supply or
+//! demand of a key ends in [`State::meet`] for that key, which
 //!
-//! 1. serves its line from what it has idle;
-//! 2. writes down anew what it wants ([`State::refresh`]), for its turn;
-//! 3. gives out places while there are any, each to the key whose turn it is; where there are none, idle ones of other keys are
-//!    closed, the oldest first, one for each place that is wanted and not being freed ([`State::assign`]).
+//! 1. serves the queue of the key from its idle slots;
+//! 2. records anew what the key wants ([`State::refresh`]), for its turn;
+//! 3. gives out free places, each to the key whose turn it is; if there are none, closes idle resources of other keys, the oldest
+//!    first, one for each place that is wanted and not yet being freed ([`State::assign`]).
 //!
-//! By what right a key claims a place, and from whom it may take one, is in `claims.rs`.
+//! `claims.rs` decides what a key may claim, and from which key it may take a place.
 //!
-//! What comes back goes to the line of its key, unless its place is another's turn ([`State::yields`]). See `PROTOCOL.md`.
+//! A returned slot goes to the queue of its key, unless its place is owed to another key ([`State::yields`]). See `PROTOCOL.md`.
 
 use std::{
     cmp::Reverse,
@@ -47,54 +47,56 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) lanes: Lanes<Box<Slot<K, T, E>>, Refusal<E>>,
     pub(super) turns: Turns,
     pub(super) max_total: u32,
-    /// In all lines together.
+    /// The bound on the waiters of all queues together.
     pub(super) max_waiters: usize,
     pub(super) generation: u32,
-    /// What was opened before this generation is closed, whichever key it is of.
+    /// Resources that were opened before this generation are closed, whatever their key.
     pub(super) oldest_generation: u32,
     pub(super) closed: bool,
     /// The kernel panicked under the lock.
     ruined: bool,
-    /// The latest time that anybody said.
+    /// The latest time that was passed to the kernel.
     pub(super) now: Moment,
     /// The tick at which a wait was timed last.
     timed_at: Moment,
-    /// When the keeper looks at which seat: never later than something is due there. Some entries are stale, but not more than half.
+    /// When the keeper next looks at which seat: never later than something is due there. At most half of the entries are stale,
+    /// apart from a few.
     pub(super) due: BinaryHeap<Reverse<(Moment, u32)>>,
-    /// Opens in the order in which they began: seat, which open that is, and when.
+    /// Opens in the order in which they began: the seat, the number of the open, and when it began.
     pub(super) opens: VecDeque<(u32, u64, Moment)>,
-    /// Opens that are late, and when their timeout is over for sure.
+    /// Late opens: the seat, the number of the open, and when its timeout is certainly over.
     pub(super) late_opens: Vec<(u32, u64, Moment)>,
-    /// Checks in the order in which they began: the seat, and which check it is.
+    /// Checks in the order in which they began: the seat, the number of the check, and when it began.
     pub(super) checks: VecDeque<(u32, u64, Moment)>,
     last_check: u64,
     next_open: u64,
-    /// Opens that got a place that nobody wanted, or that take too long: they may owe it to others. Some have ended.
+    /// Spare and late opens, which may owe their places to other keys. Some of them have ended.
     pub(super) slow: Vec<(u32, u64)>,
-    /// Opens for which nobody waited when they began.
+    /// How many probes are under way: opens that began for a key without waiters.
     pub(super) probing: u32,
-    /// The key whose prober has a turn as if somebody waited for it, and when the next may have one.
+    /// The key whose probe is favoured, or `NIL`; and the earliest time to favour the next probe.
     pub(super) favoured: u32,
     pub(super) favours_next: Moment,
-    /// Keys whose lines the keeper looks after.
+    /// Keys whose queues the keeper looks after.
     pub(super) ticking: Vec<Place>,
-    /// Keys that cannot be opened, by when the keeper looks at them. Some entries are stale.
+    /// Failing keys, by when the keeper looks at them. Some entries are stale.
     pub(super) failing: BinaryHeap<Reverse<(Moment, Place)>>,
-    /// So many of them are kept in mind.
+    /// How many failing keys are remembered.
     remembered: usize,
-    /// When the keeper comes by for a prober that has no place.
+    /// When the keeper has to come because a probe waits for its turn to be favoured.
     pub(super) favour_due: Moment,
-    /// When leases are looked at that last too long.
+    /// When the keeper next looks for leases that last too long.
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
     pub(super) histograms: Histograms,
-    /// Waits that ended since one that was timed. Less than none where one of those it stood for was for nothing.
+    /// How many waits ended since the last timed wait. Negative if a wait that the last sample counted for was taken back
+    /// ([`waits_on`](Self::waits_on)).
     untimed_waits: i64,
-    /// Leases that ended since one that was timed.
+    /// How many leases ended since the last timed lease.
     untimed_uses: u64,
-    /// Who to wake when there is upkeep to do, and when it comes by unasked.
+    /// Wakes the keeper when there is upkeep to do, and knows when the keeper comes by itself.
     pub(super) bell: Bell,
-    /// Who wants to know when the last seat of a closed pool is free.
+    /// Futures to wake when the last seat of a closed pool is free.
     pub(super) watchers: Watchers,
 }
 
@@ -137,7 +139,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Leases an idle one of `key` that may be handed out as it is, if nobody stands in its line.
+    /// Leases an idle slot of `key` that is ready to be handed out as it is, if `key` has no waiter.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -146,11 +148,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         holder: Holder,
         fifo: bool,
     ) -> Option<Box<Slot<K, T, E>>> {
-        // Where the pool is closed nothing is idle, but after a panic of the kernel.
+        // A closed pool has no idle slots, except after a panic of the kernel.
         if self.waiting(key) > 0 || self.closed {
             return None;
         }
-        // Nothing is read of the slot itself: it is somewhere in memory, and others wait for this lock.
+        // Do not read the slot itself: it may not be in the cache, and other threads wait for this lock.
         let (index, slot) = self.pick_ready(key, now, fifo)?;
         self.set(index, SeatState::Leased);
         self.seats.hold(index, holder);
@@ -159,7 +161,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         Some(slot)
     }
 
-    /// Joins the line of `key`, unless there is a reason not to.
+    /// Joins the queue of `key`. Refuses if opens fail for the key, or if the queue is full.
     pub(super) fn wait(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -171,7 +173,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         let cold = self.table.cold_mut(key);
         cold.asked_at = now;
         if cold.listed && cold.due == Moment::NEVER {
-            // When it is to be forgotten, if nobody asks again.
+            // The time at which the key is to be forgotten, unless another get asks for it.
             self.look_at_failing(key, now + REMEMBERED);
         }
         let verdict = self
@@ -191,7 +193,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return Err(Refusal::Overloaded);
         }
         let row = self.table.at_mut(key);
-        // One wait a tick is timed exactly.
+        // One wait in each tick is timed exactly.
         let timed = now != self.timed_at;
         self.timed_at = now;
         let since = if timed { exact() } else { now };
@@ -208,9 +210,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         })
     }
 
-    /// Is there room in line for one more of `key`? If all lines together are full, the last one of the longest may have to go.
+    /// Makes room in the queues for a waiter of `key`. If all queues together are full, the last waiter of the longest queue may be
+    /// pushed out. Returns whether there is room.
     ///
-    /// That one may have been told of room: who joins in its stead looks for itself.
+    /// The waiter that is pushed out may have been woken because there is room. That wake-up is not lost: the newcomer looks for
+    /// room itself.
     fn make_room_in_line(&mut self, key: u32, work: &mut Work<K, T, E>) -> bool {
         if self.lanes.len() < self.max_waiters {
             return true;
@@ -227,7 +231,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         true
     }
 
-    /// A waiter fetched what was handed to it.
+    /// A waiter has fetched its grant.
     pub(super) fn fetched(&mut self, key: u32, slot: &Slot<K, T, E>, holder: Holder) {
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
@@ -235,19 +239,19 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.seats.hold(slot.seat.index(), holder);
     }
 
-    /// A get of `key` had to wait for what it has.
+    /// Counts a get of `key` that received a resource after a wait.
     pub(super) fn waited(&mut self, key: u32) {
         self.count(key, |counters| counters.waited += 1);
         self.untimed_waits += 1;
     }
 
-    /// What a get of `key` had waited for was broken: it waits on.
+    /// Takes back the count of [`waited`](Self::waited): the resource was broken, so the get waits on.
     pub(super) fn waits_on(&mut self, key: u32) {
         self.count(key, |counters| counters.waited -= 1);
         self.untimed_waits -= 1;
     }
 
-    /// A wait that was counted was timed: it stands for those since the last that was.
+    /// Records the duration of a timed wait. The sample counts for all waits since the sample before it.
     pub(super) fn timed_wait(&mut self, lasted: Duration) {
         if let Ok(weight @ 1..) = u64::try_from(self.untimed_waits) {
             self.untimed_waits = 0;
@@ -265,14 +269,14 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// A ticket of the line of `key` is spent.
+    /// A ticket of the queue of `key` is spent.
     pub(super) fn left(&mut self, key: u32, work: &mut Work<K, T, E>) {
         self.lanes.leave(&mut self.table.at_mut(key).lane);
         self.refresh(key);
         self.forget(key, work);
     }
 
-    /// The usual case of a return: it is good, nobody waits for it, and no other key needs its place.
+    /// The usual case of a return: the slot may stay open, its key has no waiter, and no other key wants the place.
     #[inline]
     pub(super) fn lies_still(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> bool {
         let generation = self.oldest_generation;
@@ -289,7 +293,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             && now < slot.expires_at
     }
 
-    /// Makes it idle.
+    /// Makes the slot idle.
     #[inline]
     pub(super) fn lay(&mut self, key: u32, slot: Box<Slot<K, T, E>>) {
         self.set(slot.seat.index(), SeatState::Idle);
@@ -299,7 +303,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.seats.lay_down(&mut row.idle, slot, ready_until);
     }
 
-    /// Makes it idle, and sees to it that the keeper looks at it in time.
+    /// Makes the slot idle, and schedules the keeper's next look at it.
     pub(super) fn lay_down(
         &mut self,
         key: u32,
@@ -311,7 +315,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.look_again(index, work);
     }
 
-    /// Sees to it that the keeper looks at this idle one when something is due there.
+    /// Schedules the keeper's next look at this idle slot, at the time when something is due there.
     pub(super) fn look_again(&mut self, index: u32, work: &mut Work<K, T, E>) {
         let terms = self.table.at(self.seats.key(index)).terms();
         let Some(slot) = self.seats.slot(index) else {
@@ -330,11 +334,11 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// The keeper looks at this one at `due`, and not at the time before.
+    /// The keeper looks at this seat at `due`, instead of at the time before.
     pub(super) fn look_at(&mut self, index: u32, due: Moment) {
         self.seats.look_at(index, due);
         self.due.push(Reverse((due, index)));
-        // What was evicted leaves its entry behind, for minutes: many that come and go would fill the memory with those.
+        // An evicted slot leaves its entry behind for minutes. If many slots come and go, such stale entries would fill the memory.
         if self.due.len() > 2 * self.seats.len() as usize + FEW {
             let all = self.seats.all_looked_at();
             let due = all.filter(|(at, _)| *at < NEED_NOT);
@@ -342,8 +346,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Closes it if it may not be used again or its place is another's turn, else hands it to the first in the line of its key,
-    /// else makes it idle. Then sees to what that leaves wanting.
+    /// Puts a slot where it is needed: closes it if it may not stay open, or if its place is owed to another key; else hands it to
+    /// the first waiter of its key; else makes it idle. Then calls `meet` for its key.
     pub(super) fn settle(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -357,7 +361,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         if let Some(reason) = self.must_close(key, &slot, now) {
             self.retire(slot, reason, work);
         } else if self.waiting(key) == 0 {
-            // If another key needs the place, `assign` takes the oldest.
+            // If another key needs the place, `assign` closes the oldest idle slot.
             self.lay_down(key, slot, work);
         } else if served && self.yields(key) {
             self.retire(slot, CloseReason::Evicted, work);
@@ -367,7 +371,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.meet(kernel, key, now, work);
     }
 
-    /// Sees to what `key` wants, and to whose turn it is.
+    /// Serves the waiters of `key`, records what the key wants, and gives out places. Does nothing in a closed pool.
     pub(super) fn meet(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -403,13 +407,13 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.assign(kernel, now, work);
     }
 
-    /// What is on its way to those who wait for `key`.
+    /// Returns how many slots are on their way to the waiters of `key`.
     fn coming(&self, key: u32) -> u32 {
         let late = self.table.cold(key).late_checks;
         self.table.at(key).coming(late)
     }
 
-    /// What was idle on this seat is checked from now on.
+    /// Begins a check of the slot that was idle on this seat.
     pub(super) fn begin_check(&mut self, index: u32, now: Moment, work: &mut Work<K, T, E>) {
         self.set(index, SeatState::Checking);
         if mutation::on(Mutation::KeyLateCheckIsAwaited) {
@@ -429,7 +433,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Takes a seat for `key` to open something on.
+    /// Takes a seat for an open for `key`.
     pub(super) fn open(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -461,7 +465,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.call_keeper(now + LATE, work);
     }
 
-    /// May this one not be used again?
+    /// Returns why this slot may not stay open, if there is a reason.
     fn must_close(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> Option<CloseReason> {
         let row = self.table.at(key);
         if self.closed {
@@ -477,12 +481,12 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Is its lifetime over? While nothing can be opened for its key, what still works is kept.
+    /// Whether the lifetime of the slot is over. While opens fail for its key, a slot that still works is kept.
     pub(super) fn is_over(&self, key: u32, slot: &Slot<K, T, E>, now: Moment) -> bool {
         now >= slot.expires_at && !self.table.cold(key).gate.is_failing()
     }
 
-    /// Hands it to the first in the line of its key.
+    /// Hands the slot to the first waiter of its key.
     fn hand_on(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -498,12 +502,12 @@ impl<K, T, E: Clone> State<K, T, E> {
                 self.comes_by(key);
                 self.call_keeper(now + kernel.limits.reclaim_after, work);
             }
-            // Nobody is left in line.
+            // The queue is empty.
             Err(slot) => self.lay_down(key, slot, work),
         }
     }
 
-    /// Writes down what a key wants.
+    /// Records what `key` wants.
     pub(super) fn refresh(&mut self, key: u32) {
         let (want, claim) = self.claim(key);
         self.turns.set(key, want, claim);
@@ -512,23 +516,23 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Has somebody asked for it lately?
+    /// Whether a get asked for the key within [`REMEMBERED`].
     pub(super) fn is_remembered(&self, key: u32) -> bool {
         self.now.since(self.table.cold(key).asked_at) < REMEMBERED
     }
 
-    /// An open of `key` succeeded.
+    /// An open for `key` succeeded.
     pub(super) fn succeeded(&mut self, key: u32, limits: &Limits, work: &mut Work<K, T, E>) {
         self.count(key, |counters| counters.opened += 1);
         let gate = &mut self.table.cold_mut(key).gate;
         if let Some(error) = gate.last_error() {
-            // An error may run user code when it is dropped: not here.
+            // Dropping the error may run user code, so it is dropped after unlocking.
             work.gone.errors.push(error);
             *gate = Gate::new(limits.backoff);
         }
     }
 
-    /// An open of `key` failed, or came to nothing.
+    /// An open for `key` failed, or the resource that it opened was broken at once.
     pub(super) fn failed(
         &mut self,
         key: u32,
@@ -549,7 +553,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.call_keeper(next, work);
     }
 
-    /// The keeper looks at this key, which cannot be opened, at `at`, or earlier.
+    /// The keeper looks at this failing key at `at`, or earlier.
     pub(super) fn look_at_failing(&mut self, key: u32, at: Moment) {
         let place = self.table.place(key);
         let due = &mut self.table.cold_mut(key).due;
@@ -559,13 +563,13 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// This key is not kept in mind any more.
+    /// The key is no longer on the list of remembered keys.
     pub(super) fn unlist(&mut self, key: u32) {
         let listed = mem::replace(&mut self.table.cold_mut(key).listed, false);
         self.remembered -= usize::from(listed);
     }
 
-    /// Tells those in the line of `key` no, if it is known that nothing can be opened for it.
+    /// Refuses all waiters of `key`, if it is known that nothing can be opened for it.
     pub(super) fn tell_of_outage(&mut self, key: u32, work: &mut Work<K, T, E>) {
         let row = self.table.at(key);
         let (lane, alive) = (row.lane, row.alive());
@@ -579,7 +583,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Frees a seat, and gives the state that it was in.
+    /// Frees a seat, and returns the state that it had.
     pub(super) fn vacate(&mut self, index: u32, work: &mut Work<K, T, E>) -> SeatState {
         let key = self.seats.key(index);
         let was = self.seats.vacate(index);
@@ -591,19 +595,19 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         if self.is_drained() {
             work.wakers.many().append(&mut self.watchers.take());
-            // The keeper has nothing left to keep.
+            // The keeper has nothing left to do.
             work.wakers.push(self.bell.ring());
         }
         self.refresh(key);
         was
     }
 
-    /// Is it closed, and everything gone that it opened?
+    /// Whether the pool is closed and all its seats are free.
     pub(super) fn is_drained(&self) -> bool {
         self.closed && (self.ruined || self.seats.taken() == 0)
     }
 
-    /// Tells those in line for this key that the pool is closed.
+    /// Refuses all waiters of this key, because the pool is closed.
     pub(super) fn refuse_line(&mut self, key: u32, work: &mut Work<K, T, E>) {
         if let Some(lane) = self.table.get(key).map(|row| row.lane) {
             let mut wakers = self.lanes.refuse_all(lane, || Refusal::Closed);
@@ -611,7 +615,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// There may be room, and here may be no runtime to open anything on: whoever is told does it when it is polled.
+    /// There may be room, but this thread may have no runtime to open anything on. Wakes the keeper or, without one, a waiter,
+    /// which opens what is missing when it is polled.
     pub(super) fn tell_of_room(&mut self, work: &mut Work<K, T, E>) {
         let Some((next, _)) = self.turns.next() else {
             return;
@@ -626,14 +631,15 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// A waiter goes away. It may have been told of room, or that there is no keeper, and have done nothing about it yet.
+    /// A waiter leaves. It may have been woken because there is room, or because there is no keeper, without having been polled
+    /// since. So the wake-up is passed on to another waiter.
     pub(super) fn tell_another(&mut self, work: &mut Work<K, T, E>) {
         if !self.bell.is_hung() && !self.closed {
             work.wakers.push(self.lanes.first_wakers().next());
         }
     }
 
-    /// Takes a key out that has nothing any more, and that nobody waits for.
+    /// Removes a key that has no seat and no ticket, unless it is remembered because it fails.
     pub(super) fn forget(&mut self, key: u32, work: &mut Work<K, T, E>) {
         let Some(row) = self.table.get(key) else {
             return;
@@ -652,12 +658,12 @@ impl<K, T, E: Clone> State<K, T, E> {
         work.gone.keys.extend(self.table.remove(key));
     }
 
-    /// Takes one out of the idle ones of its key.
+    /// Takes this slot out of the idle list of its key.
     pub(super) fn pick_up(&mut self, key: u32, index: u32) -> Option<Box<Slot<K, T, E>>> {
         self.seats.pick_up(&mut self.table.at_mut(key).idle, index)
     }
 
-    /// Takes the one whose turn it is out of the idle ones of its key, with its seat, if nothing needs doing to it.
+    /// Takes the next slot out of the idle list of its key, with its seat, if it is ready to be handed out as it is.
     #[inline]
     fn pick_ready(
         &mut self,
@@ -674,7 +680,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         Some((index, slot))
     }
 
-    /// Those in the line of `key` who would fetch a grant.
+    /// Returns how many waiters of `key` would fetch a grant: parked waiters are not counted.
     #[inline]
     pub(super) fn waiting(&self, key: u32) -> usize {
         match self.table.at(key).lane {
@@ -713,19 +719,19 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.refresh(key);
     }
 
-    /// Counts for a key and for all.
+    /// Counts for the key and for the pool.
     pub(super) fn count(&mut self, key: u32, count: impl Fn(&mut Counts)) {
         count(&mut self.counters);
         count(&mut self.table.cold_mut(key).counters);
     }
 
-    /// What the bound in total is about, without what is on its way out.
+    /// Returns how many seats are taken and not being closed. This is compared with a bound that became smaller.
     #[inline]
     pub(super) fn in_use(&self) -> u32 {
         self.seats.taken() - self.seats.count(SeatState::Closing)
     }
 
-    /// The keeper looks after the line of `key` from now on.
+    /// The keeper looks after the queue of `key` from now on.
     fn comes_by(&mut self, key: u32) {
         let place = self.table.place(key);
         if !mem::replace(&mut self.table.cold_mut(key).ticks, true) {
@@ -733,12 +739,12 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Makes sure that the keeper comes by at `at`, or earlier.
+    /// Makes sure that the keeper comes at `at`, or earlier.
     pub(super) fn call_keeper(&mut self, at: Moment, work: &mut Work<K, T, E>) {
         work.wakers.push(self.bell.call(at));
     }
 
-    /// What the first in the line of `key` is waiting for.
+    /// Returns what the first waiter of `key` is waiting for.
     pub(super) fn phase(&self, key: u32) -> Phase {
         let row = self.table.at(key);
         let busy = |state| row.count(state) > 0;
@@ -755,8 +761,9 @@ impl<K, T, E: Clone> State<K, T, E> {
 }
 
 impl<K, T, E: Clone> Poisonable for State<K, T, E> {
-    /// It stays as it is, but closed: who waits is refused when it is polled, and what comes back is closed. What was half done
-    /// stays so: a count may say one too many. Seats are not counted any more, so it is drained.
+    /// Closes the pool and leaves everything else as it is. A waiter is refused when it is polled, and a returned resource is
+    /// closed. A half-done operation stays half done, so a count may be too high by one. Seats are no longer counted, so the pool
+    /// counts as drained.
     fn poison(&mut self) -> Vec<Waker> {
         (self.closed, self.ruined) = (true, true);
         self.turns.clear();
@@ -767,20 +774,20 @@ impl<K, T, E: Clone> Poisonable for State<K, T, E> {
     }
 }
 
-/// When the keeper looks at what never falls due: it has been seen to.
+/// The entry of a seat where nothing falls due: the seat is noted, but not in the keeper's heap.
 const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
 
-/// So few entries of the keeper's list are not worth sorting out.
+/// So few stale entries in the keeper's heap are not worth a cleanup.
 const FEW: usize = 16;
 
-/// An open that takes longer than this is not counted on: another one is begun, if there is room.
+/// An open that takes longer than this is late. It no longer counts as supply, and another open is begun if there is room.
 pub(super) const LATE: Duration = Duration::from_secs(1);
 
-/// In a pool that is full, so often a prober has a turn.
+/// How often a probe is favoured in a full pool.
 pub(super) const FAVOUR_EVERY: Duration = Duration::from_secs(1);
 
-/// A key for which nothing can be opened is kept in mind, and tried now and then, for so long after somebody asked for it.
+/// How long a failing key is remembered, and probed now and then, after the last get that asked for it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// So many of those at most.
+/// The largest number of keys that are remembered.
 const MOST_REMEMBERED: usize = 16_384;

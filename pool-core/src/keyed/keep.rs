@@ -1,7 +1,7 @@
-//! Keeping: what is done on time's behalf, for all keys by one keeper, and what is done to the pool as a whole.
+//! What one keeper does for all keys as time passes, and the operations on the pool as a whole.
 //!
-//! A round costs what falls due in it, not what is open: idle ones are looked at when the first of their spans can be over, lines
-//! and keys that fail are on lists of their own.
+//! The cost of a round depends on what falls due in it, not on how much is open. The keeper looks at an idle slot when the first of
+//! its timeouts can be over. Queues with waiters and failing keys are on lists of their own.
 
 use std::{cmp::Reverse, mem, sync::Arc as StdArc, task::Waker, time::Duration};
 
@@ -24,25 +24,25 @@ use crate::{
     sync::{Arc, KernelGuard},
 };
 
-/// What a round of the keeper found.
+/// The result of one round of the keeper.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Tick<K, T, E: Clone> {
     pub(super) work: Work<K, T, E>,
-    /// Leases that have lasted for too long, each told once, and of which key they are.
+    /// Leases that have lasted too long, with their keys. Each lease is reported once.
     pub(super) leaks: Vec<Held<K>>,
-    /// When to come by again.
+    /// When the next round is due.
     pub(super) next: Moment,
-    /// Was the pool closed?
+    /// Whether the pool is closed.
     pub(super) closed: bool,
-    /// Leases and returns so far: has anything happened since the last round?
+    /// The number of gets and returns so far. If it has not changed, nothing has happened since the last round.
     pub(super) activity: u64,
 }
 
-/// Who holds one, and of which key.
+/// The holder of a lease, with the key.
 pub(super) type Held<K> = (StdArc<K>, Holder);
 
-/// All counts of a key, or of all keys, as they were at one moment.
+/// All counts of one key, or of all keys together, at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot<E> {
     pub(super) max_size: u32,
@@ -92,7 +92,7 @@ impl<K, T, E: Clone> Watched for Kernel<K, T, E> {
 }
 
 impl<K, T, E: Clone> Kernel<K, T, E> {
-    /// One round of the keeper that has this number. `None`: it was replaced, or the pool is over.
+    /// Runs a round of the keeper with this number. `None` if this keeper was replaced, or if the pool is closed and drained.
     pub(super) fn round(
         this: &Arc<Self>,
         number: u64,
@@ -106,13 +106,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some(Self::tick_locked(this, state, now, keeper))
     }
 
-    /// One round, whoever the keeper is.
+    /// Runs a round, whichever keeper runs.
     #[cfg(all(test, not(pool_shuttle)))]
     pub(super) fn tick(this: &Arc<Self>, now: Moment, keeper: Waker) -> Tick<K, T, E> {
         Self::tick_locked(this, this.lock(), now, keeper)
     }
 
-    /// Takes back what nobody fetched, arms those who have waited for a while, retires, checks, opens.
+    /// Takes back unfetched grants, arms waiters that have waited for a while, closes and checks idle slots, and gives out places.
     fn tick_locked(
         this: &Arc<Self>,
         mut state: KernelGuard<'_, State<K, T, E>>,
@@ -144,12 +144,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// Sets how many may wait in all lines together, from now on: those that are in line stay.
+    /// Sets how many gets may wait in all queues together. Waiters that are in a queue already stay.
     pub(super) fn bound_lines(&self, max_waiters: usize) {
         self.lock().max_waiters = max_waiters;
     }
 
-    /// Sets another bound in total. What is too much goes: idle ones now, the oldest first, leased ones when they come back.
+    /// Sets the bound in total. Surplus idle slots are closed now, the oldest first, and surplus leased slots when they are
+    /// returned.
     pub(super) fn resize(this: &Arc<Self>, max_total: u32, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -160,7 +161,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Sets what holds for a key, as long as it is there.
+    /// Sets the limits of a key, if it is still in use.
     pub(super) fn set_terms(
         this: &Arc<Self>,
         place: Place,
@@ -195,7 +196,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Everything that is open now, of one key or of all, is closed: idle ones now, leased ones when they come back.
+    /// Retires all resources of one key, or of all keys: idle slots are closed now, leased slots when they are returned.
     pub(super) fn reset(this: &Arc<Self>, of: Option<Place>, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -223,8 +224,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Takes the next idle one out, from this seat on, so that it can be looked at unlocked. It comes back by
-    /// [`put_unused`](Self::put_unused), or is closed. Also where to go on from.
+    /// Takes out the next idle slot, from seat `from` on, so that it can be looked at unlocked. The slot comes back by
+    /// [`put_unused`](Self::put_unused), or is closed. Also returns the seat to go on from.
     pub(super) fn next_idle(&self, from: u32) -> Option<(u32, Box<Slot<K, T, E>>)> {
         let mut state = self.lock();
         let is_idle = |index: &u32| state.seats.state(*index) == SeatState::Idle;
@@ -235,7 +236,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some((index + 1, slot))
     }
 
-    /// Nobody gets anything from now on, and all who wait are told so. Idle ones are closed now, leased ones on return.
+    /// Closes the pool. All waiters are refused, idle slots are closed now, and leased slots when they are returned.
     pub(super) fn close(&self) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -254,13 +255,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Is the open on this seat to go on? Not when the pool was closed, or when its place is owed to another key.
+    /// Whether the open on this seat is to go on. It is not if the pool was closed, or if the open was called off.
     pub(super) fn is_wanted(&self, seat: &Seat<K, T, E>) -> bool {
         let state = self.lock();
         !state.closed && state.seats.state(seat.index()) == SeatState::Opening
     }
 
-    /// All keys together.
+    /// Returns the counts of all keys together.
     pub(super) fn snapshot(&self) -> Snapshot<E> {
         let state = self.lock();
         Snapshot {
@@ -273,7 +274,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// One key, if it is there.
+    /// Returns the counts of one key, if it is in use.
     pub(super) fn snapshot_of(&self, place: Place) -> Option<Snapshot<E>> {
         let state = self.lock();
         if !state.table.is_there(place) {
@@ -282,7 +283,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some(state.snapshot_of(place.index))
     }
 
-    /// A part of the keys, from this number on, and where to go on from; `None` at the end.
+    /// Returns the counts of some of the keys, from number `from` on, and the number to go on from; `None` at the end.
     pub(super) fn snapshots(&self, from: u32) -> Option<(u32, Vec<(StdArc<K>, Snapshot<E>)>)> {
         let state = self.lock();
         let end = state.table.slots().min(from.saturating_add(PART));
@@ -297,7 +298,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some((end, part.collect()))
     }
 
-    /// A part of the keys, as [`snapshots`](Self::snapshots).
+    /// Returns some of the keys, like [`snapshots`](Self::snapshots).
     pub(super) fn keys(&self, from: u32) -> Option<(u32, Vec<(Place, StdArc<K>)>)> {
         let state = self.lock();
         let end = state.table.slots().min(from.saturating_add(PART));
@@ -314,7 +315,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some((end, part.collect()))
     }
 
-    /// How many keys there are.
+    /// Returns how many keys are in use.
     pub(super) fn key_count(&self) -> usize {
         self.lock().table.len()
     }
@@ -323,7 +324,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         self.lock().histograms.clone()
     }
 
-    /// Who holds one, of one key or of all.
+    /// Returns the holders of all leases of one key, or of all keys.
     pub(super) fn holders(&self, of: Option<Place>) -> Vec<Held<K>> {
         let state = self.lock();
         if of.is_some_and(|place| !state.table.is_there(place)) {
@@ -338,14 +339,14 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
 }
 
 impl<K, T, E: Clone> State<K, T, E> {
-    /// Takes back what nobody fetched, and arms those who have waited for a while.
+    /// Takes back unfetched grants, and arms waiters that have waited for a while.
     fn keep_lines(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
         let Limits {
             reclaim_after,
             arm_after,
             ..
         } = kernel.limits;
-        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        // Nearly every wait is over long before `arm_after`. A waiter that has waited that long keeps a timer of its own.
         let before = Moment::from_nanos(now.as_nanos().saturating_sub(nanos_of(arm_after)));
         let ticking = mem::take(&mut self.ticking);
         let there = ticking.into_iter().filter(|at| self.table.is_there(*at));
@@ -360,7 +361,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             }
         }
         if !unfetched.is_empty() && !mutation::on(Mutation::ReclaimParksOne) {
-            // A place goes to any key: those of other keys may be as little polled.
+            // A free place may go to any key, and the waiters of other keys may be unpolled too.
             for key in self.lanes.park_all(work.wakers.many()) {
                 self.refresh(key);
             }
@@ -382,14 +383,14 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Closes idle ones whose time is over and has those checked that were not known to be good for long.
+    /// Closes idle slots whose time is over, and begins checks of slots that are due for a keepalive check.
     fn keep_idle(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
         while let Some(Reverse((at, index))) = self.due.peek().copied()
             && at <= now
         {
             self.due.pop();
             if self.seats.looked_at(index) != at {
-                // It is on the list for another time as well, or the seat was given away meanwhile.
+                // Either the seat is in the heap for another time too, or it was given away meanwhile.
                 continue;
             }
             self.seats.look_at(index, Moment::NEVER);
@@ -421,7 +422,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// What takes so long to open that nobody counts on it any more.
+    /// Marks opens and checks that take longer than [`LATE`] as late, so that they no longer count as supply.
     fn keep_opens(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
         while let Some((index, open, began)) = self.opens.front().copied()
             && began + LATE <= now
@@ -449,7 +450,8 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Those that have outlasted their timeout are on a runtime that nobody drives. They keep their places, and stop no other.
+    /// Marks opens that have outlasted their timeout as lost: their runtime polls no tasks. They keep their places and block no
+    /// other open.
     fn lose_opens(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
         let seats = &self.seats;
         self.late_opens
@@ -458,7 +460,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         lost.retain(|(.., ends)| *ends <= now);
         self.late_opens.retain(|(.., ends)| *ends > now);
         for (index, open, _) in lost {
-            // One that was lost before it may have called this one off.
+            // The loss of another open may have called this open off.
             if !self.seats.is_opening(index, open) {
                 continue;
             }
@@ -469,7 +471,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Tries the keys that cannot be opened, when they are due, and forgets those that nobody asks for.
+    /// Tries failing keys that are due, and forgets those that no get has asked for lately.
     fn keep_failing(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -486,7 +488,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             #[cfg(test)]
             steps::count();
             if !self.table.is_there(place) || self.table.cold(place.index).due != at {
-                // It has gone, or is on the list for another time.
+                // Either the key was removed, or it is in the heap for another time.
                 continue;
             }
             let key = place.index;
@@ -497,7 +499,7 @@ impl<K, T, E: Clone> State<K, T, E> {
                 continue;
             };
             let forgotten_at = cold.asked_at + REMEMBERED;
-            // From now on it is in its ring until it has had its turn.
+            // From now on the key is in its ring until it has had its turn.
             self.meet(kernel, key, now, work);
             self.forget(key, work);
             if !self.table.is_there(place) {
@@ -517,7 +519,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return Vec::new();
         };
         self.leaks_next = now + (after / 4).max(limits.tick).min(limits.rounds);
-        // Nothing is that old in a pool that is younger.
+        // In a pool that is younger than `after`, no lease is that old.
         let before = now.earlier(nanos_of(after));
         let leaks = before.map_or_else(Vec::new, |before| self.seats.report_before(before));
         let of = |(key, holder)| (StdArc::clone(&self.table.cold(key).key), holder);
@@ -537,7 +539,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             next = next.min(self.leaks_next);
         }
         if self.closed {
-            // Those who did not fetch what they were handed, and leaks, are all there is to look after.
+            // A closed pool has only unfetched grants and leaks to look after.
             return next.max(now + MIN_ROUND);
         }
         if let Some(Reverse((due, _))) = self.due.peek() {
@@ -555,7 +557,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         next.min(self.favour_due).max(now + MIN_ROUND)
     }
 
-    /// Makes it idle again; the keeper looks at it later, and not at once for what is due there already.
+    /// Makes the slot idle again. If something is due for it already, the keeper looks at it at `later`, not at once.
     fn lay_down_until(
         &mut self,
         key: u32,
@@ -567,12 +569,12 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.lay(key, slot);
         self.look_again(index, work);
         if self.seats.looked_at(index) <= self.now {
-            // The entry in the list is stale by that.
+            // This makes the entry in the heap stale.
             self.look_at(index, later);
         }
     }
 
-    /// Retires the idle one that nobody has used for longest, if there is any.
+    /// Retires the idle slot of any key that has not been used for longest. Returns whether there was one.
     fn retire_oldest(&mut self, reason: CloseReason, work: &mut Work<K, T, E>) -> bool {
         let Some(index) = self.seats.oldest() else {
             return false;
@@ -603,13 +605,13 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 }
 
-/// Rounds are at least so far apart, whatever falls due.
+/// The shortest time between two rounds, whatever falls due.
 const MIN_ROUND: Duration = Duration::from_millis(1);
 
-/// So many keys are looked at under one lock.
+/// How many keys are looked at while the lock is held once.
 const PART: u32 = 256;
 
-/// How often the keeper looked at a key that cannot be opened, on this thread.
+/// How often the keeper looked at a failing key, on this thread.
 #[cfg(test)]
 pub(super) mod steps {
     use std::cell::Cell;

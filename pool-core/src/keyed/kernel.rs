@@ -1,7 +1,7 @@
-//! Getting and giving back, by key: the part that is model-checked. No runtime, no clock, no user code under the lock.
+//! The model-checked part of gets and returns by key. It uses no runtime and no clock, and runs no user code under the lock.
 //!
-//! One lock guards everything. Each method decides under it and returns what is left to do. The state, and how a place finds the
-//! key whose turn it is, are in [`state`](super::state).
+//! One lock guards everything. Each method decides under the lock and returns the work that is left to do. [`state`](super::state)
+//! has the state, and the steps that give a place to the key whose turn it is.
 
 use std::{
     mem,
@@ -28,79 +28,80 @@ use crate::{
     sync::{Arc, KernelGuard, KernelMutex},
 };
 
-/// The bounds of one keyed pool, all keys together. Those of one key are its [`Terms`].
+/// The bounds of one keyed pool, for all keys together. The bounds of one key are its [`Terms`].
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) max_total: u32,
     pub(super) max_waiters: usize,
-    /// Hand out the one that has been idle longest, not the one that was used last.
+    /// Whether a get takes the slot that was idle for longest, instead of the slot that was used last.
     pub(super) fifo: bool,
     pub(super) backoff: Backoff,
     pub(super) leak_after: Option<Duration>,
-    /// A grant that nobody fetched for so long goes to the next in line.
+    /// After this time, an unfetched grant goes to the next waiter.
     pub(super) reclaim_after: Duration,
-    /// Who has waited for so long keeps a timer of its own from then on.
+    /// A waiter that has waited this long keeps a timer of its own from then on.
     pub(super) arm_after: Duration,
-    /// How often the keeper comes by while somebody waits.
+    /// The time between rounds of the keeper while a get waits.
     pub(super) tick: Duration,
-    /// How often it comes by at least while anything is open.
+    /// The longest time between rounds of the keeper while anything is open.
     pub(super) rounds: Duration,
 }
 
 /// The state machine of one keyed pool, over resources `T` of keys `K`, with open failures kept as `E`.
 #[derive(Debug)]
 pub(super) struct Kernel<K, T, E: Clone> {
-    /// The only lock. Nothing else is locked and no user code runs while it is held: no key is hashed, compared, cloned or dropped.
+    /// The only lock. While it is held, nothing else is locked and no user code runs: no key is hashed, compared, cloned or
+    /// dropped.
     pub(super) state: KernelMutex<State<K, T, E>>,
     pub(super) post: Post,
     pub(super) limits: Limits,
 }
 
-/// Which key is asked for.
+/// The key that a get asks for.
 #[derive(Debug)]
 pub(super) enum Asked<'a, K> {
-    /// One that was there.
+    /// A key that was in use.
     Known(Place),
-    /// One that was not among those that have its hash.
+    /// A key that was not found among the keys with its hash.
     New {
         hash: u64,
-        /// The youngest of those.
+        /// The youngest key with this hash at the time of the search.
         youngest: Option<Place>,
         key: &'a StdArc<K>,
         terms: &'a StdArc<Terms>,
     },
 }
 
-/// What came of looking for a resource.
+/// The result of [`take_or_wait`](Kernel::take_or_wait).
 #[derive(Debug)]
 pub(super) enum Take<K, T, E: Clone> {
     Ready(Box<Slot<K, T, E>>),
     Queued(Queued<K, T, E>),
-    /// And what that leaves to do: who asks for a key that cannot be opened has it tried again.
+    /// The get is refused, and there may be work: a get of a failing key lets the pool try the key again.
     Refused(Refusal<E>, Work<K, T, E>),
-    /// Keys have come or gone: look again which one is meant.
+    /// Keys have come or gone: the caller has to find its key again.
     Changed,
 }
 
-/// Names one who waits.
+/// Names a waiter.
 pub(super) type Ticket<K, T, E> = lanes::Ticket<Box<Slot<K, T, E>>, Refusal<E>>;
 
-/// A place in line.
+/// A place in a queue.
 #[derive(Debug)]
 pub(super) struct Queued<K, T, E: Clone> {
     pub(super) ticket: Ticket<K, T, E>,
-    /// Is it known exactly when it joined?
+    /// Whether the time at which the waiter joined is exact.
     pub(super) timed: bool,
     pub(super) acquire_timeout: Duration,
     pub(super) work: Work<K, T, E>,
 }
 
-/// What a waiter is told when it is polled.
+/// The answer that a waiter gets when it is polled.
 #[derive(Debug)]
 pub(super) enum Polled<K, T, E: Clone> {
     Granted(Box<Slot<K, T, E>>),
     Refused(Refusal<E>),
-    /// Not yet. `armed`: keep a timer for the deadline from now on.
+    /// There is no answer yet. If `armed`, the waiter keeps a timer for its deadline from now on.
     Pending {
         armed: bool,
     },
@@ -109,11 +110,11 @@ pub(super) enum Polled<K, T, E: Clone> {
 /// What a waiter finds at its deadline.
 #[derive(Debug)]
 pub(super) enum TimedOut<K, T, E: Clone> {
-    /// It was handed one meanwhile.
+    /// A grant came in time.
     Granted(Box<Slot<K, T, E>>),
-    /// It was told no meanwhile.
+    /// A refusal came in time.
     Refused(Refusal<E>),
-    /// What it was waiting for did not end.
+    /// There is no answer; the waiter was waiting for this phase to end.
     Late(Phase),
 }
 
@@ -131,13 +132,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         self.state.lock()
     }
 
-    /// Is this thread unwinding from a panic under this very lock?
+    /// Whether this thread is unwinding from a panic under this very lock.
     pub(super) fn unwinds_here(&self) -> bool {
         self.state.unwinds_here()
     }
 
-    /// Takes an idle one of the key with this hash that needs nothing done to it, if nobody stands in its line. Whether it is the
-    /// key that is meant, the caller finds out: two keys may have one hash, if hardly ever.
+    /// Leases an idle slot of the key with this hash that is ready to be handed out, if the key has no waiter. The caller has to
+    /// compare the key, since two keys may have the same hash, though that is rare.
     #[inline]
     pub(super) fn take(
         &self,
@@ -150,7 +151,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.take(key, now, holder, self.limits.fifo)
     }
 
-    /// The same for a key that was found.
+    /// Like [`take`](Self::take), for a key that was found.
     pub(super) fn take_of(
         &self,
         place: Place,
@@ -164,14 +165,14 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.take(place.index, now, holder, self.limits.fifo)
     }
 
-    /// How long a get of this key may take, if it is there.
+    /// Returns how long a get of this key may take, if the key is in use.
     pub(super) fn acquire_timeout(&self, place: Place) -> Option<Duration> {
         let state = self.lock();
         let there = state.table.is_there(place);
         there.then(|| state.table.at(place.index).terms().acquire_timeout)
     }
 
-    /// A get of this key, if it is there, gave up without having waited.
+    /// Counts a timeout of a get that gave up without waiting: for the key, if it is in use, and for the pool.
     pub(super) fn count_timeout(&self, place: Option<Place>, phase: Phase) {
         let mut state = self.lock();
         match place.filter(|place| state.table.is_there(*place)) {
@@ -182,14 +183,14 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// The keys that have this hash.
+    /// Returns the keys with this hash.
     pub(super) fn seen(&self, hash: u64) -> Seen<K> {
         self.lock().table.seen(hash)
     }
 
-    /// Takes an idle one, or joins the line of its key. `now` may be rough, `exact` is not.
+    /// Takes an idle slot, or joins the queue of the key. `now` may be rough; `exact` reads the clock.
     ///
-    /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    /// Both steps happen under one lock. So either a return finds the waiter in the queue, or the waiter finds the returned slot.
     pub(super) fn take_or_wait(
         this: &Arc<Self>,
         asked: Asked<'_, K>,
@@ -244,8 +245,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// Has a waiter its answer? After that its ticket is spent. How long a grant was waited for is said when it is known to be good
-    /// ([`time_wait`](Self::time_wait)).
+    /// Returns the answer of a waiter, if it has one; the ticket is then spent. The duration of a wait is not recorded here, but
+    /// when the granted resource is known to be good ([`time_wait`](Self::time_wait)).
     pub(super) fn poll(
         this: &Arc<Self>,
         ticket: &Ticket<K, T, E>,
@@ -254,7 +255,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     ) -> (Polled<K, T, E>, Work<K, T, E>) {
         let (now, key) = (holder.since, ticket.key);
         let mut work = Work::default();
-        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        // The new waker is cloned only if it is needed, and with nothing locked. The old waker is dropped unlocked too.
         let mut new = None;
         loop {
             let mut state = this.lock();
@@ -272,7 +273,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                     mem::swap(held, &mut new);
                 }
                 if state.closed {
-                    // What it was handed before the close was taken back after it.
+                    // The waiter got a grant before the close, and the grant was taken back after it.
                     state.refuse_line(key, &mut work);
                 }
                 state.meet(this, key, now, &mut work);
@@ -297,7 +298,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// A waiter gives up at its deadline. A grant is timed as that of [`poll`](Self::poll).
+    /// A waiter gives up at its deadline. The wait for a grant is recorded as described at [`poll`](Self::poll).
     pub(super) fn time_out(
         &self,
         ticket: Ticket<K, T, E>,
@@ -327,7 +328,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         (outcome, work)
     }
 
-    /// A waiter goes away. What was handed to it goes to the next in its line, or to the key whose turn it is.
+    /// A waiter leaves. A grant that it did not fetch goes to the next waiter of its key, or its place to the key whose turn it is.
     pub(super) fn cancel(this: &Arc<Self>, ticket: Ticket<K, T, E>, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -335,7 +336,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let key = ticket.key;
         let (answer, spent) = state.lanes.cancel(ticket);
         if !matches!(answer, Some(Err(_))) {
-            // One that was refused was counted as what it was told.
+            // A refused waiter was counted already, by the reason of its refusal.
             state.count(key, |counters| counters.cancelled += 1);
         }
         let refused = match answer {
@@ -359,7 +360,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Gives one back after use. `lasted` is how long the lease was, when that was measured.
+    /// Returns a slot after use. `lasted` is the duration of the lease, if it was timed.
     #[inline]
     pub(super) fn put(
         this: &Arc<Self>,
@@ -382,7 +383,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some(work)
     }
 
-    /// Gives one back that nobody used.
+    /// Returns a slot that was not used.
     pub(super) fn put_unused(
         this: &Arc<Self>,
         slot: Box<Slot<K, T, E>>,
@@ -393,7 +394,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// One that was being checked or reset is good.
+    /// Returns a slot that has passed its check or its reset.
     pub(super) fn put_clean(
         this: &Arc<Self>,
         mut slot: Box<Slot<K, T, E>>,
@@ -414,7 +415,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Something was opened on this seat.
+    /// A resource was opened on this seat.
     pub(super) fn opened(
         this: &Arc<Self>,
         seat: Seat<K, T, E>,
@@ -424,21 +425,21 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());
-        // It may have been called off: it came in time.
+        // The open may have been called off meanwhile, but it was faster than that.
         state.set(seat.index(), SeatState::Opening);
         let gate = &mut state.table.cold_mut(key).gate;
         if gate.is_doubted(now) {
             gate.opened(now);
             let next = gate.next_try().unwrap_or(now);
             state.count(key, |counters| counters.opened += 1);
-            // If it goes before that, somebody has to look whether another can be opened.
+            // If this resource breaks before `next`, the keeper has to find out whether another can be opened.
             state.look_at_failing(key, next);
             state.call_keeper(next, &mut work);
         } else {
             state.succeeded(key, &this.limits, &mut work);
         }
         state.histograms.create.record(opened.took);
-        // That of when it was begun: what a reset is about may be in it already.
+        // Use the generation in which the open began: the open may have used what the reset replaces.
         let generation = if mutation::on(Mutation::KeyOpenIsStampedLate) {
             state.generation
         } else {
@@ -462,7 +463,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Nothing could be opened on this seat. `jitter` is uniform in `0.0..1.0`.
+    /// An open on this seat has failed. `jitter` is uniform in `0.0..1.0`.
     pub(super) fn open_failed(
         this: &Arc<Self>,
         seat: Seat<K, T, E>,
@@ -485,7 +486,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// What was on this seat is closed: the seat goes to the key whose turn it is.
+    /// The resource on this seat has been closed. The place goes to the key whose turn it is.
     pub(super) fn closed(this: &Arc<Self>, seat: Seat<K, T, E>, now: Moment) -> Work<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
@@ -501,7 +502,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// A lease ended, and what it held is about to be made clean.
+    /// A lease has ended, and its resource is about to be reset.
     pub(super) fn begin_reset(&self, slot: &mut Slot<K, T, E>, lasted: Option<Duration>) {
         slot.served = true;
         let mut state = self.lock();
@@ -509,7 +510,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.set(slot.seat.index(), SeatState::Resetting);
     }
 
-    /// One is about to be closed, for a reason that the kernel does not see for itself. Those who counted on it are seen to.
+    /// The resource is about to be closed, for a reason that the kernel does not know by itself. Its key may now lack supply, so
+    /// `meet` runs for the key.
     pub(super) fn begin_close(
         this: &Arc<Self>,
         slot: &Slot<K, T, E>,
@@ -525,7 +527,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// What was counted as handed out, after a wait or not, was broken: nobody had it.
+    /// Takes back the count of a lease whose resource was broken before the get received it. `waited`: also the count of the wait.
     pub(super) fn uncount(&self, slot: &Slot<K, T, E>, waited: bool) {
         let mut state = self.lock();
         let key = state.seats.key(slot.seat.index());
@@ -536,12 +538,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// What a waiter was handed is good, and its wait was timed.
+    /// Records the duration of a timed wait, now that the granted resource is known to be good.
     pub(super) fn time_wait(&self, lasted: Duration) {
         self.lock().timed_wait(lasted);
     }
 
-    /// A get that was handed a broken one after a wait found this one idle.
+    /// Counts the wait of a get that first received a broken resource, and then found this slot idle.
     pub(super) fn count_wait(&self, slot: &Slot<K, T, E>, lasted: Option<Duration>) {
         let mut state = self.lock();
         let key = state.seats.key(slot.seat.index());
@@ -551,13 +553,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         }
     }
 
-    /// A lease of what goes now lasted so long, if that was timed.
+    /// Counts the end of a lease whose slot is not put back. `lasted` is its duration, if it was timed.
     pub(super) fn count_use(&self, lasted: Option<Duration>) {
         self.lock().returned(lasted);
     }
 
-    /// One that is about to be closed broke before anybody could use it, just after it was opened: that is no better than a failed open,
-    /// and the next is not made at once.
+    /// This slot is about to be closed, because its resource broke just after it was opened and before any get could use it. That
+    /// counts as a failed open, so the next open is not begun at once.
     pub(super) fn was_stillborn(
         this: &Arc<Self>,
         slot: &Slot<K, T, E>,
@@ -575,12 +577,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// Gives a holder a name.
+    /// Sets the label of the holder.
     pub(super) fn relabel(&self, slot: &Slot<K, T, E>, label: &'static str) {
         self.lock().seats.relabel(slot.seat.index(), label);
     }
 
-    /// Called by the drop of a seat.
+    /// Frees a seat. Called when a seat is dropped.
     pub(super) fn vacate(&self, index: u32) {
         let mut work: Work<K, T, E> = Work::default();
         {
@@ -589,7 +591,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             let was = state.vacate(index, &mut work);
             let dropped = !matches!(was, SeatState::Closing | SeatState::Opening);
             state.count(key, |counters| counters.dropped += u64::from(dropped));
-            // Whoever is polled next opens something; here may be no runtime to do it on.
+            // This thread may have no runtime. The keeper or a waiter opens what is missing when it is polled next.
             if !mutation::on(Mutation::KeyFreePlaceServesNobody) {
                 state.tell_of_room(&mut work);
             }

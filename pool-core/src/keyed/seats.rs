@@ -1,30 +1,30 @@
-//! The bound in total: one seat for whatever is opening, open or closing, of whichever key.
+//! The bound in total: every resource that is opening, open or closing, of any key, has one seat.
 //!
-//! The idle ones are on two lists here: those of one key, in the order in which they were laid down, and those of all keys by age,
-//! oldest first, for eviction. What is being checked keeps its place by age, since a check is no use of it.
+//! An idle slot is on two lists: the list of its key, in the order in which slots were laid down, and the list of all keys by age,
+//! oldest first, for eviction. A slot that is being checked keeps its place in the list by age, since a check is not a use.
 
 use std::{mem, panic::Location, sync::Arc as StdArc};
 
 use super::{kernel::Kernel, sites::Sites};
 use crate::{engine::Holder, moment::Moment, sync::Arc};
 
-/// What the thing on a seat is doing.
+/// The state of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum SeatState {
-    /// Nothing sits here.
+    /// The seat is free.
     Free,
-    /// Being opened.
+    /// The resource is being opened.
     Opening,
-    /// Waiting for somebody to use it.
+    /// The resource is idle.
     Idle,
-    /// With a caller, or handed to one that has not fetched it yet.
+    /// The resource is leased, or granted to a waiter that has not fetched it yet.
     Leased,
-    /// Being checked before somebody may use it.
+    /// The resource is being checked before it may be used.
     Checking,
-    /// Being made clean for the next.
+    /// The resource is being reset for the next lease.
     Resetting,
-    /// Being closed.
+    /// The resource is being closed.
     Closing,
 }
 
@@ -32,39 +32,40 @@ impl SeatState {
     pub(super) const COUNT: usize = 7;
 }
 
-/// The token of one seat. Frees it when dropped.
+/// The token of one seat. Dropping it frees the seat.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Seat<K, T, E: Clone> {
-    // What the hot path touches comes first: see `Slot`.
+    // The fields of the hot path come first: see `Slot`.
     key: StdArc<K>,
     index: u32,
     kernel: Arc<Kernel<K, T, E>>,
 }
 
-/// An open resource on its seat. It moves as one box: idle list, waiter, lease, task. Whoever drops it frees the seat.
+/// An open resource with its seat. It moves as one box between idle list, waiter, lease and task. Dropping it frees the seat.
 ///
-/// What the hot path touches comes first, in one line of the cache when the resource is small.
+/// The fields of the hot path come first, so that they share a cache line if the resource is small.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Slot<K, T, E: Clone> {
-    /// When it was last known to be good: opened, checked or returned.
+    /// When the resource was last known to be good: when it was opened, checked or returned.
     pub(super) used_at: Moment,
-    /// When it was last used by somebody: opened or returned. Keepalive checks do not count.
+    /// When the resource was last used: when it was opened or returned. Keepalive checks do not count.
     pub(super) idle_since: Moment,
-    /// When its lifetime ends.
+    /// When the lifetime of the resource ends.
     pub(super) expires_at: Moment,
-    /// Leases so far.
+    /// The number of leases so far.
     pub(super) uses: u32,
     pub(super) generation: u32,
     pub(super) tainted: bool,
-    /// Somebody used it since its key had its turn: it may go to another key.
+    /// Whether a caller has used the resource since its key had its turn. Only then may its place go to another key.
     pub(super) served: bool,
-    // Before the seat: what is dropped first is gone when its place is given away.
+    // `item` is declared before `seat`, so that the resource is dropped before its place is given away.
     pub(super) item: T,
     pub(super) seat: Seat<K, T, E>,
     pub(super) opened_at: Moment,
-    /// From then on it must be looked at, however busy it is: `check_after` after it was opened, checked or reset.
+    /// From then on the resource must be checked, even if it is used all the time: `check_after` after it was opened, checked or
+    /// reset.
     pub(super) check_due_at: Moment,
 }
 
@@ -78,7 +79,7 @@ impl<K, T, E: Clone> Seat<K, T, E> {
         self.index
     }
 
-    /// Whose it is.
+    /// Returns the key of the resource.
     #[inline]
     pub(super) const fn key(&self) -> &StdArc<K> {
         &self.key
@@ -92,9 +93,10 @@ impl<K, T, E: Clone> Seat<K, T, E> {
 
 impl<K, T, E: Clone> Drop for Seat<K, T, E> {
     fn drop(&mut self) {
-        // A model that failed is being torn down: its mutexes are gone.
+        // When a loom model has failed and is torn down, its mutexes are gone.
         let torn_down = cfg!(pool_loom) && std::thread::panicking();
-        // After a panic of the kernel nobody counts seats, and a thread that unwinds from under its lock must not take that again.
+        // After a panic of the kernel, seats are not counted any more, and a thread that unwinds from under the lock must not take
+        // it again.
         let ruined = self.kernel.state.is_poisoned() || self.kernel.unwinds_here();
         if self.index != NIL && !torn_down && !ruined {
             self.kernel.vacate(self.index);
@@ -107,7 +109,8 @@ impl<K, T, E: Clone> Drop for Seat<K, T, E> {
 pub(super) struct Seats<K, T, E: Clone> {
     rows: Vec<Row<K, T, E>>,
     notes: Vec<Note>,
-    /// By age. Small, so that it stays in the cache: the neighbours of a seat are anywhere.
+    /// The list by age. It is separate and small so that it stays in the cache, since the neighbours of a seat are anywhere in
+    /// memory.
     ages: Vec<Link>,
     sites: Sites,
     oldest: u32,
@@ -116,25 +119,25 @@ pub(super) struct Seats<K, T, E: Clone> {
     counts: [u32; SeatState::COUNT],
 }
 
-/// What the hot path touches, in half a line of the cache: it is missed at nearly every get where there are many.
+/// The hot part of a seat, in half a cache line. In a large pool, nearly every get misses the cache here.
 #[derive(Debug)]
 #[repr(align(32))]
 struct Row<K, T, E: Clone> {
-    /// While it is idle.
+    /// The slot, while it is idle.
     slot: Option<Box<Slot<K, T, E>>>,
-    /// While it is idle: from then on it must be checked first, or its lifetime is over. While it is leased: since when.
+    /// While idle: from then on the slot must be checked before use, or its lifetime is over. While leased: since when.
     at: Moment,
-    /// The number of its key.
+    /// The number of the key.
     key: u32,
-    /// While it is idle: its neighbour among the idle ones of its key. While it is leased: from where, by the number of the site;
-    /// `NIL` before it was fetched.
+    /// While idle: the previous slot in the list of the key. While leased: the number of the site that took the lease, or `NIL`
+    /// before the grant is fetched.
     prev: u32,
     next: u32,
     state: SeatState,
-    /// Its open takes so long that nobody counts on it.
+    /// Whether the open or check on this seat is late, so that it does not count as supply.
     late: bool,
     reported: bool,
-    /// The keeper has it on its list.
+    /// Whether the keeper has the seat in its heap, or nothing falls due there.
     noted: bool,
 }
 
@@ -142,11 +145,11 @@ const _: () = assert!(size_of::<Row<(), (), ()>>() == 32);
 
 #[derive(Debug)]
 struct Note {
-    /// When the keeper looks at it next.
+    /// When the keeper looks at the seat next.
     looked_at: Moment,
-    /// Which open this is.
+    /// The number of the open.
     open: u64,
-    /// Which check; 0 while it is not checked.
+    /// The number of the check; 0 while there is none.
     check: u64,
     begun: Begun,
 }
@@ -154,13 +157,13 @@ struct Note {
 /// How an open began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
-    /// What is opened knows of no later reset.
+    /// The generation of the pool when the open began. The resource may not know of any later reset.
     pub(super) generation: u32,
-    /// It was not owed a place: it got one that nobody else wanted.
+    /// Whether the open got a place that no other key wanted, without a firm claim.
     pub(super) spare: bool,
-    /// Nobody waited for it.
+    /// Whether the open began without a waiter.
     pub(super) probe: bool,
-    /// It has outlasted its timeout.
+    /// Whether the open has outlasted its timeout.
     pub(super) lost: bool,
 }
 
@@ -170,7 +173,7 @@ struct Link {
     next: u32,
 }
 
-/// The idle ones of one key: the ends of their list.
+/// The ends of the list of idle slots of one key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdleList {
     first: u32,
@@ -178,9 +181,9 @@ pub(super) struct IdleList {
 }
 
 pub(super) const NIL: u32 = u32::MAX;
-/// So many sites are kept beyond one for each seat.
+/// How many sites are kept in addition to two for each seat.
 const FEW_SITES: usize = 64;
-/// Of a seat that is not on the list by age.
+/// The link of a seat that is not on the list by age.
 const OUT: Link = Link {
     prev: NIL - 1,
     next: NIL - 1,
@@ -220,23 +223,23 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         self.counts[state as usize]
     }
 
-    /// How many seats are in each state.
+    /// Returns how many seats are in each state.
     pub(super) const fn counts(&self) -> [u32; SeatState::COUNT] {
         self.counts
     }
 
-    /// How many seats are not free: what the bound in total is about.
+    /// Returns how many seats are not free. The bound in total limits this number.
     #[inline]
     pub(super) fn taken(&self) -> u32 {
         self.rows.len() as u32 - self.free.len() as u32
     }
 
-    /// As many as there ever were at once.
+    /// Returns the largest number of seats that were ever taken at once.
     pub(super) fn len(&self) -> u32 {
         self.rows.len() as u32
     }
 
-    /// Takes a free seat for something that is being opened for `key`.
+    /// Takes a free seat for an open for `key`.
     pub(super) fn occupy(&mut self, key: u32, open: u64, begun: Begun) -> u32 {
         let row = Row {
             slot: None,
@@ -281,11 +284,11 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         self.rows[index as usize].state
     }
 
-    /// Sets the state, and gives the one before.
+    /// Sets the state, and returns the state before.
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) -> SeatState {
         let was = mem::replace(&mut self.rows[index as usize].state, state);
-        // After a panic of the kernel they may not add up.
+        // After a panic of the kernel, the counts may be inconsistent.
         let counted = &mut self.counts[was as usize];
         *counted = counted.saturating_sub(1);
         self.counts[state as usize] += 1;
@@ -295,7 +298,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         was
     }
 
-    /// Frees it, and gives the state before.
+    /// Frees the seat, and returns the state before.
     pub(super) fn vacate(&mut self, index: u32) -> SeatState {
         let was = self.set(index, SeatState::Free);
         self.counts[SeatState::Free as usize] = 0;
@@ -303,13 +306,13 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         was
     }
 
-    /// Is this open still under way, and not called off?
+    /// Whether this open is still under way and not called off.
     pub(super) fn is_opening(&self, index: u32, open: u64) -> bool {
         let state = self.rows[index as usize].state;
         state == SeatState::Opening && self.notes[index as usize].open == open
     }
 
-    /// If this open is still under way it counts as late from now on; `None` if it was that already.
+    /// Marks this open as late, if it is still under way. Returns its key; `None` if the open has ended or was late already.
     pub(super) fn is_late(&mut self, index: u32, open: u64) -> Option<u32> {
         if !self.is_opening(index, open) {
             return None;
@@ -318,17 +321,17 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         (!mem::replace(&mut row.late, true)).then_some(row.key)
     }
 
-    /// Does the open on this seat take so long that nobody counts on it?
+    /// Whether the open on this seat is late.
     pub(super) fn was_late(&self, index: u32) -> bool {
         self.rows[index as usize].late
     }
 
-    /// What is idle here is checked from now on: that is this check.
+    /// Records the number of a check that begins on this seat.
     pub(super) fn begin_check(&mut self, index: u32, check: u64) {
         self.notes[index as usize].check = check;
     }
 
-    /// If this check is still under way it counts as late from now on: of which key it is.
+    /// Marks this check as late, if it is still under way, and returns its key.
     pub(super) fn is_check_late(&mut self, index: u32, check: u64) -> Option<u32> {
         if self.notes[index as usize].check != check {
             return None;
@@ -338,25 +341,25 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         Some(row.key)
     }
 
-    /// The check on this seat has ended. Was it late?
+    /// Ends the check on this seat. Returns whether it was late.
     pub(super) fn end_check(&mut self, index: u32) -> bool {
         self.notes[index as usize].check = 0;
         mem::replace(&mut self.rows[index as usize].late, false)
     }
 
-    /// How the open on this seat began.
+    /// Returns how the open on this seat began.
     pub(super) fn begun(&self, index: u32) -> Begun {
         self.notes[index as usize].begun
     }
 
-    /// The open on this seat has outlasted its timeout. Was it a probe? It is none any more.
+    /// Marks the open on this seat as lost. Returns whether it was a probe; a lost open no longer counts as a probe.
     pub(super) fn lose(&mut self, index: u32) -> bool {
         let begun = &mut self.notes[index as usize].begun;
         begun.lost = true;
         mem::replace(&mut begun.probe, false)
     }
 
-    /// The open on this seat has ended. Was it late, was it a probe, and had it outlasted its timeout?
+    /// Ends the open on this seat. Returns whether it was late, whether it was a probe, and whether it was lost.
     pub(super) fn end_open(&mut self, index: u32) -> (bool, bool, bool) {
         let begun = &mut self.notes[index as usize].begun;
         let probe = mem::replace(&mut begun.probe, false);
@@ -379,8 +382,8 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// The number of a site. Those that nothing is leased from any more are forgotten when they are more than there are seats, so that
-    /// it is done for as many new ones at once.
+    /// Returns the number of a site. When there are more sites than twice the seats and a few, the sites without a current lease
+    /// are forgotten. So the cost of this is shared by as many new sites.
     #[inline]
     fn site(&mut self, place: &'static Location<'static>, label: &'static str) -> u32 {
         if self.sites.len() > 2 * self.rows.len() + FEW_SITES {
@@ -401,20 +404,20 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// Who holds this one.
+    /// Returns the holder of this seat's lease.
     fn holder(&self, row: &Row<K, T, E>) -> Option<Holder> {
         let leased = row.state == SeatState::Leased;
         let holder = leased.then(|| self.sites.holder(row.prev, row.at));
         holder.flatten()
     }
 
-    /// Everybody who holds one now, by the number of its key.
+    /// Returns the holders of all current leases, with the numbers of their keys.
     pub(super) fn holders(&self) -> impl Iterator<Item = (u32, Holder)> {
         let rows = self.rows.iter();
         rows.filter_map(|row| Some((row.key, self.holder(row)?)))
     }
 
-    /// Those who have held one since `before`, each once.
+    /// Returns the holders of leases that began at or before `before`. Each lease is reported once.
     pub(super) fn report_before(&mut self, before: Moment) -> Vec<(u32, Holder)> {
         let sites = &self.sites;
         let rows = self.rows.iter_mut();
@@ -427,7 +430,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             .collect()
     }
 
-    /// Puts it at the end of the idle ones of its key, and of all by age unless it kept its place there.
+    /// Appends the slot to the idle list of its key, and to the list by age unless it kept its place there.
     #[inline]
     pub(super) fn lay_down(
         &mut self,
@@ -457,13 +460,13 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// May this idle one be handed out as it is?
+    /// Whether this idle slot may be handed out as it is.
     #[inline]
     pub(super) fn is_ready(&self, index: u32, now: Moment) -> bool {
         now < self.rows[index as usize].at
     }
 
-    /// Takes it out of the idle ones of its key.
+    /// Takes the slot out of the idle list of its key.
     #[inline]
     pub(super) fn pick_up(
         &mut self,
@@ -472,7 +475,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
     ) -> Option<Box<Slot<K, T, E>>> {
         let row = &mut self.rows[index as usize];
         let slot = row.slot.take()?;
-        // It is nobody's yet.
+        // `prev` becomes `NIL`, since the slot has no holder yet.
         let (prev, next) = (mem::replace(&mut row.prev, NIL), row.next);
         match prev {
             NIL => list.first = next,
@@ -490,40 +493,40 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         self.rows[index as usize].slot.as_deref()
     }
 
-    /// The idle ones on this list.
+    /// Returns the seats on this idle list.
     pub(super) fn idle_of(&self, list: IdleList) -> Vec<u32> {
         let next = |index: &u32| Some(self.rows[*index as usize].next).filter(|next| *next != NIL);
         std::iter::successors(list.end(true), next).collect()
     }
 
-    /// The idle one that nobody has used for longest.
+    /// Returns the idle slot of any key that has not been used for longest.
     pub(super) fn oldest(&self) -> Option<u32> {
         let mut index = self.oldest;
-        // What is being checked is on the list too: a few at most.
+        // Slots that are being checked are on the list too, but only a few.
         while index != NIL && self.rows[index as usize].state != SeatState::Idle {
             index = self.ages[index as usize].next;
         }
         (index != NIL).then_some(index)
     }
 
-    /// When the keeper looks at each seat.
+    /// Returns when the keeper looks at each seat.
     pub(super) fn all_looked_at(&self) -> impl Iterator<Item = (Moment, u32)> {
         let all = self.notes.iter().zip(0..);
         all.map(|(note, index)| (note.looked_at, index))
     }
 
-    /// When the keeper looks at it next.
+    /// Returns when the keeper looks at the seat next.
     pub(super) fn looked_at(&self, index: u32) -> Moment {
         self.notes[index as usize].looked_at
     }
 
-    /// The keeper looks at it at this time; at [`Moment::NEVER`]: it is on no list.
+    /// Sets when the keeper looks at the seat. With [`Moment::NEVER`], the seat is on no list.
     pub(super) fn look_at(&mut self, index: u32, at: Moment) {
         self.notes[index as usize].looked_at = at;
         self.rows[index as usize].noted = at != Moment::NEVER;
     }
 
-    /// Does the keeper have it on its list?
+    /// Whether the seat is noted: the keeper has it in its heap, or nothing falls due there.
     #[inline]
     pub(super) fn is_noted(&self, index: u32) -> bool {
         self.rows[index as usize].noted

@@ -1,7 +1,7 @@
-//! The keys that are in use, found by the hash of the key.
+//! The keys in use, found by hash.
 //!
-//! No key is hashed, compared, cloned or dropped here: that is user code, and the table is under the lock. Whoever looks for a key
-//! brings its hash and gets those that have it, to compare them with nothing locked (see [`Seen`]).
+//! The table is under the lock, so no key is hashed, compared, cloned or dropped here: that would run user code. A caller brings
+//! the hash of its key, and gets all keys with that hash, to compare them with nothing locked (see [`Seen`]).
 
 use std::{
     cmp::Reverse,
@@ -20,44 +20,43 @@ use crate::{
     moment::Moment,
 };
 
-/// Names a key, also after it has gone.
+/// Names a key, and stays valid as a name after the key was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) index: u32,
     serial: u64,
 }
 
-/// The keys that have a hash, as they were at one moment.
+/// The keys with one hash, as they were at one moment.
 #[derive(Debug)]
 pub(super) struct Seen<K> {
-    /// Nearly always one, or none.
+    /// The youngest key. Nearly always the only key, or none.
     pub(super) first: Option<(Place, StdArc<K>)>,
     pub(super) more: Vec<(Place, StdArc<K>)>,
 }
 
 impl<K> Seen<K> {
-    /// Names the youngest: as long as it is the same one, no other key of this hash has come.
+    /// Names the youngest key. While the youngest is the same, no other key with this hash was added.
     pub(super) fn youngest(&self) -> Option<Place> {
         self.first.as_ref().map(|(place, _)| *place)
     }
 }
 
-/// One key: what the hot path touches, in one line of the cache, since keys are anywhere.
+/// The hot part of a key. It fills one cache line, since keys are spread in memory.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Row {
-    /// `None`: a free row.
+    /// `None` if the row is free.
     terms: Option<StdArc<Terms>>,
     pub(super) gets: u64,
-    /// Its seats, by state. Nothing of a key is on a free seat: that cell counts its opens that take so long that nobody counts on
-    /// them.
+    /// The number of seats of the key, by state. No key has a free seat, so the cell of `Free` counts the late opens of the key.
     counts: [u32; SeatState::COUNT],
-    /// The next older one with the same hash.
+    /// The next older key with the same hash.
     older: u32,
-    /// Its line, if anybody has a ticket of it.
+    /// The lane of the key, if any future holds a ticket of it.
     pub(super) lane: u32,
     pub(super) idle: IdleList,
-    /// What was opened before this generation is closed.
+    /// Resources of the key that were opened before this generation are closed.
     pub(super) generation: u32,
 }
 
@@ -71,17 +70,17 @@ pub(super) struct Cold<K, E> {
     serial: u64,
     pub(super) gate: Gate<E>,
     pub(super) counters: Counts,
-    /// Checks of it that take so long that nobody counts on them.
+    /// Checks of the key that are late, so that they do not count as supply.
     pub(super) late_checks: u32,
-    /// Opens of it that have outlasted their timeout: they are on a runtime that nobody drives.
+    /// Opens of the key that are lost: they have outlasted their timeout, so their runtime polls no tasks.
     pub(super) lost_opens: u32,
-    /// When somebody asked for it last and did not find one idle.
+    /// When a get last asked for the key and found no idle slot.
     pub(super) asked_at: Moment,
-    /// Does the keeper come by for its line?
+    /// Whether the keeper looks after the queue of the key.
     pub(super) ticks: bool,
-    /// Is it kept in mind though nobody waits for it, because it cannot be opened?
+    /// Whether the key is remembered without waiters, because opens for it fail.
     pub(super) listed: bool,
-    /// When the keeper looks at it because it cannot be opened; never, if it need not.
+    /// When the keeper looks at the key because opens for it fail. `NEVER` if it does not have to.
     pub(super) due: Moment,
 }
 
@@ -90,9 +89,9 @@ pub(super) struct Cold<K, E> {
 pub(super) struct Table<K, E> {
     rows: Vec<Row>,
     colds: Vec<Option<Box<Cold<K, E>>>>,
-    /// By a half of the hash, to be small.
+    /// By half of the hash, to keep the map small.
     by_hash: HashMap<u32, u32, BuildHasherDefault<Hashed>>,
-    /// The lowest first, so that the rows at the end can go. Some may be gone already, or taken.
+    /// Free rows, the lowest first, so that rows at the end can be removed. Some entries may be removed already, or in use.
     free: BinaryHeap<Reverse<u32>>,
     live: usize,
     next_serial: u64,
@@ -112,24 +111,24 @@ impl<K, E: Clone> Table<K, E> {
         }
     }
 
-    /// How many there are.
+    /// Returns how many keys are in use.
     pub(super) const fn len(&self) -> usize {
         self.live
     }
 
-    /// More than the number of any key.
+    /// Returns a bound on the numbers of keys: every number is less.
     pub(super) fn slots(&self) -> u32 {
         self.rows.len() as u32
     }
 
-    /// The one key with this hash, if it is but one.
+    /// Returns the key with this hash, if there is exactly one.
     #[inline]
     pub(super) fn only(&self, hash: u64) -> Option<u32> {
         let index = *self.by_hash.get(&half(hash))?;
         (self.at(index).older == NIL).then_some(index)
     }
 
-    /// The keys with this hash, the youngest first.
+    /// Returns the keys with this hash, the youngest first.
     pub(super) fn seen(&self, hash: u64) -> Seen<K> {
         let mut index = self.by_hash.get(&half(hash)).copied().unwrap_or(NIL);
         let mut seen = Seen {
@@ -147,13 +146,13 @@ impl<K, E: Clone> Table<K, E> {
         seen
     }
 
-    /// The youngest with this hash.
+    /// Returns the youngest key with this hash.
     pub(super) fn youngest(&self, hash: u64) -> Option<Place> {
         let index = self.by_hash.get(&half(hash))?;
         Some(self.place(*index))
     }
 
-    /// Is it still there?
+    /// Whether the key is still in use.
     #[inline]
     pub(super) fn is_there(&self, place: Place) -> bool {
         let cold = self.colds.get(place.index as usize);
@@ -171,7 +170,7 @@ impl<K, E: Clone> Table<K, E> {
         }
     }
 
-    /// The key of this number, if there is one.
+    /// Returns the row of the key with this number, if there is such a key.
     pub(super) fn get(&self, index: u32) -> Option<&Row> {
         let row = self.rows.get(index as usize)?;
         row.terms.as_ref().map(|_| row)
@@ -195,7 +194,7 @@ impl<K, E: Clone> Table<K, E> {
         self.colds[index as usize].as_mut().expect(THERE)
     }
 
-    /// Adds a key.
+    /// Adds a key, and returns its number.
     pub(super) fn add(
         &mut self,
         hash: u64,
@@ -240,7 +239,7 @@ impl<K, E: Clone> Table<K, E> {
         (self.rows.len() - 1) as u32
     }
 
-    /// Takes a key out. It is to be dropped after unlocking.
+    /// Removes a key. The caller drops it after unlocking.
     pub(super) fn remove(&mut self, index: u32) -> Option<Box<Cold<K, E>>> {
         let cold = self.colds.get_mut(index as usize)?.take()?;
         let older = std::mem::replace(self.at_mut(index), Row::free()).older;
@@ -265,7 +264,7 @@ impl<K, E: Clone> Table<K, E> {
         Some(cold)
     }
 
-    /// Gives back memory that many keys took and few need.
+    /// Frees memory if far fewer keys are in use than there were.
     fn shrink(&mut self) {
         while let Some(None) = self.colds.last() {
             self.colds.pop();
@@ -297,7 +296,7 @@ impl Row {
         }
     }
 
-    /// What holds for it.
+    /// Returns the limits of the key.
     #[inline]
     pub(super) fn terms(&self) -> &StdArc<Terms> {
         self.terms.as_ref().expect(THERE)
@@ -307,7 +306,7 @@ impl Row {
         self.terms = Some(terms);
     }
 
-    /// How many of its seats are in this state.
+    /// Returns how many seats of the key are in this state.
     #[inline]
     pub(super) const fn count(&self, state: SeatState) -> u32 {
         match state {
@@ -316,54 +315,55 @@ impl Row {
         }
     }
 
-    /// How many of its seats are in each state.
+    /// Returns how many seats of the key are in each state.
     pub(super) const fn counts(&self) -> [u32; SeatState::COUNT] {
         let mut counts = self.counts;
         counts[SeatState::Free as usize] = 0;
         counts
     }
 
-    /// One more of its seats is in this state.
+    /// Counts one more seat of the key in this state.
     #[inline]
     pub(super) const fn enter(&mut self, state: SeatState) {
         self.counts[state as usize] += 1;
     }
 
-    /// One less of its seats is in this state.
+    /// Counts one less seat of the key in this state.
     #[inline]
     pub(super) const fn leave(&mut self, state: SeatState) {
-        // After a panic of the kernel they may not add up.
+        // After a panic of the kernel, the counts may be inconsistent.
         self.counts[state as usize] = self.counts[state as usize].saturating_sub(1);
     }
 
-    /// Its opens that take so long that nobody counts on them.
+    /// Returns the count of late opens of the key, to change it.
     pub(super) const fn late(&mut self) -> &mut u32 {
         &mut self.counts[SeatState::Free as usize]
     }
 
-    /// How many of those there are.
+    /// Returns how many opens of the key are late.
     pub(super) const fn late_opens(&self) -> u32 {
         self.counts[SeatState::Free as usize]
     }
 
-    /// Seats of this key that are not on their way out.
+    /// Returns how many seats of the key are taken and not being closed.
     #[inline]
     pub(super) fn held(&self) -> u32 {
         self.taken() - self.count(SeatState::Closing)
     }
 
-    /// Seats of this key: what its bound is about.
+    /// Returns how many seats of the key are taken. The bound of the key limits this number.
     #[inline]
     pub(super) fn taken(&self) -> u32 {
         self.counts[1..].iter().sum()
     }
 
-    /// How many hold something that was opened and is not being closed.
+    /// Returns how many seats hold an open resource that is not being closed.
     pub(super) fn alive(&self) -> u32 {
         self.held() - self.count(SeatState::Opening)
     }
 
-    /// What is on its way to somebody, of which so many checks are late: the more of them are, the less those count that are not.
+    /// Returns how many slots are on their way to waiters of the key. `late_checks` of its checks are late. Each late check halves
+    /// what the other checks count for.
     pub(super) fn coming(&self, late_checks: u32) -> u32 {
         let opening = self.count(SeatState::Opening) - self.late_opens();
         let checking = self.count(SeatState::Checking) - late_checks;
@@ -371,10 +371,10 @@ impl Row {
     }
 }
 
-/// So often a check in flight is worth half as much: then 32 idle ones are checked at once for one waiter.
+/// The count of checks is halved at most this often. Then 32 idle slots are checked at once for one waiter.
 const MOST_DOUBTS: u32 = 5;
 
-/// A hash that was worked out before.
+/// A hasher for keys that are hashes already.
 #[derive(Debug, Default)]
 pub(super) struct Hashed(u64);
 
@@ -389,7 +389,7 @@ impl Hasher for Hashed {
         }
     }
 
-    /// The map looks at the lowest bits and at the highest.
+    /// The map uses the lowest and the highest bits.
     #[inline]
     fn write_u32(&mut self, hash: u32) {
         self.0 = u64::from(hash) | (u64::from(hash) << 32);
@@ -403,7 +403,7 @@ const fn half(hash: u64) -> u32 {
 
 const THERE: &str = "a key is there for as long as a seat or a ticket of it";
 
-/// What has room for so many is not worth shrinking.
+/// Collections with at most this capacity are not shrunk.
 const SMALL: usize = 1024;
 
 #[cfg(test)]

@@ -31,13 +31,13 @@ pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {
     setup: Setup,
 }
 
-/// What the user says of keys. Called with nothing locked.
+/// The closures of the user that are called for each key. They are called with nothing locked.
 pub(super) struct Says<K> {
     pub(super) limits: Option<Of<K, KeyLimits>>,
     pub(super) name: Option<Of<K, String>>,
 }
 
-/// What is said of a key.
+/// A closure that returns something about a key.
 pub(super) type Of<K, T> = Box<dyn Fn(&K) -> T + Send + Sync>;
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {

@@ -1,10 +1,11 @@
-//! What is counted, in all or of one key.
+//! The counters of a keyed pool, or of one key.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::engine::Counters;
 
-/// The counters of the kernel, and those that it has no need of: it asks each resource how often it was leased.
+/// The counters of every kernel, and two more. The kernel of an exclusive pool does without these: it adds up the leases of its
+/// resources.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     of: Counters,

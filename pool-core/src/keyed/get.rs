@@ -38,10 +38,10 @@ pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized>
     wait: Wait<Inner<K, M>>,
 }
 
-/// What it does when it is polled next.
+/// What the future does when it is polled next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// It looks for an idle one: it was not polled yet, or what it was handed was broken.
+    /// It looks for an idle resource: it was not polled yet, or the resource that it received was broken.
     New,
     Waiting,
     Done,
@@ -98,9 +98,9 @@ where
     M: KeyedManager<K>,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
 {
-    /// Takes an idle one, or joins the line.
+    /// Takes an idle resource, or joins the queue of the key.
     ///
-    /// Keys are compared with nothing locked: if keys have come or gone meanwhile, it looks again.
+    /// Keys are compared with nothing locked. If keys have come or gone since the comparison, this looks again.
     #[cold]
     fn start(
         &mut self,
@@ -154,7 +154,7 @@ where
                     None => Err(self.error(Kind::NoRuntime)),
                 });
             };
-            // A closed pool has no keeper, and gets none.
+            // A closed pool has no keeper and gets no new one.
             if !keeper::runs(&**inner) && !inner.kernel.is_closed() {
                 keeper::ensure(inner, runtime);
             }
@@ -163,7 +163,7 @@ where
                 Take::Ready(slot) => return Poll::Ready(Ok(self.taken(slot))),
                 Take::Refused(refusal, work) => {
                     inner.perform(work);
-                    // Nobody waits, and so nobody looks whether the keeper comes by.
+                    // A refused get does not wait, so it does not find out later whether the keeper still comes. Look now.
                     if keeper::is_elsewhere(&**inner) {
                         keeper::look_after(inner, inner.now());
                     }
@@ -190,13 +190,13 @@ where
         }
     }
 
-    /// It found an idle one.
+    /// Makes a grant of an idle slot that was taken.
     fn taken(&self, mut slot: Box<Slot<K, M>>) -> Grant<K, M> {
         let fit = self.pool.inner().is_fit(&mut slot);
         Grant { slot, fit }
     }
 
-    /// It may take no time, and nothing is there.
+    /// Returns the error of a get that may not wait and found no idle resource.
     #[cold]
     fn at_once(&self) -> Error<M::Error> {
         let inner = self.pool.inner();
@@ -211,13 +211,13 @@ where
         self.error(Kind::Timeout(phase))
     }
 
-    /// How long it has waited so far.
+    /// Returns how long the get has waited so far.
     fn waited(&self) -> Duration {
         let began = self.wait.began();
         began.map_or(Duration::ZERO, |began| self.pool.inner().now() - began)
     }
 
-    /// The error for want of something. A closed pool says that it is closed.
+    /// Returns the error of a get that cannot go on. If the pool is closed, the error says so.
     #[cold]
     fn error(&self, kind: Kind) -> Error<M::Error> {
         let inner = self.pool.inner();
@@ -226,7 +226,7 @@ where
         inner.error_of(self.key, kind, self.waited(), None)
     }
 
-    /// The error of a wait that ended without a grant.
+    /// Maps the outcome of a wait that has ended.
     fn ended(
         &self,
         outcome: Result<Grant<K, M>, (Ended<M::Error>, Duration)>,
@@ -253,7 +253,7 @@ where
         let this = self.get_mut();
         let inner = this.pool.inner();
         if this.phase == Step::New {
-            // A loop of gets that are ready at once must not starve its executor.
+            // Spend budget, so that a loop of gets that are ready at once does not starve its executor.
             ready!(spend(context));
         }
         loop {
@@ -275,7 +275,7 @@ where
                 }
                 Step::Done => panic!("a get was polled after it had ended"),
             };
-            // It stood in line until now, and is counted as one that waited.
+            // A get that waited until now is counted as one that waited.
             let waited = this.phase == Step::Waiting;
             match ready!(answer) {
                 Err(error) => {
@@ -300,7 +300,8 @@ where
                     return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
                 }
                 Ok(Grant { slot, fit: false }) => {
-                    // It broke while it was handed over. Its close makes room; the search starts again, with what is left of the time.
+                    // The resource broke before the get received it. Its close makes room, and the get starts again with the time
+                    // that is left.
                     inner.never_had(slot, waited);
                     this.phase = Step::New;
                 }

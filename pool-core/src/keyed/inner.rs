@@ -50,7 +50,7 @@ pub(super) type Cells<K, M> =
 type Ticket<K, M> =
     kernel::Ticket<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
 
-/// Of its own for each pool: nobody can make keys that hash alike.
+/// Seeded anew for each pool, so that nobody can make keys with equal hashes.
 #[cfg(not(pool_shuttle))]
 type Hasher = std::hash::RandomState;
 /// The same in each run of a schedule.
@@ -62,18 +62,18 @@ pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     pub(super) kernel: engine::Arc<Cells<K, M>>,
     pub(super) manager: M,
     pub(super) config: Config,
-    /// How many may wait in all lines together, if that was said.
+    /// How many gets may wait in all queues together, if the user has set it.
     total_waiters: Option<usize>,
     pub(super) host: Host,
     /// The tick at which a lease was timed last.
     timed_at: AtomicU64,
     says: Says<K>,
-    /// What holds for keys of which nothing else is said.
+    /// The limits of keys without limits of their own.
     terms: Arc<Terms>,
     hasher: Hasher,
 }
 
-/// What a waiter is handed. It may have broken since it came back: `fit` says what its manager says.
+/// A grant that a waiter fetched. The resource may have broken since it was returned, so `fit` says whether it is usable.
 pub(super) struct Grant<K: Send + Sync + 'static, M: KeyedManager<K>> {
     pub(super) slot: Box<Slot<K, M>>,
     pub(super) fit: bool,
@@ -108,7 +108,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
-    /// Sets another bound in total, and that of all lines together if it follows from it.
+    /// Sets the bound in total. Also sets the bound of all queues together, unless the user has set it.
     pub(super) fn resize(self: &Arc<Self>, max_total: u32) -> Result<(), ConfigError> {
         at_least_one("max_total", max_total)?;
         let waiters = self
@@ -124,7 +124,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         self.hasher.hash_one(key)
     }
 
-    /// What holds for this key. Runs user code.
+    /// Returns the limits of this key. Runs user code.
     pub(super) fn terms_of(&self, key: &K) -> Result<Arc<Terms>, ConfigError> {
         let limits = match &self.says.limits {
             Some(limits) => limits(key),
@@ -139,7 +139,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         })
     }
 
-    /// How many there may be of this key.
+    /// Returns how many resources of this key there may be.
     pub(super) fn most_of<Q>(&self, key: &Q) -> u32
     where
         K: Borrow<Q>,
@@ -156,7 +156,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         of_key.min(self.kernel.snapshot().max_size)
     }
 
-    /// Where this key is, if it is there. Compares with nothing locked.
+    /// Returns the place of this key, if it is in use, and the place of the youngest key with its hash. Compares with nothing
+    /// locked.
     pub(super) fn find<Q>(&self, key: &Q) -> (Option<Place>, Option<Place>)
     where
         K: Borrow<Q>,
@@ -171,11 +172,12 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         (found, seen.youngest())
     }
 
-    /// Is this lease one that is timed exactly? One in each tick is, of whichever key.
+    /// Whether a lease that begins in this tick is timed exactly. Of all keys together, one lease in each tick is.
     #[inline]
     pub(super) fn times(&self, tick: Moment) -> bool {
         let nanos = tick.as_nanos();
-        // Ordering: nothing is published with it; that two see the same tick costs a reading of the clock.
+        // Ordering: Relaxed, since nothing is published with it. If two leases see the same tick, that costs one reading of the
+        // clock.
         let times = self.timed_at.load(Ordering::Relaxed) != nanos;
         if times {
             self.timed_at.store(nanos, Ordering::Relaxed);
@@ -183,7 +185,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         times
     }
 
-    /// An idle one of this key that is not known to be broken, if nobody stands in its line.
+    /// Takes an idle resource of this key that the manager does not call broken, if the key has no waiter.
     #[inline]
     pub(super) fn take_fit<Q>(
         self: &Arc<Self>,
@@ -216,7 +218,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
                 Err(message) => {
                     self.kernel.uncount(&slot, false);
                     self.lay_back(slot);
-                    // It was the comparison that panicked: that is the caller's.
+                    // The comparison of the keys panicked. That panic is the caller's.
                     resume_unwind(Box::new(message));
                 }
             }
@@ -228,14 +230,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         caught(|| !self.manager.is_broken(&mut slot.item)).unwrap_or(false)
     }
 
-    /// One that was counted as handed out is broken, and nobody had it.
+    /// Discards a broken resource that was counted as leased, and that no get received.
     #[cold]
     pub(super) fn never_had(self: &Arc<Self>, slot: Box<Slot<K, M>>, waited: bool) {
         self.kernel.uncount(&slot, waited);
         self.discard(slot, CloseReason::Broken);
     }
 
-    /// A lease ends. `timed_from`: when it began, if it is timed exactly; else never.
+    /// Ends a lease. `timed_from` is when it began if it is timed exactly, and else `NEVER`.
     #[inline]
     pub(super) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<K, M>>, timed_from: Moment) {
         let (now, lasted) = self.lasted(timed_from);
@@ -267,11 +269,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
-    /// What time it is at the end of a lease, and how long that was if it was timed.
+    /// Returns the time at the end of a lease, and the duration of the lease if it was timed.
     #[inline]
     pub(super) fn lasted(&self, timed_from: Moment) -> (Moment, Option<Duration>) {
         match timed_from {
-            // Were that old, it would be checked, or closed, a little earlier than need be.
+            // If the last tick is old, the resource is checked or closed a little earlier than it has to be.
             Moment::NEVER => (self.last_tick(), None),
             from => {
                 let now = self.now();
@@ -280,13 +282,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
-    /// One that nobody used goes back.
+    /// Puts back a resource that was not used.
     pub(super) fn lay_back(self: &Arc<Self>, slot: Box<Slot<K, M>>) {
         let now = self.now();
         self.perform(Kernel::put_unused(&self.kernel, slot, now));
     }
 
-    /// Closes the resource and then frees its seat, on a task if there is a runtime for it.
+    /// Closes the resource and then frees its seat, on a task if there is a runtime.
     fn close_slot(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
         self.tell(slot.seat.key(), |observer, pool| {
             observer.closed(pool, reason);
@@ -303,7 +305,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         self.perform(work);
     }
 
-    /// The error for a get of `key`.
+    /// Returns the error for a get of `key`.
     pub(super) fn error_of<Q>(
         &self,
         key: &Q,
@@ -324,7 +326,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         self.error(&key, kind, waited, failure, counts)
     }
 
-    /// The error for a get of a key whose limits cannot be used.
+    /// Returns the error for a get of a key with invalid limits.
     pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<M::Error>
     where
         K: Borrow<Q>,
@@ -334,7 +336,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         self.error_of(key, Kind::Connect, Duration::ZERO, Some(Arc::new(failure)))
     }
 
-    /// The error for a refusal of the kernel's.
+    /// Returns the error for a refusal by the kernel.
     pub(super) fn refused<Q>(
         &self,
         key: &Q,
@@ -349,10 +351,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         self.error_of(key, kind, waited, failure)
     }
 
-    /// A key that is not there.
+    /// Returns the counts of a key that is not in use.
     fn empty(&self, key: &K) -> Snapshot<Failure<M::Error>> {
         Snapshot {
-            // What cannot be used allows none.
+            // A key with invalid limits may have no resource.
             max_size: self.terms_of(key).map_or(0, |terms| terms.max_size),
             counts: [0; SeatState::COUNT],
             waiting: 0,
@@ -370,7 +372,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             .collect()
     }
 
-    /// What was fetched by a waiter, after so long if that was timed: that is recorded when it is known to be good.
+    /// Makes a grant of a slot that a waiter fetched. `lasted` is the duration of the wait, if it was timed; it is recorded only if
+    /// the resource is usable.
     fn granted(
         &self,
         mut slot: Box<Slot<K, M>>,
@@ -439,7 +442,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
         for (slot, reason) in closes {
             self.close_slot(slot, reason);
         }
-        // Without a runtime the seats are dropped, which frees them: whoever is polled next finds the room.
+        // Without a runtime, the seats are dropped, which frees them. A waiter that is polled later finds the room.
         let Some(runtime) = self.host.runtime() else {
             return;
         };
@@ -464,7 +467,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
         })
     }
 
-    /// The name of the pool and that of the key, if it has one.
+    /// Returns the name of the pool, with the name of the key if the key has one.
     fn name_of(&self, key: &K) -> Arc<str> {
         match self.key_name(key) {
             Some(of_key) => format!("{}/{of_key}", self.host.name).into(),
@@ -522,7 +525,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
     }
 }
 
-/// The right to open one, by what held for its key when that was decided.
+/// The right to open a resource, with the limits of its key when that was decided.
 pub(super) struct Opening<K: Send + Sync + 'static, M: KeyedManager<K>> {
     seat: Seat<K, M>,
     terms: Arc<Terms>,
@@ -633,7 +636,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
         let stillborn = reason == CloseReason::Broken
             && slot.uses == 0
             && now - slot.opened_at < host::STILLBORN;
-        // Before its close makes room for the next.
+        // Record the failed open before the close makes room for the next open.
         if stillborn {
             let (error, jitter) = (Arc::new(OpenError::Broken), fastrand::f64());
             let kernel = &self.kernel;

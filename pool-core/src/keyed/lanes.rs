@@ -1,4 +1,4 @@
-//! Those who wait: a line for each key in which anybody does. A line is lent to a key, so a key that nobody waits for has none.
+//! The queues of waiters: a lane for each key that has waiters. A lane is lent to a key, so a key without waiters has none.
 
 use std::{
     task::{Poll, Waker},
@@ -11,7 +11,7 @@ use crate::{
     moment::{Moment, nanos_of},
 };
 
-/// Names one waiter for as long as its future lives.
+/// Names one waiter as long as its future lives.
 #[derive(Debug)]
 pub(super) struct Ticket<G, R> {
     pub(super) key: u32,
@@ -20,30 +20,30 @@ pub(super) struct Ticket<G, R> {
 }
 
 impl<G, R> Ticket<G, R> {
-    /// When it joined the line.
+    /// Returns when the waiter joined the queue.
     pub(super) const fn since(&self) -> Moment {
         self.id.since()
     }
 }
 
-/// All lines, for grants `G` and refusals `R`.
+/// All lanes, for grants `G` and refusals `R`.
 #[derive(Debug)]
 pub(super) struct Lanes<G, R> {
     lanes: Slab<Lane<G, R>>,
-    /// Lines that nobody is in, for keys that need one next.
+    /// Empty queues, kept for the next keys that need one.
     spare: Vec<Line<G, R>>,
-    /// In line in all, those who are parked included.
+    /// The number of waiters in all queues, including parked waiters.
     len: usize,
-    /// No line is longer than that.
+    /// No queue is longer than this.
     longest: usize,
 }
 
 #[derive(Debug)]
 struct Lane<G, R> {
-    /// Whose line it is.
+    /// The key that has this lane.
     key: u32,
     queue: Line<G, R>,
-    /// Futures that hold a ticket of this line.
+    /// How many futures hold a ticket of this lane.
     tickets: usize,
 }
 
@@ -57,28 +57,28 @@ impl<G, R> Lanes<G, R> {
         }
     }
 
-    /// In line in all.
+    /// Returns the number of waiters in all queues, including parked waiters.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// In this line, those who are parked included.
+    /// Returns the number of waiters in this queue, including parked waiters.
     pub(super) fn len_of(&self, lane: u32) -> usize {
         self.lane(lane).map_or(0, |lane| lane.queue.len())
     }
 
-    /// In this line, of those whose future is being polled.
+    /// Returns the number of waiters in this queue, without parked waiters, whose futures are not being polled.
     #[inline]
     pub(super) fn waiting(&self, lane: u32) -> usize {
         self.lane(lane).map_or(0, |lane| lane.queue.waiting())
     }
 
-    /// Is there anything that [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have to do later?
+    /// Whether [`arm`](Self::arm) or [`reclaim`](Self::reclaim) may have something to do later.
     pub(super) fn wants_ticks(&self, lane: u32) -> bool {
         self.lane(lane).is_some_and(|lane| lane.queue.wants_ticks())
     }
 
-    /// Joins the end of the line of `key`, which is `lane`: it gets one if it has none.
+    /// Appends a waiter to the queue of `key`. `lane` is the lane of the key, which gets one if it has none.
     pub(super) fn push(
         &mut self,
         key: u32,
@@ -102,7 +102,7 @@ impl<G, R> Lanes<G, R> {
         Ticket { key, lane, id }
     }
 
-    /// Hands `grant` to the first; gives it back when there is none.
+    /// Grants `grant` to the first waiter; returns it if there is no waiter.
     pub(super) fn grant(&mut self, lane: u32, grant: G, now: Moment) -> Result<Option<Waker>, G> {
         let Some(of) = self.lanes.get_mut(lane) else {
             return Err(grant);
@@ -112,7 +112,7 @@ impl<G, R> Lanes<G, R> {
         Ok(waker)
     }
 
-    /// Tells everybody in this line no.
+    /// Refuses all waiters of this queue.
     pub(super) fn refuse_all(&mut self, lane: u32, why: impl Fn() -> R) -> Vec<Waker> {
         let Some(of) = self.lanes.get_mut(lane) else {
             return Vec::new();
@@ -121,10 +121,10 @@ impl<G, R> Lanes<G, R> {
         of.queue.refuse_all(why)
     }
 
-    /// Makes room in full lines for one who would join `lane`: tells the last one of the longest line no, if that line is longer than
-    /// `lane` would be. Whose line that is, and who to wake; `None`: there is no room.
+    /// Makes room for a waiter that would join `lane`, when the queues are full: refuses the last waiter of the longest queue, if
+    /// that queue is longer than `lane` would be. Returns the key of the refused waiter, and its waker; `None` if there is no room.
     ///
-    /// Looks at every line, unless none can be longer.
+    /// Looks at every queue, unless no queue can be longer.
     pub(super) fn push_out(&mut self, lane: u32, why: R) -> Option<(u32, Option<Waker>)> {
         let ours = self.len_of(lane) + 1;
         if self.longest <= ours {
@@ -139,42 +139,42 @@ impl<G, R> Lanes<G, R> {
         Some((longest.key, longest.queue.refuse_last(why)))
     }
 
-    /// Has this waiter an answer? After `Ready` its ticket is spent; see [`leave`](Self::leave).
+    /// Returns the answer of this waiter. After `Ready` its ticket is spent; see [`leave`](Self::leave).
     pub(super) fn answer(&mut self, ticket: &Ticket<G, R>) -> Poll<Result<G, R>> {
         self.of(ticket).queue.answer(&ticket.id)
     }
 
-    /// Who to wake for this waiter.
+    /// Returns the waker of this waiter.
     pub(super) fn waker(&mut self, ticket: &Ticket<G, R>) -> &mut Option<Waker> {
         self.of(ticket).queue.waker(&ticket.id)
     }
 
-    /// Was this waiter told to keep a timer of its own?
+    /// Whether this waiter was told to keep a timer of its own.
     pub(super) fn is_armed(&self, ticket: &Ticket<G, R>) -> bool {
         self.lanes[ticket.lane].queue.is_armed(&ticket.id)
     }
 
-    /// A waker of the first one in this line.
+    /// Returns the waker of the first waiter in this queue.
     pub(super) fn first_waker(&mut self, lane: u32) -> Option<Waker> {
         self.lanes.get_mut(lane)?.queue.first_waker()
     }
 
-    /// A waker of the first one in each line.
+    /// Returns the waker of the first waiter in each queue.
     pub(super) fn first_wakers(&mut self) -> impl Iterator<Item = Waker> {
         self.lanes
             .iter_mut()
             .filter_map(|lane| lane.queue.first_waker())
     }
 
-    /// A waker of everybody in line.
+    /// Returns the wakers of all waiters in all queues.
     pub(super) fn all_wakers(&mut self) -> impl Iterator<Item = Waker> {
         self.lanes
             .iter_mut()
             .flat_map(|lane| lane.queue.all_wakers())
     }
 
-    /// Gives up a place. What was granted and not fetched comes back, and its waker, to be dropped after unlocking; see
-    /// [`leave`](Self::leave).
+    /// Removes a waiter. Returns its answer, if it has one that it did not fetch, and its waker, which is to be dropped after
+    /// unlocking; see [`leave`](Self::leave).
     pub(super) fn cancel(&mut self, ticket: Ticket<G, R>) -> (Option<Result<G, R>>, Option<Waker>) {
         let of = self.of(&ticket);
         let (answer, waker) = of.queue.cancel(ticket.id);
@@ -182,7 +182,7 @@ impl<G, R> Lanes<G, R> {
         (answer, waker)
     }
 
-    /// One ticket of the line `lane` of a key is spent. When nobody has one any more, the key has no line.
+    /// A ticket of the lane of a key is spent. With the last ticket, the key gives its lane back.
     pub(super) fn leave(&mut self, lane: &mut u32) {
         let Some(of) = self.lanes.get_mut(*lane) else {
             return;
@@ -201,7 +201,8 @@ impl<G, R> Lanes<G, R> {
         }
     }
 
-    /// Takes back what nobody of this line fetched for `grace`. All in that line are parked then: see [`Line::reclaim`].
+    /// Takes back grants of this queue that were not fetched for `grace`. All waiters of this queue are parked then: see
+    /// [`Line::reclaim`].
     pub(super) fn reclaim(
         &mut self,
         lane: u32,
@@ -218,7 +219,7 @@ impl<G, R> Lanes<G, R> {
         grants
     }
 
-    /// Parks all in all lines: see [`Line::park_all`]. Whose lines these are.
+    /// Parks all waiters of all queues: see [`Line::park_all`]. Returns the keys of these queues.
     pub(super) fn park_all(&mut self, wakers: &mut Vec<Waker>) -> Vec<u32> {
         let lanes = self.lanes.iter_mut();
         let park = |of: &mut Lane<G, R>| {
@@ -228,7 +229,7 @@ impl<G, R> Lanes<G, R> {
         lanes.map(park).collect()
     }
 
-    /// Tells those of this line who have been in it since before `before` to keep a timer of their own.
+    /// Tells the waiters of this queue that joined before `before` to keep a timer of their own.
     pub(super) fn arm(&mut self, lane: u32, before: Moment, wakers: &mut Vec<Waker>) {
         if let Some(of) = self.lanes.get_mut(lane) {
             of.queue.arm(before, wakers);
@@ -245,5 +246,5 @@ impl<G, R> Lanes<G, R> {
     }
 }
 
-/// So many lines that nobody is in are kept.
+/// How many empty queues are kept.
 const MOST_SPARE: usize = 16;

@@ -54,9 +54,9 @@ use crate::{
 /// # }
 /// ```
 pub struct KeyedLease<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    /// `None` only while it is being dropped or taken apart.
+    /// `None` only while the lease is being dropped or taken apart.
     slot: Option<Box<Slot<K, M>>>,
-    /// When it began, if it is being timed; else never.
+    /// When the lease began, if it is being timed; else `NEVER`.
     timed_from: Moment,
     inner: Arc<Inner<K, M>>,
 }
@@ -171,7 +171,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for KeyedLease<K, M> {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut slot) = self.slot.take() {
-            // A panic may have stopped its user anywhere.
+            // A panic may have interrupted a use of the resource at any point.
             slot.tainted |= std::thread::panicking();
             self.inner.give_back(slot, self.timed_from);
         }

@@ -116,7 +116,7 @@ impl KeyLimits {
     }
 }
 
-/// All settings of a key.
+/// All limits of a key, after the settings of the pool were applied.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Terms {
     pub(super) max_size: u32,
@@ -131,7 +131,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The settings of the pool, overridden by `limits`.
+    /// Returns the settings of the pool, overridden by `limits`.
     pub(super) fn new(config: &Config, limits: KeyLimits) -> Self {
         let config = match limits.max_size {
             Some(max_size) => config.clone().max_size(max_size),

@@ -128,7 +128,7 @@ pub struct KeyedPool<K: Send + Sync + 'static, M: KeyedManager<K>> {
     owner: Arc<Owner<K, M>>,
 }
 
-/// What all handles of one pool share, and nobody else: it closes the pool when it is dropped.
+/// Shared by all handles of one pool, and only by them. Dropping it closes the pool.
 struct Owner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     inner: Arc<Inner<K, M>>,
 }
@@ -206,7 +206,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let place = Location::caller();
-        // Not so many futures first, and an error then.
+        // Check the count first, so that a huge count does not make as many futures before it fails.
         let most = self.inner().most_of(key);
         let (count, mut refused) = if count > most {
             let kind = Kind::TooLarge(most);

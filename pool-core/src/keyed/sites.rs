@@ -1,20 +1,20 @@
-//! From which lines of the program leases were taken, by number: a seat keeps the number, to be small.
+//! The lines of the program from which leases were taken. A seat keeps only the number of its line, so that it stays small.
 
 use std::{collections::HashMap, panic::Location, ptr};
 
 use crate::{engine::Holder, moment::Moment};
 
-/// The lines of all that are leased, and of some that were.
+/// The sites of all current leases, and of some past ones.
 #[derive(Debug)]
 pub(super) struct Sites {
     all: Vec<Site>,
-    /// By where the two are in memory.
+    /// By the addresses of the place and the label.
     numbers: HashMap<Address, u32>,
-    /// Those that were asked for last, by a few bits of their addresses: nearly always the one that is asked for next.
+    /// The numbers that were looked up last, by a few bits of the address. Nearly always the next lookup is for one of these.
     recent: [u32; RECENT],
 }
 
-/// A line of the program, and what a lease from there is called.
+/// A line of the program, with the label of a lease from there.
 #[derive(Clone, Copy, Debug)]
 struct Site {
     place: &'static Location<'static>,
@@ -39,13 +39,13 @@ impl Sites {
         }
     }
 
-    /// How many are kept.
+    /// Returns how many sites are kept.
     #[inline]
     pub(super) const fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// The number of this one.
+    /// Returns the number of this site.
     #[inline]
     pub(super) fn number(&mut self, place: &'static Location<'static>, label: &'static str) -> u32 {
         let site = Site { place, label };
@@ -67,7 +67,7 @@ impl Sites {
         number
     }
 
-    /// Who has held something from there on since then.
+    /// Returns the holder of a lease that was taken from this site at `since`.
     pub(super) fn holder(&self, number: u32, since: Moment) -> Option<Holder> {
         let Site { place, label } = *self.all.get(number as usize)?;
         Some(Holder {
@@ -93,7 +93,7 @@ impl Site {
         self.address() == other.address()
     }
 
-    /// Where it is among the recent ones.
+    /// Returns the index of this site in `recent`.
     #[inline]
     fn hint(self) -> usize {
         let Address { place, label, .. } = self.address();

@@ -1,26 +1,26 @@
-//! Whose turn it is: the keys that want a place which the bound in total does not give them.
+//! The order in which keys get the places that they want and that the bound in total does not allow yet.
 //!
-//! Plain data, every operation O(1). A key is in one of four rings, or in none:
+//! Plain data; every operation is O(1). A key is in one of four rings, or in none:
 //!
-//! | ring | who is in it | what it may claim |
+//! | ring | keys in it | what they may claim |
 //! |---|---|---|
-//! | starved | somebody waits, and the key has no place at all | the next place, whoever has it |
-//! | wanting | the key has places and wants more of them | a free place; or one of a key that has two more than it |
-//! | spare | somebody waits, and an open of the key takes too long | a free place that nobody else wants |
-//! | probing | nobody waits, and nothing can be opened for the key | the same, after those |
+//! | starved | the key has waiters, and no place at all | the next place of any other key |
+//! | wanting | the key has places and wants more | a free place, or a place of a key that holds at least two more |
+//! | spare | the key has waiters, and one of its opens is late | a free place that no other key wants |
+//! | probing | the key has no waiter, and opens for it fail | the same, after the spare ring |
 //!
-//! The rings are served in this order, each from its front, and who was served goes to its back.
+//! The rings are served in this order. Each ring is served from its front, and a key that was served goes to the back.
 
-/// The rings.
+/// The rings, with what each key wants.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// By the number of the key.
     nodes: Vec<Node>,
     /// By [`Claim`].
     rings: [Ring; 4],
-    /// Places that are wanted by those who may take them from others.
+    /// The number of places that keys with a firm claim want.
     wanted: usize,
-    /// The one of the wanting ring that is compared next with a key that gives a place back.
+    /// The key of the wanting ring that is compared next with a key whose slot is returned. `NIL`: the first of the ring.
     look: u32,
 }
 
@@ -29,11 +29,11 @@ struct Node {
     prev: u32,
     next: u32,
     want: u32,
-    /// The ring that it is in.
+    /// The ring that the key is in.
     of: Option<Claim>,
 }
 
-/// By what right a key wants places.
+/// The kind of claim that a key has to places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     Starved,
@@ -45,7 +45,7 @@ pub(super) enum Claim {
 impl Claim {
     const ALL: [Self; 4] = [Self::Starved, Self::Wanting, Self::Spare, Self::Probe];
 
-    /// May it take from others what it wants?
+    /// Whether the claim may take places from other keys.
     pub(super) const fn is_firm(self) -> bool {
         matches!(self, Self::Starved | Self::Wanting)
     }
@@ -70,37 +70,37 @@ impl Turns {
         }
     }
 
-    /// Places that are wanted by those who may take them from others.
+    /// Returns how many places keys with a firm claim want.
     #[inline]
     pub(super) const fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// How many places this key wants and by what right, as it is written down.
+    /// Returns how many places this key wants and by which claim, as recorded.
     #[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
     pub(super) fn want_of(&self, key: u32) -> Option<(u32, Claim)> {
         let node = self.nodes.get(key as usize)?;
         node.of.map(|claim| (node.want, claim))
     }
 
-    /// Keys that have no place and wait for one.
+    /// Returns how many keys have waiters and no place.
     #[inline]
     pub(super) const fn starved(&self) -> usize {
         self.rings[Claim::Starved as usize].len
     }
 
-    /// Whose turn it is, and by what right.
+    /// Returns the key whose turn it is, and its claim.
     pub(super) fn next(&self) -> Option<(u32, Claim)> {
         let first = |claim| Some((self.first(claim)?, claim));
         Claim::ALL.into_iter().find_map(first)
     }
 
-    /// The first one of a ring.
+    /// Returns the first key of a ring.
     pub(super) fn first(&self, of: Claim) -> Option<u32> {
         Some(self.rings[of as usize].first).filter(|first| *first != NIL)
     }
 
-    /// From now on this key wants so many places, by this right. It keeps its turn while it stays in the same ring.
+    /// Records how many places this key wants, and its claim. The key keeps its turn if it stays in the same ring.
     pub(super) fn set(&mut self, key: u32, want: u32, claim: Claim) {
         if self.nodes.len() <= key as usize {
             if want == 0 {
@@ -120,21 +120,21 @@ impl Turns {
         self.wanted += self.nodes[key as usize].firmly() as usize;
     }
 
-    /// This key was served: it goes to the back of its ring.
+    /// The key was served: moves it to the back of its ring.
     pub(super) fn pass(&mut self, key: u32) {
         let of = self.nodes.get(key as usize).and_then(|node| node.of);
         self.unlink(key);
         self.link(key, of);
     }
 
-    /// This key of the wanting ring comes next in it.
+    /// Moves this key of the wanting ring to the front.
     pub(super) fn prefer(&mut self, key: u32) {
         const WANTING: usize = Claim::Wanting as usize;
         let first = self.rings[WANTING].first;
         if self.nodes[key as usize].of != Some(Claim::Wanting) || first == key {
             return;
         }
-        // It was not the first, so there is another.
+        // The key was not the first, so the ring has another key.
         self.unlink(key);
         let node = &mut self.nodes[key as usize];
         (node.of, node.prev, node.next) = (Some(Claim::Wanting), NIL, first);
@@ -143,7 +143,7 @@ impl Turns {
         self.rings[WANTING].len += 1;
     }
 
-    /// Another key that wants more than it has, each time the next one, to be compared with `key`.
+    /// Returns a key of the wanting ring other than `key`, to be compared with it. Each call returns the next one.
     pub(super) fn other_than(&mut self, key: u32) -> Option<u32> {
         for _ in 0..2 {
             let look = match self.look {
@@ -159,7 +159,7 @@ impl Turns {
         None
     }
 
-    /// Nobody wants anything any more.
+    /// Forgets what all keys want.
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }
@@ -226,7 +226,7 @@ impl Node {
         }
     }
 
-    /// Places that it wants and may take from others.
+    /// Returns how many places the key may take from other keys.
     fn firmly(&self) -> u32 {
         match self.of {
             Some(claim) if claim.is_firm() => self.want,
@@ -239,7 +239,7 @@ impl Node {
 mod tests {
     use super::*;
 
-    /// Serves whoever is next until nobody wants anything.
+    /// Serves the keys in turn until no key wants a place.
     fn served(turns: &mut Turns, mut wants: Vec<u32>) -> Vec<u32> {
         let mut order = Vec::new();
         while let Some((key, _)) = turns.next() {

@@ -1,4 +1,4 @@
-//! What is left to do after the lock was released.
+//! The work that an operation leaves to do after unlocking.
 
 use std::{sync::Arc as StdArc, task::Waker};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{host::caught, observe::CloseReason};
 
-/// What is left to do after the lock was released.
+/// The work that is left to do after the lock was released.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Work<K, T, E: Clone> {
@@ -18,18 +18,18 @@ pub(super) struct Work<K, T, E: Clone> {
     pub(super) checks: Vec<Box<Slot<K, T, E>>>,
     pub(super) closes: Vec<(Box<Slot<K, T, E>>, CloseReason)>,
     pub(super) gone: Gone<K, E>,
-    /// An open that is under way is not wanted any more: all of them are to look whether it is they.
+    /// An open was called off: the tasks of all opens have to look whether it is theirs.
     pub(super) called_off: bool,
 }
 
-/// What is only to be dropped: keys that went away, and errors that were replaced. Both may run user code.
+/// Keys that were removed and errors that were replaced. They only have to be dropped, but that may run user code.
 #[derive(Debug)]
 pub(super) struct Gone<K, E> {
     pub(super) keys: Vec<Box<Cold<K, E>>>,
     pub(super) errors: Vec<E>,
 }
 
-/// Who to wake. It is nearly always one.
+/// The futures to wake. Nearly always there is only one.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     first: Option<Waker>,
@@ -71,7 +71,7 @@ impl Wakers {
         }
     }
 
-    /// Where many are to be put.
+    /// Returns the list, to add many wakers.
     pub(super) const fn many(&mut self) -> &mut Vec<Waker> {
         &mut self.more
     }

@@ -112,7 +112,7 @@ impl SharedConfig {
         ])
     }
 
-    /// The bound of the line, `auto` worked out.
+    /// Returns the bound of the queue; `None` stands for the bound that follows from `max_size`.
     pub(super) fn waiters(&self) -> usize {
         self.max_waiters
             .unwrap_or_else(|| auto_waiters(self.max_size))

@@ -25,12 +25,12 @@ pub(super) struct Times {
     pub(super) create: Histogram,
 }
 
-/// All counts, as they were at one moment.
+/// All counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub(super) max_links: u32,
     pub(super) live: u32,
-    /// Of those: nobody shares them.
+    /// Live connections without shares.
     pub(super) unused: u32,
     pub(super) suspect: u32,
     pub(super) draining: u32,

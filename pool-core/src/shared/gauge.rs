@@ -63,12 +63,12 @@ pub struct Gauge {
     pub(super) link: LinkId,
 }
 
-/// Who is told.
+/// Receives what a gauge says: the pool of the connection.
 pub(super) trait Listens: Send + Sync {
     fn said(&self, link: LinkId, word: Word);
 }
 
-/// What there is to say.
+/// What a gauge can say about its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Word {
     Capacity(u32),

@@ -27,7 +27,7 @@ use crate::{
 /// The future borrows nothing.
 #[must_use = "a get does nothing until it is awaited"]
 pub struct GetShare<M: SharedManager> {
-    /// `None` once it has ended: the share took it.
+    /// `None` once the get has ended, since the share took it.
     inner: Option<Arc<Handle<M>>>,
     wait: Wait<Inner<M>>,
     #[cfg(feature = "tracing")]
@@ -70,7 +70,7 @@ impl<M: SharedManager> GetShare<M> {
         }
     }
 
-    /// Joins the line.
+    /// Takes a share under the lock, or joins the queue.
     #[cold]
     fn start(
         &mut self,
@@ -82,7 +82,7 @@ impl<M: SharedManager> GetShare<M> {
         let runtime = match (over, runtime) {
             (false, Ok(runtime)) => runtime,
             (over, _) => {
-                // It may be there all the same, to be had under the lock alone.
+                // A share may be free all the same, but only under the lock.
                 let (share, work) = inner.links.try_take(inner.now());
                 inner.perform(work);
                 return Poll::Ready(match share {
@@ -97,7 +97,7 @@ impl<M: SharedManager> GetShare<M> {
         match take {
             Take::Ready(share) => Poll::Ready(Ok(Share::new(share, Arc::clone(inner)))),
             Take::Refused(refusal) => {
-                // Nobody waits, and so nobody looks whether the keeper comes by.
+                // A refused get does not wait, so it does not find out later whether the keeper still comes. Look now.
                 if keeper::is_elsewhere(&****inner) {
                     keeper::look_after(&***inner, now);
                 }
@@ -120,7 +120,7 @@ impl<M: SharedManager> GetShare<M> {
         }
     }
 
-    /// The wait has ended.
+    /// Maps the outcome of a wait that has ended.
     fn ended(
         &mut self,
         inner: &Arc<Handle<M>>,
@@ -152,7 +152,7 @@ impl<M: SharedManager> GetShare<M> {
     }
 }
 
-/// The error where nothing is there and it cannot wait: because its time is `over`, or for want of a runtime.
+/// Returns the error of a get that finds no share and cannot wait, because its time is `over` or because there is no runtime.
 #[cold]
 fn cannot_wait<M: SharedManager>(inner: &Arc<Handle<M>>, over: bool) -> Error<M::Error> {
     let kind = if inner.links.is_closed() {
@@ -168,11 +168,11 @@ fn cannot_wait<M: SharedManager>(inner: &Arc<Handle<M>>, over: bool) -> Error<M:
     inner.error_of(kind, Duration::ZERO, None)
 }
 
-/// Without the feature `tracing` nobody is told where a get was made.
+/// The line of a get without the feature `tracing`, where nothing reports it.
 #[cfg(not(feature = "tracing"))]
 const HERE: &std::panic::Location<'static> = std::panic::Location::caller();
 
-// Nothing in here is pinned but the timer, which has a box of its own.
+// Only the timer has to be pinned, and it has a box of its own.
 impl<M: SharedManager> Unpin for GetShare<M> {}
 
 impl<M: SharedManager> Future for GetShare<M> {
@@ -182,7 +182,7 @@ impl<M: SharedManager> Future for GetShare<M> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.inner.is_some() && !this.wait.is_waiting() {
-            // A loop of gets that are ready at once must not starve its executor.
+            // Spend budget, so that a loop of gets that are ready at once does not starve its executor.
             ready!(spend(context));
         }
         let Some(inner) = this.inner.take() else {

@@ -4,8 +4,8 @@ use std::{ops::Deref, sync::Arc};
 
 use super::{SharedManager, inner::Inner};
 
-/// What the gets and shares of one handle count themselves on. Each clone has its own, so that tasks that have a handle each do not
-/// fight for one count at every get.
+/// The reference count for the gets and shares of one handle. Each clone of a pool has its own, so that tasks with a handle each do
+/// not contend for one count at every get.
 pub(super) struct Handle<M: SharedManager> {
     inner: Arc<Inner<M>>,
 }

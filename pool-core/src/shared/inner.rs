@@ -28,7 +28,7 @@ use crate::{
     rt::Notify,
 };
 
-/// A connection with what tells those who share it that it died.
+/// A connection, with the alarm that tells the holders of its shares that it died.
 #[derive(Debug)]
 pub(super) struct Wired<C> {
     pub(super) connection: C,
@@ -132,7 +132,7 @@ impl<M: SharedManager> Inner<M> {
     }
 }
 
-/// As an exclusive pool's: what its words count as open, idle and leased are shares here.
+/// Converts the counts to those of an exclusive pool: shares are counted as open, idle and leased.
 fn in_shares(of: SharedStatus) -> Status {
     Status {
         max_size: of.capacity,
@@ -196,7 +196,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
         self.links.timings()
     }
 
-    /// Who has a share is not known.
+    /// The holders of shares are not recorded.
     fn leases(&self) -> Vec<LeaseInfo> {
         Vec::new()
     }
@@ -215,7 +215,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
             drops,
             unusable: _,
         } = work;
-        // Before any code of a user's has its turn, which may panic: a token frees its place all the same.
+        // Make the tokens before any user code runs, which may panic: the drop of a token frees its place in any case.
         let closes: Vec<_> = closes
             .into_iter()
             .map(|(link, wired, reason)| (OnPlace::new(self, link), wired, reason))
@@ -249,7 +249,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
             }
         }
         for place in opens {
-            // Without a runtime the place is dropped, which frees it: whoever is polled next finds the room.
+            // Without a runtime, the place is dropped, which frees it. A waiter that is polled later finds the room.
             if let Some(runtime) = &runtime {
                 drop(runtime.spawn(host::open(Arc::clone(self), place)));
             }
@@ -259,7 +259,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
     fn round(self: &Arc<Self>, number: u64, now: Moment, context: &Context<'_>) -> Option<Round> {
         let (next, closed, work) = self.links.round(number, now, context.waker().clone())?;
         self.perform(work);
-        // Who takes a share wakes nobody: what is published changes as long as anything is open.
+        // A get of a share does not wake the keeper, but it changes the published metrics. So publish as long as anything is open.
         #[cfg(feature = "metrics")]
         let next = if self.links.alive() > 0 {
             next.min(now + crate::observe::INTERVAL)
@@ -362,7 +362,7 @@ impl<M: SharedManager> Opens for Inner<M> {
         self.manager.create(Gauge { pool, link }).await
     }
 
-    /// What it is, its gauge says.
+    /// The gauge of a connection says whether it is dead.
     fn is_broken(&self, _: &mut M::Resource) -> bool {
         false
     }
@@ -431,7 +431,7 @@ impl<M: SharedManager> Drop for Inner<M> {
     }
 }
 
-/// The token of a place on which something is opened or closed. Frees the place when dropped.
+/// The token of a place on which a connection is opened or closed. Dropping it frees the place.
 pub(super) struct OnPlace<M: SharedManager> {
     inner: Arc<Inner<M>>,
     link: LinkId,
@@ -457,7 +457,7 @@ impl<M: SharedManager> Drop for OnPlace<M> {
     }
 }
 
-/// Closes one, and only then frees its place.
+/// Closes a connection, and only then frees its place.
 async fn close<M: SharedManager>(place: OnPlace<M>, wired: Arc<Wired<M::Resource>>) {
     // Every share has given its handle back.
     if let Some(wired) = Arc::into_inner(wired) {

@@ -1,4 +1,5 @@
-//! What is done for a shared pool as a whole: by its keeper, by whoever waits for it to be warm or empty, and by an operator.
+//! Operations on a shared pool as a whole: the rounds of the keeper, waits until the pool is warm or empty, and changes by an
+//! operator.
 
 use std::task::{Poll, Waker};
 
@@ -47,8 +48,9 @@ impl<C, E: Clone> Watched for Links<C, E> {
 }
 
 impl<C, E: Clone> Links<C, E> {
-    /// One round of the keeper that has this number: takes back what nobody fetched, retires what is too old or unused, opens what is
-    /// missing. Says when to come again. `None`: it was replaced, or the pool is over.
+    /// Runs a round of the keeper with this number: takes back unfetched grants, drains connections that are too old or unused, and
+    /// opens what is missing. Returns when the next round is due. `None` if this keeper was replaced, or if the pool is closed and
+    /// drained.
     pub(super) fn round(
         &self,
         number: u64,
@@ -64,7 +66,7 @@ impl<C, E: Clone> Links<C, E> {
         Some((next, closed, work))
     }
 
-    /// One round, whoever the keeper is.
+    /// Runs a round, whichever keeper runs.
     #[cfg(test)]
     pub(super) fn tick(&self, now: Moment, keeper: Waker) -> (Moment, Work<C>) {
         self.tick_locked(self.lock(), now, keeper)
@@ -80,7 +82,7 @@ impl<C, E: Clone> Links<C, E> {
         let mut work = Work::default();
         state.bell.comes_by();
         state.reclaim(limits.reclaim_after, now, &mut work);
-        // Nearly every wait is over long before that; who is still there keeps a timer from now on.
+        // Nearly every wait is over long before `arm_after`. A waiter that has waited that long keeps a timer of its own.
         let before = now.as_nanos().saturating_sub(nanos_of(limits.arm_after));
         let before = Moment::from_nanos(before);
         state.queue.arm(before, &mut work.wakers);
@@ -94,7 +96,7 @@ impl<C, E: Clone> Links<C, E> {
         (next, work)
     }
 
-    /// Nobody gets anything from now on, and all who wait are told so. Every connection closes with its last share.
+    /// Closes the pool. All waiters are refused, and every connection closes with its last share.
     pub(super) fn close(&self) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -109,12 +111,12 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// Sets how many may wait in line, from now on: those that are in it stay.
+    /// Sets how many gets may wait in the queue. Waiters that are in the queue already stay.
     pub(super) fn bound_line(&self, max_waiters: usize) {
         self.lock().max_waiters = max_waiters;
     }
 
-    /// There may be so many connections from now on.
+    /// Sets how many connections there may be.
     pub(super) fn resize(&self, max_links: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -123,7 +125,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// What is open or being opened takes no more, and goes with its last share.
+    /// Retires all connections that are open or being opened: they take no more shares, and close with their last share.
     pub(super) fn retire_all(&self, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -132,7 +134,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// Ready when the minimum is open, or cannot be. Opens what is missing.
+    /// Ready when the minimum of connections is open, or cannot be opened. Opens what is missing.
     pub(super) fn poll_warm(
         &self,
         watch: &Watch<'_, Self>,
@@ -158,18 +160,18 @@ impl<C, E: Clone> Links<C, E> {
         (Poll::Pending, work)
     }
 
-    /// How many are open, those included that take no more.
+    /// Returns how many connections are open, including draining ones.
     #[cfg(feature = "metrics")]
     pub(super) fn alive(&self) -> u32 {
         self.lock().alive()
     }
 
-    /// Something gave up without having stood in line.
+    /// Counts a timeout of a get that did not join the queue.
     pub(super) fn count_timeout(&self, phase: observe::Phase) {
         self.lock().counters.timeouts[phase.index()] += 1;
     }
 
-    /// How long things took.
+    /// Returns how long waits and opens took.
     pub(super) fn timings(&self) -> Timings {
         let times = self.lock().times.clone();
         Timings {
@@ -187,7 +189,7 @@ impl<C, E: Clone> Links<C, E> {
         self.lock().gate.last_error()
     }
 
-    /// All counts. Nobody takes a share meanwhile.
+    /// Returns all counts. Gets are called to the lock meanwhile, so no share is taken.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut state = self.lock();
         state.call(true);

@@ -6,23 +6,24 @@ use crate::{
     observe::CloseReason,
 };
 
-/// What is known of it under the lock. Itself it is on its [place](super::places), and so is the count of its shares.
+/// What the pool knows of a connection under the lock. The connection itself, and the count of its shares, are on its
+/// [place](super::places).
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) serial: u64,
     pub(super) phase: Phase,
     pub(super) capacity: u32,
     pub(super) suspect: bool,
-    /// When its open began.
+    /// When the open of the connection began.
     pub(super) began: Moment,
     pub(super) expires_at: Moment,
-    /// It goes as soon as it is open: nobody wants it any more.
+    /// Why the connection is to be drained as soon as it is open, if it is not wanted any more.
     pub(super) unwanted: Option<CloseReason>,
-    /// Its time is over, and its replacement is being opened.
+    /// Whether the lifetime is over and a replacement is being opened.
     pub(super) expired: bool,
-    /// Since when the keeper has seen it without a share.
+    /// Since when the keeper has seen the connection without shares.
     pub(super) idle_since: Option<Moment>,
-    /// How many shares of it had been taken without the lock then.
+    /// How many shares had been taken without the lock when the keeper last saw a change.
     pub(super) gets_before: u64,
     pub(super) reason: CloseReason,
 }
@@ -31,7 +32,7 @@ pub(super) struct Link {
 pub(super) enum Phase {
     Free,
     Opening,
-    /// It died before it was open.
+    /// The connection died before it was open.
     Stillborn,
     Live,
     Draining,
@@ -39,24 +40,25 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// Names a connection, also after it has gone: no two connections of a program have the same serial number.
+/// Names a connection, and stays valid as a name after the connection has gone: no two connections of a program have the same
+/// serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkId {
     pub(super) index: u32,
     pub(super) serial: u64,
 }
 
-/// How loaded one is, to choose by.
+/// The load of a connection, by which a get chooses.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
     pub(super) used: u32,
-    /// How many may share it. Not 0.
+    /// How many shares the connection takes. Not 0.
     pub(super) of: u32,
     pub(super) serial: u64,
 }
 
 impl Load {
-    /// Is it less loaded than `other`, or loaded alike and younger?
+    /// Whether this load is less than `other`, or equal with a younger connection.
     #[inline]
     pub(super) fn comes_before(self, other: Self) -> bool {
         let ours = u64::from(self.used) * u64::from(other.of);
@@ -66,12 +68,12 @@ impl Load {
 }
 
 impl Link {
-    /// Does it go as soon as another is open?
+    /// Whether the connection is drained as soon as another is open.
     pub(super) fn is_replaced(&self) -> bool {
         self.expired && self.phase == Phase::Live
     }
 
-    /// How many may share it as it is now.
+    /// Returns how many shares the connection takes in its present state.
     pub(super) fn takes(&self) -> u32 {
         let trusted = !self.suspect || mutation::on(Mutation::ShareOfSuspect);
         if self.phase == Phase::Live && trusted {

@@ -1,19 +1,19 @@
-//! Connections, their shares, and those who wait for one: the part that is model-checked. No runtime, no clock, no user code under
-//! the lock.
+//! Connections, their shares and the waiters: the part that is model-checked. It uses no runtime and no clock, and runs no user
+//! code under the lock.
 //!
-//! | phase of a connection | what it means | who moves it on |
+//! | phase of a connection | meaning | changed by |
 //! |---|---|---|
-//! | free | a place for the next one | `meet_demand` |
-//! | opening | it is being opened | `opened`, `open_failed`, `vacate`, `fail` |
-//! | stillborn | it died before it was open | `opened`, `open_failed`, `vacate` |
-//! | live | it takes as many shares as its capacity says; none while it is suspect | `drain`, `fail`, `tick`, `close` |
-//! | draining | it takes no more; its last share closes it | `put`, `fail` |
-//! | dead | it takes no more, and those who share it were told; its last share frees it | `put` |
-//! | closing | no share is left, goodbyes are being said | `vacate` |
+//! | free | the place is free for the next connection | `meet_demand` |
+//! | opening | the connection is being opened | `opened`, `open_failed`, `vacate`, `fail` |
+//! | stillborn | the connection died before it was open | `opened`, `open_failed`, `vacate` |
+//! | live | it takes as many shares as its capacity; none while it is suspect | `drain`, `fail`, `tick`, `close` |
+//! | draining | it takes no more shares; its last share closes it | `put`, `fail` |
+//! | dead | it takes no more shares, and the holders of its shares were told; its last share frees its place | `put` |
+//! | closing | it has no shares left and is being closed | `vacate` |
 //!
-//! Shares are counted at the place of the connection, without the lock as long as nobody waits: see [`places`](super::places). A share is
-//! taken when it is granted, and given back by its holder, or by the waiter that did not fetch it. So a capacity that falls never takes
-//! a share away; it only gives out no new one.
+//! Shares are counted at the place of the connection, without the lock as long as there are no waiters: see
+//! [`places`](super::places). A share is taken when it is granted. It is given back by its holder, or by the waiter that did not
+//! fetch it. So a lower capacity never takes a share away; it only stops new shares.
 
 use std::{
     mem,
@@ -46,11 +46,11 @@ pub(super) struct LinkLimits {
     pub(super) min_links: u32,
     pub(super) max_opening: u32,
     pub(super) max_waiters: usize,
-    /// Another is opened when fewer shares than this are free.
+    /// Another connection is opened when fewer shares than this are free.
     pub(super) spare: u32,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) reclaim_after: Duration,
-    /// Who has waited for so long keeps a timer of its own from then on.
+    /// A waiter that has waited this long keeps a timer of its own from then on.
     pub(super) arm_after: Duration,
     pub(super) tick: Duration,
     pub(super) rounds: Duration,
@@ -60,16 +60,16 @@ pub(super) struct LinkLimits {
 #[derive(Debug)]
 pub(super) struct Links<C, E: Clone> {
     places: Arc<Places<C>>,
-    /// The only lock. While it is held nothing else is locked, no waker runs, and no connection is dropped.
+    /// The only lock. While it is held, nothing else is locked, no waker runs, and no connection is dropped.
     state: Mutex<State<C, E>>,
     pub(super) post: Post,
     pub(super) limits: LinkLimits,
 }
 
-/// Names one who waits.
+/// Names a waiter.
 pub(super) type Ticket<E> = Waiter<Share, Refusal<E>>;
 
-/// What came of asking for a share.
+/// The result of asking for a share.
 #[derive(Debug)]
 pub(super) enum Take<C, E> {
     Ready(Share),
@@ -77,8 +77,8 @@ pub(super) enum Take<C, E> {
     Refused(Refusal<E>),
 }
 
-/// The lock. When it is let go of, everybody is called to it who takes or gives back a share, as long as somebody waits or somebody
-/// has to look after the spare shares.
+/// The guard of the lock. When it is dropped, it calls all gets and returns to the lock, as long as there are waiters, the pool is
+/// closed, or the pool keeps spare shares. Otherwise it calls them no longer.
 pub(super) struct Locked<'a, C, E: Clone> {
     state: MutexGuard<'a, State<C, E>>,
     spare: bool,
@@ -123,19 +123,19 @@ impl<C, E: Clone> Links<C, E> {
         }
     }
 
-    /// The connection that this is a share of. `None`: it is a share of another pool's.
+    /// Returns the connection of this share; `None` if the share is of another pool.
     #[inline]
     pub(super) fn connection<'a>(&'a self, share: &'a Share) -> Option<&'a C> {
         self.places.connection(share)
     }
 
-    /// Takes a share of the least loaded connection, without the lock; `None`: ask under it.
+    /// Takes a share of the least loaded connection without the lock. After `None`, a share may still be free under the lock.
     #[inline]
     pub(super) fn take(&self) -> Option<Share> {
         self.places.take()
     }
 
-    /// Takes a share that can be had at once, and opens what is missing then.
+    /// Takes a share that is free now, and then opens what is missing.
     pub(super) fn try_take(&self, now: Moment) -> (Option<Share>, Work<C>) {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -151,9 +151,9 @@ impl<C, E: Clone> Links<C, E> {
         (share, work)
     }
 
-    /// Takes a share, or joins the line.
+    /// Takes a share, or joins the queue.
     ///
-    /// Both under one lock: a return either finds the waiter in line, or the waiter finds what was returned.
+    /// Both steps happen under one lock. So either a return finds the waiter in the queue, or the waiter finds the returned share.
     pub(super) fn take_or_wait(&self, waker: Waker, now: Moment) -> (Take<C, E>, Work<C>) {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -165,7 +165,7 @@ impl<C, E: Clone> Links<C, E> {
             if mutation::on(Mutation::ShareWaiterLooksTooEarly) {
                 share = state.share();
             }
-            // Before the look that counts: what comes back after it comes to the lock.
+            // Call before the look that counts: every share that is returned after the look comes to the lock.
             state.call(true);
             if !mutation::on(Mutation::ShareWaiterLooksTooEarly) {
                 share = state.share();
@@ -178,7 +178,8 @@ impl<C, E: Clone> Links<C, E> {
         }
         if let Some(error) = state.gate.verdict(state.alive()) {
             state.counters.failed_fast += 1;
-            // The keeper may be where nobody drives it: an outage ends because somebody asks.
+            // The keeper may be on a runtime that polls no tasks. So a refused get begins the next attempt, which may end the
+            // outage.
             if !mutation::on(Mutation::RefusedTriesNothing) {
                 state.meet_demand(&self.limits, now, &mut work);
             }
@@ -195,7 +196,7 @@ impl<C, E: Clone> Links<C, E> {
         (Take::Queued(id, work), Work::default())
     }
 
-    /// Has a waiter its answer? After that its id is spent.
+    /// Returns the answer of a waiter, if it has one; its id is then spent.
     pub(super) fn poll(
         &self,
         id: &Ticket<E>,
@@ -203,13 +204,13 @@ impl<C, E: Clone> Links<C, E> {
         now: Moment,
     ) -> (Poll<Result<Share, Refusal<E>>>, Work<C>) {
         let mut work = Work::default();
-        // Cloned when it is first needed, with nothing locked, and so is the one before dropped.
+        // The new waker is cloned only if it is needed, and with nothing locked. The old waker is dropped unlocked too.
         let mut new = None;
         loop {
             let mut state = self.lock();
             let mut answer = state.queue.answer(id);
             if answer.is_pending() && state.closed {
-                // What it was handed before the close was taken back after it.
+                // The waiter got a grant before the close, and the grant was taken back after it.
                 let told = state.queue.refuse_all(|| Refusal::Closed);
                 work.wakers.extend(told);
                 answer = state.queue.answer(id);
@@ -238,7 +239,7 @@ impl<C, E: Clone> Links<C, E> {
         }
     }
 
-    /// A waiter gives up at its deadline: what it was told or handed meanwhile, or else what it waited for.
+    /// A waiter gives up at its deadline. Returns the answer that came in time, or the phase that the waiter was waiting for.
     pub(super) fn time_out(
         &self,
         id: Ticket<E>,
@@ -266,16 +267,16 @@ impl<C, E: Clone> Links<C, E> {
         answer
     }
 
-    /// A waiter goes away. What was handed to it goes to the next in line.
+    /// A waiter leaves. A grant that it did not fetch goes to the next waiter.
     pub(super) fn cancel(&self, id: Ticket<E>, now: Moment) -> Work<C> {
         let mut work = Work::default();
-        // Declared before the guard, so dropped after it: a waker may be the last to hold a task, a refusal an error.
+        // Declared before the guard, so dropped after it: a waker may be the last handle of a task, and a refusal of an error.
         let (_held, _refusal);
         let mut state = self.lock();
         let (answer, held) = state.queue.cancel(id);
         _held = held;
         if !matches!(answer, Some(Err(_))) {
-            // One that was refused was counted as what it was told.
+            // A refused waiter was counted already, by the reason of its refusal.
             state.counters.cancelled += 1;
         }
         match answer {
@@ -287,7 +288,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// Gives a share back. There is something left to do only if it was called to the lock.
+    /// Gives a share back. There is work left only if returns are called to the lock.
     #[inline]
     pub(super) fn put(&self, share: Share, now: impl FnOnce() -> Moment) -> Option<Work<C>> {
         let index = share.link().index;
@@ -296,14 +297,14 @@ impl<C, E: Clone> Links<C, E> {
             let _late = self.places.put(share);
             return called.then(|| self.settle(index, now()));
         }
-        // The usual case: nobody waits, and the connection is good for others.
+        // The usual case: there are no waiters, and the connection stays in use.
         if !self.places.put(share) {
             return None;
         }
         Some(self.settle(index, now()))
     }
 
-    /// A share of this one came back while everybody was called to the lock.
+    /// A share of this connection was returned while returns were called to the lock.
     #[cold]
     fn settle(&self, index: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
@@ -314,7 +315,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// So many may share this one from now on.
+    /// Sets how many shares this connection takes.
     pub(super) fn set_capacity(&self, link: LinkId, capacity: u32, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -335,7 +336,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// This one is suspect, and gets no new shares, or is trusted again.
+    /// Marks this connection as suspect, so that it gets no new shares, or as trusted again.
     pub(super) fn set_suspect(&self, link: LinkId, suspect: bool, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -348,12 +349,12 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// This one takes no more, and closes when its last share ends.
+    /// Drains this connection: it takes no more shares, and closes when its last share ends.
     pub(super) fn drain(&self, link: LinkId, reason: CloseReason, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
         match state.at(link) {
-            // Its own word counts for more than what else is to become of it.
+            // The reason that the connection gives itself replaces an earlier reason.
             Some(link) if link.phase == link::Phase::Opening => link.unwanted = Some(reason),
             _ => state.drain(link.index, link.serial, reason, &mut work),
         }
@@ -361,7 +362,7 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// This one is dead: it takes no more, and those who share it are told at once.
+    /// Marks this connection as dead: it takes no more shares, and the holders of its shares are told at once.
     pub(super) fn fail(&self, link: LinkId, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -371,7 +372,7 @@ impl<C, E: Clone> Links<C, E> {
         };
         match link.phase {
             link::Phase::Live | link::Phase::Draining => {}
-            // Whoever opens it finds it dead; a death while closing changes nothing.
+            // `opened` will find it dead. A death during a close changes nothing.
             link::Phase::Opening => {
                 link.phase = link::Phase::Stillborn;
                 state.meet_demand(&self.limits, now, &mut work);
@@ -409,7 +410,7 @@ impl<C, E: Clone> Links<C, E> {
         let closed = state.closed;
         let index = link.index;
         match state.at(link).map(|link| (link.phase, link.unwanted)) {
-            // It said so itself while it was being opened: that is no success, and the next attempt is not made at once.
+            // The connection said so itself while it was being opened. That is no success, so the next attempt is not made at once.
             Some((link::Phase::Stillborn, _))
             | Some((link::Phase::Opening, Some(CloseReason::GoingAway))) => {
                 state.links[index as usize].phase = link::Phase::Stillborn;
@@ -424,12 +425,12 @@ impl<C, E: Clone> Links<C, E> {
                 known.phase = link::Phase::Live;
                 known.expires_at = expires_at;
                 let took = now - known.began;
-                // What it said while it was being opened, or that it takes one at a time.
+                // The capacity that the connection published while it was being opened, or else one share at a time.
                 state.expected = known.capacity.max(1);
                 state.times.create.record(took);
                 let closed = closed.then_some(CloseReason::PoolClosed);
                 match unwanted.or(closed) {
-                    // Nobody shares it for a moment, and it takes the place of none.
+                    // The connection gets no shares, so no other connection is drained in exchange for it.
                     Some(reason) => state.drain(index, link.serial, reason, &mut work),
                     None => {
                         state.publish(index);
@@ -450,10 +451,10 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// Nothing could be opened on this place. `jitter` is uniform in `0.0..1.0`.
+    /// No connection could be opened on this place. `jitter` is uniform in `0.0..1.0`.
     pub(super) fn open_failed(&self, link: LinkId, error: E, now: Moment, jitter: f64) -> Work<C> {
         let mut work = Work::default();
-        // Dropped after the guard: it may be the last handle of the error before.
+        // Dropped after the guard, since this may be the last handle of the error before.
         let _before;
         let mut state = self.lock();
         _before = state.failure.replace(error.clone());
@@ -475,7 +476,8 @@ impl<C, E: Clone> Links<C, E> {
         work
     }
 
-    /// What was opening or closing here is gone: the place is free. Here may be no runtime to open the next one on.
+    /// The connection that was opening or closing on this place is gone, so the place is free. This thread may have no runtime to
+    /// open the next connection on.
     pub(super) fn vacate(&self, link: LinkId, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
@@ -483,7 +485,7 @@ impl<C, E: Clone> Links<C, E> {
             state.free(link.index, &mut work);
             let probes = state.gate.is_failing() && !state.closed;
             if probes || state.demand(&self.limits, now) > 0 {
-                // Both: the keeper may be where nobody drives it.
+                // Wake both, since the keeper may be on a runtime that polls no tasks.
                 work.wakers.extend(state.bell.ring());
                 work.wakers.extend(state.queue.first_waker());
             }

@@ -98,7 +98,7 @@ pub struct SharedPool<M: SharedManager> {
     owner: Arc<Owner<M>>,
 }
 
-/// What all handles of one pool have in common, and nobody else: it closes the pool when it is dropped.
+/// Shared by all handles of one pool, and only by them. Dropping it closes the pool.
 struct Owner<M: SharedManager> {
     inner: Arc<Inner<M>>,
 }

@@ -1,19 +1,19 @@
-//! Where connections are, and how many share each: a share is taken and given back without a lock.
+//! The places of connections, and the counts of their shares. A share is taken and given back without a lock.
 //!
 //! Each place has a cell for a connection, and one word of two halves:
 //!
-//! | half | what it says | who changes it |
+//! | half | meaning | changed by |
 //! |---|---|---|
-//! | low: `used` | how many shares are out | who takes one adds 1, who gives one back takes 1 off |
-//! | high: `gives` | below so many a share may be taken without the lock; 0: *come to the lock* | who has the lock |
+//! | low: `used` | how many shares are out | a get adds 1, a return subtracts 1 |
+//! | high: `gives` | while `used` is below it, a share may be taken without the lock; 0 means *come to the lock* | the holder of the lock |
 //!
-//! `gives` is the capacity of a connection that is live and trusted, while nobody stands in line, and else 0. Whoever gives a share
-//! back and finds 0 there comes to the lock and looks what is to be done: somebody waits, or the connection is on its way out.
+//! `gives` is the capacity while the connection is live and trusted and the queue is empty, and else 0. A return that finds 0 comes
+//! to the lock and looks what has to be done: there may be a waiter, or the connection may have to be closed.
 //!
-//! That is all of the protocol, and one word is all that it needs: every step is one read-modify-write of it, and those are in one
-//! total order. Whoever sets `gives` to 0 learns by the same step how many shares were out; nobody takes one without the lock after
-//! that, and everybody who gives one back after that comes to the lock. So nobody who set it, looked, and went to sleep can be slept
-//! past, and where the whole word is 0 the cell belongs to who has the lock. See `PROTOCOL.md`.
+//! One word is enough for this protocol: every step is one read-modify-write of the word, and these have one total order. The step
+//! that sets `gives` to 0 also reads how many shares are out. After it, no share is taken without the lock, and every return comes
+//! to the lock. So if the holder of the lock sets `gives` to 0, looks for a share and then waits, it misses no return. While the
+//! whole word is 0, the cell belongs to the holder of the lock. See `PROTOCOL.md`.
 
 use std::{
     fmt,
@@ -30,34 +30,34 @@ use crate::{
     },
 };
 
-/// The places of one shared pool. More are made when they are needed, and none goes before the pool.
+/// The places of one shared pool. Places are added when they are needed, and live as long as the pool.
 pub(super) struct Places<C> {
     first: [Place<C>; FIRST],
-    /// Chunk `n` of the others has `FIRST << n + 1` of them.
+    /// Chunk `n` of the other places has `FIRST << n + 1` of them.
     others: [OnceLock<Box<[Place<C>]>>; CHUNKS],
 }
 
-/// The places as who has the lock may use them: there is one of these to a pool, behind its lock.
+/// The places, with the methods that need the lock. Each pool has one of these, behind its lock.
 pub(super) struct PlacesMut<C> {
     places: Arc<Places<C>>,
 }
 
-/// Two that two cores write at once are two cache lines apart: processors fetch them in pairs.
+/// Places that two cores write at once are two cache lines apart, since processors fetch cache lines in pairs.
 #[repr(align(128))]
 struct Place<C> {
     word: AtomicU64,
     cell: UnsafeCell<Option<sync::Arc<C>>>,
-    /// Which connection that is: written with the cell. Read before as well, to choose by, where it may be of the one before. A plain
-    /// atomic, which models do not explore: the word orders it as it does the cell.
+    /// The serial number of the connection, written with the cell. It is also read before a share is taken, to choose a place, and
+    /// may then be that of the connection before. A plain atomic, which models do not explore: the word orders it like the cell.
     serial: sync::atomic::AtomicU64,
-    /// How many shares were taken here without the lock, ever. Nothing waits for it.
+    /// How many shares were ever taken here without the lock. Nothing waits for this count.
     gets: sync::atomic::AtomicU64,
 }
 
-/// The place to take a share from, of those that were looked at.
+/// The best place to take a share from, of those that were looked at.
 struct Best<'a, C>(Option<(u32, &'a Place<C>, Load)>);
 
-/// One share of a connection: 1 in the `used` of its place. [`Places::put`] takes it back, and nothing else does.
+/// One share of a connection: it counts 1 in the `used` of its place. Only [`Places::put`] takes it back.
 #[derive(Debug)]
 pub(super) struct Share {
     link: LinkId,
@@ -70,24 +70,24 @@ const CHUNKS: usize = 30;
 const USED: u64 = u32::MAX as u64;
 const GIVES: u32 = 32;
 
-// SAFETY: what is in a cell is looked at by all who have a share, on any thread, and is put in and taken out on any: with
-// `Arc<C>: Send + Sync` both are sound, for one side at a time (see the table), which is what `Place` sees to.
+// SAFETY: a cell is read by all holders of a share, on any thread, and a connection is put in and taken out on any thread. With
+// `Arc<C>: Send + Sync` both are sound, if they do not happen at the same time (see the table). `Place` ensures that.
 unsafe impl<C: Send + Sync> Send for Places<C> {}
 // SAFETY: as above.
 unsafe impl<C: Send + Sync> Sync for Places<C> {}
 
 impl Share {
-    /// Which connection it is of.
+    /// Returns which connection the share is of.
     pub(super) const fn link(&self) -> LinkId {
         self.link
     }
 }
 
 impl<'a, C> Best<'a, C> {
-    /// Or this one, if it gives shares without the lock and comes before.
+    /// Replaces the best place by this one, if this one gives shares without the lock and comes before it.
     #[inline]
     fn or(&mut self, index: u32, place: &'a Place<C>) {
-        // Ordering: Relaxed, a look before the step that counts.
+        // Ordering: Relaxed, since this look only precedes the step that counts.
         let load = place.load(place.word.load(Ordering::Relaxed));
         let best = &mut self.0;
         if load.used < load.of && best.is_none_or(|(_, _, best)| load.comes_before(best)) {
@@ -108,12 +108,12 @@ impl<C> Places<C> {
         (places, owner)
     }
 
-    /// Takes a share of the least loaded connection that gives one without the lock; of those that are loaded alike, of the youngest.
+    /// Takes a share of the least loaded connection that gives shares without the lock; of equally loaded ones, of the youngest.
     #[inline]
     pub(super) fn take(&self) -> Option<Share> {
         loop {
             let mut best = Best(None);
-            // Nearly always these are all.
+            // Nearly always, there are no other places.
             for (index, place) in (0..).zip(&self.first) {
                 best.or(index, place);
             }
@@ -136,42 +136,42 @@ impl<C> Places<C> {
         }
     }
 
-    /// Gives a share back. Is whoever does to come to the lock?
+    /// Gives a share back. Returns whether the caller has to come to the lock.
     #[inline]
     #[must_use]
     pub(super) fn put(&self, share: Share) -> bool {
-        // Ordering: Release, so that all that was done with the connection is done before it is taken out; every later change of the
-        // word is a read-modify-write, which passes it on.
+        // Ordering: Release, so that every use of the connection happens before it is taken out. All later changes of the word are
+        // read-modify-writes, so they continue the release sequence.
         let before = self.at(share.link).word.fetch_sub(1, Ordering::Release);
         gives(before) == 0
     }
 
-    /// The connection that this is a share of. `None`: it is a share of another pool's.
+    /// Returns the connection of this share; `None` if the share is of another pool.
     #[inline]
     pub(super) fn connection<'a>(&'a self, share: &'a Share) -> Option<&'a C> {
         let place = self.at(share.link);
         if place.serial.load(Relaxed) != share.link.serial {
             return None;
         }
-        // SAFETY: no two connections of a program have the same number, so the share is of this place: it is counted here until it is
-        // put, and cannot be put as long as it is borrowed. While `used` is not 0 nobody writes to the cell.
+        // SAFETY: no two connections of a program have the same serial number, so the share is of this place. It is counted here
+        // until it is put, and it cannot be put while it is borrowed. While `used` is not 0, nobody writes to the cell.
         place.cell.with(|cell| unsafe { (*cell).as_deref() })
     }
 
-    /// How many shares of this one are out.
+    /// Returns how many shares of this connection are out.
     pub(super) fn used(&self, index: u32) -> u32 {
         let place = self.get(index as usize);
-        // Ordering: a count of what may change at once.
+        // Ordering: Relaxed, since the count may change at once anyway.
         place.map_or(0, |place| used(place.word.load(Ordering::Relaxed)))
     }
 
-    /// Is who gives back a share of this one called to the lock? A look.
+    /// Whether a return of a share of this connection has to come to the lock. The answer may change at once.
     pub(super) fn is_called(&self, index: u32) -> bool {
         let place = self.get(index as usize);
         place.is_none_or(|place| gives(place.word.load(Ordering::Relaxed)) == 0)
     }
 
-    /// How many shares of this one were taken without the lock, ever.
+    /// Returns how many shares were ever taken at this place without the lock.
     pub(super) fn gets(&self, index: u32) -> u64 {
         self.get(index as usize)
             .map_or(0, |place| place.gets.load(Relaxed))
@@ -199,14 +199,14 @@ impl<C> Places<C> {
     }
 }
 
-/// In which of the other chunks a place is, and where there.
+/// Returns the chunk of a place, and its index there.
 const fn in_chunk(index: usize) -> (usize, usize) {
     let chunk = (index / FIRST + 1).ilog2();
     (chunk as usize - 1, index - FIRST * ((1 << chunk) - 1))
 }
 
 impl<C> PlacesMut<C> {
-    /// Takes a share of this one if fewer than `most` are out.
+    /// Takes a share of this connection, if fewer than `most` are out.
     pub(super) fn take_below(&mut self, link: LinkId, most: u32) -> Option<Share> {
         let place = self.at(link);
         loop {
@@ -221,26 +221,26 @@ impl<C> PlacesMut<C> {
         }
     }
 
-    /// Below `most` shares of this one may be taken without the lock from now on; 0: none. How many are out.
+    /// Sets `gives`: a share may be taken without the lock while fewer than `most` are out. Returns how many are out.
     pub(super) fn give(&mut self, index: u32, most: u32) -> u32 {
         let Some(place) = self.get(index as usize) else {
             return 0;
         };
-        // Ordering: Relaxed, this half was last written under the lock.
+        // Ordering: Relaxed, since this half was last written under the lock.
         let before = gives(place.word.load(Ordering::Relaxed));
         let change = u64::from(most).wrapping_sub(u64::from(before)) << GIVES;
-        // Ordering: Release publishes the cell to who takes a share; Acquire sees all that was done by who gave one back.
+        // Ordering: Release publishes the cell to gets that take a share. Acquire sees every use of the connection before a return.
         used(place.word.fetch_add(change, Ordering::AcqRel))
     }
 
-    /// Puts a connection where none is.
+    /// Puts a connection into an empty place.
     ///
     /// # Panics
-    /// When shares of the one before are out.
+    /// Panics if shares of the connection before are out, or can be taken.
     pub(super) fn fill(&mut self, link: LinkId, connection: sync::Arc<C>) {
         if link.index as usize >= FIRST {
             let (last, _) = in_chunk(link.index as usize);
-            // Those before it as well: who looks for a share stops at the first that is not there.
+            // Create the chunks before it as well, since a search for a share stops at the first chunk that does not exist.
             for (chunk, others) in self.others.iter().enumerate().take(last + 1) {
                 others.get_or_init(|| (0..FIRST << (chunk + 1)).map(|_| Place::new()).collect());
             }
@@ -248,13 +248,13 @@ impl<C> PlacesMut<C> {
         let place = self.at(link);
         assert!(place.is_ours(), "a place is filled when nobody shares it");
         place.serial.store(link.serial, Relaxed);
-        // SAFETY: the word is 0: nobody has a share, and nobody takes one before `give`, which takes `&mut self`.
+        // SAFETY: the word is 0, so there are no shares. No share is taken before `give`, which takes `&mut self`.
         place
             .cell
             .with_mut(|cell| unsafe { *cell = Some(connection) });
     }
 
-    /// Takes out what nobody shares and nobody can take a share of; else nothing.
+    /// Takes the connection out, if no shares are out and none can be taken; else returns `None`.
     pub(super) fn empty(&mut self, index: u32) -> Option<sync::Arc<C>> {
         let place = self.get(index as usize)?;
         if !place.is_ours() {
@@ -264,7 +264,7 @@ impl<C> PlacesMut<C> {
         place.cell.with_mut(|cell| unsafe { (*cell).take() })
     }
 
-    /// Another handle of what is there, for who has to tell it something.
+    /// Returns another handle of the connection, so that it can be told something.
     pub(super) fn peek(&mut self, index: u32) -> Option<sync::Arc<C>> {
         let place = self.get(index as usize)?;
         // SAFETY: only `fill` and `empty` write to the cell, and they take `&mut self`.
@@ -305,21 +305,21 @@ impl<C> Place<C> {
         }
     }
 
-    /// Counts one share more, if nothing has changed since the word was `seen`.
+    /// Counts one more share, if the word is still as it was `seen`.
     #[inline]
     fn count(&self, seen: u64) -> bool {
         if mutation::on(Mutation::ShareIsCountedInTwoSteps) {
             self.word.store(seen + 1, Ordering::Release);
             return true;
         }
-        // Ordering: Acquire pairs with the Release of `give`, and so sees what was put into the cell before; all that changes the word
-        // between the two are read-modify-writes, which pass it on.
+        // Ordering: Acquire pairs with the Release of `give`, so that what was put into the cell before it is seen. All changes of
+        // the word between the two are read-modify-writes, so they continue the release sequence.
         self.word
             .compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// The share that was counted.
+    /// Makes the share that was counted.
     #[inline]
     fn share(&self, index: u32) -> Share {
         let serial = self.serial.load(Relaxed);
@@ -328,7 +328,7 @@ impl<C> Place<C> {
         }
     }
 
-    /// How loaded it is, as far as shares are given without the lock.
+    /// Returns the load of this place, for gets without the lock.
     #[inline]
     fn load(&self, seen: u64) -> Load {
         Load {
@@ -338,16 +338,16 @@ impl<C> Place<C> {
         }
     }
 
-    /// Does the cell belong to who has the lock?
+    /// Whether the cell belongs to the holder of the lock.
     fn is_ours(&self) -> bool {
-        // Ordering: Acquire pairs with the Release of `put`: all that was done by who had a share is seen.
+        // Ordering: Acquire pairs with the Release of `put`, so that every use of the connection by a share is seen.
         self.word.load(Ordering::Acquire) == 0
     }
 }
 
 impl<C> fmt::Debug for Places<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Ordering: counts of what may change at once.
+        // Ordering: Relaxed, since the counts may change at once anyway.
         let words = self.all().map(|place| place.word.load(Ordering::Relaxed));
         f.debug_list()
             .entries(words.map(|word| (used(word), gives(word))))

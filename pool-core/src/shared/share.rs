@@ -66,7 +66,7 @@ use crate::{
 /// # }
 /// ```
 pub struct Share<M: SharedManager> {
-    /// `None` only while it is being dropped.
+    /// `None` only while the share is being dropped.
     share: Option<places::Share>,
     inner: Arc<Handle<M>>,
 }
@@ -100,7 +100,7 @@ impl<M: SharedManager> Share<M> {
 
     /// Whether the connection is dead.
     pub fn is_dead(share: &Self) -> bool {
-        // Ordering: Acquire pairs with the Release of whoever declared it dead.
+        // Ordering: Acquire pairs with the Release in `Inner::perform`.
         share.wired().dead.load(Ordering::Acquire)
     }
 
@@ -112,7 +112,7 @@ impl<M: SharedManager> Share<M> {
         let wired = share.wired();
         loop {
             let alarm = wired.alarm.notified();
-            // After that, so that none is missed between the two.
+            // Look after `notified` was called, so that no alarm between the two is missed.
             if Self::is_dead(share) {
                 return;
             }

@@ -1,4 +1,4 @@
-//! The state behind the lock of one shared pool: who may share what, who waits, and what is to be opened or closed.
+//! The state behind the lock of one shared pool: its connections, its waiters, and what has to be opened or closed.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -21,24 +21,24 @@ use crate::{
     observe::CloseReason,
 };
 
-/// On cache lines of its own: who waits for the lock must not slow down who has it.
+/// On cache lines of its own, so that threads that wait for the lock do not slow down the thread that holds it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct State<C, E: Clone> {
     pub(super) links: Vec<Link>,
     pub(super) places: PlacesMut<C>,
-    /// Is everybody called to the lock, to take a share and to give one back?
+    /// Whether every get and every return has to come to the lock.
     called: bool,
     pub(super) queue: Line<Share, Refusal<E>>,
     pub(super) gate: Gate<E>,
-    /// What the gate holds: so that it is never the last to drop an error, under the lock.
+    /// A copy of the error that the gate holds, so that the gate never drops the last handle of an error under the lock.
     pub(super) failure: Option<E>,
-    /// What one more is expected to take: what was last published, or a guess.
+    /// How many shares the next connection is expected to take: the capacity that was published last, or a guess.
     pub(super) expected: u32,
     pub(super) closed: bool,
     pub(super) max_links: u32,
     pub(super) max_waiters: usize,
-    /// How often the keeper comes by while a grant is on its way.
+    /// How often the keeper comes while a grant is on its way.
     pub(super) tick: Duration,
     pub(super) bell: Bell,
     pub(super) watchers: Watchers,
@@ -72,8 +72,8 @@ impl<C, E: Clone> State<C, E> {
         (link.serial == id.serial && link.phase != Phase::Free).then_some(link)
     }
 
-    /// Calls everybody to the lock who takes or gives back a share, or calls them no longer. What came back before is seen by whoever
-    /// looks after this.
+    /// Calls all gets and returns to the lock (`on`), or no longer. Shares that were returned before the call are seen by every
+    /// look after it.
     pub(super) fn call(&mut self, on: bool) {
         if self.called != on {
             self.called = on;
@@ -83,20 +83,21 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Says at its place how many may share this one without the lock. How many do.
+    /// Publishes at the place of this connection how many shares may be out for a get to take one without the lock. Returns how
+    /// many are out.
     pub(super) fn publish(&mut self, index: u32) -> u32 {
         let takes = self.links[index as usize].takes();
         self.places.give(index, if self.called { 0 } else { takes })
     }
 
-    /// How many more shares this one may give.
+    /// Returns how many more shares this connection may give.
     pub(super) fn room(&self, index: u32) -> u32 {
         let takes = self.links[index as usize].takes();
         takes.saturating_sub(self.places.used(index))
     }
 
-    /// How many shares of each are out, at one moment: looks until two looks are alike. Between them shares only come back, when nobody
-    /// takes one without the lock.
+    /// Returns how many shares of each connection are out, at one moment. Looks until two looks are alike. While gets are called to
+    /// the lock, shares only come back between the looks.
     pub(super) fn used(&self) -> Vec<u32> {
         let look = || -> Vec<u32> {
             let indices = 0..self.links.len() as u32;
@@ -112,13 +113,13 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// How many shares can be had at once.
+    /// Returns how many shares are free now.
     pub(super) fn free_shares(&self) -> u32 {
         let rooms = (0..self.links.len() as u32).map(|index| self.room(index));
         rooms.fold(0, u32::saturating_add)
     }
 
-    /// A share of the least loaded connection; of those that are loaded alike, of the youngest.
+    /// Takes a share of the least loaded connection; of equally loaded ones, of the youngest.
     pub(super) fn share(&mut self) -> Option<Share> {
         loop {
             let mut best: Option<(u32, Load)> = None;
@@ -133,7 +134,7 @@ impl<C, E: Clone> State<C, E> {
                 }
             }
             let (index, Load { of, serial, .. }) = best?;
-            // While nobody is called, somebody may be quicker.
+            // While gets are not called to the lock, another get may take the share first.
             if let Some(share) = self.places.take_below(LinkId { index, serial }, of) {
                 self.links[index as usize].idle_since = None;
                 return Some(share);
@@ -141,7 +142,7 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Hands shares to those in line. Was anybody served?
+    /// Grants shares to the waiters. Returns whether any waiter was served.
     pub(super) fn serve(&mut self, now: Moment, work: &mut Work<C>) -> bool {
         if self.queue.is_empty() {
             return false;
@@ -169,13 +170,13 @@ impl<C, E: Clone> State<C, E> {
     /// Takes a share back.
     pub(super) fn put(&mut self, share: Share, now: Moment, work: &mut Work<C>) {
         let index = share.link().index;
-        // Whoever gave it back is at the lock.
+        // The caller holds the lock already.
         let _called = self.places.put(share);
         self.settle(index, now, work);
     }
 
-    /// Somebody gave back a share of this one: the last one of a connection that is on its way out ends it, and another may be had by
-    /// who waits. Comes to the same, however often it is done.
+    /// Does what is left to do after a share of this connection was returned. The last share of a draining connection closes it,
+    /// and the last share of a dead connection frees its place. A live connection serves waiters. May run any number of times.
     pub(super) fn settle(&mut self, index: u32, now: Moment, work: &mut Work<C>) {
         let unused = self.places.used(index) == 0;
         match self.links[index as usize].phase {
@@ -189,7 +190,7 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Takes back what nobody fetched.
+    /// Takes back grants that were not fetched.
     pub(super) fn reclaim(&mut self, after: Duration, now: Moment, work: &mut Work<C>) {
         for share in self.queue.reclaim(now, nanos_of(after), &mut work.wakers) {
             self.counters.reclaimed += 1;
@@ -233,18 +234,18 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Frees a place, with what is left of its connection.
+    /// Frees a place, and takes the rest of its connection out.
     pub(super) fn free(&mut self, index: u32, work: &mut Work<C>) {
         self.links[index as usize].phase = Phase::Free;
         work.drops.extend(self.places.empty(index));
         if self.is_drained() {
             work.wakers.append(&mut self.watchers.take());
-            // The keeper has nothing left to keep.
+            // The keeper has nothing left to do.
             work.wakers.extend(self.bell.ring());
         }
     }
 
-    /// Somebody fetched a share after so long.
+    /// A waiter has fetched a share after this wait.
     pub(super) fn fetched(&mut self, waited: Duration) {
         self.counters.gets += 1;
         self.counters.waited += 1;
@@ -255,13 +256,13 @@ impl<C, E: Clone> State<C, E> {
         self.links.iter().filter(|link| link.phase == phase).count() as u32
     }
 
-    /// How many of the places that there may be are taken. One that died while it was shared takes none: those who hold on to what is
-    /// left of it keep nobody from another.
+    /// Returns how many places count against `max_links`. A connection that died while it was shared does not count, so a caller
+    /// that holds on to a share of it does not stop the next connection.
     pub(super) fn taken(&self) -> u32 {
         self.links.len() as u32 - self.count(Phase::Free) - self.count(Phase::Dead)
     }
 
-    /// Is the pool closed and everything gone that it opened?
+    /// Whether the pool is closed and all its places are free.
     pub(super) fn is_drained(&self) -> bool {
         self.closed && self.links.iter().all(|link| link.phase == Phase::Free)
     }
@@ -270,7 +271,7 @@ impl<C, E: Clone> State<C, E> {
         self.count(Phase::Live) + self.count(Phase::Draining)
     }
 
-    /// How many more connections are wanted than are being opened.
+    /// Returns how many more connections are needed than are being opened.
     pub(super) fn demand(&self, limits: &LinkLimits, now: Moment) -> u32 {
         if self.closed {
             return 0;
@@ -281,7 +282,7 @@ impl<C, E: Clone> State<C, E> {
             spare => spare.saturating_sub(self.free_shares()),
         };
         let shares = waiting.saturating_add(ahead);
-        // One that takes long may never come: nobody counts on it.
+        // An open that takes long may never succeed, so it does not count as supply.
         let in_time = |link: &&Link| {
             link.phase == Phase::Opening && link.unwanted.is_none() && now - link.began < LATE
         };
@@ -294,17 +295,17 @@ impl<C, E: Clone> State<C, E> {
         for_shares.max(least).max(replaced.saturating_sub(opening))
     }
 
-    /// Opens what is wanted, within the bounds.
+    /// Opens the connections that are needed, within the bounds.
     pub(super) fn meet_demand(&mut self, limits: &LinkLimits, now: Moment, work: &mut Work<C>) {
         let mut missing = self.demand(limits, now);
         if missing == 0 && self.gate.is_failing() && !self.closed {
-            // The prober, so that the pool knows when the backend is back.
+            // A probe finds out when the backend is back.
             missing = 1;
         }
         let most = self.gate.may_open(limits.max_opening, now);
         let opening = |state: &Self| state.count(Phase::Opening) + state.count(Phase::Stillborn);
-        // While attempts fail, one at a time. One that hangs, or is on a runtime that nobody drives, stops the next for as long as it is
-        // counted on, and no longer.
+        // While opens fail, one attempt runs at a time. An attempt that hangs, or whose runtime polls no tasks, blocks the next
+        // attempt for [`LATE`] and no longer.
         let failing = self.gate.is_failing();
         let attempts = |state: &Self| match failing {
             true => {
@@ -351,7 +352,8 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Drains what is too old, and what nobody has shared for long, as long as enough are left.
+    /// Drains connections that are too old and connections without shares for `idle_timeout`, as long as enough connections are
+    /// left.
     pub(super) fn retire(&mut self, limits: &LinkLimits, now: Moment, work: &mut Work<C>) {
         for index in 0..self.links.len() as u32 {
             let live = self.count(Phase::Live);
@@ -370,12 +372,13 @@ impl<C, E: Clone> State<C, E> {
             let idle = |after| link.idle_since.is_some_and(|since| now - since >= after);
             let unused = live > limits.min_links && limits.idle_timeout.is_some_and(idle);
             let (serial, expired) = (link.serial, now >= link.expires_at);
-            // What would be opened again at once is not closed.
+            // A connection that would be opened again at once is not closed.
             let spared = || self.free_shares().saturating_sub(self.room(index)) < limits.spare;
             if expired {
                 let needed = used > 0 || live <= limits.min_links || spared();
                 let has_place = self.taken() < self.max_links || self.count(Phase::Opening) > 0;
-                // One that is in use and that nothing can replace goes on: nobody is made to wait for the sake of its age.
+                // An expired connection that is in use and cannot be replaced goes on, so that no get has to wait just because of
+                // its age.
                 if !needed || self.has_stand_in(index) || (used == 0 && !has_place) {
                     self.drain(index, serial, CloseReason::Lifetime, work);
                 } else {
@@ -387,14 +390,15 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// Is there another one to take the place of this one?
+    /// Whether another connection can take the shares of this one.
     fn has_stand_in(&self, index: u32) -> bool {
         (0..self.links.len() as u32).any(|other| {
             other != index && !self.links[other as usize].expired && self.room(other) > 0
         })
     }
 
-    /// There may be so many from now on. What is too much takes no more, the least loaded first, and goes with its last share.
+    /// Sets the bound. Surplus connections take no more shares: those that are being opened first, then the least loaded. They
+    /// close with their last share.
     pub(super) fn resize(&mut self, max_links: u32, work: &mut Work<C>) {
         self.max_links = max_links;
         let stays = |link: &Link| match link.phase {
@@ -419,7 +423,7 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// What is open or being opened takes no more, and goes with its last share.
+    /// Retires all connections that are open or being opened: they take no more shares, and close with their last share.
     pub(super) fn retire_all(&mut self, work: &mut Work<C>) {
         for index in 0..self.links.len() as u32 {
             let link = &mut self.links[index as usize];
@@ -431,7 +435,7 @@ impl<C, E: Clone> State<C, E> {
         }
     }
 
-    /// One was opened: the oldest of those that waited for their replacement goes.
+    /// A connection was opened: drains the oldest connection that waits for its replacement.
     pub(super) fn drain_replaced(&mut self, work: &mut Work<C>) {
         let replaced = self
             .links
@@ -447,7 +451,7 @@ impl<C, E: Clone> State<C, E> {
     pub(super) fn next_round(&self, limits: &LinkLimits, now: Moment) -> Moment {
         let mut next = Moment::NEVER;
         if self.closed {
-            // Whoever did not fetch what it was handed is all there is to look after.
+            // A closed pool has only unfetched grants to look after.
             return if self.queue.wants_ticks() {
                 now + limits.tick
             } else {
@@ -460,7 +464,7 @@ impl<C, E: Clone> State<C, E> {
         if self.queue.wants_ticks() {
             next = next.min(now + limits.tick);
         }
-        // One whose time has come is under way, or waits for a place: whoever ends that comes by.
+        // An attempt whose time has come is under way, or waits for a place. The end of either wakes the keeper.
         if let Some(next_try) = self.gate.next_try().filter(|at| *at > now) {
             next = next.min(next_try);
         }
@@ -475,7 +479,8 @@ impl<C, E: Clone> State<C, E> {
             if !link.expired {
                 next = next.min(link.expires_at);
             }
-            // The minimum stays, however long it is idle, and so do those that are spared: there is nothing to come for.
+            // The minimum of connections stays open, however long they are idle, and so do spared ones. The keeper need not come
+            // for those.
             if live > limits.min_links
                 && let (Some(since), Some(after)) = (link.idle_since, limits.idle_timeout)
                 && since + after > now
@@ -487,11 +492,12 @@ impl<C, E: Clone> State<C, E> {
     }
 }
 
-/// How many are expected to share the first one, before it has said anything.
+/// How many shares the first connection is expected to take, before its gauge has said anything.
 const FIRST_GUESS: u32 = 16;
 
-/// An open that takes longer than this is not counted on: another one is begun, if there is room.
+/// An open that takes longer than this is late. It no longer counts as supply, and another open is begun if there is room.
 const LATE: Duration = Duration::from_secs(1);
 
-/// No two connections of a program have the same. It only has to be another each time: a plain atomic, which models do not explore.
+/// The serial number of the next connection; no two connections of a program have the same. The numbers only have to differ, so
+/// this is a plain atomic, which models do not explore.
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);

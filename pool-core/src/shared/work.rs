@@ -1,23 +1,23 @@
-//! What a decision leaves to do.
+//! The work that an operation leaves to do after unlocking.
 
 use std::{sync::Arc, task::Waker};
 
 use super::link::LinkId;
 use crate::observe::CloseReason;
 
-/// What is left to do after the lock was released.
+/// The work that is left to do after the lock was released.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Work<C> {
     pub(super) wakers: Vec<Waker>,
     pub(super) opens: Vec<LinkId>,
-    /// Nobody shares these any more: to be closed, and then vacated.
+    /// Connections without shares, which are to be closed; then their places are to be vacated.
     pub(super) closes: Vec<(LinkId, Arc<C>, CloseReason)>,
-    /// These died: those who share them are to be told.
+    /// Connections that died. The holders of their shares are to be told.
     pub(super) deaths: Vec<Arc<C>>,
-    /// Opened, and no use any more: to be closed, and then said to have failed.
+    /// A connection that was opened but cannot be used. It is to be closed, and then reported as a failed open.
     pub(super) unusable: Option<Arc<C>>,
-    /// To be dropped.
+    /// Connections that are only to be dropped.
     pub(super) drops: Vec<Arc<C>>,
 }
 

@@ -11,8 +11,6 @@
 //! In a full pool neither kind may ever get a place, and a failing key would never be tried again. So one probe per second gets a
 //! turn as if its key had a waiter ([`State::favour`]). An open that holds a place for long is called off when a key with fewer
 //! places wants one ([`State::call_off`]). Each key keeps its oldest open, so that an open that is only slow completes.
-//! as if somebody waited for it ([`State::favour`]). And an open that holds a place for long is called off when a key that has less
-//! waits for one ([`State::call_off`]); a key keeps its oldest, so that what is only slow gets there.
 
 use super::{
     kernel::Kernel,

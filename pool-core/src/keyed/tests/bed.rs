@@ -1,4 +1,4 @@
-//! A kernel with resources of keys that are counted.
+//! A kernel under test, whose resources are counted by key.
 #![cfg_attr(
     not(pool_loom),
     allow(dead_code, reason = "a part is for the models only")
@@ -29,17 +29,17 @@ pub(super) type TestSeat = Seat<char, Item, &'static str>;
 pub(super) type TestWork = Work<char, Item, &'static str>;
 pub(super) type Answer = Result<TestSlot, Refusal<&'static str>>;
 
-/// What the resources of one test have in common. Plain: the models do not explore the bookkeeping of the test.
+/// Shared by the resources of one test. It uses plain types, since the models do not explore the bookkeeping of the test.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) alive: HashMap<char, u32>,
     pub(super) opened: HashMap<char, u32>,
-    /// So many opens of a key fail first.
+    /// How many opens of a key fail first.
     pub(super) fail: HashMap<char, u32>,
     pub(super) now_ms: u32,
 }
 
-/// A resource. It counts itself.
+/// A resource, which counts itself in the ledger.
 #[derive(Debug)]
 pub(super) struct Item {
     key: char,
@@ -48,20 +48,20 @@ pub(super) struct Item {
 
 impl Drop for Item {
     fn drop(&mut self) {
-        // A model that failed is being torn down.
+        // When a model has failed and is torn down, the lock may be poisoned.
         if let Ok(mut ledger) = self.ledger.lock() {
             *ledger.alive.entry(self.key).or_default() -= 1;
         }
     }
 }
 
-/// A kernel, and what its resources come from.
+/// A kernel, with the ledger of its resources.
 #[derive(Clone, Debug)]
 pub(super) struct Bed {
     pub(super) kernel: Arc<Kernel<char, Item, &'static str>>,
     pub(super) ledger: StdArc<StdMutex<Ledger>>,
     pub(super) terms: StdArc<Terms>,
-    /// What is to be opened and closed, if the test does that when it likes.
+    /// The opens and closes that are left to do, if the test does them itself later.
     pub(super) later: Option<StdArc<StdMutex<Later>>>,
     max_total: u32,
 }
@@ -112,7 +112,7 @@ impl Bed {
         }
     }
 
-    /// What time it is: whatever the test says.
+    /// Returns the time, which the test sets.
     pub(super) fn now(&self) -> Moment {
         let now_ms = self.ledger.lock().expect("not poisoned").now_ms;
         START + Duration::from_millis(now_ms.into())
@@ -137,7 +137,7 @@ impl Bed {
         }
     }
 
-    /// Opens one, and checks the bound.
+    /// Opens a resource, and checks the bound.
     fn open(&self, key: char) -> Result<Item, &'static str> {
         let mut ledger = self.ledger.lock().expect("not poisoned");
         if let Some(left) = ledger.fail.get_mut(&key).filter(|left| **left > 0) {
@@ -153,7 +153,7 @@ impl Bed {
         Ok(Item { key, ledger })
     }
 
-    /// Does at once what the pool does on its tasks.
+    /// Does the work at once that a pool does on its tasks.
     pub(super) fn perform(&self, work: TestWork) {
         let Work {
             wakers,
@@ -161,7 +161,7 @@ impl Bed {
             checks,
             closes,
             gone,
-            // Whoever opens something looks before it ends.
+            // A test that opens something asks `is_wanted` itself before the open ends.
             called_off: _,
         } = work;
         wakers.wake();
@@ -176,7 +176,7 @@ impl Bed {
             later.closes.extend(closes);
             return;
         }
-        // Tasks of their own, so in any order: the one that is harder on the bound.
+        // A pool uses a task for each, so any order is possible. Opens first is the order that strains the bound most.
         for (seat, _) in opens {
             self.open_on(seat);
         }
@@ -200,7 +200,7 @@ impl Bed {
         });
     }
 
-    /// The resource goes first, then its seat.
+    /// Drops the resource, then frees its seat.
     pub(super) fn close_slot(&self, slot: Slot<char, Item, &'static str>) {
         let Slot { item, seat, .. } = slot;
         drop(item);
@@ -221,7 +221,7 @@ impl Bed {
         }
     }
 
-    /// Everything came home, and closes now: no key may be left.
+    /// All leases were returned. Closes the pool, after which no key may be left.
     pub(super) fn finish(self) {
         self.perform(self.kernel.close());
         let of = self.kernel.snapshot();
@@ -235,7 +235,7 @@ impl Bed {
     }
 }
 
-/// One get, as the pool's future does it. All keys have the same hash: they are told apart by comparing.
+/// A get, as the future of the pool does it. All keys have the same hash, so they are told apart by comparison.
 pub(super) struct Wait {
     bed: Bed,
     pub(super) key: char,

@@ -1,4 +1,4 @@
-//! What it costs that many keys cannot be opened.
+//! The cost of many failing keys.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -34,7 +34,8 @@ impl KeyedManager<u32> for Outage {
     }
 }
 
-/// So many attempts, and looks of the keeper, while so many keys fail for a while and are asked for now and then.
+/// Lets `keys` keys fail for a while, with a get of each now and then. Returns the number of attempts, and how often the keeper
+/// looked at a key.
 async fn outage_of(keys: u32) -> (u64, u64) {
     let manager = Outage::default();
     let attempts = Arc::clone(&manager.attempts);
@@ -60,7 +61,7 @@ async fn the_keeper_looks_at_a_key_that_fails_when_it_is_due_and_at_no_other() {
     for keys in [100, 10_000] {
         let (attempts, looks) = outage_of(keys).await;
         assert!(attempts >= u64::from(keys) * 3, "{attempts} attempts");
-        // When it is to be tried, and when it may be forgotten.
+        // One look when the key is to be tried, and one when it may be forgotten.
         let most = 2 * attempts + u64::from(keys);
         assert!(
             looks <= most,

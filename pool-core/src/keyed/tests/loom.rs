@@ -1,4 +1,4 @@
-//! Every interleaving of the hazards of keys, one hazard a model, and for each a seeded bug that the model must catch.
+//! Every interleaving of the hazards of keys. Each hazard has one model, and at least one seeded bug that the model must catch.
 
 use std::{
     future::poll_fn,
@@ -17,7 +17,7 @@ use crate::{
     keyed::kernel::Kernel,
 };
 
-/// Waits for one of `key`, to the end.
+/// Gets a resource of `key`, and waits as long as it takes.
 fn get(bed: &Bed, key: char) -> TestSlot {
     let mut wait = bed.wait(key);
     block_on(poll_fn(|context| wait.poll(context))).expect("nothing is refused")
@@ -28,7 +28,7 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + 'static) -> thread::JoinHandle<()> 
     thread::spawn(move || run(&bed))
 }
 
-/// Gets one of `key` and gives it back.
+/// Gets a resource of `key` and returns it.
 fn touch(bed: &Bed, key: char) {
     bed.put(get(bed, key));
 }
@@ -37,14 +37,14 @@ fn poll(wait: &mut Wait) -> Poll<Answer> {
     wait.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// So many milliseconds pass, and the keeper comes by.
+/// Lets `ms` milliseconds pass, and runs a round of the keeper.
 fn pass(bed: &Bed, ms: u32) {
     bed.ledger.lock().expect("not poisoned").now_ms += ms;
     let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
     bed.perform(tick.work);
 }
 
-/// It was handed one, and gives it back.
+/// Fetches the grant of this waiter, and returns it.
 fn put(bed: &Bed, wait: &mut Wait) {
     let Poll::Ready(Ok(slot)) = poll(wait) else {
         panic!("{} was not served", wait.key)
@@ -52,20 +52,20 @@ fn put(bed: &Bed, wait: &mut Wait) {
     bed.put(slot);
 }
 
-/// The one that is to be opened cannot be.
+/// Lets the only open fail.
 fn fail(bed: &Bed) {
     let [seat] = opens(bed).try_into().expect("one is being opened");
     let now = bed.now();
     bed.perform(Kernel::open_failed(&bed.kernel, seat, "down", now, 0.0));
 }
 
-/// The one that is to be opened is open.
+/// Lets the only open succeed.
 fn open(bed: &Bed) {
     let [seat] = opens(bed).try_into().expect("one is being opened");
     bed.open_on(seat);
 }
 
-/// Those that are to be closed are.
+/// Completes all closes that are left to do.
 fn close(bed: &Bed) {
     let later = bed.later.as_ref().expect("it closes later");
     let closes = std::mem::take(&mut later.lock().expect("not poisoned").closes);
@@ -74,7 +74,7 @@ fn close(bed: &Bed) {
     }
 }
 
-/// What is to be opened.
+/// Takes the opens that are left to do.
 fn opens(bed: &Bed) -> Vec<TestSeat> {
     let later = bed.later.as_ref().expect("it opens later");
     std::mem::take(&mut later.lock().expect("not poisoned").opens)
@@ -84,7 +84,7 @@ const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
 models! {
-    /// However keys come and go, no more are open than may be in all, and everybody is served.
+    /// While keys come and go, no more resources are open than the bound in total allows, and every get is served.
     the_bound_in_total_holds(BOUND) {
         let bed = Bed::new(1, 1);
         let other = spawn(&bed, |bed| touch(bed, 'b'));
@@ -94,7 +94,7 @@ models! {
     }, caught by mutant_an_opening_one_is_not_counted = KeyOpeningIsNotCounted,
         mutant_a_closing_one_is_not_counted = KeyEvictedFreesTooEarly;
 
-    /// A key that has nothing gets the place that comes back, before those who wait in the line of the key that had it.
+    /// A key that has no place gets the place of a returned slot, before the waiters of the key that held it.
     a_return_is_the_turn_of_a_key_that_has_nothing(BOUND) {
         let bed = Bed::new(1, 1);
         let held = get(&bed, 'a');
@@ -113,7 +113,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_key_never_yields = KeyNeverYields;
 
-    /// A return of one key is seen by who joins the line of another.
+    /// A get that joins the queue of one key sees a return of another key.
     a_return_against_an_eviction(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         touch(&bed, 'a');
@@ -125,7 +125,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_return_evicts_nothing = KeyReturnEvictsNothing;
 
-    /// What is idle is leased or evicted, and never both: both gets are served.
+    /// An idle slot is either leased or evicted, never both, and both gets are served.
     an_eviction_against_a_get(BOUND) {
         let bed = Bed::new(1, 1);
         touch(&bed, 'a');
@@ -135,21 +135,21 @@ models! {
         bed.finish();
     }, caught by mutant_a_free_place_serves_nobody = KeyFreePlaceServesNobody;
 
-    /// A key that goes with its last resource while somebody asks for it is found again, or made anew.
+    /// If a key is removed with its last resource during a get of the key, the get finds the key again or adds it anew.
     a_key_that_goes_against_a_get(BOUND) {
         let bed = Bed::new(1, 2);
         let held = get(&bed, 'a');
         let other = spawn(&bed, |bed| touch(bed, 'a'));
-        // Taken out of the pool: nothing is left of its key.
+        // Dropping the slot takes it out of the pool, so that nothing of its key is left.
         drop(held);
-        // The row may be used by another key at once.
+        // Another key may use the row at once.
         touch(&bed, 'b');
         other.join().unwrap();
         bed.finish();
     }, caught by mutant_a_key_goes_with_its_line = KeyGoesWithItsLine,
         mutant_a_key_is_used_after_it_went = KeyIsUsedAfterItWent;
 
-    /// A waiter that goes away at any point passes on what it was handed, in its key and between keys.
+    /// A waiter that leaves at any point passes its grant on, within its key and between keys.
     a_cancel_against_a_grant(BOUND) {
         let bed = Bed::new(1, 1);
         let held = get(&bed, 'a');
@@ -166,7 +166,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_cancelled_grant_is_laid_down = KeyCancelServesNobody;
 
-    /// A place that is freed by a drop, where nothing can be opened, is found by who waits in another line.
+    /// A place is freed by a drop on a thread that can open nothing. A waiter that joins the queue of another key finds the place.
     a_dropped_place_against_who_joins_another_line(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         let held = get(&bed, 'a');
@@ -176,7 +176,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_dropped_place_tells_nobody = KeyFreePlaceServesNobody;
 
-    /// An open of one key that fails gives its place to who waits in another line.
+    /// A failed open of one key gives its place to a waiter that joins the queue of another key.
     a_failed_open_against_who_joins_another_line(BOUND) {
         let bed = Bed::new(1, 1);
         bed.ledger.lock().expect("not poisoned").fail.insert('a', 1);
@@ -186,13 +186,14 @@ models! {
         bed.finish();
     }, caught by mutant_room_for_a_failed_open = KeyOpeningIsNotCounted;
 
-    /// An open that is called off for a key that has nothing comes in time or does not: that key is served, and so is its own.
+    /// An open is called off for a key that has no place, and may complete before that. In both cases, that key and the key of the
+    /// open are served.
     calling_an_open_off_against_its_end(BOUND) {
         let mut bed = Bed::new(2, 2);
         bed.later = Some(StdArc::default());
         let mut hung = bed.wait('a');
         assert!(poll(&mut hung).is_pending());
-        // The first takes too long, and another is begun into the place that is left.
+        // The first open is late, so a second open begins in the place that is left.
         pass(&bed, 1_000);
         let [first, second] = opens(&bed).try_into().expect("one more was begun");
         bed.later = None;
@@ -218,7 +219,7 @@ models! {
         bed.finish();
     }, caught by mutant_what_hangs_keeps_its_places = KeyHangingTakesAll;
 
-    /// What comes back is not closed for a prober that nobody waits for, unless it has a turn.
+    /// A returned slot is not closed for a probe without a waiter, unless the probe is favoured.
     a_prober_against_a_return(BOUND) {
         let mut bed = Bed::new(1, 1);
         bed.later = Some(StdArc::default());
@@ -229,14 +230,14 @@ models! {
         }
         assert!(poll(&mut failing).is_ready());
         drop(failing);
-        // The prober has a place that nobody wants, until somebody does.
+        // The probe has a place that no other key wants, until a get of another key waits.
         let [probe] = opens(&bed).try_into().expect("there is room for it");
         let mut other = bed.wait('b');
         assert!(poll(&mut other).is_pending());
         bed.perform(Kernel::closed(&bed.kernel, probe, bed.now()));
         open(&bed);
         put(&bed, &mut other);
-        // This turn it has.
+        // Now the probe is favoured.
         pass(&bed, 1);
         close(&bed);
         let mut other = bed.wait('b');
@@ -257,7 +258,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_prober_evicts = KeyProberEvicts;
 
-    /// What was begun before a reset is not handed out after it.
+    /// A resource whose open began before a reset is not handed out after the reset.
     a_reset_against_an_open(EXHAUSTIVE) {
         let mut bed = Bed::new(1, 1);
         bed.later = Some(StdArc::default());
@@ -276,7 +277,7 @@ models! {
         bed.finish();
     }, caught by mutant_an_open_is_stamped_late = KeyOpenIsStampedLate;
 
-    /// Whoever is pushed out of a full line, for a key that has nothing in it, is told so, whatever he does at that moment.
+    /// A waiter that is pushed out of a full queue, for a key with no waiter, is refused, whatever it does at that moment.
     a_full_line_makes_room_for_another_key(BOUND) {
         let bed = Bed::new(1, 1);
         let held = get(&bed, 'a');

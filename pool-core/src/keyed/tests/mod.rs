@@ -1,4 +1,4 @@
-//! The kernel under test: in every interleaving, and against a plain model.
+//! Tests of the kernel: in every interleaving, and against a plain model.
 
 mod bed;
 #[cfg(not(any(pool_loom, pool_shuttle)))]

@@ -1,8 +1,10 @@
-//! The kernel against a plain sequential model: any sequence of gets, polls, cancels, returns, opens, closes and resizes of any key.
+//! The kernel against a plain sequential model: any sequence of gets, polls, cancels, returns, opens, closes and resizes of any
+//! key.
 //!
-//! What the model knows is where every resource is, since the test opens and closes them itself, when it likes. After every step all
-//! counts must be as it says, both bounds must hold, nobody may wait for what could be had, and what was evicted must have been the
-//! oldest idle one. Keys that hang, that fail, or that flood the pool must take from the others no more than is theirs.
+//! The model knows where every resource is, since the test does the opens and closes itself, whenever it likes. After every step,
+//! all counts must equal those of the model, both bounds must hold, no waiter may wait for a resource that it could have, and each
+//! evicted resource must have been the oldest idle one. Keys whose opens hang or fail, and keys that flood the pool, must not take
+//! more from other keys than they are owed.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -27,19 +29,19 @@ enum Step {
     Poll(usize),
     Cancel(usize),
     Put(usize),
-    /// It is broken, and is closed.
+    /// The resource is broken, and is closed.
     Discard(usize),
-    /// It is dropped, with its place.
+    /// The resource is dropped, with its place.
     Drop(usize),
     Opened(usize),
     Failed(usize),
-    /// The task that opens it is dropped.
+    /// The task of the open is dropped.
     OpenDropped(usize),
     Closed(usize),
     CloseDropped(usize),
     Resize(u32),
     Reset(Option<char>),
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Tick(u32),
     Close,
 }
@@ -78,21 +80,21 @@ struct Run {
     closed: bool,
     waits: Vec<Wait>,
     held: Vec<TestSlot>,
-    /// Idle seats, with the step at which each was laid down.
+    /// Idle seats, with the step at which each became idle.
     idle: HashMap<u32, usize>,
     steps: usize,
-    /// When each open that is under way began, by its seat, and whether nobody waited for it.
+    /// The opens under way, by seat: when each began, and whether it began without a waiter.
     began: HashMap<u32, (u32, bool)>,
-    /// Of each key: who was pushed out of the line and was not told yet.
+    /// For each key, how many waiters were pushed out of the queue and have not been told yet.
     pushed_out: HashMap<char, usize>,
-    /// When idle ones were evicted although nobody waited who may have one evicted.
+    /// When idle slots were evicted although no waiter had the right to an eviction.
     for_probes: Vec<u32>,
     resized_at: Option<u32>,
-    /// Keys of which the last open failed.
+    /// Keys whose last open failed.
     failing: HashSet<char>,
 }
 
-/// As many may be open as the bed checks; what is set by `Resize` may be less.
+/// The bound that the bed checks. `Resize` may set a lower bound.
 const MOST: u32 = 4;
 
 impl Run {
@@ -208,7 +210,7 @@ impl Run {
             _ => {}
         }
         if let Some((key, line)) = put {
-            // It stayed in its key, from hand to hand, only if no key that has nothing was left out.
+            // The slot may go to another waiter of its key only if that leaves no key without a place.
             let handed_on = line > 0 && self.waiting(key) < line;
             let (starved, closing) = starved;
             assert!(!handed_on || starved <= closing, "{key} had two turns");
@@ -217,7 +219,7 @@ impl Run {
         if quiet && self.is_quiet(seen) {
             self.look_at_probes(evicted);
         }
-        // The keeper may take somebody out of the line for whom one was begun.
+        // The round of the keeper may park a waiter for which an open has begun, so note the opens before it.
         self.note_opens(waited);
         self.tick();
         self.note_opens(waited);
@@ -225,7 +227,7 @@ impl Run {
         self.compare();
     }
 
-    /// So many were evicted although nobody waits who may have that: one a second, for a key that fails.
+    /// Records slots that were evicted although no waiter had the right to it. One per second is allowed, for a failing key.
     fn look_at_probes(&mut self, evicted: u32) {
         let now = self.bed.ledger.lock().unwrap().now_ms;
         assert!(
@@ -234,7 +236,7 @@ impl Run {
         );
         self.for_probes.extend((0..evicted).map(|_| now));
         let lately = |at: &&u32| now - **at < 1000;
-        // A turn may be used a while after it came. A pool that has shrunk needs two evictions for one place.
+        // A turn may be used some time after it came due. After a resize to a lower bound, one place takes two evictions.
         let most = if self.resized_at.as_ref().is_some_and(|at| lately(&at)) {
             4
         } else {
@@ -244,7 +246,7 @@ impl Run {
         assert!(number <= most, "{number} were evicted for probes");
     }
 
-    /// What somebody finds who joins the line when all lines are full, or his own.
+    /// Checks that a get was refused only if the queue of its key was full, or if all queues were full.
     fn found_it_full(&self, key: char, before: [(char, usize); 4]) {
         let ours = before.iter().find(|(of, _)| *of == key).unwrap().1;
         let all: usize = before.iter().map(|(_, len)| len).sum();
@@ -253,7 +255,7 @@ impl Run {
         assert!(lost && !self.closed, "{key} was locked out: {before:?}");
     }
 
-    /// One joined the line: if all were full, one of the longest had to go.
+    /// Checks the queues after a waiter joined: if all were full, a waiter of a longest queue was pushed out.
     fn joined(&mut self, key: char, before: [(char, usize); 4]) {
         let all: usize = before.iter().map(|(_, len)| len).sum();
         let ours = |of: char| usize::from(of == key);
@@ -274,14 +276,13 @@ impl Run {
         *self.pushed_out.entry(from).or_default() += 1;
     }
 
-    /// Does nobody wait who may have an idle one evicted? Of whoever waits, an open takes too long, as the keeper saw when it
-    /// came by last.
+    /// Whether no waiter has the right to an eviction: each key with waiters has a late open, as of the last round of the keeper.
     fn is_quiet(&self, seen: u32) -> bool {
         KEYS.into_iter()
             .all(|key| self.waiting(key) == 0 || self.late_at(key, seen) > 0)
     }
 
-    /// Opens of a key that are under way and were not called off: how many, and which seats.
+    /// Returns the seats of the opens of a key that are under way and were not called off.
     fn opening(&self, key: char) -> Vec<u32> {
         let state = self.bed.kernel.lock();
         let later = self.bed.later.as_ref().unwrap().lock().unwrap();
@@ -292,7 +293,7 @@ impl Run {
             .collect()
     }
 
-    /// Those that take longer than a second.
+    /// Returns how many opens of the key are late.
     fn late(&self, key: char) -> usize {
         self.late_at(key, self.bed.ledger.lock().unwrap().now_ms)
     }
@@ -308,7 +309,7 @@ impl Run {
             .count()
     }
 
-    /// How many are being closed, of one key.
+    /// Returns how many resources of one key are being closed.
     fn closing(&self, key: char) -> u32 {
         self.later(|later| {
             let of = later
@@ -319,12 +320,12 @@ impl Run {
         })
     }
 
-    /// How many of a key are open and not being closed.
+    /// Returns how many resources of a key are open and not being closed.
     fn open(&self, key: char) -> u32 {
         self.bed.alive(key) - self.closing(key)
     }
 
-    /// Writes down what was begun, and whether nobody waited for it.
+    /// Records new opens, and whether they began without a waiter.
     fn note_opens(&mut self, waited: [bool; 4]) {
         let now = self.bed.ledger.lock().unwrap().now_ms;
         let all: Vec<u32> = KEYS.into_iter().flat_map(|key| self.opening(key)).collect();
@@ -337,10 +338,10 @@ impl Run {
         }
     }
 
-    /// Has what hangs or probes more than is its due?
+    /// Checks that late opens and probes take no more places than they are owed.
     fn look_at_opens(&self) {
         let now = self.bed.ledger.lock().unwrap().now_ms;
-        // One that has outlasted its timeout is on a runtime that nobody drives, and stops no other.
+        // A lost open is on a runtime that polls no tasks, and blocks no other open.
         let ended = |began: u32| now.saturating_sub(began) >= 2_000;
         let probing = self.began.values();
         let probing = probing.filter(|(began, probes)| *probes && !ended(*began));
@@ -380,7 +381,7 @@ impl Run {
         }
     }
 
-    /// The keeper comes by.
+    /// Runs a round of the keeper.
     fn tick(&mut self) {
         let tick = Kernel::tick(&self.bed.kernel, self.bed.now(), Waker::noop().clone());
         self.bed.perform(tick.work);
@@ -404,7 +405,7 @@ impl Run {
         }
     }
 
-    /// In the line of a key, those who are parked included.
+    /// Returns the number of waiters of a key, including parked waiters.
     fn in_line(&self, key: char) -> usize {
         let keys = self.bed.kernel.snapshots(0);
         let mut keys = keys.into_iter().flat_map(|(_, keys)| keys);
@@ -412,7 +413,7 @@ impl Run {
         of.map_or(0, |(_, of)| of.waiting)
     }
 
-    /// In the line of a key, of those who would fetch a grant.
+    /// Returns the number of waiters of a key that would fetch a grant.
     fn waiting(&self, key: char) -> usize {
         let state = self.bed.kernel.lock();
         let keys = 0..state.table.slots();
@@ -421,7 +422,7 @@ impl Run {
             .map_or(0, |index| state.waiting(index))
     }
 
-    /// Keys that wait and have nothing, and may have something; and what is on its way out.
+    /// Returns how many keys have waiters and no place, though their bound allows one; and how many places are being freed.
     fn starved_and_closing(&self) -> (usize, usize) {
         let starved = |key: &char| {
             let has = self.open(*key) as usize + self.opening(*key).len();
@@ -434,7 +435,7 @@ impl Run {
         (starved, (all - has) as usize)
     }
 
-    /// Places of a key: what is open, being opened or called off, and being closed.
+    /// Returns the number of places of a key: open, being opened or called off, and being closed.
     fn taken(&self, key: char) -> u32 {
         let opens = self.later(|later| {
             let of = later.opens.iter().filter(|seat| **seat.key() == key);
@@ -443,7 +444,7 @@ impl Run {
         self.bed.alive(key) + opens
     }
 
-    /// The seats that are idle, with the step at which each was laid down.
+    /// Records the idle seats, with the step at which each became idle.
     fn idle_now(&mut self) {
         let state = self.bed.kernel.lock();
         let before = std::mem::take(&mut self.idle);
@@ -457,7 +458,7 @@ impl Run {
         }
     }
 
-    /// What was evicted out of the idle ones had been idle for longer than all that were left.
+    /// Checks that every evicted slot had been idle for longer than all that are left. Returns how many were evicted.
     fn look_at_evictions(&self, closes: usize) -> u32 {
         let evicted: Vec<u32> = self.later(|later| {
             let new = later.closes.iter().skip(closes.min(later.closes.len()));
@@ -575,7 +576,7 @@ impl Run {
         }
     }
 
-    /// Everybody goes, everything ends: nothing may be left, and everything was closed once.
+    /// Drops all gets and leases, and completes all opens and closes. Then nothing may be left, and every resource was closed once.
     fn finish(mut self) {
         self.waits.clear();
         for slot in self.held.drain(..) {
@@ -676,7 +677,7 @@ fn what_comes_and_goes_leaves_nothing_behind_in_the_list_of_the_keeper() {
     }
     let due = bed.kernel.lock().due.len();
     assert!(due <= 2 * 4 + 16, "{due} entries for 4 seats");
-    // And what lies there is still looked at in time.
+    // The keeper still looks at the idle slots in time.
     bed.ledger.lock().unwrap().now_ms += 600_000;
     let tick = Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone());
     bed.perform(tick.work);

@@ -1,4 +1,4 @@
-//! A panic of the kernel under its lock, at every step of every operation: it closes the pool, and nothing waits for itself.
+//! Panics of the kernel under its lock, at every step of every operation. A panic closes the pool, and no thread deadlocks.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use super::bed::Bed;
 use crate::{engine::Kept, engine::Refusal, keyed::kernel::Kernel, sync::fuse};
 
-/// Each operation, where two of two places are taken: one is held, one is idle, of another key.
+/// The operations. Both of two places are taken: one slot is leased, and one of another key is idle.
 const OPERATIONS: [(&str, fn(&Bed)); 10] = [
     ("get the idle one", |bed| {
         drop(bed.wait('b').poll(&mut noop()))
@@ -51,7 +51,7 @@ fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-/// Has the fuse burnt within this operation, at its `n`th step?
+/// Whether the operation panics at its `n`th step.
 fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
     let bed = Bed::new(2, 2);
     let get = |key| {
@@ -82,7 +82,7 @@ fn burns(name: &str, operation: fn(&Bed), n: u32, crowded: bool) -> bool {
         bed.kernel.is_poisoned() && bed.kernel.is_closed(),
         "{name}, step {n}"
     );
-    // From now on everything ends, at once, and says that the pool is closed.
+    // From now on every wait ends at once, and reports that the pool is closed.
     if let Some((mut wait, slot)) = waits {
         let told = wait.poll(&mut noop());
         assert!(

@@ -1,4 +1,4 @@
-//! When the keeper comes by, and what for.
+//! When the keeper runs its rounds, and why.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 use super::bed::{Bed, Later, TestSeat, TestSlot};
 use crate::{keyed::kernel::Kernel, moment::Moment};
 
-/// The task of a keeper: how often it was woken.
+/// The task of a keeper, which counts how often it was woken.
 #[derive(Default)]
 struct Woken(AtomicU32);
 
@@ -23,7 +23,7 @@ impl Wake for Woken {
     }
 }
 
-/// The open that is under way.
+/// Returns the seat of the open that is under way.
 fn open(bed: &Bed) -> TestSeat {
     let mut later = bed.later.as_ref().unwrap().lock().unwrap();
     later.opens.pop().unwrap()
@@ -34,12 +34,12 @@ fn fail(bed: &Bed) {
     bed.perform(work);
 }
 
-/// Gets one of `key`, in the place of the prober that is under way.
+/// Gets a resource of `key`, in the place of the probe that is under way.
 fn get(bed: &Bed, key: char) -> TestSlot {
     let mut context = Context::from_waker(Waker::noop());
     let mut wait = bed.wait(key);
     assert!(wait.poll(&mut context).is_pending());
-    // It was called off.
+    // The probe was called off.
     drop(open(bed));
     assert!(wait.poll(&mut context).is_pending());
     bed.open_on(open(bed));
@@ -62,7 +62,7 @@ fn a_keeper_is_not_called_in_its_own_round_for_what_falls_due_before_the_next() 
     fail(&bed);
     let slot = get(&bed, 'a');
     bed.put(slot);
-    // In a full pool the prober of `b` has a turn, and then not for a second.
+    // In the full pool, the probe of `b` is favoured, and then not again for a second.
     bed.perform(Kernel::tick(&bed.kernel, bed.now(), Waker::noop().clone()).work);
     let next_turn = bed.now() + Duration::from_secs(1);
     let close = bed.later.as_ref().unwrap().lock().unwrap().closes.pop();

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A connection that knows who uses it.
+/// A connection that counts its users.
 #[derive(Debug, Default)]
 pub(super) struct Conn {
     pub(super) inside: AtomicU32,
@@ -38,7 +38,7 @@ pub(super) struct Conn {
 pub(super) struct Bed {
     pub(super) links: Arc<Links<Conn, &'static str>>,
     pub(super) capacity: u32,
-    /// So many opens are going to fail.
+    /// How many of the next opens fail.
     pub(super) fails: Arc<AtomicU32>,
     pub(super) opened: Arc<AtomicU32>,
     pub(super) closed: Arc<AtomicU32>,
@@ -47,12 +47,12 @@ pub(super) struct Bed {
 pub(super) const NOW: Moment = Moment::from_nanos(1_000_000_000);
 
 impl Conn {
-    /// Somebody has a share of it.
+    /// Checks that the connection is open, for the holder of a share.
     pub(super) fn check(&self) {
         assert!(!self.closed.load(SeqCst), "it was closed in use");
     }
 
-    /// It is closed, or dropped after its death.
+    /// The connection is closed, or dropped after its death.
     fn end(&self) {
         assert_eq!(self.inside.load(SeqCst), 0, "it is closed in use");
         assert!(!self.closed.swap(true, SeqCst), "it is closed twice");
@@ -90,7 +90,7 @@ impl Bed {
         for link in opens {
             let fewer = |fails: u32| fails.checked_sub(1);
             if self.fails.fetch_update(SeqCst, SeqCst, fewer).is_ok() {
-                // No jitter: the next attempt may begin at once.
+                // No jitter, so that the next attempt may begin at once.
                 self.perform(self.links.open_failed(link, "refused", NOW, 0.0));
                 continue;
             }
@@ -106,7 +106,7 @@ impl Bed {
         }
     }
 
-    /// Takes a share, or joins the line.
+    /// Takes a share, or joins the queue.
     pub(super) fn ask(&self, waker: Waker) -> Result<Share, Ticket<&'static str>> {
         let (take, work) = self.links.take_or_wait(waker, NOW);
         self.perform(work);
@@ -130,14 +130,14 @@ impl Bed {
         answer
     }
 
-    /// Waits for a share, to the end.
+    /// Gets a share, and waits as long as it takes.
     pub(super) fn get(&self) -> Share {
         let mut waiting = None;
         block_on(poll_fn(|context| {
             if waiting.is_none() {
                 match self.ask(context.waker().clone()) {
                     Ok(share) => return Poll::Ready(share),
-                    // As a get does: it looks again when it is woken, not before.
+                    // Like a get, look again only when woken.
                     Err(id) => {
                         waiting = Some(id);
                         return Poll::Pending;
@@ -150,7 +150,7 @@ impl Bed {
         }))
     }
 
-    /// Waits for a share, to the end, unless the pool is closed.
+    /// Gets a share, and waits as long as it takes, unless the pool is closed.
     pub(super) fn try_get(&self) -> Option<Share> {
         let mut waiting = None;
         block_on(poll_fn(|context| {
@@ -172,13 +172,13 @@ impl Bed {
         }))
     }
 
-    /// Looks at the connection, as whoever has a share may.
+    /// Reads the connection, as the holder of a share may.
     #[cfg(pool_loom)]
     pub(super) fn look_at(&self, share: &Share) {
         self.conn(share).check();
     }
 
-    /// The connection that this is a share of.
+    /// Returns the connection of this share.
     pub(super) fn conn<'a>(&'a self, share: &'a Share) -> &'a Conn {
         let conn = self.links.connection(share);
         conn.expect("it is there as long as somebody has a share")
@@ -190,7 +190,7 @@ impl Bed {
         }
     }
 
-    /// The link that was opened first.
+    /// Returns the link that was opened first.
     pub(super) fn first(&self) -> LinkId {
         let share = self.get();
         let link = share.link();

@@ -1,4 +1,4 @@
-//! Every interleaving of the hazards of shares, one hazard a model, and for each a seeded bug that the model must catch.
+//! Every interleaving of the hazards of shares. Each hazard has one model, and at least one seeded bug that the model must catch.
 
 use std::{
     sync::{
@@ -31,7 +31,7 @@ const BOUND: Option<usize> = Some(3);
 const EXHAUSTIVE: Option<usize> = None;
 
 models! {
-    /// A share that comes back while somebody joins the line is not slept past.
+    /// A waiter that joins the queue during the return of a share does not miss the share.
     a_returned_share_is_seen_by_who_joins_the_line(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
@@ -42,7 +42,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_returned_share_serves_nobody = ShareReturnServesNobody, mutant_a_waiter_looks_too_early = ShareWaiterLooksTooEarly, mutant_a_return_looks_too_early = ShareReturnLooksTooEarly;
 
-    /// Two who take a share without the lock and one who gives one back: no more are out than there may be, and none is lost.
+    /// Two gets and a return without the lock: no more shares are out than the capacity, and none is lost.
     two_gets_and_a_return_without_the_lock(EXHAUSTIVE) {
         let bed = Bed::new(1, 2);
         let held = bed.get();
@@ -72,7 +72,8 @@ models! {
         bed.put(two);
     }, caught by mutant_a_share_is_counted_in_two_steps = ShareIsCountedInTwoSteps;
 
-    /// Whoever takes a share without the lock has it of a connection that stays; it is closed once, when nobody has it any more.
+    /// A share that was taken without the lock is of a connection that stays open. The connection is closed once, after its last
+    /// share.
     a_get_against_a_drain(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         let link = bed.first();
@@ -86,7 +87,7 @@ models! {
         assert_eq!(bed.closed.load(SeqCst), 1);
     }, caught by mutant_a_drain_looks_too_early = ShareDrainLooksTooEarly, mutant_the_last_share_ends_nothing = ShareLastEndsNothing;
 
-    /// As above, for two at once and one that dies.
+    /// As above, for two gets and a connection that dies.
     gets_against_a_death(BOUND) {
         let bed = Bed::new(1, 2);
         let link = bed.first();
@@ -102,7 +103,7 @@ models! {
         assert_eq!(bed.links.snapshot().counters.died, 1);
     }, caught by mutant_the_last_share_of_the_dead_ends_nothing = ShareLastEndsNothing;
 
-    /// A close against a get and a return without the lock, and one who waits: everybody comes to an end, and so does the connection.
+    /// A close against a get and a return without the lock, and a waiter: all of them end, and the connection is closed.
     a_close_against_gets(BOUND) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
@@ -119,7 +120,7 @@ models! {
         assert!(bed.links.is_over());
     }, caught by mutant_a_close_ends_no_shared_connection = ShareLastEndsNothing;
 
-    /// A grant that nobody fetched goes to the next in line, whatever its own future does meanwhile.
+    /// A grant that is not fetched goes to the next waiter, whatever its own future does meanwhile.
     a_reclaim_against_who_fetches(BOUND) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
@@ -139,7 +140,7 @@ models! {
         bed.finish();
     }, caught by mutant_what_nobody_fetched_is_lost = ShareCancelKeepsGrant;
 
-    /// A waiter that goes away at any point passes on the share that it was handed.
+    /// A waiter that leaves at any point passes on the share that was granted to it.
     a_share_against_a_cancel(BOUND) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
@@ -154,7 +155,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_cancelled_share_is_kept = ShareCancelKeepsGrant;
 
-    /// A capacity that rises is seen by who joins the line.
+    /// A waiter that joins the queue sees a capacity that rises.
     a_rising_capacity_against_who_joins_the_line(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         let link = bed.first();
@@ -165,7 +166,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_rising_capacity_serves_nobody = ShareCapacityServesNobody;
 
-    /// A capacity that falls below what is in use takes no share away, and gives out no new one before enough came back.
+    /// A capacity below the number of shares takes no share away, and allows no new share before enough were returned.
     a_falling_capacity_against_shares(BOUND) {
         let bed = Bed::new(1, 2);
         let held = bed.get();
@@ -182,7 +183,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_falling_capacity_forgets_shares = ShareCapacityForgetsUsed;
 
-    /// Another is opened for who waits when the connection dies, whether its last share is still out or not.
+    /// When the connection dies, another is opened for a waiter, whether the last share is still out or not.
     a_death_against_who_waits(BOUND) {
         let bed = Bed::new(1, 1);
         let held = bed.get();
@@ -195,7 +196,7 @@ models! {
         bed.finish();
     }, caught by mutant_a_death_opens_nothing = ShareDeathOpensNothing;
 
-    /// A suspect connection gives no new share, whoever asks; who waits is served when it is trusted again.
+    /// A suspect connection gives no new share. A waiter is served when the connection is trusted again.
     suspicion_against_a_get(BOUND) {
         let bed = Bed::new(1, 1);
         let link = bed.first();
@@ -207,13 +208,13 @@ models! {
         bed.finish();
     }, caught by mutant_a_suspect_is_shared_on = ShareOfSuspect;
 
-    /// An open that fails frees its place for the next attempt.
+    /// A failed open frees its place for the next attempt.
     a_failed_open_frees_its_place_for_another(EXHAUSTIVE) {
         let bed = Bed::new(1, 1);
         let (Take::Queued(id, work), _) = bed.links.take_or_wait(Waker::noop().clone(), NOW) else { panic!("none is open") };
         let link = work.opens[0];
         let other = spawn(&bed, |bed| bed.put(bed.get()));
-        // No jitter: the next attempt may begin at once.
+        // No jitter, so that the next attempt may begin at once.
         bed.perform(bed.links.open_failed(link, "refused", NOW, 0.0));
         match bed.look(&id, Waker::noop()) {
             Poll::Ready(answer) => bed.put(answer.expect("the second attempt succeeds")),

@@ -1,4 +1,4 @@
-//! The links under test: in every interleaving, and against a plain model.
+//! Tests of the links: in every interleaving, and against a plain model.
 
 #[cfg(any(pool_loom, pool_shuttle))]
 mod bed;

@@ -1,5 +1,5 @@
-//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths,
-//! opens, resizes and resets.
+//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths, opens, resizes and
+//! resets.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -31,9 +31,9 @@ enum Step {
     Cancel(usize),
     TimeOut(usize),
     Put(usize),
-    /// What is being opened succeeds.
+    /// The open succeeds.
     Opened(usize),
-    /// The task that opens or closes it is dropped.
+    /// The task of the open or close is dropped.
     Dropped(usize),
     Capacity(usize, u32),
     Suspect(usize, bool),
@@ -72,7 +72,7 @@ enum Phase {
     Opening,
     Live,
     Draining,
-    /// Died before it was open.
+    /// The connection died before it was open.
     Stillborn,
     Dead,
     Closing,
@@ -85,29 +85,29 @@ struct Conn {
     capacity: u32,
     used: u32,
     suspect: bool,
-    /// It goes as soon as it is open.
+    /// The connection is to be drained as soon as it is open.
     unwanted: bool,
-    /// It said so itself, while it was being opened.
+    /// The connection asked to be drained while it was being opened.
     leaves: bool,
 }
 
 #[derive(Debug)]
 struct Waiter {
     id: Ticket<&'static str>,
-    /// What it should be told: a share of this connection, or that the pool is closed.
+    /// The answer that the waiter should get: a share of this connection, or that the pool is closed.
     answer: Option<Option<LinkId>>,
 }
 
 struct Run {
     links: Links<u32, &'static str>,
-    /// In order of birth.
+    /// In the order in which their opens began.
     conns: Vec<Conn>,
     line: Vec<Waiter>,
     held: Vec<Share>,
     closed: bool,
     expected: u32,
     max_links: usize,
-    /// What `max_links` was at most.
+    /// The largest value that `max_links` has had.
     most: usize,
 }
 
@@ -137,7 +137,7 @@ impl Run {
         self.conns.iter().filter(of).nth(index).map(|conn| conn.id)
     }
 
-    /// The least loaded, of those the youngest.
+    /// Returns the least loaded connection; of equally loaded ones, the youngest.
     fn pick(&self) -> Option<LinkId> {
         let has_room =
             |conn: &&Conn| conn.phase == Phase::Live && !conn.suspect && conn.used < conn.capacity;
@@ -152,7 +152,7 @@ impl Run {
         best.map(|conn| conn.id)
     }
 
-    /// Those that died while somebody shared them take no place.
+    /// Connections that died while they were shared take no place.
     fn taken(&self) -> usize {
         let alive = |conn: &&Conn| conn.phase != Phase::Dead;
         self.conns.iter().filter(alive).count()
@@ -165,7 +165,7 @@ impl Run {
             .count()
     }
 
-    /// What the model expects after any change: those in line are served, and what is missing is being opened.
+    /// Updates the model after any change: the waiters are served, and the missing connections are being opened.
     fn settle(&mut self, work: Work<u32>) {
         while self.waiting() > 0
             && let Some(id) = self.pick()
@@ -211,7 +211,7 @@ impl Run {
         }
     }
 
-    /// Shares of connections that died are gone with the last one.
+    /// A dead connection is gone with its last share.
     fn bury(&mut self) {
         self.conns
             .retain(|conn| conn.phase != Phase::Dead || conn.used > 0);
@@ -236,7 +236,7 @@ impl Run {
             Step::Poll(index) if index < self.line.len() => {
                 let (told, work) = self.links.poll(&self.line[index].id, Waker::noop(), NOW);
                 self.told(index, told);
-                // The room is found by whoever is polled.
+                // A waiter that is polled finds the room.
                 self.settle(work);
             }
             Step::Cancel(index) if index < self.line.len() => {
@@ -370,7 +370,7 @@ impl Run {
         self.check();
     }
 
-    /// One that is too many goes: one that is being opened, or else the least loaded. Was there one?
+    /// Removes one surplus connection: one that is being opened, or else the least loaded. Returns whether there was one.
     fn let_surplus_go(&mut self) -> bool {
         let opening = |conn: &&mut Conn| conn.phase == Phase::Opening && !conn.unwanted;
         let live = |conn: &&mut Conn| conn.phase == Phase::Live;
@@ -430,7 +430,7 @@ impl Run {
         }
     }
 
-    /// The task on this place is gone. Whoever is polled next opens what is missing.
+    /// The task on this place was dropped. A waiter that is polled next opens what is missing.
     fn vacate(&mut self, index: usize, phases: &[Phase]) {
         if let Some(id) = self.nth(index, phases) {
             self.gone(id);
@@ -468,7 +468,7 @@ impl Run {
         assert!(self.taken() <= self.most);
     }
 
-    /// Everybody goes, everything ends: nothing may be left.
+    /// Drops all gets and shares, and completes everything. Then nothing may be left.
     fn finish(mut self) {
         self.step(&Step::Close);
         while !self.line.is_empty() {
@@ -564,7 +564,7 @@ fn while_the_prober_hangs_nobody_comes_to_look_at_it() {
     let second = Duration::from_secs(1);
     let (next, _) = links.tick(later + 2 * second, Waker::noop().clone());
     assert_eq!(next, later + 32 * second);
-    // Its task goes, without an answer: the next one is to be started.
+    // The task of the open is dropped without an answer, so the next open has to begin.
     let work = links.vacate(work.opens[0], later + 3 * second);
     assert_eq!(work.wakers.len(), 1, "the keeper");
     let (_, work) = links.tick(later + 3 * second, Waker::noop().clone());
@@ -594,7 +594,8 @@ fn one_that_is_too_old_and_in_use_goes_when_its_replacement_is_open() {
     let work = links.put(share, || NOW).unwrap();
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
 
-    // With no place for another it goes on until nobody has a share, and nobody comes to look at it every moment.
+    // If there is no place for a replacement, the connection goes on until it has no shares, and the keeper does not come all the
+    // time.
     let links = Links::new(limits(1));
     let share = old(&links);
     let (next, work) = links.tick(NOW + second, Waker::noop().clone());
@@ -604,7 +605,7 @@ fn one_that_is_too_old_and_in_use_goes_when_its_replacement_is_open() {
     let (_, work) = links.tick(NOW + 2 * second, Waker::noop().clone());
     assert_eq!(work.closes[0].2, CloseReason::Lifetime);
 
-    // A place that comes free is for its replacement.
+    // A place that becomes free is used for the replacement.
     let links = Links::new(limits(1));
     let _share = old(&links);
     drop(links.tick(NOW + second, Waker::noop().clone()));

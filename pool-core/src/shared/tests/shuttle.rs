@@ -1,4 +1,4 @@
-//! Connections in the hands of users that do anything, in random schedules: more of them at once than loom can explore.
+//! Users of shared connections that do anything, in random schedules, with more users at once than loom can explore.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -31,7 +31,7 @@ fn one_in(n: u32) -> bool {
     thread_rng().gen_range(0..n) == 0
 }
 
-/// Uses a share as whoever has one does, and gives it back. Which connection that was.
+/// Uses a share, as its holder does, and gives it back. Returns the link of its connection.
 fn part_with(bed: &Bed, share: Share) -> LinkId {
     let (conn, link) = (bed.conn(&share), share.link());
     conn.check();
@@ -46,7 +46,7 @@ fn part_with(bed: &Bed, share: Share) -> LinkId {
     link
 }
 
-/// Asks for one and goes away after a few polls, whatever was handed over by then.
+/// Asks for a share and leaves after a few polls, whatever was granted by then.
 fn give_up(bed: &Bed) {
     let id = match bed.ask(Waker::noop().clone()) {
         Ok(share) => return bed.put(share),
@@ -82,7 +82,7 @@ fn spawn(bed: &Bed, run: impl FnOnce(&Bed) + Send + 'static) -> thread::JoinHand
     thread::spawn(move || run(&bed))
 }
 
-/// As many shares as there may be, at once; then everything is closed.
+/// Takes as many shares at once as the bounds allow; then everything is closed.
 fn all_is_there(bed: &Bed, links: u32) {
     bed.perform(bed.links.retire_all(NOW));
     bed.perform(bed.links.resize(links, NOW));
@@ -96,8 +96,8 @@ fn all_is_there(bed: &Bed, links: u32) {
     assert!(bed.links.is_over(), "{:?}", bed.links.snapshot());
 }
 
-/// Users of one share that do nothing but get it, or not, and give it back: nothing but their own calls moves it on, so a lost
-/// wake-up is a deadlock.
+/// Users of one share that only get it, or give up, and return it. Only their own calls cause progress, so a lost wake-up is a
+/// deadlock.
 fn users_of_one() {
     let bed = Bed::new(1, 1);
     let users = [(); 3].map(|()| {
@@ -115,7 +115,7 @@ fn users_of_one() {
     all_is_there(&bed, 1);
 }
 
-/// With connections whose capacity changes, that are suspect, drain and die, a keeper that comes by and opens that fail.
+/// Users of connections whose capacity changes, that are suspect, drain and die, with rounds of the keeper and opens that fail.
 fn users_of_connections_that_change() {
     let bed = Bed::new(2, CAPACITY);
     bed.fails.store(thread_rng().gen_range(0..2), SeqCst);
@@ -152,7 +152,7 @@ fn users_of_connections_that_change() {
     all_is_there(&bed, 2);
 }
 
-/// The pool is closed under its users: all of them come to an end, and nothing is left.
+/// The pool is closed while it is used: all users end, and nothing is left.
 fn users_of_a_pool_that_closes() {
     let bed = Bed::new(2, CAPACITY);
     let users = [(); USERS].map(|()| {
@@ -172,7 +172,7 @@ fn users_of_a_pool_that_closes() {
     assert!(bed.links.is_over());
 }
 
-// The seeded bugs of the places are loom's to find, as those of the board.
+// The seeded bugs of the places are left to loom, like those of the board.
 models! {
     users_of_one_share_lose_nothing(users_of_one), caught by
         mutant_share_return_serves_nobody = ShareReturnServesNobody,

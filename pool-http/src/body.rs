@@ -1,4 +1,4 @@
-//! A response's body, which holds the connection that it comes over.
+//! The body of a response. It holds the connection on which it arrives.
 
 use std::{
     fmt,
@@ -21,55 +21,55 @@ use crate::{
     origin::Origin,
 };
 
-/// A response's body: a stream of bytes, an [`http_body::Body`].
+/// The body of a response: a stream of bytes that implements [`http_body::Body`].
 ///
-/// It holds the connection that it comes over, and gives it back as soon as the last byte is read: read it to its end, or
-/// drop it. What is left of a dropped body is read by the pool, up to `drain_bytes` and `drain_time`; with more than that
-/// left the connection is closed, never handed on.
+/// A `Body` holds the connection on which it arrives, and returns it as soon as the last byte is read. Read a body to its end, or
+/// drop it. When a body is dropped, the pool reads the rest, up to `drain_bytes` and `drain_time`. If more is left, the pool closes
+/// the connection and never reuses it.
 ///
-/// A body that is neither read nor dropped keeps its connection from everybody else.
+/// A body that is neither read nor dropped keeps its connection, so other requests cannot use it.
 pub struct Body {
-    /// None once it has ended, well or badly.
+    /// `None` once the body has ended or failed.
     reading: Option<Reading>,
-    /// Bytes read.
+    /// The number of bytes that were read.
     read: u64,
-    /// So many bytes may be read.
+    /// How many bytes may be read.
     limit: Option<u64>,
 }
 
-/// A body that has not ended.
+/// The state of a body that has not ended.
 struct Reading {
     incoming: Incoming,
     lease: Lease<Http1>,
     terms: Terms,
-    /// When the wait for the next bytes is over, if we wait.
+    /// Ends the current wait for the next bytes, if there is a wait.
     timer: Timer,
 }
 
-/// What a body needs to know of its request.
+/// What a body needs to know about its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) origin: Origin,
-    /// The method allows to send it again.
+    /// Whether the method of the request is idempotent, so that the request may be sent again.
     pub(crate) idempotent: bool,
-    /// The longest wait for the next bytes.
+    /// How long the body may take to deliver its next bytes.
     pub(crate) patience: Option<Duration>,
     pub(crate) deadline: Option<Deadline>,
-    /// So many bytes of a dropped body are worth reading.
+    /// How many bytes of a dropped body the pool reads to keep the connection.
     pub(crate) drain_bytes: u64,
 }
 
-/// The wait for the next bytes: allocated when there is one, and kept for the next.
+/// The timer of the wait for the next bytes. It is allocated at the first wait and reused for later waits.
 #[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The time that the current wait was given.
+    /// The length of the current wait.
     waiting: Option<Duration>,
 }
 
 impl Body {
-    /// [`bytes`](Self::bytes) and [`text`](Self::text) collect at most so many bytes unless [`limit`](Self::limit) says
-    /// otherwise: 64 MiB.
+    /// How many bytes [`bytes`](Self::bytes) and [`text`](Self::text) collect at most, unless [`limit`](Self::limit) sets another
+    /// limit: 64 MiB.
     pub const COLLECT_LIMIT: u64 = 64 << 20;
 
     pub(crate) fn new(incoming: Incoming, mut lease: Lease<Http1>, terms: Terms) -> Self {
@@ -91,48 +91,51 @@ impl Body {
         }
     }
 
-    /// Fails once more than `bytes` were read, and before the first if the upstream announces more.
+    /// Sets a limit for the body. Reading fails once more than `bytes` bytes were read, and before the first byte if the upstream
+    /// announces more.
     #[must_use]
     pub const fn limit(mut self, bytes: u64) -> Self {
         self.limit = Some(bytes);
         self
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
     ///
-    /// [`Error::is_too_large`] above the limit ([`COLLECT_LIMIT`](Self::COLLECT_LIMIT) unless set);
-    /// [`Error::is_timeout`] when no bytes came for `body_timeout` or the request's time was over;
-    /// [`Error::is_disconnected`] when the upstream closed before the end; [`Error::is_protocol`] for what is not HTTP.
+    /// - [`Error::is_too_large`] above the limit ([`COLLECT_LIMIT`](Self::COLLECT_LIMIT), unless [`limit`](Self::limit) sets
+    ///   another).
+    /// - [`Error::is_timeout`] when no bytes arrived for `body_timeout`, or when the timeout of the request has passed.
+    /// - [`Error::is_disconnected`] when the upstream closed the connection before the end of the body.
+    /// - [`Error::is_protocol`] when the upstream sent invalid HTTP/1.1.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the body, and what was read of it.
+    /// Dropping the future drops the body, and the bytes that were read so far are lost.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         self.limit.get_or_insert(Self::COLLECT_LIMIT);
         Ok(self.collect().await?.to_bytes())
     }
 
-    /// The whole body as text, which must be UTF-8.
+    /// Reads the whole body as text, which must be UTF-8.
     ///
     /// # Errors
     ///
-    /// As [`bytes`](Self::bytes), and [`Error::is_not_text`].
+    /// As for [`bytes`](Self::bytes), and [`Error::is_not_text`] if the body is not UTF-8.
     ///
     /// # Cancel safety
     ///
-    /// As [`bytes`](Self::bytes).
+    /// As for [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String, Error> {
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into())
             .map_err(|error| Error::new(Kind::NotText).caused_by(error.utf8_error()))
     }
 
-    /// The body has failed: its connection is of no more use.
+    /// Ends a body that has failed, and gives up its connection.
     fn fail(&mut self, kind: Kind) -> Error {
         let error = Error::new(kind);
-        // Dropped in the middle of a response, the connection is closed.
+        // The lease is dropped in the middle of a response, so the pool closes the connection.
         match self.reading.take() {
             Some(reading) => error
                 .at(&reading.terms.origin)
@@ -141,14 +144,14 @@ impl Body {
         }
     }
 
-    /// The body has ended: the connection goes back.
+    /// Ends a body that was read to its end, and returns its connection.
     fn finish(&mut self) {
         if let Some(mut reading) = self.reading.take() {
             reading.lease.finish();
         }
     }
 
-    /// More than the limit was read, or is announced.
+    /// Returns the limit if more bytes were read, or are announced.
     fn too_large(&self) -> Option<u64> {
         let announced = self
             .reading
@@ -257,7 +260,7 @@ impl fmt::Debug for Body {
 }
 
 impl Timer {
-    /// Ready, with the time that was not enough, when the next bytes are overdue.
+    /// Is ready when the next bytes are overdue, with the length of the wait.
     fn poll(&mut self, terms: &Terms, cx: &mut Context<'_>) -> Poll<Duration> {
         let after = match self.waiting {
             Some(after) => after,
@@ -283,7 +286,7 @@ impl Timer {
     }
 }
 
-/// Why a body broke off.
+/// Returns why a body failed.
 fn broken(error: &hyper::Error) -> Kind {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -291,7 +294,7 @@ fn broken(error: &hyper::Error) -> Kind {
         Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
             Kind::Protocol {
                 stage: Stage::Body,
-                what: "the body is not framed as HTTP/1.1 wants it",
+                what: "the framing of the body is not valid HTTP/1.1",
             }
         }
         _ => Kind::Disconnected {

@@ -1,4 +1,4 @@
-//! Building a client.
+//! The builder of a client.
 
 use std::{fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use pool_core::{__Sources, ConfigError, Env};
 
 use crate::{client::Client, config::Config, counters::Counters, dial::Dialer};
 
-/// Builds a [`Client`]: from code, from the environment, from a [`Config`]. Every setting of [`Config`] has a method here.
+/// Builds a [`Client`] from code, from the environment, or from a [`Config`]. Every setting of [`Config`] has a method here.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,19 +22,19 @@ pub struct Builder {
     sources: __Sources,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::Tls>,
-    /// In DER.
+    /// Additional root certificates, each in DER.
     #[cfg(feature = "tls")]
     roots: Vec<Vec<u8>>,
 }
 
 impl Builder {
-    /// The defaults.
+    /// Creates a builder with the default settings.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. It replaces the settings that were set before, but keeps the name if `config` has none.
+    /// Settings that are set after this call override it.
     pub fn config(mut self, config: Config) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -42,12 +42,12 @@ impl Builder {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`: `UPSTREAM` reads `UPSTREAM_MAX_PER_ORIGIN` and
-    /// the rest.
+    /// Overrides the settings so far with the environment variables under `prefix`: `UPSTREAM` reads `UPSTREAM_MAX_PER_ORIGIN` and
+    /// so on.
     ///
     /// # Errors
     ///
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
         self.apply(Env::read(prefix)?)
     }
@@ -58,26 +58,26 @@ impl Builder {
         Ok(self)
     }
 
-    /// Trusts one more certificate authority, beside Mozilla's: one X.509 certificate in DER. Not together with
-    /// [`tls_config`](Self::tls_config), which has roots of its own.
+    /// Trusts one more certificate authority besides Mozilla's. Takes one X.509 certificate in DER. Cannot be combined with
+    /// [`tls_config`](Self::tls_config), which has its own roots.
     #[cfg(feature = "tls")]
     pub fn add_root_certificate(mut self, der: impl AsRef<[u8]>) -> Self {
         self.roots.push(der.as_ref().to_vec());
         self
     }
 
-    /// Uses this configuration for TLS: roots, client certificates, versions, session store. Only its ALPN is overridden.
+    /// Uses `config` for TLS: roots, client certificates, versions and session store. Only its ALPN protocols are overridden.
     #[cfg(feature = "tls")]
     pub fn tls_config(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(crate::tls::Tls::new(config));
         self
     }
 
-    /// The client. It connects to nothing before its first request.
+    /// Builds the client. The client opens no connection before its first request.
     ///
     /// # Errors
     ///
-    /// The first setting that is out of its range, with its name, what it was and what it may be.
+    /// The error names the first setting that is out of its range, its value and the values that are allowed.
     pub fn build(self) -> Result<Client, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.sources.blame(error))?;

@@ -20,9 +20,9 @@ use crate::{
     status::{ClientStatus, OriginStatus},
 };
 
-/// An HTTP/1.1 client that keeps its connections, so many and no more for each origin.
+/// An HTTP/1.1 client with a bounded pool of kept-alive connections for each origin.
 ///
-/// Cheap to clone: all clones are one client, with the same connections and bounds.
+/// A `Client` is a cheap handle: clones share the same connections and bounds.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -34,16 +34,18 @@ struct Inner {
 }
 
 impl Client {
-    /// Begins to build one.
+    /// Creates a builder for a client.
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// One with the settings that the environment holds as `POOL_HTTP_MAX_PER_ORIGIN` and so on, and defaults for the rest.
+    /// Builds a client with the settings of the environment, named `POOL_HTTP_MAX_PER_ORIGIN` and so on, and defaults for the
+    /// others.
     ///
     /// # Errors
     ///
-    /// A bad value, or a name under `POOL_HTTP_` that no setting has: variable, value, and what it may be.
+    /// A variable has an invalid value, or a variable under `POOL_HTTP_` names no setting. The error names the variable, its value
+    /// and the values that are allowed.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::builder().env("POOL_HTTP")?.build()
     }
@@ -60,64 +62,67 @@ impl Client {
         }))
     }
 
-    /// Begins a GET.
+    /// Begins a GET request.
     pub fn get(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// Begins a HEAD.
+    /// Begins a HEAD request.
     pub fn head(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::HEAD, url)
     }
 
-    /// Begins a POST.
+    /// Begins a POST request.
     pub fn post(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// Begins a PUT.
+    /// Begins a PUT request.
     pub fn put(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::PUT, url)
     }
 
-    /// Begins a PATCH.
+    /// Begins a PATCH request.
     pub fn patch(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
 
-    /// Begins a DELETE.
+    /// Begins a DELETE request.
     pub fn delete(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::DELETE, url)
     }
 
-    /// Begins a request with any method but CONNECT.
+    /// Begins a request with any method except CONNECT.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, url.as_ref())
     }
 
-    /// Sends a request, and returns with the head of its response. The body comes after it, and holds the connection until it
-    /// is read or dropped.
+    /// Sends a request, and returns when the head of its response has arrived. The body of the response holds the connection until
+    /// the body is read or dropped.
     ///
-    /// Waits in FIFO order while all of the origin's connections are in use. A kept-alive connection that turns out to be dead
-    /// is replaced and the request sent once more, if no byte of it had left, or if its method is idempotent, its body is no
-    /// stream and no byte of a response had come.
+    /// The request waits in order of arrival while all connections of the origin are in use. If a kept-alive connection turns out
+    /// to be dead, the client replaces it and sends the request once more. It does so if no byte of the request had been sent. It
+    /// also does so if the method is idempotent, the body is not a stream, and no byte of a response had arrived.
     ///
     /// # Errors
     ///
-    /// [`Error::is_request`] for a request that cannot be sent; [`Error::is_timeout`], with its
-    /// [`stage`](Error::stage), when one of the client's bounds or the request's own timeout is exceeded;
-    /// [`Error::is_overloaded`] with `max_waiters` waiting already, or `max_origins` in use; [`Error::is_connect`] when no
-    /// connection can be opened; [`Error::is_disconnected`] and [`Error::is_protocol`] for what the upstream did;
-    /// [`Error::is_closed`] after [`close`](Self::close).
+    /// - [`Error::is_request`] when the request cannot be sent as it is.
+    /// - [`Error::is_timeout`] when a timeout of the client or of the request has passed; [`stage`](Error::stage) says in which
+    ///   stage.
+    /// - [`Error::is_overloaded`] when `max_waiters` requests already wait, or `max_origins` origins are in use.
+    /// - [`Error::is_connect`] when no connection could be opened.
+    /// - [`Error::is_disconnected`] when the upstream closed the connection early, and [`Error::is_protocol`] when it sent invalid
+    ///   HTTP/1.1.
+    /// - [`Error::is_closed`] after [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its place in the queue. Once the request is being sent, its connection is closed, as
-    /// HTTP/1.1 has no other way to call it off; its place goes to the next in the queue.
+    /// Dropping the future gives up its place in the queue. If the request is already being sent, the client closes its connection,
+    /// because HTTP/1.1 cannot cancel a request. The place of that connection goes to the next waiter.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with I/O and time, as every socket of tokio's does.
+    /// Panics outside a tokio runtime that has I/O and time enabled.
     pub async fn send<B: Into<Payload>>(
         &self,
         request: Request<B>,
@@ -152,12 +157,13 @@ impl Client {
         .await
     }
 
-    /// The name that the client was given, for metrics and spans; of one without it, `http`, with a number if there are several.
+    /// Returns the name of the client, for metrics and spans. A client that was given no name is called `http`, with a number if
+    /// there are several.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// What the client is doing: its origins with their pools, and totals over all of them.
+    /// Returns a snapshot of the client: the pool of each origin, and totals over all origins.
     pub fn status(&self) -> ClientStatus {
         let origins = self
             .0
@@ -172,22 +178,22 @@ impl Client {
         }
     }
 
-    /// Closes the client: idle connections now, those in use when their bodies end. Who waits for one, and every later
-    /// request, gets [`Error::is_closed`].
+    /// Closes the client. Idle connections are closed at once, connections in use when their bodies end. Waiting requests and all
+    /// later requests fail with [`Error::is_closed`].
     pub fn close(&self) {
         self.0.origins.close();
     }
 
-    /// Closes the client and waits until its last connection is closed, but no longer than `within`. Says what was still in use then:
-    /// nothing, when all is done ([`Drained::is_complete`]).
+    /// Closes the client and waits until its last connection is closed, but no longer than `within`. Returns what was still in use
+    /// then. [`Drained::is_complete`] says whether that is nothing.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops the waiting; the client stays closed.
+    /// Dropping the future stops the wait only; the client stays closed.
     pub async fn drain(&self, within: Duration) -> Drained {
         let end = Deadline::after(within);
         let mut drained = Vec::new();
-        // All are closed already: so one after the other takes no longer than all at once.
+        // All pools are closed already, so draining them one after another takes no longer than draining them at once.
         for room in self.0.origins.close() {
             let within = end.map_or(within, |end| end.left());
             drained.push(room.pool.drain(within).await);

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection and where it stands between requests.
+//! One HTTP/1.1 connection and its state between requests.
 
 use std::{
     future::{Future, poll_fn},
@@ -32,68 +32,69 @@ use crate::{
     socket::Look,
 };
 
-/// One connection: the sender half of hyper's, and the task that drives the socket.
+/// One connection: hyper's sender half, and the task that drives the socket.
 pub(crate) struct Connection {
     sender: SendRequest<Payload>,
     driver: Driver,
     meter: Arc<Meter>,
     look: Arc<Look>,
     state: State,
-    /// Requests answered.
+    /// How many requests were answered.
     served: u64,
-    /// May the next request follow this one?
+    /// Whether the connection may serve another request after this one.
     keep: bool,
-    /// When the upstream said that it would close it.
+    /// When the upstream will close the connection, if it announced that.
     expires: Option<Instant>,
 }
 
-/// Where a connection stands.
+/// The state of a connection.
 enum State {
     /// Between requests.
     Idle,
-    /// In the middle of a request or a response. Who leaves it like this leaves it to be closed.
+    /// In the middle of a request or a response. A connection that is returned in this state is closed.
     Busy,
-    /// The rest of this response is not wanted; behind it the connection may be good.
+    /// The caller dropped the rest of this response. Once the rest is read, the connection may be reused.
     Unread(Incoming),
-    /// After its last response.
+    /// After the last response of the connection.
     Done,
 }
 
-/// The task that drives the socket. Dropping it closes the socket: dropping hyper's sender would not, while a response is
-/// complete and its request is not (hyper#4176).
+/// The task that drives the socket. Its drop closes the socket. Dropping hyper's sender is not enough: if a response is complete
+/// before its request, hyper keeps the socket open (hyper#4176).
 struct Driver(JoinHandle<()>);
 
 /// A request that got no response.
 pub(crate) struct Lost {
     pub(crate) cause: Cause,
-    /// The request, when hyper had not begun to write it.
+    /// The request, if hyper had not begun to write it.
     pub(crate) unsent: Option<Box<Request<Payload>>>,
-    /// May the upstream have seen a part of it?
+    /// Whether the upstream may have seen a part of the request.
     pub(crate) written: bool,
-    /// Did a part of an answer come?
+    /// Whether a part of a response arrived.
     pub(crate) answered: bool,
-    /// Had the connection answered a request before?
+    /// Whether the connection had answered a request before.
     pub(crate) reused: bool,
 }
 
-/// Why.
+/// Why a request got no response.
 pub(crate) enum Cause {
-    /// The request's own body failed, or is shorter than it was said to be.
+    /// The body of the request failed, or is shorter than its stated length.
     Payload(hyper::Error),
-    /// What came is no response.
+    /// The upstream sent an invalid response.
     Protocol(hyper::Error),
     /// The connection ended.
     Disconnected(hyper::Error),
-    /// No head within this long of the last byte written, or of the request's deadline.
+    /// No head arrived within this time of the last byte written, or before the deadline of the request, which was given this time.
     Late(Duration),
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 over `io` from now on.
+    /// Performs hyper's HTTP/1.1 handshake on `io`, and spawns the driver.
     pub(crate) async fn open(io: Io, look: Arc<Look>) -> Result<Self, hyper::Error> {
         let meter = io.meter();
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-        // Its result goes to whoever waits for a response; between requests nobody needs it, the sender shows that it is closed.
+        // hyper hands an error of the connection to the waiting request. Between requests `sender.is_closed` shows it. So the
+        // result of the driver is dropped.
         let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
         Ok(Self {
             sender,
@@ -107,12 +108,12 @@ impl Connection {
         })
     }
 
-    /// Has it answered a request before? Then it may have died since, without anybody's fault.
+    /// Whether the connection has answered a request before. Such a connection may have died while it was idle.
     pub(crate) fn is_reused(&self) -> bool {
         self.served > 0
     }
 
-    /// Is it of no more use? One that is not may still have to be [settled](Self::settle).
+    /// Whether the connection cannot be used again. A connection that is not broken may still have to be [settled](Self::settle).
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.state, State::Busy | State::Done)
             || self.sender.is_closed()
@@ -121,13 +122,13 @@ impl Connection {
                 .is_some_and(|expires| expires <= Instant::now())
     }
 
-    /// Has hyper still something to do with the last request, or has the rest of its response to be read?
+    /// Whether hyper has not finished the last request, or the rest of its response must be read.
     pub(crate) fn is_unsettled(&self) -> bool {
         matches!(self.state, State::Unread(_)) || !self.sender.is_ready()
     }
 
-    /// Sends `request` and waits for the head of its response: for `patience` after the last byte written, and no longer than
-    /// `deadline`. From here until [`finish`](Self::finish) or [`leave`](Self::leave) the connection is of no use to others.
+    /// Sends `request` and waits for the head of its response, for `patience` after the last byte written, and until `deadline` at
+    /// most. Until [`finish`](Self::finish) or [`leave`](Self::leave) is called, the connection cannot serve another request.
     pub(crate) async fn send(
         &mut self,
         request: Request<Payload>,
@@ -175,7 +176,7 @@ impl Connection {
             Err(after) => Err(Lost {
                 cause: Cause::Late(after),
                 unsent: None,
-                // The driver may be writing at this moment.
+                // The driver may be writing the request at this moment.
                 written: true,
                 answered: meter.read() != read,
                 reused,
@@ -183,12 +184,13 @@ impl Connection {
         }
     }
 
-    /// The response was read to its end.
+    /// Records that the response was read to its end.
     pub(crate) fn finish(&mut self) {
         self.state = if self.keep { State::Idle } else { State::Done };
     }
 
-    /// The rest of the response is not wanted; up to `most` bytes of it are worth reading to keep the connection.
+    /// Keeps the rest of a dropped response, so that `settle` reads it. The connection is closed if the rest is longer than `most`
+    /// bytes.
     pub(crate) fn leave(&mut self, rest: Incoming, most: u64) {
         self.state = if self.keep && rest.size_hint().lower() <= most {
             State::Unread(rest)
@@ -197,9 +199,10 @@ impl Connection {
         };
     }
 
-    /// Reads what is left of the last response, at most `most` bytes, and waits until hyper is ready for another request.
+    /// Reads the rest of the last response, at most `most` bytes, and waits until hyper is ready for another request.
     ///
-    /// It never may be: a response can be complete while its request is not (hyper#4176). Whoever calls this bounds its time.
+    /// hyper may never be ready, because a response can be complete before its request (hyper#4176). The caller must bound the
+    /// time.
     pub(crate) async fn settle(&mut self, most: u64) -> Result<(), DialError> {
         if let State::Unread(rest) = std::mem::replace(&mut self.state, State::Busy) {
             let mut rest = pin!(rest);
@@ -219,7 +222,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Closes the socket: with a goodbye, TLS's and TCP's, unless it is in the middle of something.
+    /// Closes the socket. Unless a message is incomplete, the TLS connection and the TCP connection are shut down in an orderly
+    /// way.
     pub(crate) async fn close(self) {
         let Self {
             sender,
@@ -235,7 +239,7 @@ impl Connection {
         driver.ended().await;
     }
 
-    /// Closes the socket, and returns when it is closed.
+    /// Aborts the connection, and returns when the socket is closed.
     pub(crate) async fn kill(&mut self) {
         self.state = State::Busy;
         self.driver.0.abort();
@@ -244,8 +248,8 @@ impl Connection {
 }
 
 impl Lost {
-    /// What to send on a new connection, if that is right: the connection was kept alive and died before a byte of an answer
-    /// came, and the request either did not leave or has a `spare`, one that may be sent twice.
+    /// Returns the request to send on a new connection, if that is safe. The connection must be a kept-alive connection that ended.
+    /// Then an unsent request may be sent, and, if no byte of a response arrived, also `spare`, a copy of an idempotent request.
     pub(crate) fn take_again(
         &mut self,
         spare: Option<Request<Payload>>,
@@ -276,10 +280,10 @@ impl Cause {
 }
 
 impl Driver {
-    /// Returns when the socket is closed.
+    /// Waits until the socket is closed.
     async fn ended(&mut self) {
         if !self.0.is_finished() {
-            // An error says that it was aborted, which it was to be.
+            // The error is the expected one of an aborted task.
             drop((&mut self.0).await);
         }
     }
@@ -291,7 +295,7 @@ impl Drop for Driver {
     }
 }
 
-/// The response to `request`; or the error and, if hyper had not begun to write it, the request.
+/// Returns the response to `request`; or the error and, if hyper had not begun to write the request, the request.
 async fn ask(
     sender: &mut SendRequest<Payload>,
     request: Request<Payload>,
@@ -308,7 +312,7 @@ async fn ask(
         })
 }
 
-/// `answer`, unless the moment that `due` names passes first; it may move while we wait.
+/// Waits for `answer` until the time that `due` returns. `due` is called again at that time, because it may have moved.
 async fn in_time<F: Future>(
     mut answer: Pin<&mut F>,
     due: impl Fn() -> Option<(Instant, Duration)>,
@@ -326,15 +330,15 @@ async fn in_time<F: Future>(
     }
 }
 
-/// May another request follow on the connection that this response came over? hyper closes some of these by itself; they are
-/// listed here once more, because handing one on is the worst that a pool can do.
+/// Whether another request may follow on the connection of this response. hyper itself closes the connection in some of these
+/// cases. They are checked here again, because reusing such a connection would mix up responses.
 fn may_follow(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
     let chunked = tokens(headers, TRANSFER_ENCODING)
         .last()
         .is_some_and(|last| last.eq_ignore_ascii_case("chunked"));
     let sized = headers.contains_key(CONTENT_LENGTH);
-    // Sized and chunked at once is what smuggling looks like (RFC 9112, 6.1); neither ends with the connection.
+    // Both headers at once indicate request smuggling (RFC 9112, 6.1). Without both, the body ends when the connection closes.
     let has_one_end = response.body().is_end_stream() || chunked != sized;
     response.version() == Version::HTTP_11
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -346,7 +350,7 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
     tokens(headers, CONNECTION).any(|token| token.eq_ignore_ascii_case("close"))
 }
 
-/// How long the upstream will keep the connection, less what a request may need to reach it: `Keep-Alive: timeout=5`.
+/// How long the upstream keeps the connection (`Keep-Alive: timeout=5`), less a margin for the next request to reach it.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let seconds = tokens(headers, HeaderName::from_static("keep-alive"))
         .filter_map(|parameter| parameter.split_once('='))
@@ -355,7 +359,7 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).saturating_sub(KEEP_ALIVE_MARGIN))
 }
 
-/// The elements of a header that is a list.
+/// Returns the elements of a header whose value is a list.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
@@ -365,5 +369,5 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// A connection is given up this long before the upstream would close it.
+/// The client closes a connection this long before the upstream would close it.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What one client has done, over all its origins.
+//! The counters of a client, over all its origins.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::status::Totals;
 
-/// The counts behind [`Totals`]. Each is only ever read to be shown, so `Relaxed` will do.
+/// The counters behind [`Totals`]. They are read for display only, so `Relaxed` is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     opened: AtomicU64,
@@ -17,12 +17,12 @@ pub(crate) struct Counters {
     peak: AtomicUsize,
 }
 
-/// One open socket: whoever holds this is counted.
+/// Counts one open socket. Its drop ends the count.
 #[derive(Debug)]
 pub(crate) struct Open(Arc<Counters>);
 
 impl Counters {
-    /// A socket was connected.
+    /// Counts a socket that was connected.
     pub(crate) fn opened(self: &Arc<Self>) -> Open {
         self.opened.fetch_add(1, Relaxed);
         let open = self.open.fetch_add(1, Relaxed) + 1;
@@ -30,13 +30,13 @@ impl Counters {
         Open(Arc::clone(self))
     }
 
-    /// A TLS handshake continued an earlier session.
+    /// Counts a TLS handshake that resumed an earlier session.
     #[cfg(feature = "tls")]
     pub(crate) fn resumed(&self) {
         self.resumed.fetch_add(1, Relaxed);
     }
 
-    /// A kept-alive connection was found dead and replaced under a request.
+    /// Counts a dead kept-alive connection that was replaced when a request was sent.
     pub(crate) fn renewed(&self) {
         self.renewed.fetch_add(1, Relaxed);
     }

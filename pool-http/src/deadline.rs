@@ -1,10 +1,10 @@
-//! The whole time that one request may take.
+//! The deadline of one request.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a request must be done, its body included, and how long it was given.
+/// When a request must be complete, including the body of its response, and how long the request was given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
@@ -12,12 +12,12 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// From now. None for a time so long that no clock shows it.
+    /// The deadline at `of` from now. `None` if that time overflows the clock.
     pub(crate) fn after(of: Duration) -> Option<Self> {
         Instant::now().checked_add(of).map(|at| Self { at, of })
     }
 
-    /// What is left of it.
+    /// The time that is left until the deadline.
     pub(crate) fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! Opening a connection: name lookup and TCP, TLS, HTTP/1.1.
+//! Opens connections: name lookup, TCP, TLS and the HTTP/1.1 handshake.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     socket::{Look, Socket},
 };
 
-/// Opens connections, for all the origins of a client.
+/// Opens the connections of all origins of a client.
 pub(crate) struct Dialer {
     tcp: HttpConnector,
     #[cfg(feature = "tls")]
@@ -27,7 +27,7 @@ pub(crate) struct Dialer {
     counters: Arc<Counters>,
 }
 
-/// Why a connection could not be opened, or not be made ready for another request.
+/// Why a connection could not be opened, or not be made ready for the next request.
 #[derive(Clone, Debug)]
 pub(crate) struct DialError {
     step: Step,
@@ -55,7 +55,7 @@ impl Dialer {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        // Shared out over the addresses of a name, so that a dead one leaves time for the others.
+        // The connector divides this timeout among the addresses of a name, so an unreachable address leaves time for the others.
         tcp.set_connect_timeout(Some(config.connect_timeout));
         Self {
             tcp,
@@ -68,7 +68,7 @@ impl Dialer {
         }
     }
 
-    /// A new connection to `origin`.
+    /// Opens a connection to `origin`.
     pub(crate) async fn dial(&self, origin: &Origin) -> Result<Connection, DialError> {
         let uri = origin
             .uri()
@@ -125,7 +125,7 @@ impl Dialer {
 }
 
 impl DialError {
-    /// How far it came.
+    /// The stage in which the open failed.
     pub(crate) fn stage(&self) -> Stage {
         match self.step {
             #[cfg(feature = "tls")]
@@ -134,7 +134,7 @@ impl DialError {
         }
     }
 
-    /// The time that was not enough.
+    /// The timeout that has passed, if a timeout was the cause.
     pub(crate) fn timed_out(&self) -> Option<Duration> {
         match self.step {
             Step::ConnectTimeout(after) => Some(after),
@@ -144,7 +144,7 @@ impl DialError {
         }
     }
 
-    /// The request's own time was over first.
+    /// The error when the deadline of the request passed before a timeout of the open.
     pub(crate) const fn late(after: Duration) -> Self {
         Self {
             step: Step::ConnectTimeout(after),
@@ -152,12 +152,12 @@ impl DialError {
         }
     }
 
-    /// The connection broke while it was made ready for another request.
+    /// The error of a connection that broke while it was made ready for the next request.
     pub(crate) fn spoilt(error: hyper::Error) -> Self {
         Self::caused(Step::Http, error)
     }
 
-    /// More was left of a response than is worth reading.
+    /// The error when more than `most` bytes of a response were left.
     pub(crate) fn unread(most: u64) -> Self {
         Self {
             step: Step::Unread(most),
@@ -196,7 +196,7 @@ impl StdError for DialError {
     }
 }
 
-/// Did the operating system give up, or the connector?
+/// Whether the cause is a timeout of the operating system or of the connector.
 fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     chain(error)
         .filter_map(|error| error.downcast_ref::<io::Error>())

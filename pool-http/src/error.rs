@@ -1,54 +1,55 @@
-//! What went wrong with a request, and whether it may be sent again.
+//! The errors of requests, and whether a request may be sent again.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use crate::{dial::DialError, origin::Origin};
 
-/// Why a request failed, or its response's body.
+/// Why a request, or reading the body of its response, failed.
 ///
-/// One opaque type with questions to ask: what happened ([`is_timeout`](Self::is_timeout), [`is_connect`](Self::is_connect), ..),
-/// how far it got ([`stage`](Self::stage)), and whether sending it again can do harm ([`is_safe_to_retry`](Self::is_safe_to_retry)).
+/// The type is opaque. Its methods say what happened ([`is_timeout`](Self::is_timeout), [`is_connect`](Self::is_connect) and so
+/// on), how far the request got ([`stage`](Self::stage)), and whether it is safe to send the request again
+/// ([`is_safe_to_retry`](Self::is_safe_to_retry)).
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
-    /// Where the request was going, once that was known.
+    /// The origin of the request, once it was known.
     origin: Option<Origin>,
     safe: bool,
-    /// The origin's pool at that moment, where that says something.
+    /// The state of the origin's pool at the time of the error, if it helps to explain the error.
     pool: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// How far a request had come: a stage of its way from the client to the last byte of its response.
+/// How far a request had got: a stage between the send and the last byte of the response.
 ///
-/// A stage is not a [`Phase`](pool_core::observe::Phase) of the pools, which says what a get waits for: all of a get is in the first three
-/// of these, and the last two come after it.
+/// A stage differs from a [`Phase`](pool_core::observe::Phase) of a pool, which says what a get waits for. A get lies within the
+/// first three stages. The last two stages come after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// It waited for a connection: all of its origin's were in use.
+    /// The request waited for a connection, because all connections of its origin were in use.
     Acquire,
-    /// It waited for a new connection: name lookup and TCP.
+    /// The request waited for the name lookup or the TCP connect of a new connection.
     Connect,
-    /// It waited for a new connection's TLS handshake.
+    /// The request waited for the TLS handshake of a new connection.
     Tls,
-    /// It was sent, or being sent, and waited for the head of the response.
+    /// The request was sent, or was being sent, and waited for the head of the response.
     Header,
-    /// The head of the response was there, and its body was being read.
+    /// The head of the response had arrived, and the body was being read.
     Body,
 }
 
-/// What happened; the words of `Display`.
+/// What happened. Its `Display` is the text of the error.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// The request cannot be sent as it is: says what is wrong and what it may be.
+    /// The request cannot be sent as it is. The text says what is wrong and what is allowed.
     Request(String),
     Timeout {
         stage: Stage,
         after: Duration,
     },
-    /// The queue of the origin, or the table of origins, is full: says which.
+    /// The queue of the origin, or the table of origins, is full. The text says which.
     Overloaded(String),
     Connect(Stage),
     Closed,
@@ -58,7 +59,7 @@ pub(crate) enum Kind {
         stale: bool,
         written: bool,
     },
-    /// The upstream sent what is not HTTP/1.1, or what this client does not speak.
+    /// The upstream sent invalid HTTP/1.1, or something that this client does not support.
     Protocol {
         stage: Stage,
         what: &'static str,
@@ -70,19 +71,19 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// A deadline struck; [`stage`](Self::stage) says during what.
+    /// Whether a timeout has passed. [`stage`](Self::stage) says in which stage.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.kind, Kind::Timeout { .. })
     }
 
-    /// Too many wait for this origin already (`max_waiters`), or too many origins are in use (`max_origins`): at once,
-    /// without waiting.
+    /// Whether too many requests already wait for this origin (`max_waiters`), or too many origins are in use (`max_origins`). Such
+    /// a request fails at once.
     pub fn is_overloaded(&self) -> bool {
         matches!(self.0.kind, Kind::Overloaded(_))
     }
 
-    /// No connection could be opened: the name was not found, the connection refused or not made in time, or the TLS
-    /// handshake failed.
+    /// Whether no connection could be opened: the name lookup failed, the connect was refused or timed out, or the TLS handshake
+    /// failed.
     pub fn is_connect(&self) -> bool {
         matches!(
             self.0.kind,
@@ -94,43 +95,43 @@ impl Error {
         )
     }
 
-    /// The client was closed.
+    /// Whether the client was closed.
     pub fn is_closed(&self) -> bool {
         matches!(self.0.kind, Kind::Closed)
     }
 
-    /// The upstream closed or reset the connection before its response was whole.
+    /// Whether the upstream closed or reset the connection before its response was complete.
     pub fn is_disconnected(&self) -> bool {
         matches!(self.0.kind, Kind::Disconnected { .. })
     }
 
-    /// A kept-alive connection turned out to be dead before a byte of the response came, and the request could not be sent
-    /// again without asking.
+    /// Whether a kept-alive connection turned out to be dead before a byte of the response arrived, and the client could not send
+    /// the request again on its own.
     pub fn is_stale(&self) -> bool {
         matches!(self.0.kind, Kind::Disconnected { stale: true, .. })
     }
 
-    /// The upstream sent what is not HTTP/1.1.
+    /// Whether the upstream sent invalid HTTP/1.1, or something that this client does not support.
     pub fn is_protocol(&self) -> bool {
         matches!(self.0.kind, Kind::Protocol { .. })
     }
 
-    /// The request cannot be sent as it is: its URL, a header, its body.
+    /// Whether the request cannot be sent as it is, because its URL, a header or its body is invalid.
     pub fn is_request(&self) -> bool {
         matches!(self.0.kind, Kind::Request(_))
     }
 
-    /// The body is larger than its limit.
+    /// Whether the body is larger than its limit.
     pub fn is_too_large(&self) -> bool {
         matches!(self.0.kind, Kind::TooLarge { .. })
     }
 
-    /// The body is no UTF-8, and was asked for as text.
+    /// Whether the body was read as text and is not UTF-8.
     pub fn is_not_text(&self) -> bool {
         matches!(self.0.kind, Kind::NotText)
     }
 
-    /// How far the request had come, where that says something.
+    /// Returns how far the request had got. `None` for a request that cannot be sent and for a closed client.
     pub fn stage(&self) -> Option<Stage> {
         match self.0.kind {
             Kind::Timeout { stage, .. }
@@ -143,18 +144,18 @@ impl Error {
         }
     }
 
-    /// Sending the request once more cannot make the upstream do twice what should be done once: no byte of it had left, or
-    /// its method is idempotent (RFC 9110, 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT, DELETE).
+    /// Whether sending the request again is safe: either no byte of it was sent, or its method is idempotent (RFC 9110, 9.2.2: GET,
+    /// HEAD, OPTIONS, TRACE, PUT, DELETE).
     ///
-    /// False, too, where another try must fail the same way: a request that cannot be sent, a closed client, a body that is
-    /// too large or no text.
+    /// Also false if a retry must fail in the same way: a request that cannot be sent, a closed client, a body that is too large,
+    /// or a body that is not text.
     pub fn is_safe_to_retry(&self) -> bool {
         self.0.safe
     }
 
-    /// The error that this one came of, if there is one, to look at it and at its sources with `downcast_ref`.
+    /// Returns the error that caused this error, if there is one. Inspect it and its sources with `downcast_ref`.
     ///
-    /// It is not the [`source`](StdError::source), since the text of this error has the last of its causes.
+    /// It is not the [`source`](StdError::source), because the text of this error already contains the last cause.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -173,22 +174,22 @@ impl Error {
         self.0.source.as_deref().map(|source| source as _)
     }
 
-    /// A request that cannot be sent.
+    /// The error of a request that cannot be sent.
     pub(crate) fn request(what: String) -> Self {
         Self::new(Kind::Request(what))
     }
 
-    /// Before a byte of the request left.
+    /// An error from before a byte of the request was sent.
     pub(crate) fn unsent(kind: Kind, origin: &Origin) -> Self {
         Self::new(kind).at(origin).safe(true)
     }
 
-    /// A connect that failed.
+    /// The error of a failed connect.
     pub(crate) fn dial(error: DialError, origin: &Origin) -> Self {
         Self::unsent(dial_kind(&error), origin).caused_by(error)
     }
 
-    /// A get from the origin's pool that failed.
+    /// The error of a failed get from the origin's pool.
     pub(crate) fn acquire(error: pool_core::Error<DialError>, origin: &Origin) -> Self {
         if error.is_closed() {
             return Self::new(Kind::Closed).at(origin);
@@ -203,7 +204,7 @@ impl Error {
                 }
                 _ => Stage::Acquire,
             };
-            // To the millisecond, as timers are.
+            // Truncated to milliseconds, the resolution of tokio's timers.
             let waited = u64::try_from(error.waited().as_millis()).unwrap_or(u64::MAX);
             Kind::Timeout {
                 stage,
@@ -259,7 +260,7 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// Where, what, and the first cause: one line to act on.
+    /// Writes one line: the origin, what happened, the state of the pool, and the last cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.0.origin {
             write!(f, "{origin}: ")?;
@@ -303,7 +304,7 @@ impl fmt::Display for Kind {
                     "the body is larger than {limit} bytes: stream it, or raise the bound with `Body::limit`"
                 )
             }
-            Self::NotText => f.write_str("the body is no UTF-8"),
+            Self::NotText => f.write_str("the body is not valid UTF-8"),
         }
     }
 }
@@ -319,11 +320,11 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Without a source: the text has the cause.
+/// Has no source, because the text contains the cause.
 impl StdError for Error {}
 
 impl Stage {
-    /// A short name for metrics and logs: `acquire`.
+    /// Returns a short name for metrics and logs, such as `acquire`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Acquire => "acquire",
@@ -334,7 +335,7 @@ impl Stage {
         }
     }
 
-    /// What did not happen in time.
+    /// What did not happen before the timeout.
     const fn missed(self) -> &'static str {
         match self {
             Self::Acquire => "no connection was free",
@@ -362,7 +363,7 @@ fn dial_kind(error: &DialError) -> Kind {
     }
 }
 
-/// An error, its cause, the cause of that, and so on.
+/// Returns an error and its chain of sources.
 pub(crate) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -1,4 +1,4 @@
-//! One request and its response: a connection, the request on it, and one more try when the connection was dead all along.
+//! One exchange: gets a connection, sends the request, and sends it once more if a kept-alive connection was dead.
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,14 +17,14 @@ use crate::{
     payload::Payload,
 };
 
-/// One request on its way to one origin.
+/// One request to one origin.
 pub(crate) struct Exchange<'a> {
     pub(crate) room: &'a Room,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a Counters,
     pub(crate) origin: Origin,
     pub(crate) deadline: Option<Deadline>,
-    /// May the request be sent twice (RFC 9110, 9.2.2)?
+    /// Whether the request may be sent twice (RFC 9110, 9.2.2).
     pub(crate) idempotent: bool,
 }
 
@@ -41,8 +41,8 @@ impl Exchange<'_> {
             Ok(response) => response,
             Err(mut lost) => match lost.take_again(spare) {
                 Some(request) => {
-                    // In place of the dead connection: the bound holds, nobody is asked to wait again, and no other
-                    // connection that may be dead as well is in the way.
+                    // The new connection replaces the dead one under the same lease. So the bound holds, the request does not wait
+                    // in the queue again, and it cannot get another idle connection that may be dead as well.
                     lease.kill().await;
                     *lease = self.room.dial(self.deadline).await?;
                     self.counters.renewed();
@@ -92,7 +92,7 @@ impl Exchange<'_> {
             .await
     }
 
-    /// The error of a request that got no response.
+    /// Returns the error of a request that got no response.
     fn lost(&self, lost: Lost) -> Error {
         let error = match lost.cause {
             Cause::Late(after) => Error::new(Kind::Timeout {
@@ -103,7 +103,7 @@ impl Exchange<'_> {
                 Error::request("the body of the request failed".to_owned()).caused_by(error)
             }
             Cause::Protocol(error) => {
-                let what = "the upstream sent what is no HTTP/1.1 response";
+                let what = "the upstream sent an invalid HTTP/1.1 response";
                 Error::new(Kind::Protocol {
                     stage: Stage::Header,
                     what,
@@ -125,7 +125,7 @@ impl Exchange<'_> {
     }
 }
 
-/// May a request with this method be sent twice?
+/// Whether a request with this method may be sent twice.
 pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
@@ -133,7 +133,7 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// The same request once more, if its body can be sent once more.
+/// Returns a copy of the request, if its body can be sent again.
 fn again(request: &Request<Payload>) -> Option<Request<Payload>> {
     let mut again = Request::new(request.body().again()?);
     again.method_mut().clone_from(request.method());

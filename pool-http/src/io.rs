@@ -1,4 +1,4 @@
-//! The socket under a connection: plain or TLS, and metered.
+//! The byte stream of a connection, plain or TLS, and its meter.
 
 use std::{
     io::{self, IoSlice},
@@ -18,28 +18,28 @@ use tokio::{
 
 use crate::{counters::Open, socket::Socket};
 
-/// What hyper reads and writes.
+/// The byte stream that hyper reads and writes.
 pub(crate) struct Io {
     stream: Stream,
     meter: Arc<Meter>,
-    /// The upstream takes no more bytes. It may have answered before it closed (a 413, say), and that answer is still to be
-    /// read: so a write into a closed socket waits, and what ends the connection is the end of the read side.
+    /// The upstream accepts no more bytes. It may have sent a response before it closed (such as a 413), and hyper must still read
+    /// that response. So a write to the closed socket stays pending, and the connection ends at the end of the read side.
     deaf: bool,
-    /// Counts the socket for as long as it is open.
+    /// Counts the socket as long as it is open.
     _open: Open,
 }
 
-/// What carries the bytes.
+/// The plain or TLS stream.
 pub(crate) enum Stream {
     Plain(Socket),
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
-/// What has gone over a socket, told by the socket: hyper does not say whether a byte of a request left.
+/// Counts the bytes that were read from and written to a socket, because hyper does not say whether a byte of a request was sent.
 ///
-/// Every value is only compared with what it was before, by the task that made the request and after hyper's channel told it
-/// how that went, so `Relaxed` will do.
+/// The task that sent the request compares each value only with its own earlier value, after hyper's channel delivered the result.
+/// So `Relaxed` is enough.
 pub(crate) struct Meter {
     epoch: Instant,
     read: AtomicU64,
@@ -62,7 +62,7 @@ impl Io {
         Arc::clone(&self.meter)
     }
 
-    /// A write that failed because the upstream closed waits for ever: see `deaf`.
+    /// Turns a write error that means that the upstream closed into `Pending`. See `deaf`.
     fn after_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
@@ -94,7 +94,7 @@ impl Meter {
         self.written.load(Relaxed)
     }
 
-    /// When a byte was last written; when the socket was opened, if none was.
+    /// When a byte was last written, or when the socket was opened if no byte was written.
     pub(crate) fn last_write(&self) -> Instant {
         self.epoch + Duration::from_nanos(self.last_write.load(Relaxed))
     }
@@ -182,7 +182,7 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Did the other side stop listening?
+/// Whether the error means that the peer closed the connection.
 fn is_closed_by_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),

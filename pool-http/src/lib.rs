@@ -1,9 +1,9 @@
-//! An HTTP/1.1 client that keeps its connections: so many for each origin and no more, first come, first served.
+//! An HTTP/1.1 client with a bounded pool of kept-alive connections for each origin. Requests are served in order of arrival.
 //!
-//! A client that opens a connection for every request pays for a handshake each time; one that opens a connection whenever
-//! none is idle, as most pooling clients do, opens a thousand when a thousand requests come at once. This one has a hard bound
-//! for each origin (scheme, host and port), counted from the moment a connect begins to the moment a close has ended. A
-//! request that finds all of them in use waits in a line that is fair, bounded and timed.
+//! A client that opens a connection for every request pays for a handshake each time. Most pooling clients open a connection
+//! whenever no connection is idle, so a thousand concurrent requests open a thousand connections. This client has a hard bound for
+//! each origin (scheme, host and port). A connection counts from the moment its connect begins to the moment its close has ended. A
+//! request that finds all connections in use waits in a fair, bounded queue, with a timeout.
 //!
 //! ```
 //! # use std::{io::{Read, Write}, net::TcpListener};
@@ -23,7 +23,7 @@
 //! for _ in 0..3 {
 //!     let response = client.get(url).header("accept", "text/plain").send().await?;
 //!     assert_eq!(response.status(), 200);
-//!     assert_eq!(response.into_body().text().await?, "hello"); // read: the connection is free again
+//!     assert_eq!(response.into_body().text().await?, "hello"); // the body is read, so the connection is idle again
 //! }
 //! assert_eq!(client.status().totals.opened, 1);
 //! # Ok(())
@@ -31,33 +31,35 @@
 //! # run(&url).unwrap();
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - **The body returns the connection.** A [`Body`] holds its connection until its last byte is read. A dropped one is read to
-//!   its end if that is near ([`drain_bytes`](Config::drain_bytes), [`drain_time`](Config::drain_time)), else its connection is
-//!   closed. A connection with anything left on it, of a request or of a response, is never handed on.
-//! - **A dead connection is not your problem** where that is right: a request that finds its kept-alive connection dead is sent
-//!   once more on a new one, if no byte of it had left, or if its method is idempotent and its body can be repeated. Otherwise
-//!   the [`Error`] says what may have happened, and whether to retry is safe ([`Error::is_safe_to_retry`]).
-//! - **Every wait has an end**, and the error says of which ([`Error::stage`]): for a connection
-//!   ([`acquire_timeout`](Config::acquire_timeout)), TCP ([`connect_timeout`](Config::connect_timeout)), TLS
-//!   ([`tls_timeout`](Config::tls_timeout)), the head ([`header_timeout`](Config::header_timeout)) and each part of the body
-//!   ([`body_timeout`](Config::body_timeout)), and, where set, for all of it ([`timeout`](Config::timeout)).
-//! - **A dropped future costs nothing**: no place in the line, no capacity, no connection but the one in the middle of a
-//!   response.
+//! - **The body returns the connection.** A [`Body`] holds its connection until its last byte is read. If a body is dropped before
+//!   its end, the pool reads the rest if it is short enough ([`drain_bytes`](Config::drain_bytes),
+//!   [`drain_time`](Config::drain_time)); else the pool closes the connection. A connection with unread bytes of a response, or
+//!   unsent bytes of a request, is never reused.
+//! - **The client replaces dead connections where that is safe.** If a kept-alive connection turns out to be dead, the client sends
+//!   the request once more on a new connection, provided that no byte of the request had been sent, or that its method is
+//!   idempotent and its body can be repeated. Otherwise the [`Error`] says what may have happened and whether a retry is safe
+//!   ([`Error::is_safe_to_retry`]).
+//! - **Every wait has a timeout**, and the error names the stage ([`Error::stage`]): the wait for a connection
+//!   ([`acquire_timeout`](Config::acquire_timeout)), the TCP connect ([`connect_timeout`](Config::connect_timeout)), the TLS
+//!   handshake ([`tls_timeout`](Config::tls_timeout)), the head of the response ([`header_timeout`](Config::header_timeout)), each
+//!   part of the body ([`body_timeout`](Config::body_timeout)) and, if it is set, the whole request ([`timeout`](Config::timeout)).
+//! - **Dropping a future leaks nothing**: neither its place in the queue nor a unit of the bound. A connection is closed only if
+//!   the request was already being sent or its response was not complete.
 //!
 //! # Features
 //!
-//! - `tls` (default): `https`, by rustls on the ring provider, with Mozilla's roots.
-//! - `serde`: [`Config`] from any format, with the names and the texts of the environment.
-//! - `tracing`: the pools' spans `pool.get` and `pool.connect`; `pool.name` is the client's name, `pool.key` the origin.
-//! - `metrics`: the pools under HTTP's names: `http.client.open_connections` and, where OpenTelemetry has none, `pool.*`, by `pool.name`
-//!   (the client's), `server.address` and `server.port`.
+//! - `tls` (default): `https`, with rustls on the ring provider and Mozilla's root certificates.
+//! - `serde`: reads and writes [`Config`] in any format, with the names and texts of the environment.
+//! - `tracing`: the spans `pool.get` and `pool.connect` of the pools. `pool.name` is the client's name, `pool.key` the origin.
+//! - `metrics`: the metrics of the pools under HTTP's names. They are `http.client.open_connections` and, where OpenTelemetry has
+//!   no name, `pool.*`, with the labels `pool.name` (the client's name), `server.address` and `server.port`.
 //!
-//! # What it does not do
+//! # Limits
 //!
-//! HTTP/2, proxies, redirects, cookies, compression, upgrades and CONNECT. As a [`tower_service::Service`] it takes the layers
-//! that do some of these.
+//! The client has no HTTP/2, proxies, redirects, cookies, compression, upgrades or CONNECT. It is a [`tower_service::Service`], so
+//! tower layers can add some of these.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -94,7 +96,7 @@ pub use pool_core::{ConfigError, Drained, Env, Status};
 pub use request::RequestBuilder;
 pub use status::{ClientStatus, OriginStatus, Totals};
 
-/// The example of the README, compiled and run. The front page of the documentation is the text above.
+/// Compiles and runs the example of the README. The front page of the documentation is the text above.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What the pool engine needs to know about HTTP/1.1 connections.
+//! The pool manager of HTTP/1.1 connections.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use pool_core::{Manager, Usage};
 
 use crate::{connection::Connection, dial::DialError, dial::Dialer, origin::Origin};
 
-/// Connections to one origin.
+/// Manages the connections to one origin.
 pub(crate) struct Http1 {
     dialer: Arc<Dialer>,
     origin: Origin,
-    /// So many bytes of a response that nobody wants are read to keep its connection.
+    /// How many bytes of a dropped response are read to keep its connection.
     drain_bytes: u64,
 }
 
@@ -32,8 +32,8 @@ impl Manager for Http1 {
         self.dialer.dial(&self.origin).await
     }
 
-    /// The driver of a connection reads while nobody else does, so it knows of an end, or of bytes that nobody asked for, by
-    /// itself: [`is_broken`](Self::is_broken) has said so by now, and there is nothing to send that an upstream would answer.
+    /// Does nothing. While a connection is idle, its driver task reads from it, so [`is_broken`](Self::is_broken) already reports
+    /// an end of the connection or unrequested bytes. HTTP/1.1 has no message for a check.
     async fn check(&self, _: &mut Connection, _: &Usage) -> Result<(), DialError> {
         Ok(())
     }

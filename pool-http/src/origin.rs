@@ -1,4 +1,4 @@
-//! Where a request goes: scheme, host and port.
+//! The origin of a request: scheme, host and port.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use http::{HeaderValue, Uri, uri::Scheme};
 
 use crate::error::Error;
 
-/// Scheme, host and port: requests with the same three share connections.
+/// Scheme, host and port. Requests to the same origin share connections.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     tls: bool,
-    /// In lower case; an IPv6 address has its brackets.
+    /// In lower case. An IPv6 address keeps its brackets.
     host: Box<str>,
     port: u16,
 }
 
 impl Origin {
-    /// Where `uri` points.
+    /// Returns the origin of `uri`.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Error> {
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -28,7 +28,7 @@ impl Origin {
             }
             None => {
                 return Err(Error::request(format!(
-                    "`{}` does not say where to go: a URL may be `http://host[:port]/path` or `https://host[:port]/path`",
+                    "`{}` has no scheme: a URL may be `http://host[:port]/path` or `https://host[:port]/path`",
                     uri.path()
                 )));
             }
@@ -40,13 +40,13 @@ impl Origin {
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
-            // Not shown: it holds a password.
+            // The message does not show the URL, because it contains a password.
             return Err(Error::request(
                 "the URL has credentials before its host: they may be sent in the header `authorization`".to_owned(),
             ));
         }
         let host = uri.host().unwrap_or("");
-        // What follows the host is nothing, `:`, or `:` and the port; `Uri` lets a port through that is no number.
+        // The host is followed by nothing, by `:`, or by `:` and the port. `Uri` accepts a port that is not a number.
         let port = match authority
             .strip_prefix(host)
             .unwrap_or("")
@@ -76,7 +76,7 @@ impl Origin {
         self.tls
     }
 
-    /// For a certificate, and for metrics: an IPv6 address without its brackets.
+    /// The host name for certificates and metrics: an IPv6 address has no brackets.
     #[cfg(any(feature = "tls", feature = "metrics"))]
     pub(crate) fn name(&self) -> &str {
         self.host
@@ -90,13 +90,13 @@ impl Origin {
         self.port
     }
 
-    /// What a connector connects to.
+    /// The URI that a connector connects to.
     pub(crate) fn uri(&self) -> Result<Uri, Error> {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}:{}/", self.host, self.port)
             .parse()
             .map_err(|error: http::uri::InvalidUri| {
-                Error::request(format!("`{self}` is no origin: {error}"))
+                Error::request(format!("`{self}` is not a valid origin: {error}"))
             })
     }
 
@@ -105,7 +105,7 @@ impl Origin {
         self.authority()
             .try_into()
             .map_err(|error: http::header::InvalidHeaderValue| {
-                Error::request(format!("`{self}` is no origin: {error}"))
+                Error::request(format!("`{self}` is not a valid origin: {error}"))
             })
     }
 

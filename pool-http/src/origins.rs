@@ -1,4 +1,4 @@
-//! The pools of a client: one for each origin, in a bounded table.
+//! The pools of a client: one pool for each origin, in a bounded table.
 
 use std::{
     collections::HashMap,
@@ -19,20 +19,21 @@ use crate::{
     origin::Origin,
 };
 
-/// The table.
+/// The table of pools.
 pub(crate) struct Origins {
     dialer: Arc<Dialer>,
     config: Config,
-    /// The client's: what its pools are published under.
+    /// The name of the client. Its pools are published under this name.
     name: Arc<str>,
-    /// No pool is built, asked or closed by a caller while it is held for longer than that takes; nothing awaits under it.
+    /// Guards the table. Under the lock pools are only built and asked for their status; nothing is awaited, and pools are closed
+    /// after the unlock.
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
     rooms: HashMap<Origin, Entry>,
-    /// When unused origins are looked for.
+    /// When the table is next searched for unused origins.
     next_sweep: Option<Instant>,
     closed: bool,
 }
@@ -42,7 +43,7 @@ struct Entry {
     last_used: Instant,
 }
 
-/// One origin's pool. Whoever is about to use it holds the `Arc`: that keeps it in the table.
+/// The pool of one origin. A caller that is about to use the pool holds the `Arc`, so the origin is not evicted.
 pub(crate) struct Room {
     origin: Origin,
     dialer: Arc<Dialer>,
@@ -59,7 +60,7 @@ impl Origins {
         }
     }
 
-    /// The pool of `origin`.
+    /// Returns the pool of `origin`, and builds it if there is none.
     pub(crate) fn room(&self, origin: &Origin) -> Result<Arc<Room>, Error> {
         let now = Instant::now();
         let mut gone = Vec::new();
@@ -70,7 +71,7 @@ impl Origins {
         room
     }
 
-    /// Every pool, in the order of their origins' names.
+    /// Returns the status of every pool, sorted by the names of the origins.
     pub(crate) fn status(&self) -> Vec<(String, Status)> {
         let rooms = self.lock().all();
         let mut status: Vec<_> = rooms
@@ -81,7 +82,7 @@ impl Origins {
         status
     }
 
-    /// Closes every pool, and gives them.
+    /// Closes every pool, and returns the pools.
     pub(crate) fn close(&self) -> Vec<Arc<Room>> {
         let rooms = {
             let mut table = self.lock();
@@ -95,13 +96,13 @@ impl Origins {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // Nothing in this file leaves the table half changed when it panics.
+        // A panic in this file never leaves the table half changed, so a poisoned lock is safe to use.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Room {
-    /// A new connection in the place of a dead one, outside the pool's own opening: the place is the caller's already.
+    /// Opens a connection in place of a dead one. The caller holds the lease of the dead connection, so the bound holds.
     pub(crate) async fn dial(&self, deadline: Option<Deadline>) -> Result<Connection, Error> {
         let dial = self.dialer.dial(&self.origin);
         let result = match deadline {
@@ -113,9 +114,9 @@ impl Room {
         result.map_err(|error| Error::dial(error, &self.origin))
     }
 
-    /// Does nobody use it, or wait for it, or is about to?
+    /// Whether no caller uses the pool, waits for it, or is about to use it.
     fn is_idle(self: &Arc<Self>, status: &Status) -> bool {
-        // One is the table's, which is locked: it becomes no more while we look.
+        // One reference is the table's own. The table is locked, so the count cannot grow meanwhile.
         Arc::strong_count(self) == 1
             && status.leased == 0
             && status.opening == 0
@@ -153,7 +154,7 @@ impl Table {
             origin.clone(),
             of.config.drain_bytes,
         );
-        // One name for all of them; in metrics they are told apart by the server, in spans by the key.
+        // All pools have the name of the client. Metrics distinguish them by server, spans by key.
         let pool = Pool::builder(manager)
             .name(&*of.name)
             .config(of.config.pool())
@@ -181,7 +182,8 @@ impl Table {
         Ok(room)
     }
 
-    /// Now and then, takes out the origins that were not used for an idle timeout, and so have no connection left.
+    /// Removes the origins that have been unused for `idle_timeout` and have no open connection. Runs once per `idle_timeout` at
+    /// most.
     fn sweep(&mut self, now: Instant, idle_timeout: Option<Duration>, gone: &mut Vec<Arc<Room>>) {
         let Some(idle_timeout) = idle_timeout else {
             return;
@@ -199,7 +201,7 @@ impl Table {
         gone.extend(unused.map(|(_, entry)| entry.room));
     }
 
-    /// Takes out the origin that has been idle longest.
+    /// Removes the origin that has been idle longest, and returns its pool.
     fn longest_idle(&mut self) -> Option<Arc<Room>> {
         let idle = self
             .rooms

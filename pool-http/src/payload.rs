@@ -1,4 +1,4 @@
-//! What a request carries.
+//! The body of a request.
 
 use std::{
     error::Error as StdError,
@@ -12,32 +12,33 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-/// What a request carries: bytes, or a stream of them.
+/// The body of a request: bytes, or a stream of bytes.
 ///
-/// Made from `()`, `&'static str`, `String`, `&'static [u8]`, `Vec<u8>` and [`Bytes`] with `into()`, and from any
-/// [`http_body::Body`] with [`Payload::stream`].
+/// `into()` makes a payload of `()`, `&'static str`, `String`, `&'static [u8]`, `Vec<u8>` and [`Bytes`]. [`Payload::stream`] makes
+/// a payload of any [`http_body::Body`].
 ///
-/// Bytes can be sent once more when a kept-alive connection turns out to be dead; a stream that was begun cannot.
+/// The client can send bytes again when a kept-alive connection turns out to be dead. It cannot send a stream again once the stream
+/// was polled.
 pub struct Payload(Kind);
 
 enum Kind {
-    /// Empty once they are sent.
+    /// Empty once the bytes were sent.
     Bytes(Bytes),
-    /// Behind a lock that is never waited for, so that a request can be shared although its stream cannot.
+    /// The stream is not `Sync`. The mutex makes the request `Sync`, and is never contended.
     Stream(Mutex<UnsyncBoxBody<Bytes, PayloadError>>),
 }
 
-/// A stream failed. Its own type, to tell it from what else goes wrong with a request.
+/// The error of a stream. A type of its own distinguishes it from the other errors of a request.
 #[derive(Debug)]
 pub struct PayloadError(Box<dyn StdError + Send + Sync>);
 
 impl Payload {
-    /// No bytes.
+    /// Returns an empty payload.
     pub const fn empty() -> Self {
         Self(Kind::Bytes(Bytes::new()))
     }
 
-    /// Streams `body`. Of unknown length, it is sent in chunks.
+    /// Streams `body`. A body of unknown length is sent in chunks.
     pub fn stream<B>(body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -47,7 +48,7 @@ impl Payload {
         Self(Kind::Stream(Mutex::new(body.boxed_unsync())))
     }
 
-    /// The same once more; nothing of a stream, which can be read only once.
+    /// Returns a copy of the payload. Returns `None` for a stream, which can be read only once.
     pub(crate) fn again(&self) -> Option<Self> {
         match &self.0 {
             Kind::Bytes(bytes) => Some(Self(Kind::Bytes(bytes.clone()))),
@@ -112,7 +113,7 @@ impl Default for Payload {
 }
 
 impl fmt::Debug for Payload {
-    /// Says how much, never what.
+    /// Shows the length, never the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Bytes(bytes) => write!(f, "Payload({} bytes)", bytes.len()),

@@ -1,4 +1,4 @@
-//! Putting a request together.
+//! The builder of a request.
 
 use std::{fmt, time::Duration};
 
@@ -11,9 +11,9 @@ use http_body::Body as _;
 
 use crate::{body::Body, client::Client, error::Error, origin::Origin, payload::Payload};
 
-/// A request being put together: [`Client::get`] and the like begin it, [`send`](Self::send) ends it.
+/// Builds a request. [`Client::get`] and the like begin it, [`send`](Self::send) sends it.
 ///
-/// What is wrong with a part of it is told by `send`.
+/// `send` returns the error if a part of the request is invalid.
 #[must_use = "`send` sends the request"]
 pub struct RequestBuilder {
     client: Client,
@@ -36,7 +36,8 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds a header; one of the same name stays beside it. An error of `send` shows a name that is not one, and never a value.
+    /// Adds a header. A header of the same name that was set before is kept. If the name or the value is invalid, the error of
+    /// `send` shows the name but never the value.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: AsRef<str> + TryInto<HeaderName>,
@@ -48,13 +49,13 @@ impl RequestBuilder {
             let shown = name.as_ref().to_owned();
             let name = name.try_into().map_err(|error| {
                 let error: http::Error = error.into();
-                Error::request(format!("the header name `{shown}` is not one: {error}"))
+                Error::request(format!("`{shown}` is not a valid header name: {error}"))
             })?;
-            // The value is not shown: it may be a secret.
+            // The error does not show the value, which may be a secret.
             let value = value.try_into().map_err(|error| {
                 let error: http::Error = error.into();
                 Error::request(format!(
-                    "the value of the header `{name}` is not one: {error}"
+                    "the value of the header `{name}` is not valid: {error}"
                 ))
             })?;
             request.headers_mut().append(name, value);
@@ -63,7 +64,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets these headers, each in place of those of the same name.
+    /// Sets these headers. Each replaces all headers of the same name.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         if let Ok(request) = &mut self.request {
             request.headers_mut().extend(headers);
@@ -71,7 +72,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets what the request carries.
+    /// Sets the body of the request.
     pub fn body(mut self, body: impl Into<Payload>) -> Self {
         if let Ok(request) = &mut self.request {
             *request.body_mut() = body.into();
@@ -79,7 +80,7 @@ impl RequestBuilder {
         self
     }
 
-    /// How long this request may take, to the last byte of its response's body. Default: the client's `timeout`.
+    /// Sets how long this request may take, from `send` to the last byte of the response's body. Default: the client's `timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if timeout.is_zero() {
             self.request = self.request.and(Err(Error::request(
@@ -90,22 +91,22 @@ impl RequestBuilder {
         self
     }
 
-    /// Sends it, and returns with the head of the response: [`Client::send`] says how.
+    /// Sends the request, and returns when the head of the response has arrived. See [`Client::send`].
     ///
     /// # Errors
     ///
-    /// As [`Client::send`], and what was wrong with a part of the request ([`Error::is_request`]).
+    /// As for [`Client::send`], and [`Error::is_request`] if a part of the request is invalid.
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::send`].
+    /// As for [`Client::send`].
     pub async fn send(self) -> Result<Response<Body>, Error> {
         self.client.exchange(self.request?, self.timeout).await
     }
 }
 
 impl fmt::Debug for RequestBuilder {
-    /// Without path, headers and body: any of them may hold a secret.
+    /// Leaves out path, headers and body, because each of them may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = self
             .request
@@ -117,7 +118,7 @@ impl fmt::Debug for RequestBuilder {
     }
 }
 
-/// Checks a request and brings it into the form in which HTTP/1.1 sends it.
+/// Checks a request and converts it to the form in which HTTP/1.1 sends it.
 pub(crate) fn prepare(mut request: Request<Payload>) -> Result<(Origin, Request<Payload>), Error> {
     if request.method() == Method::CONNECT {
         return Err(Error::request(
@@ -128,7 +129,7 @@ pub(crate) fn prepare(mut request: Request<Payload>) -> Result<(Origin, Request<
     if !request.headers().contains_key(HOST) {
         request.headers_mut().insert(HOST, origin.host_header()?);
     }
-    // Only the path goes on the request line.
+    // Only the path and the query are sent in the request line.
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
     *request.version_mut() = Version::HTTP_11;
@@ -136,8 +137,8 @@ pub(crate) fn prepare(mut request: Request<Payload>) -> Result<(Origin, Request<
     Ok((origin, request))
 }
 
-/// Says how long the body is, in a way that upstream and connection agree on: a header that says something else than the body
-/// would make the one read as a body what the other sends as its next request.
+/// Sets the header that states the length of the body, or checks the header that is there. If the header contradicted the body, the
+/// upstream would read the next request as a part of this body.
 fn frame(request: &mut Request<Payload>) -> Result<(), Error> {
     let length = request.body().size_hint().exact();
     let mut stated = request.headers().get_all(CONTENT_LENGTH).iter();
@@ -168,7 +169,7 @@ fn frame(request: &mut Request<Payload>) -> Result<(), Error> {
         return Ok(());
     }
     match length {
-        // An upstream waits for no body where none is announced, but some want to be told so (RFC 9110, 8.6).
+        // Without the header the upstream expects no body, but some upstreams require the header for these methods (RFC 9110, 8.6).
         Some(0)
             if matches!(
                 *request.method(),
@@ -191,9 +192,9 @@ fn frame(request: &mut Request<Payload>) -> Result<(), Error> {
 
 fn parse(url: &str) -> Result<Uri, Error> {
     url.parse().map_err(|error: http::uri::InvalidUri| {
-        // A password is not shown.
+        // The message does not show a URL that may contain a password.
         let shown = if url.contains('@') { "the URL".to_owned() } else { format!("`{url}`") };
-        let what = format!("{shown} is no URL ({error}): it may be `http://host[:port]/path` or `https://host[:port]/path`");
+        let what = format!("{shown} is not a valid URL ({error}): it may be `http://host[:port]/path` or `https://host[:port]/path`");
         Error::request(what)
     })
 }

@@ -1,4 +1,4 @@
-//! The client as a tower service, so that tower's layers go around it.
+//! Implements tower's `Service` for the client, so that tower layers can wrap it.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{Body, Client, Error, Payload};
 
-/// Always ready: which origin a request waits for is known only when it is there, so that is where it waits.
+/// The service is always ready. The origin is known only when the request is there, so the wait for a connection is in `call`.
 impl<B: Into<Payload>> Service<Request<B>> for Client {
     type Response = Response<Body>;
     type Error = Error;

@@ -1,4 +1,4 @@
-//! A TCP socket that can be asked what has come without waiting for the runtime to notice.
+//! A TCP socket that can be read before the runtime's reactor reports it as readable.
 
 use std::{
     io::{self, ErrorKind, IoSlice, Read},
@@ -16,18 +16,18 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A TCP socket; TLS, if any, is above it.
+/// A TCP socket, below TLS if TLS is used.
 pub(crate) struct Socket {
     tcp: TcpStream,
     look: Arc<Look>,
 }
 
-/// Asks a socket to look.
+/// Makes a socket read once, whatever the reactor knows.
 ///
-/// tokio reads from a socket only once its reactor has heard that there is something to read, and on a busy runtime that is a
-/// while after it came. Meanwhile an idle connection whose end has come looks alive; and bytes that nobody asked for would be
-/// taken for the answer to the request that is sent next. So before a request the socket is read once, whatever the reactor
-/// knows: hyper reads before it begins to write, and finds the connection unfit with nothing of the request gone.
+/// tokio reads from a socket only after its reactor has reported it as readable. On a busy runtime that report is late. Until then
+/// an idle connection that the upstream has closed looks alive, and unrequested bytes would be taken for the response to the next
+/// request. So the socket is read once before each request. hyper reads before it begins to write, so it finds that the connection
+/// is unusable before a byte of the request is sent.
 #[derive(Default)]
 pub(crate) struct Look(AtomicBool);
 
@@ -36,7 +36,7 @@ impl Socket {
         Self { tcp, look }
     }
 
-    /// Reads what is there, and does not wait for more.
+    /// Reads the bytes that have arrived, without waiting for more.
     fn read_now(&self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let most = buf.remaining().min(LOOK_BYTES);
         let socket = SockRef::from(&self.tcp);
@@ -57,7 +57,8 @@ impl Socket {
 }
 
 impl Look {
-    /// The next read looks. The channel by which a request reaches its connection orders this before that read.
+    /// Makes the next read look at the socket. The channel that carries a request to its connection orders this store before that
+    /// read.
     pub(crate) fn now(&self) {
         self.0.store(true, Relaxed);
     }
@@ -70,7 +71,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.tcp).poll_read(cx, buf) {
-            // The waker is registered: nothing is missed after the look.
+            // `poll_read` has registered the waker, so bytes that arrive after the look wake the task.
             Poll::Pending if self.look.0.load(Relaxed) => self.read_now(buf),
             other => other,
         }
@@ -107,5 +108,5 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A look reads no more than this at once: enough for a few records of TLS, and cheap to have ready.
+/// The most bytes that one look reads. They hold a few TLS records, and the buffer is cheap to initialize.
 const LOOK_BYTES: usize = 1024;

@@ -1,24 +1,24 @@
-//! What a client is doing, as plain data.
+//! The status of a client, as plain data.
 
 use pool_core::Status;
 
-/// One look at a client: [`Client::status`](crate::Client::status).
+/// A snapshot of a client. See [`Client::status`](crate::Client::status).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientStatus {
-    /// The origins with a pool, each a consistent snapshot of its own, in the order of their names.
+    /// The origins that have a pool, sorted by name. Each entry is consistent in itself.
     pub origins: Vec<OriginStatus>,
-    /// Over all origins since the client was built, those that are gone included.
+    /// Counts over all origins since the client was built, including origins that were evicted.
     pub totals: Totals,
 }
 
-/// The pool of one origin.
+/// The status of one origin.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OriginStatus {
-    /// Scheme, host and port: `https://example.com`.
+    /// The scheme, host and port, as in `https://example.com`.
     pub origin: String,
-    /// Its connections and who waits for them.
+    /// The status of the origin's pool: its connections and waiters.
     pub pool: Status,
 }
 
@@ -26,14 +26,15 @@ pub struct OriginStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Sockets connected since the client was built.
+    /// How many sockets were connected since the client was built.
     pub opened: u64,
-    /// TLS handshakes that continued an earlier session instead of making a new one.
+    /// How many TLS handshakes resumed an earlier session.
     pub resumed: u64,
-    /// Kept-alive connections that were found dead and replaced under a request, unseen by its caller.
+    /// How many kept-alive connections turned out to be dead when a request was sent, and were replaced without an error for the
+    /// caller.
     pub renewed: u64,
-    /// Sockets open now.
+    /// How many sockets are open now.
     pub open: usize,
-    /// The most that were ever open at once.
+    /// The largest number of sockets that were open at once.
     pub peak: usize,
 }

@@ -1,4 +1,4 @@
-//! TLS by rustls, on the ring provider.
+//! TLS with rustls, on the ring provider.
 
 use std::{io, sync::Arc};
 
@@ -11,17 +11,17 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::socket::Socket;
 
-/// One configuration for all the connections of a client, so that a handshake can continue the session of another.
+/// The TLS configuration. All connections of a client share it, so that a handshake can resume the session of another connection.
 #[derive(Clone)]
 pub(crate) struct Tls(TlsConnector);
 
 impl Tls {
-    /// As the user set it up; only its ALPN is ours.
+    /// Uses the user's configuration. Only its ALPN protocols are replaced.
     pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
         Self(config.into())
     }
 
-    /// Trusts Mozilla's roots and `extra` ones, each in DER.
+    /// Trusts Mozilla's roots and the `extra` roots, each in DER.
     pub(crate) fn with_roots(extra: &[Vec<u8>]) -> Result<Self, ConfigError> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -60,7 +60,7 @@ impl Tls {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}`: {error}"))
         })?;
-        // Whatever the configuration offers, this client speaks one protocol.
+        // Whatever protocols the configuration offers, this client only speaks HTTP/1.1.
         self.0
             .with_alpn(vec![b"http/1.1".to_vec()])
             .connect(name, socket)

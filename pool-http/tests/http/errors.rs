@@ -20,9 +20,12 @@ async fn refusal(request: pool_http::RequestBuilder) -> String {
 async fn a_url_that_leads_nowhere_is_told_what_it_may_be() {
     let client = Client::builder().build().unwrap();
     for (url, says) in [
-        ("", "`` is no URL"),
-        ("http://", "`http://` is no URL"),
-        ("http://exa mple.com/", "`http://exa mple.com/` is no URL"),
+        ("", "`` is not a valid URL"),
+        ("http://", "`http://` is not a valid URL"),
+        (
+            "http://exa mple.com/",
+            "`http://exa mple.com/` is not a valid URL",
+        ),
         ("/path", "a URL may be `http://host[:port]/path`"),
         ("example.com", "a URL may be `http://host[:port]/path`"),
         (
@@ -46,7 +49,7 @@ async fn a_url_that_leads_nowhere_is_told_what_it_may_be() {
     );
     let message = refusal(client.get("http://me:hunter 2@example.com/")).await;
     assert!(
-        message.contains("is no URL") && !message.contains("hunter"),
+        message.contains("is not a valid URL") && !message.contains("hunter"),
         "{message}"
     );
     assert!(
@@ -75,11 +78,11 @@ async fn a_bad_part_of_a_request_is_told_when_it_is_sent() {
     assert!(
         refusal(get().header("bad name", "x"))
             .await
-            .contains("the header name `bad name` is not one")
+            .contains("`bad name` is not a valid header name")
     );
     let message = refusal(get().header("authorization", "secret\r\nx: y")).await;
     assert!(
-        message.contains("the value of the header `authorization` is not one")
+        message.contains("the value of the header `authorization` is not valid")
             && !message.contains("secret"),
         "{message}"
     );

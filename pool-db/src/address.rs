@@ -17,7 +17,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The address is not `expected`. It is shown as far as it holds no secret for certain.
+/// The error for an address that is not `expected`. It shows the address only if the password can be removed for certain.
 pub(crate) fn bad_address(setting: &str, url: &str, expected: impl Into<String>) -> ConfigError {
     match without_password(url) {
         Some(shown) => ConfigError::new(setting, shown, expected),
@@ -25,10 +25,11 @@ pub(crate) fn bad_address(setting: &str, url: &str, expected: impl Into<String>)
     }
 }
 
-/// The address with its password hidden, fit for a log; `None` if it is not written as an address, so that a password may be anywhere:
-/// `host=h user=u password=secret`.
+/// Returns the address with its password hidden, for logs. Returns `None` if the text is not an address, because then the password
+/// may be anywhere in it: `host=h user=u password=secret`.
 ///
-/// It hides rather too much than too little: whatever stands between `:` and the last `@`, however odd the rest is.
+/// It rather hides too much than too little: it hides everything between `:` and the last `@`, even if the rest is not a valid
+/// address.
 pub(crate) fn without_password(url: &str) -> Option<String> {
     let shown = masked(url);
     let rest = shown.to_ascii_lowercase().replace("password=***", "");
@@ -70,7 +71,7 @@ fn without_secrets(query: &str) -> String {
     query.split('&').map(hide).collect::<Vec<_>>().join("&")
 }
 
-/// Resolves `%41` and the like; `None` when what comes out is not UTF-8 or a `%` is not followed by two hex digits.
+/// Decodes `%41` and the like. Returns `None` if the result is not UTF-8, or if a `%` is not followed by two hex digits.
 pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! An end to every wait.
+//! Bounds a wait by a timeout.
 
 use std::{future::Future, time::Duration};
 

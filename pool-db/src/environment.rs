@@ -1,17 +1,17 @@
-//! The environment variables that concern a database beside those under a prefix.
+//! The environment variables for a database that are not under a pool's prefix.
 
 use std::{collections::BTreeMap, fmt};
 
 use pool_core::{ConfigError, Env};
 
-/// `DATABASE_URL`, and some others of well-known names.
+/// `DATABASE_URL`, and some other well-known variables.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
     vars: BTreeMap<String, String>,
 }
 
 impl Environment {
-    /// Reads the environment of the process: `DATABASE_URL` and these.
+    /// Reads `DATABASE_URL` and the variables `others` from the environment of the process.
     pub(crate) fn read(others: &[&str]) -> Result<Self, ConfigError> {
         let mut vars = BTreeMap::new();
         for name in others.iter().copied().chain([URL]) {
@@ -28,13 +28,13 @@ impl Environment {
         self.vars.get(name).cloned()
     }
 
-    /// Where the database is, and the variable or the setting that says so.
+    /// Returns the address of the database, and the variable or setting that it came from.
     pub(crate) fn take_url(&self, env: &mut Env) -> Result<Option<(String, String)>, ConfigError> {
         let own = env.take("URL")?.map(|url| (env.name_of("URL"), url));
         Ok(own.or_else(|| Some((URL.to_owned(), self.var(URL)?))))
     }
 
-    /// Names one of libpq's variables in an error that names the setting, if the value came from it.
+    /// Replaces the setting in an error by the libpq variable that its value came from, if there is one.
     #[cfg(feature = "postgres")]
     pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
         let variable = format!("PG{}", error.setting().to_uppercase());
@@ -50,7 +50,7 @@ impl Environment {
 
 #[cfg(test)]
 impl Environment {
-    /// Those under `POOL_DB`, and the others.
+    /// Splits `vars` into the variables under `POOL_DB` and the others.
     pub(crate) fn of(vars: &[(&str, &str)]) -> (Env, Self) {
         let others = vars.iter().filter(|(name, _)| !name.starts_with("POOL_DB"));
         let others = others.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -66,7 +66,7 @@ impl Environment {
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The values may be secrets.
+        // The values may be secrets, so only the names are shown.
         f.debug_list().entries(self.vars.keys()).finish()
     }
 }

@@ -1,19 +1,20 @@
-//! What can go wrong with a database.
+//! The error of both drivers.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-/// Why a connection or a result could not be had.
+/// Why a call to a pool, a connection or a transaction failed.
 ///
-/// One opaque type for both drivers. Ask what it is with the predicates; the driver's own error is [`inner`](Self::inner).
+/// Both drivers use this opaque type. Its predicates say what happened. [`inner`](Self::inner) returns the error of the driver.
 ///
-/// Its text has the cause, so [`source`](StdError::source) is only what is below that: a chain of errors says nothing twice.
+/// The text of the error contains its cause. So [`source`](StdError::source) returns the source of that cause, and a printed chain
+/// of errors repeats nothing.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
     message: String,
     inner: Option<Box<dyn StdError + Send + Sync>>,
-    /// Does the message have all causes, and not only the first?
+    /// Whether the message contains all causes, and not only the first.
     has_all: bool,
 }
 
@@ -32,7 +33,7 @@ enum Kind {
 }
 
 impl Error {
-    /// Wraps an error of the application's own, so that a closure given to `run` can return it.
+    /// Wraps an error of the application, so that a closure that is passed to `run` can return it.
     ///
     /// ```
     /// let error = pool_db::Error::other("the account is locked");
@@ -44,19 +45,19 @@ impl Error {
         Self::new(Kind::Other, error.to_string(), Some(error))
     }
 
-    /// Did it take too long: to get a connection (`acquire_timeout`) or an answer (`query_timeout`)?
+    /// Whether a timeout has passed: `acquire_timeout` for a connection, or `query_timeout` for an answer.
     ///
     /// After a `query_timeout` the statement may or may not have taken effect.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
 
-    /// Were there too many callers waiting already? Nothing was tried.
+    /// Whether too many callers were already waiting. The call had no effect.
     pub fn is_overloaded(&self) -> bool {
         self.0.kind == Kind::Overloaded
     }
 
-    /// Could no connection be opened? A timeout while none could be opened is one as well.
+    /// Whether no connection could be opened. Also true for a timeout while opens failed.
     pub fn is_connect(&self) -> bool {
         match self.0.kind {
             Kind::Connect => true,
@@ -67,33 +68,33 @@ impl Error {
         }
     }
 
-    /// Has the pool been closed?
+    /// Whether the pool is closed.
     pub fn is_closed(&self) -> bool {
         self.0.kind == Kind::Closed
     }
 
-    /// Did the connection end while it was in use? The statement may or may not have taken effect.
+    /// Whether the connection ended while it was in use. The statement may or may not have taken effect.
     pub fn is_disconnected(&self) -> bool {
         self.0.kind == Kind::Disconnected
     }
 
-    /// Did the database itself refuse the statement (a constraint, a syntax error, a lock)?
+    /// Whether the database rejected the statement, for example because of a constraint, a syntax error or a lock.
     pub fn is_database(&self) -> bool {
         self.0.kind == Kind::Database
     }
 
-    /// Did the closure panic? The connection it had is closed.
+    /// Whether the closure panicked. The pool closes the connection of that closure.
     pub fn is_panic(&self) -> bool {
         self.0.kind == Kind::Panicked
     }
 
-    /// Is this connection still with a call that was given up (its future was dropped, or timed out)? It goes back to
-    /// the pool when that call ends; take another one.
+    /// Whether an abandoned call (its future was dropped, or timed out) still has this connection. The connection returns to the
+    /// pool when that call ends. Get another connection.
     pub fn is_abandoned(&self) -> bool {
         self.0.kind == Kind::Abandoned
     }
 
-    /// Did it break a unique or primary key?
+    /// Whether the statement violated a unique or primary key.
     pub fn is_unique_violation(&self) -> bool {
         #[cfg(feature = "sqlite")]
         {
@@ -107,8 +108,8 @@ impl Error {
         self.as_sqlstate() == Some("23505")
     }
 
-    /// PostgreSQL's five-character error code, if the server sent one; also for a refused connect, say `28P01` for a
-    /// wrong password.
+    /// Returns PostgreSQL's five-character error code, if the server sent a code. A refused connect has a code too, such as `28P01`
+    /// for a wrong password.
     pub fn as_sqlstate(&self) -> Option<&str> {
         #[cfg(feature = "postgres")]
         return Some(self.find::<tokio_postgres::error::DbError>()?.code().code());
@@ -116,14 +117,14 @@ impl Error {
         None
     }
 
-    /// SQLite's extended result code, if the error came from SQLite.
+    /// Returns SQLite's extended result code, if the error came from SQLite.
     #[cfg(feature = "sqlite")]
     pub fn as_sqlite_code(&self) -> Option<i32> {
         Some(refusal(self.find()?)?.extended_code)
     }
 
-    /// The error that this one came of, if there is one: the driver's, the pool's, or that of the application. To look at it with
-    /// `downcast_ref`.
+    /// Returns the error that caused this error, if there is one: an error of the driver, of the pool or of the application.
+    /// Inspect it with `downcast_ref`.
     ///
     /// ```
     /// let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
@@ -135,7 +136,7 @@ impl Error {
         self.0.inner.as_deref().map(|inner| inner as _)
     }
 
-    /// The first `T` among the causes, also among those of a pool's error.
+    /// Returns the first `T` among the causes, including the causes of a pool's error.
     fn find<T: StdError + 'static>(&self) -> Option<&T> {
         let mut cause = self.inner();
         while let Some(error) = cause {
@@ -162,13 +163,13 @@ impl Error {
         }))
     }
 
-    /// The message has all causes.
+    /// Marks the message as one that contains all causes.
     fn whole(mut self) -> Self {
         self.0.has_all = true;
         self
     }
 
-    /// Nothing came within `query_timeout`.
+    /// No answer arrived within `query_timeout`.
     pub(crate) fn no_answer(within: Duration) -> Self {
         Self::new(
             Kind::Timeout,
@@ -177,7 +178,7 @@ impl Error {
         )
     }
 
-    /// `target` could not be opened.
+    /// No connection to `target` could be opened.
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
         Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
@@ -186,7 +187,7 @@ impl Error {
 
 #[cfg(feature = "postgres")]
 impl Error {
-    /// The connection ended, for this reason if it is known.
+    /// The connection ended because of `error`.
     pub(crate) fn disconnected(error: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(
             Kind::Disconnected,
@@ -196,17 +197,17 @@ impl Error {
         .whole()
     }
 
-    /// A commit of what can only be rolled back.
+    /// A commit of a transaction that can only be rolled back.
     pub(crate) fn failed_transaction() -> Self {
         let message = "the transaction was rolled back: a statement in it had failed";
         Self::new(Kind::Database, message.to_owned(), None)
     }
 
-    /// A statement that nobody waits for has not ended.
+    /// An abandoned statement has not ended.
     pub(crate) fn still_busy(after: Duration) -> Self {
         Self::new(
             Kind::Abandoned,
-            format!("a statement that was given up still runs after {after:?}"),
+            format!("an abandoned statement still runs after {after:?}"),
             None,
         )
     }
@@ -214,14 +215,14 @@ impl Error {
 
 #[cfg(feature = "sqlite")]
 impl Error {
-    /// The connection is still with a call that was given up.
+    /// An abandoned call still has the connection.
     pub(crate) fn abandoned() -> Self {
-        let message = "this connection is still with a call that was given up, or was closed by a panic: take another one";
+        let message = "an abandoned call still has this connection, or a panic closed it: get another connection";
         Self::new(Kind::Abandoned, message.to_owned(), None)
     }
 }
 
-/// The error and its causes on one line, nothing told twice.
+/// Returns the error and its causes on one line, without repetitions.
 pub(crate) fn reason(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -301,7 +302,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// What SQLite itself said.
+/// Returns the error of SQLite itself, if it is the cause.
 #[cfg(feature = "sqlite")]
 const fn refusal(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
     match error {
@@ -336,7 +337,7 @@ impl From<tokio_postgres::Error> for Error {
         use tokio_postgres::error::Severity;
 
         let (kind, message) = match error.as_db_error() {
-            // The server says why, and hangs up.
+            // The server sends the reason, and then closes the connection.
             Some(db)
                 if matches!(
                     db.parsed_severity(),

@@ -1,4 +1,4 @@
-//! Waiting for a connection.
+//! The future that waits for a connection.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// The future of a pool's `get`: a connection `C`. Until it is first polled it can be told more.
+/// The future of a pool's `get`, which returns a connection `C`. Its setters may be called before its first poll.
 #[must_use = "a get does nothing until it is awaited"]
 pub struct Get<'a, M: Manager, C> {
     get: pool_core::Get<'a, M>,
@@ -29,17 +29,17 @@ impl<'a, M: Manager, C> Get<'a, M, C> {
         }
     }
 
-    /// Gives up after so long, not after the pool's `acquire_timeout`. Zero: takes what is there at once, or fails.
+    /// Replaces the pool's `acquire_timeout` for this get. With zero, the get takes an idle connection or fails at once.
     pub fn timeout(self, limit: Duration) -> Self {
         Self::new(self.get.timeout(limit))
     }
 
-    /// Gives up at `deadline`, not after the pool's `acquire_timeout`.
+    /// Sets the time at which this get gives up, in place of the pool's `acquire_timeout`.
     pub fn deadline(self, deadline: Instant) -> Self {
         Self::new(self.get.deadline(deadline))
     }
 
-    /// Says who will hold it, for the list of leases and the report of leaks.
+    /// Names the holder of the lease, for the list of leases and for reports of leaks.
     pub fn label(self, label: &'static str) -> Self {
         Self::new(self.get.label(label))
     }

@@ -1,21 +1,22 @@
-//! Database connections, pooled: SQLite off the executor, PostgreSQL over rustls.
+//! A pool of database connections: SQLite on worker threads, PostgreSQL with TLS by rustls.
 //!
-//! Each driver is a module and a feature of the same name, and none is on by default: a dependency asks for those that it uses.
+//! Each driver is a module with a feature of the same name. No driver is enabled by default; enable the drivers that you use.
 //!
-//! | feature | what it brings |
+//! | feature | what it adds |
 //! |---|---|
-//! | `sqlite` | [`sqlite`]: rusqlite with SQLite bundled, on threads of its own. Compiles C |
-//! | `postgres` | [`postgres`]: tokio-postgres, TLS by rustls with Mozilla's roots |
-//! | `serde` | [`Config`] and the builders from any format, flat, with the names and the texts of the environment |
-//! | `tracing` | the spans `pool.get` and `pool.connect`, warnings of slow gets, leaks and outages |
-//! | `metrics` | the pools' metrics through the `metrics` facade |
+//! | `sqlite` | [`sqlite`]: rusqlite with a bundled SQLite, on worker threads of the pool. Needs a C compiler |
+//! | `postgres` | [`postgres`]: tokio-postgres, with TLS by rustls and Mozilla's root certificates |
+//! | `serde` | reads [`Config`] and the builders from any format, flat, with the names and texts of the environment |
+//! | `tracing` | the spans `pool.get` and `pool.connect`, and warnings about slow gets, leaks and outages |
+//! | `metrics` | the metrics of the pools, through the `metrics` facade |
 //!
 //! ```toml
 //! pool-db = { version = "0.1", features = ["sqlite"] }
 //! ```
 //!
-//! Both run on the engine of `pool-core`: never more connections than you allow, first come, first served, every wait with an
-//! end, and a connection is only handed on when it is clean. Without a driver there are only [`Config`] and the errors.
+//! Both drivers use the engine of `pool-core`. A pool never has more connections than its `max_size`, and serves callers in order
+//! of arrival. Every wait has a timeout. A connection is cleaned before the next caller gets it. Without a driver the crate only
+//! has [`Config`] and the errors.
 //!
 #![cfg_attr(feature = "sqlite", doc = "```")]
 #![cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -36,7 +37,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), pool_db::Error> {
-//! let pool = Pool::from_env()?; // DATABASE_URL=postgres://.., or PGHOST and its kin
+//! let pool = Pool::from_env()?; // DATABASE_URL=postgres://.., or PGHOST and libpq's other variables
 //! let row = pool.get().await?.query_one("SELECT 6 * 7", &[]).await?;
 //! assert_eq!(row.get::<_, i32>(0), 42);
 //! # Ok(())
@@ -44,10 +45,10 @@
 //! ```
 //!
 //! # Limits
-//! Everything runs on tokio. A pool is for one database; give each database its own, with a prefix of its own in the environment
+//! The pools run on tokio. A pool serves one database. Give each database its own pool, with its own prefix in the environment
 //! (`Pool::builder().env("REPORTS_DB")`).
 //!
-// Where a driver is not compiled, its module is linked to where it is.
+// Links to the module of a driver that is not compiled go to docs.rs.
 #![cfg_attr(
     not(feature = "sqlite"),
     doc = "[`sqlite`]: https://docs.rs/pool-db/latest/pool_db/sqlite/"
@@ -58,7 +59,7 @@
 )]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without a driver there is nobody to use the rest.
+// Without a driver, nothing uses the shared code.
 #![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
 
 mod address;
@@ -75,7 +76,7 @@ pub use error::Error;
 pub use get::Get;
 pub use pool_core::{Config, ConfigError, Drained, Status};
 
-/// The example of the README, compiled and run. The front page of the documentation is the text above.
+/// Compiles and runs the example of the README. The front page of the documentation is the text above.
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

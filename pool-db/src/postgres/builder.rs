@@ -1,4 +1,4 @@
-//! Making a pool of connections to a server.
+//! The builder of a pool of PostgreSQL connections.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{address::Address, environment::Environment};
 
-/// Begins a [`Pool`]. Every setting of [`Config`] has a method here, beside those of the driver.
+/// Builds a [`Pool`]. It has a method for every setting of [`Config`], and for the settings of the driver.
 ///
-/// With the feature `serde` it is read from any format, flat, with the names of the environment in lower case and the same texts.
+/// With the feature `serde` the builder can be read from any format, flat, with the names of the environment in lower case and the
+/// same texts for values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::{address::Address, environment::Environment};
 pub struct Builder {
     config: Config,
     url: Option<Address>,
-    /// From a driver's config, or the environment; instead of the address.
+    /// The settings from a driver's config or the environment, in place of the address.
     settings: Option<Settings>,
     ssl_mode: Option<SslMode>,
     root_certificate: Option<PathBuf>,
@@ -42,7 +43,7 @@ pub struct Builder {
     statement_cache: usize,
     on_connect: String,
     sources: __Sources,
-    /// What some of it came from, beside these.
+    /// The environment variables outside the prefix that some settings came from.
     beside: Environment,
 }
 
@@ -64,19 +65,20 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults. Nothing is known yet of where the server is.
+    /// Creates a builder with the default settings, and without the address of a server.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The server is at `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`,
-    /// `sslrootcert`, `application_name`, `connect_timeout`, `options`, ..). libpq's variables are not looked at.
+    /// Sets the address: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`,
+    /// `sslrootcert`, `application_name`, `connect_timeout`, `options` and so on). This method does not read libpq's environment
+    /// variables.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         (self.url, self.settings) = (Some(Address(url.into())), None);
         self
     }
 
-    /// The server is what the driver's own `config` says; its `ssl_mode` counts unless [`ssl_mode`](Self::ssl_mode) is set.
+    /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
     pub fn driver_config(mut self, config: tokio_postgres::Config) -> Self {
         let mut settings = Settings {
             driver: config,
@@ -91,42 +93,42 @@ impl Builder {
         self
     }
 
-    /// Whether connections are encrypted and how the server proves who it is; counts before what the address says.
+    /// Sets whether connections are encrypted, and how the server must prove its identity. Takes precedence over the address.
     ///
-    /// Default: `prefer`, as libpq's.
+    /// Default: `prefer`, as in libpq.
     pub fn ssl_mode(mut self, mode: impl Into<Option<SslMode>>) -> Self {
         self.ssl_mode = mode.into();
         self
     }
 
-    /// The PEM file of certificates to trust; counts before what the address says. Default, where certificates are looked at:
-    /// those that browsers trust.
+    /// Sets the PEM file of trusted root certificates. Takes precedence over the address. Default, if certificates are verified:
+    /// Mozilla's root certificates.
     pub fn root_certificate(mut self, file: impl Into<PathBuf>) -> Self {
         self.root_certificate = Some(file.into());
         self
     }
 
-    /// How long one statement may take, from its request to its last row. `None` (`off`): as long as it takes. Not zero. Default: 30 s.
+    /// How long one statement may take, from its request to its last row. `None` (`off`) means no limit. Not zero. Default: 30 s.
     pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.query_timeout = limit.into();
         self
     }
 
-    /// How many statements each connection keeps prepared; those that were not used longest go first. 0: none is kept, for
-    /// proxies between here and the server that cannot. Default: 128.
+    /// How many prepared statements each connection keeps. The least recently used statement is evicted first. 0 disables the
+    /// cache, for proxies that do not support prepared statements. Default: 128.
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
         self.statement_cache = capacity;
         self
     }
 
-    /// SQL to run on each new connection, and again after it was cleaned: `SET statement_timeout = '10s'`.
+    /// Sets SQL that runs on each new connection, and again after a connection was cleaned: `SET statement_timeout = '10s'`.
     pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
         self.on_connect = sql.into();
         self
     }
 
-    /// Takes all settings of the pool itself from `config`. Those that were set before are replaced, but for the name if `config` has
-    /// none; those that are set after this override it.
+    /// Takes all settings of the pool from `config`. It replaces the settings that were set before, but keeps the name if `config`
+    /// has none. Settings that are set after this call override it.
     pub fn config(mut self, config: Config) -> Self {
         let name = self.config.get_name().map(str::to_owned);
         self.config = match (config.get_name(), name) {
@@ -136,23 +138,25 @@ impl Builder {
         self
     }
 
-    /// Overrides the settings so far by the environment.
+    /// Overrides the settings so far with environment variables.
     ///
-    /// The address is `{PREFIX}_URL`, or else `DATABASE_URL`; what it leaves open is taken from libpq's `PGHOST`, `PGHOSTADDR`,
-    /// `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`,
-    /// `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGTARGETSESSIONATTRS`. Then `{PREFIX}_SSL_MODE`, `_ROOT_CERTIFICATE`, `_QUERY_TIMEOUT` (or
-    /// `off`), `_STATEMENT_CACHE`, `_ON_CONNECT`, and what [`Config::apply_env`] reads (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
+    /// The address is read from `{PREFIX}_URL`, or else from `DATABASE_URL`. What the address leaves open is read from libpq's
+    /// `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`,
+    /// `PGSSLKEY`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGTARGETSESSIONATTRS`. The driver's settings are
+    /// `{PREFIX}_SSL_MODE`, `_ROOT_CERTIFICATE`, `_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE` and `_ON_CONNECT`. The pool's
+    /// settings are read by [`Config::apply_env`] (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT` and so on).
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
         self.apply(Env::read(prefix)?, Environment::read(&LIBPQ)?)
     }
 
-    /// Makes the pool. It connects to nothing yet: the first get does.
+    /// Builds the pool. The first get opens a connection.
     ///
     /// # Errors
-    /// A setting that is out of its range or contradicts another, a bad address or none, a certificate that cannot be read.
+    /// A setting is out of its range or contradicts another setting, the address is invalid or missing, or a certificate cannot be
+    /// read.
     pub fn build(self) -> Result<Pool, ConfigError> {
         let (sources, beside) = (self.sources.clone(), self.beside.clone());
         self.make()
@@ -176,7 +180,7 @@ impl Builder {
         let own = self.root_certificate.is_some();
         settings.tls.root_certificate = self.root_certificate.or(settings.tls.root_certificate);
         let settings = settings.complete()?;
-        // By the name of the builder's setting, where that is what was set.
+        // The error names the builder's setting, if the value came from that setting.
         let named = |error: ConfigError| match (error.setting(), error.value()) {
             ("sslrootcert", Some(value)) if own => {
                 ConfigError::new("root_certificate", value, error.expected())

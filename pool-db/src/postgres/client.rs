@@ -1,4 +1,4 @@
-//! One connection to a server.
+//! One connection to a PostgreSQL server.
 
 use std::{
     fmt,
@@ -19,16 +19,16 @@ use super::{
 };
 use crate::{Error, bounded::bounded};
 
-/// One connection to a server: statements, prepared once and kept, and transactions.
+/// One connection to a server. It runs statements and transactions, and keeps prepared statements.
 ///
-/// [`Connection`](super::Connection) and [`Transaction`] dereference to it, so that a function which takes `&Client` works with
-/// either. Requests can overlap: futures of several calls that are polled together are sent in the order of their first poll,
-/// without waiting for each other's answers.
+/// [`Connection`](super::Connection) and [`Transaction`] dereference to `Client`, so a function that takes `&Client` works with
+/// either. Requests can be pipelined: the futures of several calls that are polled together are sent in the order of their first
+/// poll, without waiting for the answers in between.
 ///
 /// # Cancel safety
-/// Of every method: a request that was sent is not taken back by dropping its future. It may or may not take effect; within a
-/// transaction it goes with the transaction. The connection is given to nobody else before the server is done with it or was
-/// told to stop.
+/// For every method: dropping its future does not take back a request that was sent. The request may or may not take effect. Within
+/// a transaction it is committed or rolled back with the transaction. No other caller gets the connection before the server has
+/// ended the request or was told to cancel it.
 pub struct Client {
     driver: tokio_postgres::Client,
     pub(super) state: State,
@@ -36,13 +36,13 @@ pub struct Client {
     task: Task,
 }
 
-/// SQL to run: text, which is prepared once for each connection, or a prepared statement.
+/// The SQL to run: text, which is prepared once for each connection, or a prepared statement.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Query<'a> {
     /// One statement, with parameters as `$1`, `$2`.
     Sql(&'a str),
-    /// From [`Client::prepare_cached`], of the same connection.
+    /// A statement from [`Client::prepare_cached`] of the same connection.
     Prepared(&'a Statement),
 }
 
@@ -58,10 +58,10 @@ impl Client {
         let state = State::new(statement_cache, Arc::clone(&lost));
         let task = tokio::spawn(async move {
             if let Err(error) = (&mut connection).await {
-                // Cannot be set yet: this is the only place.
+                // This cannot fail: only this line sets the error.
                 drop(lost.set(error));
             }
-            // Only now is everybody told who still waits for an answer.
+            // Only this drop tells the waiting requests, which then read the error.
             drop(connection);
         });
         Ok(Self {
@@ -72,7 +72,7 @@ impl Client {
         })
     }
 
-    /// Runs a statement, returns its rows.
+    /// Runs a statement and returns its rows.
     ///
     /// ```no_run
     /// # async fn example(client: &pool_db::postgres::Client) -> Result<(), pool_db::Error> {
@@ -83,8 +83,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_database`] with its [`Error::as_sqlstate`]; [`Error::is_timeout`] after `query_timeout`;
-    /// [`Error::is_disconnected`]; a parameter that does not fit.
+    /// - [`Error::is_database`] when the server rejects the statement, with its [`Error::as_sqlstate`].
+    /// - [`Error::is_timeout`] after `query_timeout`.
+    /// - [`Error::is_disconnected`] when the connection was lost.
+    /// - Another error when a parameter has the wrong type.
     pub async fn query<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -99,7 +101,7 @@ impl Client {
     /// Runs a statement that returns exactly one row.
     ///
     /// # Errors
-    /// As [`query`](Self::query); another number of rows.
+    /// As for [`query`](Self::query). Another number of rows is an error too.
     pub async fn query_one<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -114,7 +116,7 @@ impl Client {
     /// Runs a statement that returns one row or none.
     ///
     /// # Errors
-    /// As [`query`](Self::query); more than one row.
+    /// As for [`query`](Self::query). More than one row is an error too.
     pub async fn query_opt<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -126,10 +128,10 @@ impl Client {
         .await
     }
 
-    /// Runs a statement, returns how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     ///
     /// # Errors
-    /// As [`query`](Self::query).
+    /// As for [`query`](Self::query).
     pub async fn execute<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -141,38 +143,38 @@ impl Client {
         .await
     }
 
-    /// Prepares a statement, or finds it among those that this connection keeps prepared (`statement_cache`).
+    /// Prepares a statement, or returns it from the prepared statements that this connection keeps (`statement_cache`).
     ///
-    /// The other methods do it by themselves; this is for its columns and parameter types.
+    /// The other methods prepare their statements themselves. Call this to read the columns and parameter types of a statement.
     ///
     /// # Errors
-    /// As [`query`](Self::query).
+    /// As for [`query`](Self::query).
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
         self.run(Query::Sql(sql), async |statement| Ok(statement))
             .await
     }
 
-    /// Runs several statements, separated by `;` and without parameters, and drops what they return.
+    /// Runs several statements, separated by `;` and without parameters, and drops their results.
     ///
-    /// What they leave behind (settings, locks, an open transaction) is cleaned up when the connection is given back.
+    /// Settings, locks or an open transaction that the statements leave behind are cleaned up when the connection is returned.
     ///
     /// # Errors
-    /// As [`query`](Self::query); those before the one that failed have taken effect, unless they are in a transaction.
+    /// As for [`query`](Self::query). The statements before the failed one have taken effect, unless they are in a transaction.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         self.state.leave_behind();
         self.batch(sql).await
     }
 
-    /// As [`batch_execute`](Self::batch_execute), and returns what they return, as text.
+    /// Like [`batch_execute`](Self::batch_execute), but returns the results, as text.
     ///
     /// # Errors
-    /// As [`batch_execute`](Self::batch_execute).
+    /// As for [`batch_execute`](Self::batch_execute).
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
         self.state.leave_behind();
         self.request(self.driver.simple_query(sql)).await
     }
 
-    /// Begins a transaction. It is rolled back when it is dropped.
+    /// Begins a transaction. Its drop rolls it back.
     ///
     /// ```no_run
     /// # async fn example(client: &mut pool_db::postgres::Client) -> Result<(), pool_db::Error> {
@@ -185,71 +187,71 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`query`](Self::query).
+    /// As for [`query`](Self::query).
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         self.build_transaction().start().await
     }
 
-    /// Begins a transaction of another kind, such as a serializable one.
+    /// Begins a transaction with options, such as a serializable transaction.
     pub const fn build_transaction(&mut self) -> TransactionBuilder<'_> {
         TransactionBuilder::new(self)
     }
 
-    /// Sees to it that the session is cleaned (settings, locks, temporary tables) when the connection is given back.
+    /// Makes the pool clean the session (settings, locks, temporary tables) when the connection is returned.
     ///
-    /// Only needed where it cannot be seen from the statement's first word: `SELECT set_config(..)`,
-    /// `SELECT pg_advisory_lock(..)`.
+    /// This is only needed if the first word of a statement does not show that the statement changes the session, as in `SELECT
+    /// set_config(..)` and `SELECT pg_advisory_lock(..)`.
     pub fn clean_on_return(&self) {
         self.state.leave_behind();
     }
 
-    /// Sets the bound of every further call on this connection; `None`: no bound. The next user has the pool's `query_timeout`
-    /// again.
+    /// Sets the timeout of every further call on this connection. `None` means no timeout. For the next caller, the pool's
+    /// `query_timeout` applies again.
     pub const fn set_query_timeout(&mut self, limit: Option<Duration>) {
         self.query_timeout = limit;
     }
 
-    /// The driver's own client, for what is not here: `COPY`, streams of rows, cancellation. Nothing bounds its calls. The session
-    /// is cleaned when the connection is given back.
+    /// Returns the driver's own client, for `COPY`, streams of rows and cancellation. Its calls have no timeout. The session is
+    /// cleaned when the connection is returned.
     pub fn driver(&self) -> &tokio_postgres::Client {
         self.state.leave_behind();
         &self.driver
     }
 
-    /// Has the connection ended?
+    /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.driver.is_closed()
     }
 
-    /// Runs statements that leave nothing behind that is not known.
+    /// Runs statements whose effects on the session the pool already tracks.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.request(self.driver.batch_execute(sql)).await
     }
 
-    /// Sends statements and waits for nothing. What follows is sent after them.
+    /// Sends statements without waiting for the answer. Later requests are sent after them.
     pub(super) fn send(&self, sql: &str) {
         self.state.begin();
-        // The driver sends at the first poll.
+        // The driver sends the request at the first poll.
         let mut context = Context::from_waker(Waker::noop());
         let _ = pin!(self.driver.batch_execute(sql))
             .poll(&mut context)
             .is_ready();
     }
 
-    /// One round trip, and no more.
+    /// Makes exactly one round trip.
     pub(super) async fn check(&self) -> Result<(), Error> {
         self.request(self.driver.check_connection()).await
     }
 
-    /// Makes the session as it was when it was new. Afterwards the server has answered everything that was ever asked.
+    /// Restores the session to the state of a new session. Afterwards the server has answered all requests.
     pub(super) async fn settle(&mut self, setup: &str) -> Result<(), Error> {
         if self.state.is_unclean() {
-            // A lone `ROLLBACK` outside a transaction would be a warning in the server's log.
+            // `ROLLBACK` outside a transaction would write a warning to the server's log.
             let done = self
                 .batch(&format!("BEGIN; ROLLBACK; {CLEAN} {setup}"))
                 .await;
             match done {
-                // The transaction that was left behind had failed, and takes nothing else.
+                // The transaction that was left open had failed, and rejects all other statements.
                 Err(error)
                     if error.as_sqlstate() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) =>
                 {
@@ -264,7 +266,7 @@ impl Client {
         Ok(())
     }
 
-    /// Says goodbye. If the server is busy with what nobody waits for, tells it to stop.
+    /// Closes the connection in an orderly way. If the server is busy with an abandoned statement, cancels the statement.
     pub(super) async fn close(self, tls: MakeRustlsConnect) {
         let Self {
             driver,
@@ -273,7 +275,7 @@ impl Client {
             ..
         } = self;
         if state.is_running() && !driver.is_closed() {
-            // What it says changes nothing: the connection ends.
+            // The result does not matter, because the connection ends in any case.
             drop(driver.cancel_token().cancel_query(tls).await);
             return;
         }
@@ -281,7 +283,7 @@ impl Client {
         task.ended().await;
     }
 
-    /// Prepares if need be, and runs.
+    /// Prepares the statement if necessary, and runs it.
     async fn run<T, F>(&self, query: Query<'_>, run: impl Fn(Statement) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, tokio_postgres::Error>>,
@@ -297,8 +299,8 @@ impl Client {
             let statement = self.prepared(sql).await?;
             match run(statement).await {
                 Err(error) if is_stale(&error) => {
-                    // It did not run. Within a transaction the second try only says that the transaction has failed, so then
-                    // the first error is the better one.
+                    // The statement did not run. Within a transaction the second attempt only says that the transaction has failed,
+                    // so the first error is returned then.
                     self.state.statements.forget(sql);
                     let Ok(statement) = self.prepared(sql).await else {
                         return Err(error);
@@ -320,7 +322,7 @@ impl Client {
         Ok(statement)
     }
 
-    /// Every request to the server goes through here, or [`send`](Self::send).
+    /// Sends a request and waits for its answer. Every request goes through this function or through [`send`](Self::send).
     async fn request<T>(
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -357,13 +359,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The task that reads and writes the socket. Ends with its owner.
+/// The task that reads and writes the socket. Its drop ends the task.
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
 
 impl Task {
     async fn ended(&mut self) {
-        // A panic in the driver ends the connection as well.
+        // A panic of the driver ends the connection as well.
         drop((&mut self.0).await);
     }
 }
@@ -374,11 +376,11 @@ impl Drop for Task {
     }
 }
 
-/// Was the statement prepared for tables that look different by now, or forgotten by the server?
+/// Whether the statement was prepared before its tables were changed, or the server no longer knows it.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(code) if *code == SqlState::INVALID_SQL_STATEMENT_NAME => true,
-        // "cached plan must not change result type": the only way to tell it from others of its code.
+        // Only the text "cached plan must not change result type" distinguishes this error from others with the same code.
         Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => {
             error.as_db_error().and_then(|error| error.routine()) == Some("RevalidateCachedQuery")
         }
@@ -386,7 +388,7 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// `DISCARD ALL` without what would take the prepared statements.
+/// `DISCARD ALL` without the parts that drop the prepared statements.
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
 
@@ -396,7 +398,7 @@ mod tests {
 
     fn spawnable(_: impl Send) {}
 
-    /// Compiles, which is all there is to show.
+    /// Only has to compile.
     fn every_future_can_be_spawned(client: &mut Client) {
         spawnable(client.query("", &[&1_i64]));
         spawnable(client.query_one(&String::new(), &[]));

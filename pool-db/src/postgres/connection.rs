@@ -1,4 +1,4 @@
-//! A connection, for as long as somebody has it.
+//! A leased PostgreSQL connection.
 
 use std::{
     fmt,
@@ -9,16 +9,16 @@ use pool_core::Lease;
 
 use super::{Client, Manager};
 
-/// A connection from a [`Pool`](super::Pool), given back when dropped. What it can do is in [`Client`].
+/// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool. [`Client`] has its methods.
 ///
-/// Before anybody else gets it, a transaction that was left open is rolled back, settings and locks that were left behind are
-/// cleaned up, and a statement whose future was dropped has ended.
+/// Before another caller gets the connection, a transaction that was left open is rolled back, settings and locks that were left
+/// behind are cleaned up, and a statement whose future was dropped has ended.
 pub struct Connection {
     lease: Lease<Manager>,
 }
 
 impl Connection {
-    /// Takes it out of the pool, which may open another in its place.
+    /// Takes the connection out of the pool. The pool may open another connection in its place.
     pub fn detach(self) -> Client {
         Lease::detach(self.lease)
     }
@@ -27,7 +27,7 @@ impl Connection {
 impl From<Lease<Manager>> for Connection {
     #[inline]
     fn from(mut lease: Lease<Manager>) -> Self {
-        // The last user may have set another.
+        // The last caller may have set another timeout.
         lease.query_timeout = Lease::manager(&lease).query_timeout;
         Self { lease }
     }

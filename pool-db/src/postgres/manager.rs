@@ -1,4 +1,4 @@
-//! Opening, checking, cleaning and closing connections to a server.
+//! Opens, checks, resets and closes connections to a PostgreSQL server.
 
 use std::{fmt, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::Client;
 use crate::Error;
 
-/// Opens and keeps the connections of one [`Pool`](super::Pool).
+/// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager {
     pub(super) driver: Config,
     pub(super) tls: MakeRustlsConnect,
-    /// What error messages call the server.
+    /// The name of the server in error messages.
     pub(super) target: String,
     pub(super) statement_cache: usize,
     pub(super) query_timeout: Option<Duration>,
@@ -53,14 +53,15 @@ impl pool_core::Manager for Manager {
 
     async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
         if usage.tainted {
-            // A panic stopped its user anywhere.
+            // A panic may have stopped the caller at any point.
             client.clean_on_return();
         }
         if !client.state.is_running() {
             return client.settle(&self.setup).await;
         }
-        // Mostly what was given up ends soon. If not, the server is told to stop when the connection is closed. It is not kept:
-        // nobody says when the server has heard that, and it could be during the next user's statement.
+        // Most abandoned statements end soon. Otherwise the connection is closed, and the close cancels the statement. The
+        // connection is not kept: nothing says when the server receives the cancel request, and it could hit a statement of the
+        // next caller.
         match timeout(GRACE, client.settle(&self.setup)).await {
             Ok(settled) => settled,
             Err(_) => Err(Error::still_busy(GRACE)),
@@ -84,5 +85,5 @@ impl fmt::Debug for Manager {
     }
 }
 
-/// How long a statement that nobody waits for any more may go on before its connection is given up for it.
+/// How long an abandoned statement may go on before its connection is closed.
 const GRACE: Duration = Duration::from_millis(100);

@@ -1,11 +1,11 @@
-//! PostgreSQL: tokio-postgres, encrypted by rustls.
+//! PostgreSQL connections by tokio-postgres, encrypted by rustls.
 //!
 //! ```no_run
 //! use pool_db::postgres::Pool;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), pool_db::Error> {
-//! let pool = Pool::from_env()?; // DATABASE_URL, or PGHOST and its kin; or Pool::builder().url("postgres://..")
+//! let pool = Pool::from_env()?; // DATABASE_URL, or PGHOST and libpq's other variables; or Pool::builder().url("postgres://..")
 //! let mut connection = pool.get().await?;
 //! let row = connection.query_one("SELECT name FROM users WHERE id = $1", &[&7_i64]).await?;
 //! println!("{}", row.get::<_, String>("name"));
@@ -17,15 +17,15 @@
 //! # }
 //! ```
 //!
-//! # What it does for you
-//! - Each connection keeps its statements prepared. One that no longer fits, because a table was changed, is prepared again.
-//! - A connection is clean when you get it: no transaction is open, nothing that was `SET` or locked is left behind, nothing
-//!   is still running. What was done with plain statements and finished transactions costs nothing for that; otherwise it is one
-//!   round trip after the connection was given back.
-//! - Dropping a future is safe. If the server is not done soon with what nobody waits for, it is told to stop, and the
-//!   connection is replaced.
-//! - Every call is bounded (`query_timeout`), so a server that is frozen or gone is an error in time. A lost connection says
-//!   why it was lost; when the server is back, the next get connects again.
+//! # Guarantees
+//! - Each connection keeps its prepared statements. A statement that became invalid because a table was changed is prepared again.
+//! - A connection is clean when a caller gets it: no transaction is open, no `SET` or lock is left, and no statement is running.
+//!   For a connection that only ran plain statements and finished transactions, this costs nothing. Otherwise it costs one round
+//!   trip after the connection was returned.
+//! - Dropping a future is safe. If the server does not soon end an abandoned statement, the pool cancels the statement and replaces
+//!   the connection.
+//! - Every call has a timeout (`query_timeout`), so a server that hangs or is unreachable causes an error in time. The error of a
+//!   lost connection says why it was lost. When the server is back, the next get connects again.
 
 mod builder;
 mod client;

@@ -1,4 +1,4 @@
-//! Where the server is and who we are, from an address and from libpq's variables.
+//! The settings of a connection, from an address and from libpq's variables.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     error::reason,
 };
 
-/// What a connection is made with.
+/// The settings of a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     pub(super) driver: Config,
@@ -20,7 +20,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// `postgres://user:password@host:port/database?option=value`. `setting` is where it came from.
+    /// Parses `postgres://user:password@host:port/database?option=value`. `setting` is the setting or variable that the address
+    /// came from.
     pub(super) fn parse(setting: &str, url: &str) -> Result<Self, ConfigError> {
         let bad = |why: &str| bad_address(setting, url, format!("{EXPECTED}{why}"));
         if !["postgres://", "postgresql://"]
@@ -29,12 +30,12 @@ impl Settings {
         {
             return Err(bad(""));
         }
-        // Where the driver, too, takes the password to end.
+        // The driver ends the password at the same place.
         let credentials = url.find('@').unwrap_or(0);
         let query = url[credentials..].find('?').map(|at| credentials + at);
         let (base, query) = query.map_or((url, ""), |at| (&url[..at], &url[at + 1..]));
         let mut tls = Tls::default();
-        // The driver does not know these, or knows fewer modes.
+        // The driver does not know these options, or knows fewer of their values.
         let mut rest = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| bad(""))?;
@@ -54,7 +55,7 @@ impl Settings {
         let driver = format!("{base}?{}", rest.join("&"))
             .parse()
             .map_err(|error| {
-                // Of an address whose parts are not where they belong, the reason could quote the password.
+                // If the parts of an address are not in their places, the driver's reason could quote the password.
                 let why = if query.contains('@') || without_password(url).is_none() {
                     String::new()
                 } else {
@@ -65,7 +66,7 @@ impl Settings {
         Ok(Self { driver, tls })
     }
 
-    /// Takes from libpq's variables what is not set yet. Returns whether any of them was set.
+    /// Fills the settings that are still open from libpq's variables. Returns whether any of the variables was set.
     pub(super) fn fill(&mut self, environment: &Environment) -> Result<bool, ConfigError> {
         let mut found = false;
         let mut take = |name: &str| {
@@ -163,7 +164,7 @@ impl Settings {
         Ok(found)
     }
 
-    /// Puts in what libpq would, and looks whether it all goes together.
+    /// Adds libpq's defaults, and checks that the settings do not contradict each other.
     pub(super) fn complete(mut self) -> Result<Self, ConfigError> {
         let Self { driver, tls } = &mut self;
         if driver.get_hosts().is_empty() && driver.get_hostaddrs().is_empty() {
@@ -172,7 +173,7 @@ impl Settings {
             driver.host(if has_socket { SOCKETS } else { "localhost" });
         }
         if driver.get_hosts().is_empty() {
-            // A certificate is for a name; an address can be one.
+            // A certificate is verified against a host name. An address can serve as one.
             for address in driver.get_hostaddrs().to_vec() {
                 driver.host(address.to_string());
             }
@@ -191,7 +192,7 @@ impl Settings {
                 ));
             }
         }
-        // libpq: a socket of this machine is never encrypted.
+        // As in libpq, a Unix domain socket is never encrypted.
         let local = driver
             .get_hosts()
             .iter()
@@ -201,7 +202,7 @@ impl Settings {
         Ok(self)
     }
 
-    /// Who is connected to what, for error messages.
+    /// Returns the user, server and database, for error messages.
     pub(super) fn target(&self) -> String {
         let driver = &self.driver;
         let hosts = driver.get_hosts().iter().enumerate().map(|(index, host)| {
@@ -229,12 +230,12 @@ impl Settings {
     }
 }
 
-/// The parts of a list with commas.
+/// Returns the elements of a list with commas.
 fn list(value: &Option<String>) -> impl Iterator<Item = &str> {
     value.iter().flat_map(|value| value.split(','))
 }
 
-/// The variables that [`Settings::fill`] takes.
+/// The variables that [`Settings::fill`] reads.
 pub(super) const LIBPQ: [&str; 14] = [
     "PGHOST",
     "PGHOSTADDR",

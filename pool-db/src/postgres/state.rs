@@ -1,4 +1,4 @@
-//! What is known of a connection's state on the server.
+//! Tracks the state of a connection's session on the server.
 
 use std::sync::{
     Arc, OnceLock,
@@ -10,21 +10,22 @@ use tokio_postgres::error::Severity;
 use super::statements::Statements;
 use crate::Error;
 
-/// Beside the driver's client, shared by everything that uses it.
+/// The state of a session, shared by everything that uses the driver's client.
 ///
-/// The driver does not say whether the server is in a transaction, or still busy with a request whose future was dropped. Both
-/// are known here, because every request passes through it: one that begins is counted, one that ends is uncounted, and one
-/// whose future is dropped on the way never is.
+/// The driver does not say whether the server is in a transaction, or is still busy with a request whose future was dropped. Every
+/// request passes through this type, which tracks both. A request that begins is counted, and a request that ends is uncounted. A
+/// request whose future was dropped before its end stays counted.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) statements: Statements,
-    /// Why the connection ended, once it has.
+    /// Why the connection ended, once it has ended.
     pub(super) lost: Arc<OnceLock<tokio_postgres::Error>>,
-    // Ordering: `Relaxed`, as all of it is read by whoever has the connection to himself, after the future is gone.
+    // Ordering: `Relaxed` is enough for all of these. They are read by the exclusive holder of the connection, after the futures
+    // that wrote them are gone.
     running: AtomicUsize,
     unclean: AtomicBool,
     failed: AtomicBool,
-    /// The server said that it ends the connection; the driver may not have read the end yet.
+    /// Whether the server said that it ends the connection. The driver may not have read the end yet.
     ending: AtomicBool,
 }
 
@@ -40,12 +41,12 @@ impl State {
         }
     }
 
-    /// A request goes out.
+    /// Counts a request that is about to be sent.
     pub(super) fn begin(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The server has answered it, whatever it said. Turns the driver's error into ours.
+    /// Records the answer of the server, success or error, and converts the driver's error.
     pub(super) fn end<T>(&self, result: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
         let error = match result {
             Ok(value) => {
@@ -54,7 +55,7 @@ impl State {
             }
             Err(error) => error,
         };
-        // Of any other error it is not known that nothing more comes.
+        // After any other error the server may still send more of the answer.
         if let Some(said) = error.as_db_error() {
             if matches!(
                 said.parsed_severity(),
@@ -71,17 +72,17 @@ impl State {
         })
     }
 
-    /// Is the server perhaps still busy with what nobody waits for?
+    /// Whether the server may still be busy with an abandoned request.
     pub(super) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
     }
 
-    /// Has the server said that it ends the connection?
+    /// Whether the server said that it ends the connection.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Something is left behind: a setting, a lock, a transaction.
+    /// Records that something is left behind: a setting, a lock or a transaction.
     pub(super) fn leave_behind(&self) {
         self.unclean.store(true, Ordering::Relaxed);
     }
@@ -90,17 +91,18 @@ impl State {
         self.unclean.load(Ordering::Relaxed)
     }
 
-    /// Did a statement fail since [`restart`](Self::restart)? The server refuses everything then until the transaction ends.
+    /// Whether a statement failed since [`restart`](Self::restart). The server then rejects all statements until the transaction
+    /// ends.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// A transaction, or a part of one, begins or ends.
+    /// Records that a transaction or a savepoint begins or ends.
     pub(super) fn restart(&self) {
         self.failed.store(false, Ordering::Relaxed);
     }
 
-    /// Everything was answered and nothing is left behind.
+    /// Records that all requests were answered and nothing is left behind.
     pub(super) fn settled(&mut self) {
         *self.running.get_mut() = 0;
         *self.unclean.get_mut() = false;
@@ -108,7 +110,7 @@ impl State {
     }
 }
 
-/// The reason in [`State::lost`], as an error.
+/// The error in [`State::lost`], as an error that can be returned.
 #[derive(Debug)]
 struct Lost(Arc<OnceLock<tokio_postgres::Error>>);
 
@@ -127,17 +129,17 @@ impl std::error::Error for Lost {
     }
 }
 
-/// Does this one statement leave the session as it was, whatever happens to it?
+/// Whether this one statement leaves the session unchanged, even if the statement fails.
 ///
-/// Judged by its first word alone: what is not known to be harmless is not. A function that a `SELECT` calls can do anything;
-/// [`Client::clean_on_return`](super::Client::clean_on_return) is for that.
+/// Only its first word decides, and a word that is not known to be harmless counts as harmful. A function that a `SELECT` calls can
+/// do anything. [`Client::clean_on_return`](super::Client::clean_on_return) is for that case.
 pub(super) fn is_harmless(sql: &str) -> bool {
     let sql = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
     let mut words = sql
         .split(|c: char| !c.is_ascii_alphabetic())
         .map(str::to_ascii_lowercase);
     match words.next().as_deref() {
-        // Ends with the transaction.
+        // `SET LOCAL` ends with the transaction.
         Some("set") => words.find(|word| !word.is_empty()).as_deref() == Some("local"),
         Some(word) => HARMLESS.contains(&word),
         None => false,

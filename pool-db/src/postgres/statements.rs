@@ -1,4 +1,4 @@
-//! The statements that one connection keeps prepared.
+//! The prepared statements that a connection keeps.
 
 use std::{
     collections::HashMap,
@@ -7,18 +7,18 @@ use std::{
 
 use tokio_postgres::Statement;
 
-/// By their text, no more than so many: the one that was not used longest goes first.
+/// A bounded cache of statements by their text. The least recently used statement is evicted first.
 #[derive(Debug)]
 pub(super) struct Statements<S = Statement> {
     capacity: usize,
-    // No user code runs under it.
+    // No user code runs under this lock.
     kept: Mutex<Kept<S>>,
 }
 
 #[derive(Debug)]
 struct Kept<S> {
     by_text: HashMap<Box<str>, (S, u64)>,
-    /// Counts uses; what was used last has the highest.
+    /// Counts uses. The most recently used statement has the highest number.
     uses: u64,
 }
 
@@ -60,7 +60,7 @@ impl<S: Clone> Statements<S> {
         let uses = kept.uses;
         let replaced = kept.by_text.insert(sql.into(), (statement, uses));
         drop(kept);
-        // What is dropped tells the server to forget it: not under the lock.
+        // The drop of a statement makes the driver send a request, so it happens after the unlock.
         drop((gone, replaced));
     }
 

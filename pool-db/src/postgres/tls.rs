@@ -1,4 +1,4 @@
-//! TLS as libpq defines it, by rustls.
+//! TLS with rustls, with libpq's settings.
 
 use std::{
     fmt::Debug,
@@ -20,20 +20,23 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::SSL_MODES;
 
-/// Whether a connection is encrypted, and how the server must prove who it is. libpq's `sslmode`.
+/// Whether a connection is encrypted, and how the server must prove its identity: libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SslMode {
-    /// `disable`: not encrypted.
+    /// `disable`: the connection is not encrypted.
     Disable,
-    /// `prefer`: encrypted if the server can. Proves nothing: who is in the middle can read along.
+    /// `prefer`: the connection is encrypted if the server supports it. The server's identity is not verified, so a man in the
+    /// middle can read the traffic.
     #[default]
     Prefer,
-    /// `require`: encrypted, or no connection. Proves nothing, unless a root certificate is given: then as `VerifyCa`.
+    /// `require`: the connection must be encrypted. The server's identity is not verified, unless a root certificate is set; then
+    /// this is `VerifyCa`.
     Require,
-    /// `verify-ca`: and its certificate must be signed by one that is trusted.
+    /// `verify-ca`: the connection must be encrypted, and the server's certificate must be signed by a trusted authority.
     VerifyCa,
-    /// `verify-full`: and must be for the host that was asked for. The one that is safe over a network.
+    /// `verify-full`: as `verify-ca`, and the certificate must be for the host of the address. Only this mode is safe over a
+    /// network.
     VerifyFull,
 }
 
@@ -45,13 +48,13 @@ impl FromEnv for SslMode {
     }
 }
 
-/// Everything about TLS.
+/// The TLS settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tls {
     pub(super) mode: Option<SslMode>,
-    /// Whom to trust: a PEM file, or libpq's word `system`.
+    /// The trusted roots: a PEM file, or libpq's word `system`.
     pub(super) root_certificate: Option<PathBuf>,
-    /// To show to the server, with the key.
+    /// The client certificate, which is presented to the server together with the key.
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
 }
@@ -68,7 +71,7 @@ impl SslMode {
         }
     }
 
-    /// What the driver has to know: it leaves the certificate to us.
+    /// The mode for the driver, which leaves the certificate to this crate.
     pub(super) const fn for_driver(self) -> tokio_postgres::config::SslMode {
         match self {
             Self::Disable => tokio_postgres::config::SslMode::Disable,
@@ -108,7 +111,7 @@ impl Tls {
             (Some(_), None) => return Err(ConfigError::secret("sslkey", "set, as sslcert is")),
             (None, Some(_)) => return Err(ConfigError::secret("sslcert", "set, as sslkey is")),
         };
-        // As libpq does; needed where the handshake comes without the old request before it.
+        // libpq sends this too. The server requires it if the handshake comes without the old request before it.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(MakeRustlsConnect::new(config))
     }
@@ -141,7 +144,7 @@ impl Tls {
         }
     }
 
-    /// The file's, or those that browsers trust.
+    /// Returns the roots of the file, or Mozilla's root certificates.
     fn roots(&self) -> Result<RootCertStore, ConfigError> {
         let mut roots = RootCertStore::empty();
         match &self.root_certificate {
@@ -177,11 +180,11 @@ fn bad_file(setting: &str, path: &Path, what: &str, why: &dyn std::fmt::Display)
     )
 }
 
-/// Trusts whoever answers: what `prefer` and `require` mean.
+/// Accepts any certificate, for `prefer` and `require`.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
-/// Trusts whoever is signed for, under any name: what `verify-ca` means.
+/// Accepts a certificate that is signed by a trusted authority, under any name, for `verify-ca`.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -239,7 +242,7 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The name is looked at last, when the chain is known to be good.
+        // webpki checks the name last, after the chain was found valid.
         match self
             .0
             .verify_server_cert(certificate, between, name, ocsp, now)

@@ -1,4 +1,4 @@
-//! Transactions that cannot be forgotten.
+//! Transactions and savepoints.
 
 use std::{fmt, ops::Deref};
 
@@ -7,18 +7,18 @@ use tokio_postgres::IsolationLevel;
 use super::Client;
 use crate::Error;
 
-/// A transaction, or a part of one (a savepoint). Rolled back when it is dropped.
+/// A transaction, or a savepoint within a transaction. Its drop rolls it back.
 ///
-/// Statements are run through the [`Client`] that it dereferences to.
+/// It dereferences to [`Client`], which runs the statements.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction<'a> {
     client: &'a mut Client,
-    /// 0: the transaction; otherwise the number of its savepoint.
+    /// 0 for the transaction, else the number of the savepoint.
     depth: u32,
     is_open: bool,
 }
 
-/// Begins a transaction of a certain kind. From [`Client::build_transaction`].
+/// Builds a transaction with options. [`Client::build_transaction`] returns it.
 #[must_use = "nothing begins before `start`"]
 pub struct TransactionBuilder<'a> {
     client: &'a mut Client,
@@ -28,15 +28,16 @@ pub struct TransactionBuilder<'a> {
 }
 
 impl Transaction<'_> {
-    /// Makes it last; for a savepoint, as far as the transaction around it does.
+    /// Commits the transaction. For a savepoint, releases it into the enclosing transaction.
     ///
     /// # Errors
-    /// [`Error::is_database`] when the server refuses, as with a constraint that is only looked at now, and when a statement in
-    /// the transaction had failed: the server would say yes to the commit, and roll back all the same. Either way it is rolled
-    /// back. After [`Error::is_disconnected`] or [`Error::is_timeout`] nobody knows.
+    /// - [`Error::is_database`] when the server rejects the commit, for example because of a deferred constraint, or when an
+    ///   earlier statement of the transaction had failed. (In the second case the server would answer the commit without an error
+    ///   and roll back.) In both cases the transaction is rolled back.
+    /// - [`Error::is_disconnected`] or [`Error::is_timeout`], after which it is unknown whether the transaction was committed.
     ///
     /// # Cancel safety
-    /// Dropping the future once it was polled leaves open whether it is committed.
+    /// If the future is dropped after its first poll, it is unknown whether the transaction is committed.
     pub async fn commit(mut self) -> Result<(), Error> {
         if self.client.state.has_failed() {
             self.rollback().await?;
@@ -49,23 +50,23 @@ impl Transaction<'_> {
         }
     }
 
-    /// Undoes it, and waits until that is done. Dropping the transaction does the same without waiting.
+    /// Rolls the transaction back, and waits until that is done. Dropping the transaction does the same without waiting.
     ///
     /// # Errors
-    /// As [`Client::query`].
+    /// As for [`Client::query`].
     ///
     /// # Cancel safety
-    /// Dropping the future takes nothing back.
+    /// If the future is dropped, the transaction is rolled back all the same.
     pub async fn rollback(mut self) -> Result<(), Error> {
         self.is_open = false;
         self.client.state.restart();
         self.client.batch(&self.undo()).await
     }
 
-    /// Begins a part that can be rolled back by itself: a savepoint.
+    /// Begins a savepoint, which can be rolled back on its own.
     ///
     /// # Errors
-    /// As [`Client::query`].
+    /// As for [`Client::query`].
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         let depth = self.depth + 1;
         Transaction::begin(self.client, depth, &format!("SAVEPOINT pool_db_{depth}")).await
@@ -84,7 +85,7 @@ impl<'a> Transaction<'a> {
         if depth == 0 {
             client.state.restart();
         }
-        // Made before the server is asked: if the future is dropped meanwhile, this is, and rolls back.
+        // Created before the request is sent: if this future is dropped meanwhile, the drop of `transaction` rolls back.
         let transaction = Self {
             client,
             depth,
@@ -130,28 +131,29 @@ impl<'a> TransactionBuilder<'a> {
         }
     }
 
-    /// How far it is kept from what others do meanwhile. Default: the server's `default_transaction_isolation`.
+    /// Sets the isolation level. Default: the server's `default_transaction_isolation`.
     pub const fn isolation_level(mut self, level: IsolationLevel) -> Self {
         self.isolation = Some(level);
         self
     }
 
-    /// May it change anything? Default: the server's `default_transaction_read_only`.
+    /// Sets whether the transaction is read-only. Default: the server's `default_transaction_read_only`.
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = Some(read_only);
         self
     }
 
-    /// May it wait for a moment at which it cannot fail? Of use only for one that is serializable and read-only.
+    /// Sets whether the transaction may wait for a snapshot with which it cannot fail to serialize. This only affects transactions
+    /// that are serializable and read-only.
     pub const fn deferrable(mut self, deferrable: bool) -> Self {
         self.deferrable = Some(deferrable);
         self
     }
 
-    /// Begins it.
+    /// Begins the transaction.
     ///
     /// # Errors
-    /// As [`Client::query`].
+    /// As for [`Client::query`].
     pub async fn start(self) -> Result<Transaction<'a>, Error> {
         let sql = self.sql();
         Transaction::begin(self.client, 0, &sql).await

@@ -1,4 +1,4 @@
-//! Making a pool of SQLite connections.
+//! The builder of a pool of SQLite connections.
 
 use std::{
     path::PathBuf,
@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{address::Address, environment::Environment};
 
-/// Begins a [`Pool`]. Every setting of [`Config`] has a method here, beside those of the driver.
+/// Builds a [`Pool`]. It has a method for every setting of [`Config`], and for the settings of the driver.
 ///
-/// With the feature `serde` it is read from any format, flat, with the names of the environment in lower case and the same texts.
+/// With the feature `serde` the builder can be read from any format, flat, with the names of the environment in lower case and the
+/// same texts for values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,68 +69,69 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults. Nothing is known yet of where the database is.
+    /// Creates a builder with the default settings, and without the address of a database.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The database is this file, made if it is missing.
+    /// Opens this file as the database. The file is created if it is missing.
     pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
         (self.path, self.url) = (Some(path.into()), None);
         self
     }
 
-    /// The database is in memory: empty at first, shared by all connections of this pool and by nobody else, gone with the
-    /// pool. It has no write-ahead log, so a writer and readers wait for each other (`busy_timeout`).
+    /// Uses a database in memory. It is empty at first. All connections of this pool share it, no other pool can reach it, and it
+    /// is dropped with the pool. It has no write-ahead log, so writers and readers block each other (`busy_timeout`).
     pub fn memory(self) -> Self {
         self.url("sqlite::memory:")
     }
 
-    /// The database is at `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. With `?mode=ro` it is only read, with
-    /// `?mode=rw` a missing file is an error, with `?mode=rwc` (the default) it is made. `%20` and the like are resolved.
+    /// Sets the address: `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. `?mode=ro` opens the file for reading only. With
+    /// `?mode=rw` a missing file is an error. With `?mode=rwc` (the default) a missing file is created. `%20` and the like are
+    /// decoded.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         (self.path, self.url) = (None, Some(Address(url.into())));
         self
     }
 
-    /// Opens the file for reading only; it must exist. Default: false.
+    /// Opens the file for reading only. The file must exist. Default: false.
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// How long a statement waits for a lock that another connection has, before it fails with `SQLITE_BUSY`. Zero: not at
-    /// all. Default: 5 s.
+    /// How long a statement waits for a lock of another connection before it fails with `SQLITE_BUSY`. With zero, it does not wait.
+    /// Default: 5 s.
     pub const fn busy_timeout(mut self, limit: Duration) -> Self {
         self.busy_timeout = limit;
         self
     }
 
-    /// How long one `run` may take, its wait for a worker included. `None` (`off`): as long as it takes. Not zero. Default: 30 s.
+    /// How long one `run` may take, including its wait for a worker. `None` (`off`) means no limit. Not zero. Default: 30 s.
     pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.query_timeout = limit.into();
         self
     }
 
-    /// How many statements each connection keeps prepared for `prepare_cached`; those that were not used longest go first.
+    /// How many prepared statements each connection keeps for `prepare_cached`. The least recently used statement is evicted first.
     /// Default: 64.
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
         self.statement_cache = capacity;
         self
     }
 
-    /// How many threads may work for the pool; they are started when there is work for them. More than `max_size` are never busy. At
-    /// least 1. `None` (`auto`) means as many as `max_size`. Default: `None`.
+    /// How many worker threads the pool may start. A worker starts when there is a job for it. Workers beyond `max_size` are never
+    /// busy. At least 1. `None` (`auto`) means as many as `max_size`. Default: `None`.
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.threads = threads.into();
         self
     }
 
-    /// Sets a pragma on each connection when it is opened, in this order, after the defaults `journal_mode` = `wal` (not for
-    /// a database in memory or one that is only read), `synchronous` = `normal` and `foreign_keys` = `on`; one of these names
-    /// replaces the default. One that was set before is replaced.
+    /// Sets a pragma on each connection when it is opened. Pragmas are set in the order of these calls, after the defaults:
+    /// `journal_mode` = `wal` (not for a database in memory or a read-only database), `synchronous` = `normal` and `foreign_keys` =
+    /// `on`. A pragma of the same name, default or not, is replaced.
     ///
-    /// In the environment and in serde all of them are one text: `{PREFIX}_PRAGMAS="mmap_size=0, cache_size=-2000"`.
+    /// In the environment and in serde, all pragmas are one text: `{PREFIX}_PRAGMAS="mmap_size=0, cache_size=-2000"`.
     pub fn pragma(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let name = name.into();
         self.pragmas.retain(|(set, _)| *set != name);
@@ -137,8 +139,8 @@ impl Builder {
         self
     }
 
-    /// Takes all settings of the pool itself from `config`. Those that were set before are replaced, but for the name if `config` has
-    /// none; those that are set after this override it.
+    /// Takes all settings of the pool from `config`. It replaces the settings that were set before, but keeps the name if `config`
+    /// has none. Settings that are set after this call override it.
     pub fn config(mut self, config: Config) -> Self {
         let name = self.config.get_name().map(str::to_owned);
         self.config = match (config.get_name(), name) {
@@ -148,20 +150,21 @@ impl Builder {
         self
     }
 
-    /// Overrides the settings so far by the environment: `{PREFIX}_URL` or `{PREFIX}_PATH`, or else `DATABASE_URL`;
-    /// `{PREFIX}_READ_ONLY`, `_BUSY_TIMEOUT`, `_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE`, `_THREADS` (or `auto`), `_PRAGMAS`; and
-    /// what [`Config::apply_env`] reads (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT`, ..).
+    /// Overrides the settings so far with environment variables. The address is read from `{PREFIX}_URL` or `{PREFIX}_PATH`, or
+    /// else from `DATABASE_URL`. The driver's settings are `{PREFIX}_READ_ONLY`, `_BUSY_TIMEOUT`, `_QUERY_TIMEOUT` (or `off`),
+    /// `_STATEMENT_CACHE`, `_THREADS` (or `auto`) and `_PRAGMAS`. The pool's settings are read by [`Config::apply_env`] (`_NAME`,
+    /// `_MAX_SIZE`, `_ACQUIRE_TIMEOUT` and so on).
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
         self.apply(Env::read(prefix)?, &Environment::read(&[])?)
     }
 
-    /// Makes the pool. No file is opened and no thread started yet: the first get does.
+    /// Builds the pool. The first get opens the file and starts a worker.
     ///
     /// # Errors
-    /// A setting that is out of its range or contradicts another, or no address.
+    /// A setting is out of its range or contradicts another setting, or there is no address.
     pub fn build(self) -> Result<Pool, ConfigError> {
         let sources = self.sources.clone();
         self.make().map_err(|error| sources.blame(error))
@@ -194,9 +197,9 @@ impl Builder {
         let workers = BlockingPool::builder()
             .name(&*name)
             .max_threads(self.threads.unwrap_or(max_size))
-            // A job for each connection, and one more for each that is being closed while its place is given on.
+            // One job for each connection, and one for each connection that is being closed after its place was freed.
             .queue(2 * max_size)
-            // Who waits is bounded already, by `query_timeout` or a timeout of the pool's.
+            // `query_timeout` or a timeout of the pool already bounds each wait.
             .queue_timeout(None)
             .build()
             .map_err(|error| match (error.setting(), error.value()) {
@@ -282,7 +285,7 @@ impl Builder {
         Ok((location, access))
     }
 
-    /// The defaults, as far as nobody set them, and what was set.
+    /// Returns the pragmas that were set, and the defaults of those that were not.
     fn all_pragmas(&self, location: &Location, access: Access) -> Vec<(String, String)> {
         let has_log = *location != Location::Memory && access != Access::ReadOnly;
         let wal = has_log.then_some(("journal_mode", "wal"));
@@ -310,7 +313,7 @@ impl<'de> serde::Deserialize<'de> for Builder {
     }
 }
 
-/// Names and values, in the order in which they are set.
+/// Parses names and values, in the order in which they are set.
 fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
     let parts = text
         .split(',')
@@ -326,7 +329,7 @@ fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
 
 const PRAGMAS: &str = "names and values, as mmap_size=0, cache_size=-2000";
 
-/// Does no I/O: the database is in memory.
+/// Opens the connection that keeps a database in memory alive. Does no I/O.
 fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
     Session::open(plan).map_err(|error| {
         ConfigError::new(

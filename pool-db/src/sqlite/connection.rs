@@ -1,4 +1,4 @@
-//! A connection, for as long as somebody has it.
+//! A leased SQLite connection.
 
 use std::{fmt, time::Duration};
 
@@ -8,19 +8,19 @@ use pool_cpu::BlockingPool;
 use super::Manager;
 use crate::{Error, bounded::bounded};
 
-/// A connection from a [`Pool`](super::Pool), given back when dropped.
+/// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool.
 ///
-/// A transaction that is still open then is rolled back before anybody else gets the connection. Other settings that a
-/// closure changed (pragmas, temporary tables, attached databases) stay as they are.
+/// If a transaction is still open then, it is rolled back before another caller gets the connection. Other state that a closure
+/// changed (pragmas, temporary tables, attached databases) stays as it is.
 pub struct Connection {
-    /// `None` while, and after, a call that was given up has it.
+    /// `None` while an abandoned call has the lease, and afterwards.
     lease: Option<Lease<Manager>>,
     workers: BlockingPool,
     query_timeout: Option<Duration>,
 }
 
 impl Connection {
-    /// Runs `f` with the connection, on a worker thread. Its errors are SQLite's; [`call`](Self::call) is for others.
+    /// Runs `f` with the connection on a worker thread. `f` returns errors of SQLite; [`call`](Self::call) allows other errors.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -42,16 +42,19 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// What `f` returned; [`Error::is_timeout`] after `query_timeout`; [`Error::is_panic`] when `f` panicked, and then the
-    /// connection is closed; [`Error::is_abandoned`] when an earlier call on this connection was given up.
+    /// - The error that `f` returned.
+    /// - [`Error::is_timeout`] after `query_timeout`.
+    /// - [`Error::is_panic`] when `f` panicked. The pool then closes the connection.
+    /// - [`Error::is_abandoned`] when an earlier call on this connection was abandoned.
     ///
     /// # Cancel safety
-    /// If the future is dropped (or times out) before a worker took `f`, `f` never runs. Otherwise SQLite is told to stop: its
-    /// statement ends with an error within microseconds, and whatever else `f` does goes on to its end. Until then the worker
-    /// has the connection and its place in the pool stays taken; afterwards it goes back to the pool, not to this value.
+    /// If the future is dropped (or times out) before a worker took `f`, `f` never runs. Otherwise SQLite is interrupted: its
+    /// current statement ends with an error within microseconds, and the rest of `f` runs to its end. Until then the worker keeps
+    /// the connection, and the connection still counts toward `max_size`. Afterwards the connection returns to the pool, not to
+    /// this value.
     ///
     /// # Panics
-    /// Outside a tokio runtime, when there is a `query_timeout`.
+    /// Panics outside a tokio runtime if a `query_timeout` is set.
     pub async fn run<T, F>(&mut self, f: F) -> Result<T, Error>
     where
         F: FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -60,8 +63,8 @@ impl Connection {
         Ok(self.on_worker(f).await??)
     }
 
-    /// As [`run`](Self::run), with an error of your own: any that an [`Error`] can become, as yours, `Box<dyn Error + Send + Sync>` or
-    /// `anyhow::Error`.
+    /// Like [`run`](Self::run), with an error type of the application. Any type works that implements `From<Error>`, such as your
+    /// own type, `Box<dyn Error + Send + Sync>` or `anyhow::Error`.
     ///
     /// ```
     /// use pool_db::sqlite::{Pool, rusqlite};
@@ -72,14 +75,14 @@ impl Connection {
     ///     Database(pool_db::Error),
     /// }
     ///
-    /// // No connection, no answer in time, ..
+    /// // For errors of the pool: no connection, no answer in time and so on.
     /// impl From<pool_db::Error> for Refused {
     ///     fn from(error: pool_db::Error) -> Self {
     ///         Self::Database(error)
     ///     }
     /// }
     ///
-    /// // .. and what SQLite says, for `?` in the closure.
+    /// // For `?` on errors of SQLite in the closure.
     /// impl From<rusqlite::Error> for Refused {
     ///     fn from(error: rusqlite::Error) -> Self {
     ///         Self::Database(error.into())
@@ -103,7 +106,7 @@ impl Connection {
     ///
     /// async fn balance(pool: &Pool, account: String) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
     ///     pool.call(move |sqlite| {
-    ///         let account: i64 = account.parse()?; // no error of SQLite's
+    ///         let account: i64 = account.parse()?; // this error is not SQLite's
     ///         Ok(sqlite.query_row("SELECT balance FROM accounts WHERE id = ?1", [account], |row| row.get(0))?)
     ///     })
     ///     .await
@@ -122,13 +125,13 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// What `f` returned, and what [`run`](Self::run) fails with.
+    /// The error that `f` returned, and the errors of [`run`](Self::run).
     ///
     /// # Cancel safety
-    /// As [`run`](Self::run).
+    /// As for [`run`](Self::run).
     ///
     /// # Panics
-    /// As [`run`](Self::run).
+    /// As for [`run`](Self::run).
     pub async fn call<T, E, F>(&mut self, f: F) -> Result<T, E>
     where
         F: FnOnce(&mut rusqlite::Connection) -> Result<T, E> + Send + 'static,
@@ -150,7 +153,7 @@ impl Connection {
             .ok_or_else(Error::abandoned)?
             .stop
             .begin();
-        // The job owns the lease: however it ends, the connection is with nobody else before that.
+        // The job owns the lease, so no other caller gets the connection before the job has ended.
         let job = self.workers.run(move || {
             let result = match lease.open.as_mut() {
                 Some(open) => Ok(open.run(f)),
@@ -164,16 +167,16 @@ impl Connection {
         result
     }
 
-    /// Sets the bound of every further [`run`](Self::run) on this connection; `None`: no bound. The next user has the pool's
-    /// `query_timeout` again.
+    /// Sets the timeout of every further [`run`](Self::run) on this connection. `None` means no timeout. For the next caller, the
+    /// pool's `query_timeout` applies again.
     pub fn set_query_timeout(&mut self, limit: impl Into<Option<Duration>>) {
         self.query_timeout = limit.into();
     }
 
-    /// Takes SQLite's connection out of the pool, which may open another in its place.
+    /// Takes SQLite's connection out of the pool. The pool may open another connection in its place.
     ///
     /// # Errors
-    /// [`Error::is_abandoned`] when an earlier call on this connection was given up.
+    /// [`Error::is_abandoned`] when an earlier call on this connection was abandoned.
     pub fn detach(mut self) -> Result<rusqlite::Connection, Error> {
         let lease = self.lease.take().ok_or_else(Error::abandoned)?;
         let open = Lease::detach(lease).open.ok_or_else(Error::abandoned)?;

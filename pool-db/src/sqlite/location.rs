@@ -1,4 +1,4 @@
-//! Where a database is.
+//! The location of a SQLite database.
 
 use std::{
     fmt,
@@ -18,19 +18,19 @@ pub(crate) enum Location {
     Memory,
 }
 
-/// What may be done with the file.
+/// How the file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
     ReadWrite,
-    /// And make it if it is missing.
+    /// For reading and writing. The file is created if it is missing.
     Create,
 }
 
 impl Location {
-    /// `sqlite:app.db`, `sqlite://app.db`, `sqlite:///var/app.db`, `sqlite::memory:`, each with `?mode=ro`, `rw` or `rwc`.
+    /// Parses `sqlite:app.db`, `sqlite://app.db`, `sqlite:///var/app.db` or `sqlite::memory:`, each with `?mode=ro`, `rw` or `rwc`.
     ///
-    /// `setting` is where the address came from.
+    /// `setting` is the setting or variable that the address came from.
     pub(crate) fn parse(setting: &str, url: &str) -> Result<(Self, Option<Access>), ConfigError> {
         let bad = || bad_address(setting, url, EXPECTED);
         let rest = url.strip_prefix("sqlite:").ok_or_else(bad)?;
@@ -51,9 +51,9 @@ impl Location {
         }
     }
 
-    /// What to open. Each call for a database in memory gives another one.
+    /// Returns the file name and the flags for SQLite. Each call for a database in memory names a new database.
     pub(crate) fn source(&self, access: Access) -> Source {
-        // No mutex of SQLite's own: a connection is only ever with one thread.
+        // SQLite's own mutex is not needed: only one thread at a time has a connection.
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags |= match access {
             Access::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -66,8 +66,8 @@ impl Location {
                 flags,
             },
             Self::Memory => {
-                // The leading slash is what makes connections of one process share it. Unlike `cache=shared`, this file
-                // system locks as files are locked, so that `busy_timeout` holds.
+                // The leading slash makes the connections of one process share the database. This file system uses file locks, so
+                // `busy_timeout` works, which it does not with `cache=shared`.
                 let number = MEMORY.fetch_add(1, Ordering::Relaxed);
                 let path = format!("file:/pool-db-{number}?vfs=memdb").into();
                 let flags = flags
@@ -80,7 +80,7 @@ impl Location {
     }
 }
 
-/// What SQLite is asked to open.
+/// The file name and the flags that are passed to SQLite.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
@@ -99,7 +99,7 @@ impl fmt::Display for Location {
 pub(crate) const EXPECTED: &str =
     "`sqlite:PATH` or `sqlite::memory:`, with or without `?mode=ro`, `?mode=rw` or `?mode=rwc`";
 
-/// Numbers the databases in memory, which share one name space in a process.
+/// Numbers the databases in memory, which share one namespace in a process.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]

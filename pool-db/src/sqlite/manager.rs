@@ -1,4 +1,4 @@
-//! Opening, checking, cleaning and closing SQLite connections, all on the workers.
+//! Opens, checks, resets and closes SQLite connections, always on worker threads.
 
 use std::{
     fmt,
@@ -12,21 +12,21 @@ use pool_cpu::BlockingPool;
 use super::session::{Open, Plan, Session};
 use crate::Error;
 
-/// Opens and keeps the connections of one [`Pool`](super::Pool).
+/// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager {
     pub(super) workers: BlockingPool,
     pub(super) query_timeout: Option<Duration>,
-    /// What error messages call the database.
+    /// The name of the database in error messages.
     pub(super) target: String,
     pub(super) plan: Arc<Plan>,
-    /// Keeps the name from other pools that are given none.
+    /// Reserves the name, so that other pools without a name get another one.
     pub(super) _name: Arc<str>,
-    /// Keeps a database in memory alive while the pool has no connection open.
+    /// Keeps a database in memory alive while the pool has no open connection.
     pub(super) _anchor: Option<Mutex<Session>>,
 }
 
 impl Manager {
-    /// Runs `f` on a worker, which has the connection meanwhile: if this future is dropped, it does not come back.
+    /// Runs `f` on a worker, which owns the connection meanwhile. If this future is dropped, the connection is not returned.
     async fn on_worker<T: Send + 'static>(
         &self,
         session: &mut Session,
@@ -73,7 +73,8 @@ impl pool_core::Manager for Manager {
 
     async fn close(&self, mut session: Session) {
         if let Some(open) = session.open.take() {
-            // The last one to close writes the log back into the file. A worker pool that is gone has dropped it already.
+            // The last connection to close writes the log back into the file. If the worker pool is closed, it has already dropped
+            // the connection.
             drop(self.workers.run(move || drop(open)).await);
         }
     }

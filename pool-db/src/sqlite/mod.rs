@@ -1,4 +1,4 @@
-//! SQLite: closures run on worker threads, never on the executor's.
+//! SQLite connections. Closures run on worker threads, never on threads of the async runtime.
 //!
 //! ```
 //! use pool_db::sqlite::Pool;
@@ -16,17 +16,16 @@
 //! # }
 //! ```
 //!
-//! # What it does for you
-//! - A statement waits for the disk and for locks. It does so on one of the pool's own threads, one for each connection;
-//!   the executor's threads only wait for the result.
-//! - Readers and a writer do not wait for each other: the journal is a write-ahead log, unless you say otherwise. There is
-//!   still only one writer at a time: others wait for up to `busy_timeout`, on their threads. A transaction that reads first
-//!   and writes later can fail with `SQLITE_BUSY` at once; begin such a one with
+//! # Guarantees
+//! - A statement may block on the disk or on locks. It blocks a worker thread of the pool, and the tasks of the runtime only wait
+//!   for its result. By default there is one worker thread for each connection.
+//! - Readers and a writer do not block each other, because the default journal is a write-ahead log. There is still only one writer
+//!   at a time. Other writers wait for up to `busy_timeout`, on their worker threads. A transaction that reads first and writes
+//!   later can fail with `SQLITE_BUSY` at once; begin such a transaction with
 //!   [`TransactionBehavior::Immediate`](rusqlite::TransactionBehavior::Immediate).
-//! - A call that was given up is stopped, and the connection is with nobody else before it has ended
-//!   ([`Connection::run`] says how).
-//! - A transaction left open is rolled back before the next user gets the connection. A closure that panics costs its
-//!   connection, nothing more.
+//! - An abandoned call is stopped. No other caller gets its connection before the call has ended (see [`Connection::run`]).
+//! - A transaction that was left open is rolled back before the next caller gets the connection. After a panic of a closure, only
+//!   its connection is closed.
 
 mod builder;
 mod connection;

@@ -1,4 +1,4 @@
-//! One open database.
+//! One open SQLite connection.
 
 use std::{
     fmt,
@@ -10,23 +10,23 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{location::Source, stop::Stop};
 
-/// What the pool holds: a connection of SQLite's, unless a worker has it.
+/// The resource of the pool: a SQLite connection, unless a worker has it.
 ///
-/// It has no methods of its own: [`Connection`](super::Connection) is the way to it.
+/// It has no public methods. Use it through [`Connection`](super::Connection).
 pub struct Session {
-    /// `None` while a worker has it, and for good when the worker never gave it back.
+    /// `None` while a worker has the connection, and for good if the worker never returns it.
     pub(super) open: Option<Open>,
 }
 
 pub(super) struct Open {
-    /// Behind a lock that is never taken, so that what holds it can be shared although SQLite's connection cannot.
+    /// SQLite's connection is not `Sync`. The mutex makes the session `Sync`, and is never locked.
     connection: Mutex<Connection>,
     pub(super) stop: Arc<Stop>,
-    /// Stays set when a closure panics half-way.
+    /// Stays set if a closure panics.
     pub(super) in_closure: bool,
 }
 
-/// How each connection of a pool is opened.
+/// How the connections of a pool are opened.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) source: Source,
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 }
 
 impl Session {
-    /// Opens one. Blocks.
+    /// Opens a connection. Blocks.
     pub(super) fn open(plan: &Plan) -> rusqlite::Result<Self> {
         let connection = Connection::open_with_flags(&plan.source.path, plan.source.flags)?;
         connection.busy_timeout(plan.busy_timeout)?;
@@ -56,12 +56,12 @@ impl Session {
         })
     }
 
-    /// Is it unfit for anybody?
+    /// Whether the connection cannot be used again.
     pub(super) fn is_broken(&self) -> bool {
         self.open.as_ref().is_none_or(|open| open.in_closure)
     }
 
-    /// Did somebody leave a transaction open?
+    /// Whether a transaction was left open.
     pub(super) fn is_in_transaction(&mut self) -> bool {
         self.open
             .as_mut()
@@ -75,13 +75,13 @@ impl Open {
         connection.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// SQLite's connection.
+    /// Returns SQLite's connection.
     pub(super) fn into_connection(self) -> Connection {
         let connection = self.connection.into_inner();
         connection.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a closure of the user's.
+    /// Runs a closure of the user.
     pub(super) fn run<T>(&mut self, f: impl FnOnce(&mut Connection) -> T) -> T {
         self.in_closure = true;
         let result = f(self.connection());
@@ -89,7 +89,7 @@ impl Open {
         result
     }
 
-    /// Ends a transaction that was left open. Blocks.
+    /// Rolls back a transaction that was left open. Blocks.
     pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
         self.connection().execute_batch("ROLLBACK")
     }
@@ -104,8 +104,8 @@ impl Open {
     }
 }
 
-/// Sets one, and waits where SQLite does not wait by itself: who changes the journal's mode while another does so is told that the
-/// database is busy at once, since both have read it and neither could go on.
+/// Sets a pragma, and retries while the database is busy. SQLite's busy timeout does not cover a change of the journal mode: if two
+/// connections change it at once, one of them fails at once, because both hold a read lock.
 fn set_patiently(
     connection: &Connection,
     name: &str,
@@ -126,7 +126,7 @@ fn set_patiently(
     }
 }
 
-/// Sets one, and sees to it that SQLite knows it: by itself it ignores an unknown name.
+/// Sets a pragma, and checks that SQLite knows its name. SQLite itself ignores an unknown name.
 fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     let known = "SELECT 1 FROM pragma_pragma_list WHERE name = ?1";
     if connection
@@ -138,7 +138,7 @@ fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()>
     }
     connection.pragma_update(None, name, value)?;
     if name == "journal_mode" {
-        // The one that SQLite declines without an error, as on a file system that cannot do it.
+        // SQLite declines a journal mode without an error, for example on a file system that does not support it.
         let mode: String = connection.pragma_query_value(None, name, |row| row.get(0))?;
         if !mode.eq_ignore_ascii_case(value) {
             return Err(refused(format!(
@@ -162,5 +162,6 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Some microseconds of SQLite's time: short enough to stop soon, long enough to cost nothing that can be measured.
+/// How many operations SQLite runs between two calls of the progress handler. They take some microseconds, so SQLite stops soon,
+/// and the calls have no measurable cost.
 const OPS_BETWEEN_QUESTIONS: i32 = 1000;

@@ -1,23 +1,24 @@
-//! Stopping what nobody waits for any more.
+//! Stops abandoned calls.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// Which call a connection is busy with, and which was given up.
+/// The call that a connection is running, and the call that was abandoned last.
 ///
-/// Calls are numbered, so that one that is given up late, when the connection is with its next user already, stops nobody
-/// else's. SQLite asks [`is_wanted`](Self::is_wanted) while it works; unlike an interrupt, the answer also reaches a
-/// statement that begins after the call was given up.
+/// Calls are numbered. So a call that is abandoned late, when another caller already has the connection, does not stop the call of
+/// that caller. SQLite calls [`is_wanted`](Self::is_wanted) while it works. Unlike an interrupt, this also stops a statement that
+/// begins after the call was abandoned.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
-    // Ordering: `Relaxed`, as neither number carries other data; what is missed now is seen some instructions later.
+    // Ordering: `Relaxed` is enough. Neither number publishes other data, and a store that is missed now is seen some instructions
+    // later.
     current: AtomicU64,
     given_up: AtomicU64,
 }
 
-/// One call. Dropped before [`ended`](Self::ended), it is given up.
+/// One call. Its drop before [`ended`](Self::ended) abandons the call.
 #[derive(Debug)]
 pub(crate) struct Call {
     stop: Arc<Stop>,
@@ -25,7 +26,7 @@ pub(crate) struct Call {
 }
 
 impl Stop {
-    /// Begins the next call. Only who has the connection may.
+    /// Begins the next call. Only the holder of the connection may call this.
     pub(crate) fn begin(self: &Arc<Self>) -> Call {
         let number = self.current.load(Ordering::Relaxed) + 1;
         self.current.store(number, Ordering::Relaxed);
@@ -35,16 +36,16 @@ impl Stop {
         }
     }
 
-    /// Does anybody wait for the call that is running?
+    /// Whether the running call was not abandoned.
     pub(crate) fn is_wanted(&self) -> bool {
         self.current.load(Ordering::Relaxed) != self.given_up.load(Ordering::Relaxed)
     }
 }
 
 impl Call {
-    /// It came to its end.
+    /// Records that the call has ended.
     pub(crate) fn ended(mut self) {
-        // Number 0 is no call's.
+        // No call has the number 0.
         self.number = 0;
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a job.
+//! The errors of jobs.
 
 use std::{
     any::Any,
@@ -11,16 +11,16 @@ use crate::{ConfigError, quiet};
 
 /// Why a job has no result.
 ///
-/// Ask with the predicates: [`is_panic`](Self::is_panic), [`is_timeout`](Self::is_timeout), [`is_overloaded`](Self::is_overloaded),
-/// [`is_closed`](Self::is_closed), [`is_cancelled`](Self::is_cancelled), [`is_self_wait`](Self::is_self_wait),
-/// [`is_invalid`](Self::is_invalid).
+/// The predicates say what happened: [`is_panic`](Self::is_panic), [`is_timeout`](Self::is_timeout),
+/// [`is_overloaded`](Self::is_overloaded), [`is_closed`](Self::is_closed), [`is_cancelled`](Self::is_cancelled),
+/// [`is_self_wait`](Self::is_self_wait), [`is_invalid`](Self::is_invalid).
 ///
 /// ```
 /// let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
 /// let error = cpu.run_sync(|| -> u32 { panic!("no such user") }).expect_err("it panics");
 /// assert!(error.is_panic());
 /// assert_eq!(error.panic_message(), Some("no such user"));
-/// assert_eq!(cpu.run_sync(|| 7)?, 7); // the worker lives on
+/// assert_eq!(cpu.run_sync(|| 7)?, 7); // the worker is still alive
 /// # Ok::<(), pool_cpu::Error>(())
 /// ```
 pub struct Error(Box<Inner>);
@@ -36,14 +36,14 @@ pub(crate) enum Kind {
     Panicked {
         message: String,
         payload: Payload,
-        /// `None` where no worker had it: it was done in place.
+        /// `None` if the closure ran in place, not on a worker.
         worker: Option<usize>,
     },
     Cancelled {
-        /// Did it run by then?
+        /// Whether the job had begun to run.
         began: bool,
     },
-    /// A future was polled after it had given its result.
+    /// The future was polled after it had returned its result.
     Fetched,
     QueueTimeout {
         waited: Duration,
@@ -61,7 +61,7 @@ pub(crate) enum Kind {
     Invalid(ConfigError),
 }
 
-/// What was thrown. In a mutex only so that [`Error`] is `Sync`.
+/// The payload of a panic. The mutex makes [`Error`] `Sync`.
 pub(crate) struct Payload(Mutex<Option<Box<dyn Any + Send>>>);
 
 impl Error {
@@ -73,7 +73,7 @@ impl Error {
         }))
     }
 
-    /// The same, of a job that runs.
+    /// Marks a cancelled job as one that had begun to run.
     pub(crate) fn begun(mut self) -> Self {
         if let Kind::Cancelled { began } = &mut self.0.kind {
             *began = true;
@@ -99,64 +99,64 @@ impl Error {
         )
     }
 
-    /// Did the job panic?
+    /// Whether the job panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.kind, Kind::Panicked { .. })
     }
 
-    /// Did the job wait for longer than its queue timeout, or run for longer than its budget?
+    /// Whether the job waited longer than its queue timeout, or ran longer than its budget.
     ///
-    /// [`is_queue_timeout`](Self::is_queue_timeout) and [`is_run_timeout`](Self::is_run_timeout) tell which.
+    /// [`is_queue_timeout`](Self::is_queue_timeout) and [`is_run_timeout`](Self::is_run_timeout) say which.
     pub fn is_timeout(&self) -> bool {
         self.is_queue_timeout() || self.is_run_timeout()
     }
 
-    /// Was the job given up because no worker took it in time? It never ran.
+    /// Whether no worker took the job within its queue timeout. The job never ran.
     pub fn is_queue_timeout(&self) -> bool {
         matches!(self.0.kind, Kind::QueueTimeout { .. })
     }
 
-    /// Was the job started, and not done within its budget? It may still be running.
+    /// Whether the job ran longer than its budget. It may still be running.
     pub fn is_run_timeout(&self) -> bool {
         matches!(self.0.kind, Kind::RunTimeout { .. })
     }
 
-    /// Was there no place for the job? It never ran.
+    /// Whether there was no place for the job. The job never ran.
     pub fn is_overloaded(&self) -> bool {
         matches!(self.0.kind, Kind::Overloaded { .. })
     }
 
-    /// Had the pool been shut down? The job never ran.
+    /// Whether the pool was shut down. The job never ran.
     pub fn is_closed(&self) -> bool {
         matches!(self.0.kind, Kind::Closed)
     }
 
-    /// Was the job aborted by hand? Its message says whether it ran by then: then it may still be running.
+    /// Whether the job was aborted by a handle. The message says whether the job had begun to run; then it may still be running.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.kind, Kind::Cancelled { .. } | Kind::Fetched)
     }
 
-    /// Would a job have waited for another job of its own pool? With every worker doing that, nothing would ever run.
+    /// Whether a job tried to wait for another job of its own pool. If every worker did that, no job would ever run.
     pub fn is_self_wait(&self) -> bool {
         matches!(self.0.kind, Kind::SelfWait)
     }
 
-    /// Was the job or its pool asked for with a setting that cannot be used?
+    /// Whether a setting of the job or of its pool is invalid.
     pub fn is_invalid(&self) -> bool {
         matches!(self.0.kind, Kind::Invalid(_))
     }
 
-    /// The label of the job; empty when it was given none.
+    /// Returns the label of the job, which is empty if none was set.
     pub fn label(&self) -> &'static str {
         self.0.label
     }
 
-    /// The name of the pool.
+    /// Returns the name of the pool.
     pub fn pool(&self) -> &str {
         &self.0.pool
     }
 
-    /// What the panic said.
+    /// Returns the message of the panic.
     pub fn panic_message(&self) -> Option<&str> {
         match &self.0.kind {
             Kind::Panicked { message, .. } => Some(message),
@@ -164,10 +164,10 @@ impl Error {
         }
     }
 
-    /// What was thrown, for [`std::panic::resume_unwind`].
+    /// Returns the payload of the panic, for [`std::panic::resume_unwind`].
     ///
     /// # Errors
-    /// The error itself when it is of another kind.
+    /// Returns the error itself if it is of another kind.
     pub fn into_panic(mut self) -> Result<Box<dyn Any + Send>, Self> {
         match self.0.kind {
             Kind::Panicked {
@@ -259,7 +259,7 @@ impl Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        // A payload whose own `Drop` panics would take whoever handles this error with it.
+        // If the payload's own `Drop` panicked, it would unwind into the code that handles this error.
         quiet::drop_quietly(self.take());
     }
 }

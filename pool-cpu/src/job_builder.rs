@@ -1,4 +1,4 @@
-//! One job's settings.
+//! The builder of a job.
 
 use std::{fmt, future::Future, hash::Hash, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{
     error::Kind, job, run::Options, sync::Arc, trace::Caller,
 };
 
-/// One job's settings, then the way it is run. From [`Workers::job`].
+/// Builds a job: first its settings, then the method that runs it. [`Workers::job`] returns it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct JobBuilder<'p> {
     options: Options,
 }
 
-/// A job that found no place: why, and its closure.
+/// A job that was rejected: the error, and the closure.
 pub struct Rejected<F> {
     closure: F,
     error: Error,
@@ -42,7 +42,7 @@ impl<'p> JobBuilder<'p> {
     }
 
     /// # Errors
-    /// A setting with which the job could not run.
+    /// A setting is invalid, so the job could not run.
     fn check(&self) -> Result<(), Error> {
         self.options.check(self.workers.core())
     }
@@ -51,8 +51,9 @@ impl<'p> JobBuilder<'p> {
         self.workers.core().error(self.options.label, kind)
     }
 
-    /// Runs after the normal jobs: when none of them waits, or once it has waited for the pool's `background_age`. Aged ones take
-    /// one turn in four, so that neither kind starves. Background jobs have places of their own, as many as the normal ones.
+    /// Runs the job after the normal jobs: when no normal job waits, or once the job has waited for the pool's `background_age`.
+    /// Aged jobs take one turn in four, so that neither kind starves. Background jobs have their own places, as many as normal
+    /// jobs.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -71,7 +72,7 @@ impl<'p> JobBuilder<'p> {
     /// # }
     /// ```
     ///
-    /// Here a job has aged as soon as it waits, so that reports take one turn in four:
+    /// In this example a job has aged as soon as it waits, so reports take one turn in four:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -81,7 +82,7 @@ impl<'p> JobBuilder<'p> {
     /// let (go, gate) = std::sync::mpsc::channel::<()>();
     /// let (started, begun) = tokio::sync::oneshot::channel();
     /// cpu.job("").spawn(move || (started.send(()), gate.recv()));
-    /// begun.await?; // the only worker is busy: what follows waits
+    /// begun.await?; // the only worker is busy, so the following jobs wait
     /// let (send, order) = std::sync::mpsc::channel();
     /// let say = |what: &'static str, send: &std::sync::mpsc::Sender<_>| {
     ///     let send = send.clone();
@@ -105,16 +106,15 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// Whose job it is. While the queue is full, tenants take turns at its places: one that has a
-    /// thousand jobs in line delays another by one job, not by a thousand. Jobs without a tenant
-    /// take turns with them, as one more.
+    /// Sets the tenant of the job. While the queue is full, tenants take turns at its places. A tenant with a thousand waiting jobs
+    /// delays another tenant by one job, not by a thousand. Jobs without a tenant take turns as if they were one more tenant.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
     /// let (go, gate) = std::sync::mpsc::channel::<()>();
-    /// let busy = cpu.try_run(move || gate.recv().ok())?; // what follows waits in line
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // the following jobs wait for a place
     /// let (send, order) = std::sync::mpsc::channel();
     /// for tenant in ["acme", "acme", "acme", "bolt"] {
     ///     let send = send.clone();
@@ -132,8 +132,8 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// How long the job may wait for a place and a worker; after that it never runs. Not zero: a job that may not wait at all is for
-    /// [`try_run`](Self::try_run). Default: the pool's.
+    /// Sets how long the job may wait for a place and a worker. After that time the job never runs. Not zero: use
+    /// [`try_run`](Self::try_run) for a job that may not wait for a place. Default: the pool's `queue_timeout`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -155,8 +155,8 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// How long the job may run before its caller gets an error. The job is told ([`Ctx::is_cancelled`]) and keeps its
-    /// place until it ends. Not zero. Default: no limit. Counts from when it starts: the wait has a limit of its own.
+    /// Sets how long the job may run, counted from its start, before its caller gets an error. [`Ctx::is_cancelled`] then returns
+    /// true in the job, which keeps its place until it ends. Not zero. Default: no limit.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -178,7 +178,7 @@ impl<'p> JobBuilder<'p> {
         self
     }
 
-    /// As [`Workers::run`].
+    /// Like [`Workers::run`].
     pub fn run<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -187,7 +187,8 @@ impl<'p> JobBuilder<'p> {
         self.run_with(move |_: &Ctx<'_>| f())
     }
 
-    /// As [`Workers::run`]; the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`Workers::run`], but passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the other
+    /// workers.
     pub fn run_with<T, F>(self, f: F) -> Run<'p, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -196,7 +197,7 @@ impl<'p> JobBuilder<'p> {
         self.run_as(Caller::here(), f)
     }
 
-    /// As `run_with`, for somebody who asked for it before.
+    /// Like `run_with`, for a caller that was recorded before.
     pub(crate) fn run_as<T, F>(
         self,
         caller: Caller,
@@ -209,13 +210,13 @@ impl<'p> JobBuilder<'p> {
         Run::new(self.workers.core(), self.options, caller.carry(f))
     }
 
-    /// Waits for a place, and then returns with the job in the queue.
+    /// Waits for a place, and returns when the job is in the queue.
     ///
     /// # Errors
-    /// As [`Workers::run`], but for panics.
+    /// As for [`Workers::run`], except for panics.
     ///
     /// # Cancel safety
-    /// Dropping the future drops `f` unrun.
+    /// Dropping the future drops `f` without running it.
     pub fn enqueue<T, F>(
         self,
         f: F,
@@ -227,13 +228,14 @@ impl<'p> JobBuilder<'p> {
         self.enqueue_with(move |_: &Ctx<'_>| f())
     }
 
-    /// As [`enqueue`](Self::enqueue); the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`enqueue`](Self::enqueue), but passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the
+    /// other workers.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`enqueue`](Self::enqueue).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As for [`enqueue`](Self::enqueue).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -251,7 +253,7 @@ impl<'p> JobBuilder<'p> {
     ///     }
     ///     say.send("left").ok();
     /// });
-    /// job.await?.detach(); // nobody waits for it, but the shutdown tells it
+    /// job.await?.detach(); // no caller waits for the job, but the shutdown cancels it
     /// begun.await?;
     /// cpu.shutdown(Shutdown::Drain, Duration::from_millis(5)).await;
     /// assert_eq!(seen.await?, "left");
@@ -270,7 +272,7 @@ impl<'p> JobBuilder<'p> {
         async move {
             self.check()?;
             match self.offer(f, |f| f) {
-                // Made without a waker: nobody waits for it so far, so nobody is to be woken.
+                // The job has no waker yet, because no caller awaits its result so far.
                 Ok(job) => Ok(job),
                 Err(f) => {
                     let run = Run::new(self.workers.core(), self.options, f);
@@ -280,10 +282,10 @@ impl<'p> JobBuilder<'p> {
         }
     }
 
-    /// As [`Workers::try_run`].
+    /// Like [`Workers::try_run`].
     ///
     /// # Errors
-    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    /// [`Rejected`] returns `f` when there is no place, and after a shutdown.
     pub fn try_run<T, F>(self, f: F) -> Result<JobHandle<T>, Rejected<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -292,10 +294,11 @@ impl<'p> JobBuilder<'p> {
         self.try_as(f, |f| move |_: &Ctx<'_>| f())
     }
 
-    /// As [`Workers::try_run`]; the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`Workers::try_run`], but passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the other
+    /// workers.
     ///
     /// # Errors
-    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    /// [`Rejected`] returns `f` when there is no place, and after a shutdown.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -309,7 +312,7 @@ impl<'p> JobBuilder<'p> {
     ///     }
     /// })?;
     /// begun.await?;
-    /// search.abort(); // it runs: it is told, and ends soon
+    /// search.abort(); // the job runs, so it sees the cancellation and ends soon
     /// assert!(search.await.unwrap_err().is_cancelled());
     /// assert_eq!(cpu.run(|| 7).await?, 7); // its worker is free again
     /// # Ok(())
@@ -323,7 +326,7 @@ impl<'p> JobBuilder<'p> {
         self.try_as(f, |f| f)
     }
 
-    /// Submits `job(f)` at once, or gives `f` back.
+    /// Submits `job(f)` at once, or returns `f`.
     fn try_as<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, Rejected<F>>
     where
         J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -351,7 +354,7 @@ impl<'p> JobBuilder<'p> {
         })
     }
 
-    /// As `try_as`, without a word about it where there is no place, and without its caller's span.
+    /// Like `try_as`, but does not count a rejection, and does not record the caller's span.
     pub(crate) fn offer<T, F, J>(self, f: F, job: impl FnOnce(F) -> J) -> Result<JobHandle<T>, F>
     where
         J: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -367,17 +370,19 @@ impl<'p> JobBuilder<'p> {
         Ok(JobHandle::new(Arc::clone(core), job, is_seen))
     }
 
-    /// Submits `f` and lets it go on when the handle is dropped. While there is no place it waits in line for one, polled or not; when the
-    /// line is full as well, the handle says at once that it does not run ([`Error::is_overloaded`]).
+    /// Submits `f`. The job continues when the handle is dropped. While there is no place, the job waits for a place, whether the
+    /// handle is polled or not. If `max_waiters` jobs already wait, the job does not run, and the handle returns an error at once
+    /// ([`Error::is_overloaded`]).
     ///
-    /// For what has to be done although nobody waits for it. A job may do this on its own pool too, as long as it does not await it.
+    /// Use it for work that must be done even if no caller waits for it. A job may spawn jobs on its own pool too, but must not
+    /// await them.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cpu = pool_cpu::CpuPool::builder().threads(1).queue(0).build()?;
     /// let (go, gate) = std::sync::mpsc::channel::<()>();
-    /// let busy = cpu.try_run(move || gate.recv().ok())?; // there is no place any more
+    /// let busy = cpu.try_run(move || gate.recv().ok())?; // now all places are taken
     /// let (send, receive) = tokio::sync::oneshot::channel();
     /// drop(cpu.job("audit").spawn(move || send.send("written")));
     /// drop(go);
@@ -394,7 +399,8 @@ impl<'p> JobBuilder<'p> {
         self.spawn_with(move |_: &Ctx<'_>| f())
     }
 
-    /// As [`spawn`](Self::spawn); the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`spawn`](Self::spawn), but passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the other
+    /// workers.
     pub fn spawn_with<T, F>(self, f: F) -> Spawned<T>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -408,17 +414,17 @@ impl<'p> JobBuilder<'p> {
             Ok(job) => return Spawned::submitted(core.name(), job),
             Err(f) => f,
         };
-        // It keeps the pool open: what waits when the last handle is dropped still runs.
+        // The clone keeps the pool open: waiting jobs still run when the last other handle is dropped.
         let (workers, options) = (self.workers.clone(), self.options);
         let way = async move { Run::new(workers.core(), options, f).sent().await };
         let errand = Errand::start(core, options.label, Box::pin(way));
         Spawned::in_line(core.name(), errand)
     }
 
-    /// As [`Workers::run_sync`].
+    /// Like [`Workers::run_sync`].
     ///
     /// # Errors
-    /// As [`Workers::run`].
+    /// As for [`Workers::run`].
     pub fn run_sync<T, F>(self, f: F) -> Result<T, Error>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -427,10 +433,11 @@ impl<'p> JobBuilder<'p> {
         block_on(self.run(f))
     }
 
-    /// As [`Workers::run_sync`]; the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`Workers::run_sync`], but passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the other
+    /// workers.
     ///
     /// # Errors
-    /// As [`Workers::run`].
+    /// As for [`Workers::run`].
     pub fn run_sync_with<T, F>(self, f: F) -> Result<T, Error>
     where
         F: FnOnce(&Ctx<'_>) -> T + Send + 'static,
@@ -441,17 +448,17 @@ impl<'p> JobBuilder<'p> {
 }
 
 impl<F> Rejected<F> {
-    /// The closure, to be run here, later, or elsewhere.
+    /// Returns the closure, so that it can run on this thread, later, or elsewhere.
     pub fn into_closure(self) -> F {
         self.closure
     }
 
-    /// Why it was rejected, without the closure.
+    /// Returns the error without the closure.
     pub fn into_error(self) -> Error {
         self.error
     }
 
-    /// Why it was rejected: [`Error::is_overloaded`], [`Error::is_closed`] or [`Error::is_invalid`].
+    /// Returns why the job was rejected: [`Error::is_overloaded`], [`Error::is_closed`] or [`Error::is_invalid`].
     pub const fn error(&self) -> &Error {
         &self.error
     }

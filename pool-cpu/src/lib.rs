@@ -1,8 +1,8 @@
 //! Bounded worker pools that take blocking work off the async executor.
 //!
-//! An executor's thread that computes, or waits in a call that is not async, holds up every task behind it. This crate is where
-//! such work goes: bounded, so that a spike queues instead of taking the machine down; cancellable, so that nobody computes for a
-//! caller who has hung up; observable, so that one sees which work waits and for how long.
+//! If a task computes for long, or makes a blocking call, its executor thread cannot poll any other task. This crate runs such work
+//! on worker threads. Its pools are bounded, so a load spike waits in a queue and does not overload the machine. Jobs can be
+//! cancelled, so no worker computes for a caller that has disconnected. Statistics show which jobs wait, and for how long.
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,25 +17,30 @@
 //! # }
 //! ```
 //!
-//! | for | there is |
+//! | for | use |
 //! |---|---|
-//! | computing | [`CpuPool`]: as many workers as cores; `par_iter` inside a job stays in the pool |
-//! | calls that wait | [`BlockingPool`]: threads that come and go |
-//! | a long loop that must stay on its task | [`coop`]: gives the executor its turn, by time |
+//! | computing | [`CpuPool`]: as many workers as cores; `par_iter` inside a job uses the pool's workers |
+//! | blocking calls | [`BlockingPool`]: threads that are started and ended as needed |
+//! | a long loop that must stay on its task | [`coop`]: yields to the executor, by time |
 //! | large JSON, and any number of rows of it | `json` (a feature) |
-//! | seeing who blocks the executor, and how late timers are | [`lag`] |
-//! | code that calls `spawn_blocking` | [`spawn_blocking`] and [`spawn`], and [the way here](_from_spawn_blocking); also [from Node](_from_piscina) |
+//! | finding tasks that block the executor, and measuring how late timers are | [`lag`] |
+//! | code that calls `spawn_blocking` | [`spawn_blocking`] and [`spawn`], and [how to migrate](_from_spawn_blocking); also [from Node](_from_piscina) |
 //!
-//! Both pools are a [`Workers`], which says what a job can do. Their futures run on any executor. The [guide](_guide) says which pool,
-//! how large, what each error means and what to watch.
+//! Both pools dereference to [`Workers`], which has the methods that run jobs. Their futures run on any executor. The
+//! [guide](_guide) explains which pool to use, how large it should be, what each error means and what to monitor.
 //!
-//! What it promises: a job runs once or not at all, and its caller hears which; a future that is dropped drops its job while that
-//! waits, and frees its place at once; the place of a job that runs is its own until it ends; a panic costs nothing but the job; every
-//! wait has an end, a shutdown's too. The job slot, the queue and the shutdown are explored in every interleaving by a model checker,
-//! and each model is shown to fail with a seeded bug.
+//! # Guarantees
+//! - A job runs once or not at all, and its caller learns which.
+//! - Dropping the future of a waiting job drops the job, and frees its place at once. A running job keeps its place until it ends.
+//! - A panic ends only its job.
+//! - Every wait has a limit, and so has a shutdown.
 //!
-//! Features: `lag` (on by default), `json`, `serde` (the settings), `tracing` (spans that go along into the job), `metrics` (its
-//! facade). None of them changes what a pool does.
+//! A model checker explores every interleaving of the job slot, the queue and the shutdown. Each model is shown to fail with a
+//! seeded bug.
+//!
+//! # Features
+//! `lag` (on by default), `json`, `serde` (the settings), `tracing` (jobs run in the caller's span) and `metrics` (the facade). No
+//! feature changes how a pool runs jobs.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -111,7 +116,7 @@ pub use self::{
 };
 pub use pool_core::{ConfigError, Drained, Env};
 
-/// The example of the README, compiled and run. The front page of the documentation is the text above.
+/// Compiles and runs the example of the README. The front page of the documentation is the text above.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! The face of a pool.
+//! The handle of a pool.
 
 use std::{fmt, thread, time::Duration};
 
@@ -10,9 +10,10 @@ use crate::{
     sync::{Arc, torn_down},
 };
 
-/// What [`CpuPool`](crate::CpuPool) and [`BlockingPool`](crate::BlockingPool) have in common: both are this, over other threads.
+/// The methods that [`CpuPool`](crate::CpuPool) and [`BlockingPool`](crate::BlockingPool) share. Both pools dereference to
+/// `Workers`.
 ///
-/// A cheap handle: clone it wherever it is needed. When the last one is dropped, the jobs that wait still run, and then the
+/// A `Workers` is a cheap handle: clones share one pool. When the last handle is dropped, the waiting jobs still run, and then the
 /// threads end.
 ///
 /// ```
@@ -29,14 +30,14 @@ pub struct Workers {
     owner: Arc<Owner>,
 }
 
-/// Shuts the pool down when the last handle goes.
+/// Closes the pool when the last handle is dropped.
 struct Owner {
     core: Arc<Core>,
 }
 
 impl Workers {
-    /// Starts the keeper. The workers come after: when one of them cannot be started, dropping this
-    /// ends what is there.
+    /// Starts the keeper. The workers are started later. If a worker cannot be started, the drop of the returned handle ends the
+    /// threads that were started.
     pub(crate) fn start(core: &Arc<Core>) -> Result<Self, ConfigError> {
         let keeper = Arc::clone(core);
         let name = core.name();
@@ -60,16 +61,19 @@ impl Workers {
         &self.owner.core
     }
 
-    /// Runs `f` on a worker. Waits in FIFO order for a place while the queue is full.
+    /// Runs `f` on a worker. Waits in order of arrival for a place while the queue is full.
     ///
     /// # Errors
-    /// [`Error::is_panic`] when `f` panicked; [`Error::is_queue_timeout`] when no worker took it within the pool's
-    /// `queue_timeout`; [`Error::is_closed`] after a shutdown; [`Error::is_self_wait`] when it is called from a job of this pool;
-    /// [`Error::is_invalid`] when the job was given a time of zero.
+    /// - [`Error::is_panic`] when `f` panicked.
+    /// - [`Error::is_queue_timeout`] when no worker took the job within the pool's `queue_timeout`.
+    /// - [`Error::is_overloaded`] when the queue is full and `max_waiters` jobs already wait for a place.
+    /// - [`Error::is_closed`] after a shutdown.
+    /// - [`Error::is_self_wait`] when a job of this pool awaits the future.
+    /// - [`Error::is_invalid`] when a timeout or budget of the job is zero.
     ///
     /// # Cancel safety
-    /// Dropping the future while the job waits drops `f` unrun and frees its place at once. A job that runs keeps its place
-    /// until it ends.
+    /// Dropping the future while the job waits drops `f` without running it, and frees its place at once. A running job keeps its
+    /// place until it ends.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -79,14 +83,14 @@ impl Workers {
     /// let cpu = pool_cpu::CpuPool::builder().threads(1).build()?;
     /// let (go, gate) = std::sync::mpsc::channel::<()>();
     /// let busy = cpu.try_run(move || gate.recv().ok())?;
-    /// // It does not get its turn in time: the future is dropped, and the job with it.
+    /// // The job does not get a worker in time: the future is dropped, and the job with it.
     /// let late = tokio::time::timeout(Duration::from_millis(5), cpu.run(|| unreachable!()));
     /// assert!(late.await.map(|answer: Result<(), _>| answer).is_err());
     /// let status = cpu.status();
     /// assert_eq!((status.cancelled, status.queued), (1, 0));
     /// drop(go);
     /// busy.await?;
-    /// // A job must not wait for another of its own pool: with every worker doing so, none would ever run.
+    /// // A job must not wait for another job of its own pool: if every worker did so, no job would ever run.
     /// let inner = cpu.clone();
     /// let error = cpu.run(move || inner.run_sync(|| ())).await?.unwrap_err();
     /// assert!(error.is_self_wait());
@@ -104,7 +108,7 @@ impl Workers {
     /// Submits `f` at once if there is a place.
     ///
     /// # Errors
-    /// [`Rejected`] gives `f` back: when there is no place, and after a shutdown.
+    /// [`Rejected`] returns `f` when there is no place, and after a shutdown.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -114,7 +118,7 @@ impl Workers {
     /// let busy = cpu.try_run(move || gate.recv().ok())?;
     /// let rejected = cpu.try_run(|| 6 * 7).unwrap_err();
     /// assert!(rejected.error().is_overloaded());
-    /// let here = (rejected.into_closure())(); // run it on this thread, keep it for later, or give up
+    /// let here = (rejected.into_closure())(); // run it on this thread, keep it for later, or drop it
     /// assert_eq!(here, 42);
     /// drop(go);
     /// busy.await?;
@@ -129,10 +133,11 @@ impl Workers {
         self.job("").try_run(f)
     }
 
-    /// Runs `f` on a worker and blocks this thread until it is done. For plain threads: it would stall an executor.
+    /// Runs `f` on a worker and blocks this thread until `f` has ended. Call it on plain threads only, because it would block an
+    /// executor thread.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// As for [`run`](Self::run).
     ///
     /// ```
     /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
@@ -147,7 +152,7 @@ impl Workers {
         self.job("").run_sync(f)
     }
 
-    /// A job with a label (for statistics, errors and reports; may be empty) and settings of its own.
+    /// Begins a job with its own settings and a label for statistics, errors and reports. The label may be empty.
     pub fn job(&self, label: &'static str) -> JobBuilder<'_> {
         JobBuilder::new(
             self,
@@ -158,14 +163,16 @@ impl Workers {
         )
     }
 
-    /// Ends the pool as every pool of this toolkit ends: takes no more jobs, and waits until those that were taken have run, but no longer
-    /// than `within`. Says how many threads are left then; none, when all is done ([`Drained::is_complete`]).
+    /// Closes the pool as every pool of this toolkit is closed. The pool accepts no more jobs. The call waits until the accepted
+    /// jobs have run, but no longer than `within`. It returns how many threads are left then. [`Drained::is_complete`] says whether
+    /// none is left.
     ///
-    /// What still waits when the time is over is dropped, and what still runs is told ([`Ctx::is_cancelled`]). A job has no lease, so
-    /// [`Drained::leased`] is empty: the [`Report`] of a [`shutdown`](Self::shutdown) says which jobs did not end, also after this.
+    /// After `within`, the jobs that still wait are dropped, and [`Ctx::is_cancelled`] returns true in the jobs that still run. A
+    /// job has no lease, so [`Drained::leased`] is empty. The [`Report`] of a [`shutdown`](Self::shutdown) lists the jobs that did
+    /// not end, also if it is called after this.
     ///
     /// # Cancel safety
-    /// The pool stays closed; what waits is run.
+    /// If the future is dropped, the pool stays closed, and the waiting jobs run.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -183,18 +190,21 @@ impl Workers {
         self.shutdown(Shutdown::Drain, within).await.into()
     }
 
-    /// Ends the pool, and says what becomes of the jobs that wait: the one exception to [`drain`](Self::drain), for pools of jobs only.
+    /// Closes the pool, and lets the caller choose what happens to the waiting jobs. In this it differs from
+    /// [`drain`](Self::drain). Only pools of jobs have it.
     ///
-    /// It takes no more jobs, runs or drops those in the queue, and waits for those that run, but no longer than
-    /// `within`. After that what still waits is dropped, what still runs is told ([`Ctx::is_cancelled`]) and reported. Jobs that are in
-    /// line for a place have not been taken: they get [`Error::is_closed`], as those do that come later.
+    /// The pool accepts no more jobs, runs or drops the jobs in the queue, and waits for the running jobs, but no longer than
+    /// `within`. After `within`, the jobs that still wait are dropped. [`Ctx::is_cancelled`] returns true in the jobs that still
+    /// run, and the report lists them. Jobs that wait for a place were not accepted. They fail with [`Error::is_closed`], as later
+    /// jobs do.
     ///
-    /// Called from a job of the pool itself it does not hang either, however long `within` is: it waits for all others, and that job is
-    /// one of those that still run. (A piece of parallel work is the job of the worker that runs it: one that shuts the pool down while the
-    /// job that waits for that piece is on another worker takes all of `within`.) What then waits, with no worker left to run it, is dropped.
+    /// A job of the pool may call this too, without a deadlock, however long `within` is. The call waits for all other jobs, and
+    /// the report lists the calling job as running. The jobs that then still wait, without a worker that could run them, are
+    /// dropped. One case takes all of `within`: a piece of parallel work counts as the job of the worker that runs the piece, so if
+    /// a piece shuts the pool down while the job that waits for the piece is on another worker, the call waits for that job.
     ///
     /// # Cancel safety
-    /// The pool stays closed; what waits is run or dropped as asked for.
+    /// If the future is dropped, the pool stays closed, and the waiting jobs are run or dropped as `how` says.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -221,7 +231,7 @@ impl Workers {
         shutdown::shutdown(self.core(), how, within).await
     }
 
-    /// [`shutdown`](Self::shutdown) for plain threads.
+    /// Like [`shutdown`](Self::shutdown), for plain threads. Blocks this thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -236,12 +246,12 @@ impl Workers {
         crate::block_on::block_on(self.shutdown(how, within))
     }
 
-    /// Was the pool shut down?
+    /// Whether the pool was shut down.
     pub fn is_closed(&self) -> bool {
         self.core().is_closed()
     }
 
-    /// The name of the pool.
+    /// Returns the name of the pool.
     pub fn name(&self) -> &str {
         self.core().name()
     }

@@ -1,4 +1,4 @@
-//! Building a `BlockingPool`.
+//! The builder of a `BlockingPool`.
 
 use std::{fmt, io, thread};
 
@@ -15,8 +15,8 @@ use crate::{
     worker,
 };
 
-/// Settings of a [`BlockingPool`], and what runs on its threads. From [`BlockingPool::builder`]. Every setting of [`BlockingConfig`] has
-/// a method here.
+/// Builds a [`BlockingPool`]. It has a method for every setting of [`BlockingConfig`], and for hooks on its threads.
+/// [`BlockingPool::builder`] returns it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::{
 ///     .min_threads(1)
 ///     .max_threads(16)
 ///     .idle_timeout(Duration::from_secs(5))
-///     .on_thread_stop(|worker| println!("thread {worker} has nothing to do"))
+///     .on_thread_stop(|worker| println!("thread {worker} ends"))
 ///     .build()?;
 /// assert_eq!(files.status().max_workers, 16);
 /// # Ok::<(), pool_cpu::ConfigError>(())
@@ -37,7 +37,7 @@ pub struct BlockingBuilder {
     pub(crate) config: BlockingConfig,
     pub(super) sources: __Sources,
     pub(crate) hooks: Hooks,
-    /// Starts threads. Tests put something else here that fails.
+    /// Starts threads. Tests replace it by a function that fails.
     pub(super) spawn: Spawn,
 }
 
@@ -54,8 +54,8 @@ impl BlockingBuilder {
         }
     }
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. It replaces the settings that were set before, but keeps the name if `config` has none.
+    /// Settings that are set after this call override it.
     pub fn config(mut self, config: BlockingConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -63,10 +63,10 @@ impl BlockingBuilder {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`: `FILES` reads `FILES_QUEUE` and the rest.
+    /// Overrides the settings so far with the environment variables under `prefix`: `FILES` reads `FILES_QUEUE` and so on.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
         self.apply(Env::read(prefix)?)
     }
@@ -77,10 +77,10 @@ impl BlockingBuilder {
         Ok(self)
     }
 
-    /// Starts the pool, and `min_threads` of its threads.
+    /// Builds the pool, and starts `min_threads` threads.
     ///
     /// # Errors
-    /// A setting that cannot be used; a thread that the system does not start.
+    /// A setting is invalid, or the system cannot start a thread.
     pub fn build(self) -> Result<BlockingPool, ConfigError> {
         let sources = self.sources.clone();
         self.start().map_err(|error| sources.blame(error))

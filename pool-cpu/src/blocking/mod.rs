@@ -1,4 +1,4 @@
-//! The pool for calls that wait: as many threads as there is work for.
+//! The pool for blocking calls: as many threads as there are jobs, up to a limit.
 
 mod builder;
 #[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
@@ -10,11 +10,11 @@ pub use builder::BlockingBuilder;
 
 use crate::{ConfigError, Workers};
 
-/// A pool for calls that wait: files, drivers without async, `getaddrinfo`.
+/// A pool for blocking calls: files, blocking drivers, `getaddrinfo`.
 ///
-/// Everything it does is in [`Workers`]. It starts a thread when a job finds none free, up to
-/// `max_threads`; idle ones end after `idle_timeout`. When the system does not start a thread, the
-/// job waits for one that is there, or for the next attempt: it is never lost.
+/// It dereferences to [`Workers`], which has its methods. The pool starts a thread when no thread is idle for a job, up to
+/// `max_threads`. Idle threads end after `idle_timeout`. If the system cannot start a thread, the job waits for another thread or
+/// for the next attempt, and is never lost.
 ///
 /// ```
 /// use pool_cpu::BlockingPool;
@@ -33,20 +33,20 @@ pub struct BlockingPool {
 }
 
 impl BlockingPool {
-    /// Settings to build one from.
+    /// Creates a builder for a pool.
     pub fn builder() -> BlockingBuilder {
         BlockingBuilder::new()
     }
 
-    /// Builds one as the environment says: `POOL_BLOCKING_MAX_THREADS`, `POOL_BLOCKING_QUEUE` and
-    /// so on, as the settings of [`BlockingConfig`](crate::BlockingConfig).
+    /// Builds a pool with the settings of [`BlockingConfig`](crate::BlockingConfig) from the environment:
+    /// `POOL_BLOCKING_MAX_THREADS`, `POOL_BLOCKING_QUEUE` and so on.
     ///
     /// # Errors
-    /// A bad value or an unknown name under the prefix; a thread that the system does not start.
+    /// A variable has an invalid value, a variable under the prefix names no setting, or the system cannot start a thread.
     ///
     /// ```
     /// let files = pool_cpu::BlockingPool::from_env()?;
-    /// assert_eq!(files.status().workers, 0); // none has been needed so far
+    /// assert_eq!(files.status().workers, 0); // no thread was needed so far
     /// # Ok::<(), pool_cpu::ConfigError>(())
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {

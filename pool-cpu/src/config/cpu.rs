@@ -1,4 +1,4 @@
-//! The settings of a `CpuPool`, each declared once.
+//! The settings of a `CpuPool`. Each setting is declared once.
 
 use std::{num::NonZero, thread, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::ConfigError;
 
 __settings! {
     {
-        /// The settings of a [`CpuPool`](crate::CpuPool): plain data.
+        /// The settings of a [`CpuPool`](crate::CpuPool), as plain data.
         ///
         /// ```
         /// let config = pool_cpu::CpuConfig::new().queue(256).queue_timeout(None);
@@ -19,43 +19,44 @@ __settings! {
         CpuConfig for [] crate::CpuBuilder;
     }
 
-    /// How many workers. At least 1. `None` (`auto`) means as many as this process may use cores, cgroup quotas respected, less
-    /// `reserve`. Default: `None`.
+    /// How many workers the pool has. At least 1. `None` (`auto`) means as many as this process may use cores (cgroup quotas are
+    /// respected), less `reserve`. Default: `None`.
     threads / get_threads(impl Into<Option<usize>>): Option<usize> = None, "THREADS";
 
-    /// How many cores an automatic `threads` leaves to the runtime; at least one worker remains. Default: 0.
+    /// How many cores an automatic `threads` leaves to the runtime. At least one worker remains. Default: 0.
     reserve / get_reserve(usize): usize = 0, "RESERVE";
 
-    /// How many jobs of each priority may wait beside those that run. 0 means that a job waits for nothing but a worker.
-    /// Default: 1024.
+    /// How many jobs of each priority may wait for a worker, in addition to the jobs that run. With 0, the queue has no room of its
+    /// own: a job has a place only if a worker can take it. Default: 1024.
     queue / get_queue(usize): usize = 1024, "QUEUE";
 
-    /// How many jobs may wait for a place while the queue is full; one more fails at once with
-    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `None` (`auto`) means 16 for each place (a worker's, or one in the queue),
-    /// at least 1024; 0 means that no job ever waits for one. Default: `None`.
+    /// How many jobs may wait for a place while the queue is full. A further job fails at once with
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded). `None` (`auto`) means 16 for each place (on a worker or in the
+    /// queue), at least 1024. With 0, no job ever waits for a place. Default: `None`.
     max_waiters / get_max_waiters(impl Into<Option<usize>>): Option<usize> = None, "MAX_WAITERS";
 
-    /// How long a job may wait for a place and a worker, unless it says otherwise. `None` (`off`): as long as it takes.
-    /// Not zero. Default: 30 s.
+    /// How long a job may wait for a place and a worker. A single job may have another timeout. `None` (`off`) means no limit. Not
+    /// zero. Default: 30 s.
     queue_timeout / get_queue_timeout(impl Into<Option<Duration>>): Option<Duration> = Some(Duration::from_secs(30)), "QUEUE_TIMEOUT";
 
-    /// A background job that has waited this long gets its turn although normal ones wait. Default: 500 ms.
+    /// A background job that has waited this long takes turns with normal jobs, even if normal jobs wait. Default: 500 ms.
     background_age / get_background_age(Duration): Duration = Duration::from_millis(500), "BACKGROUND_AGE";
 
-    /// How much lower the workers' priority is than that of the thread that builds the pool, 0 to 19. On Linux only; elsewhere
-    /// it does nothing. Default: 0.
+    /// How much lower the priority of the workers is than the priority of the thread that builds the pool, from 0 to 19. Only has
+    /// an effect on Linux. Default: 0.
     nice / get_nice(u16): u16 = 0, "NICE";
 
-    /// The stack of each worker in bytes. `None` (`auto`): the standard library's, 2 MiB. Default: `None`.
+    /// The stack size of each worker in bytes. `None` (`auto`) means the default of the standard library, 2 MiB. Default: `None`.
     stack_size / get_stack_size(impl Into<Option<usize>>): Option<usize> = None, "STACK_SIZE";
 
-    /// How often, at most, an idle worker yields the core and looks for work again before it sleeps. A sleeping worker takes tens of
-    /// microseconds to wake. Where other programs keep the cores busy it sleeps at the first yield that takes long. Default: 32.
+    /// How often, at most, an idle worker yields its core and looks for work again before it sleeps. A sleeping worker takes tens
+    /// of microseconds to wake. If other programs keep the cores busy, the worker sleeps after the first yield that takes long.
+    /// Default: 32.
     idle_yields / get_idle_yields(usize): usize = 32, "IDLE_YIELDS";
 }
 
 impl CpuConfig {
-    /// How many workers that makes on this machine.
+    /// Returns how many workers these settings mean on this machine.
     ///
     /// # Errors
     /// `threads` is 0 or above 65,535.
@@ -66,15 +67,15 @@ impl CpuConfig {
         }
     }
 
-    /// How many workers an automatic size makes of so many cores.
+    /// Returns how many workers an automatic size means for `cores` cores.
     fn workers_on(&self, cores: usize) -> usize {
         cores.saturating_sub(self.reserve).max(1)
     }
 
-    /// Can a pool be built with this?
+    /// Checks whether a pool can be built with these settings.
     ///
     /// # Errors
-    /// The first setting that cannot be used.
+    /// The error names the first setting that is invalid.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.workers()?;
         let common = Common {

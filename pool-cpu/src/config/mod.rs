@@ -1,4 +1,4 @@
-//! Settings: from code, from serde, from the environment, with the same names and the same checks.
+//! Settings from code, from serde and from the environment, with the same names and the same checks.
 
 mod blocking;
 mod cpu;
@@ -22,7 +22,7 @@ fn at_least_one(setting: &str, threads: usize) -> Result<usize, ConfigError> {
     ))
 }
 
-/// What both pools have.
+/// The settings that both pools have.
 struct Common<'a> {
     name: Option<&'a str>,
     queue: usize,
@@ -63,10 +63,10 @@ impl Common<'_> {
     }
 }
 
-/// rayon's own limit on some machines; nobody has that many cores.
+/// rayon's own limit on some machines, and more than any machine has cores.
 const MAX_THREADS: usize = 65_535;
 
-/// The queue's memory is taken when the pool is built.
+/// The memory of the queue is allocated when the pool is built.
 const MAX_QUEUE: usize = 1 << 24;
 
 const MIN_STACK: usize = 16 * 1024;

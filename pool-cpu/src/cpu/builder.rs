@@ -1,4 +1,4 @@
-//! Building a `CpuPool`.
+//! The builder of a `CpuPool`.
 
 use pool_core::{__Sources, __name_for, Env};
 use rayon_core::ThreadPoolBuilder;
@@ -15,17 +15,18 @@ use crate::{
     worker,
 };
 
-/// Settings of a [`CpuPool`], and what runs on its threads. From [`CpuPool::builder`]. Every setting of [`CpuConfig`] has a method here.
+/// Builds a [`CpuPool`]. It has a method for every setting of [`CpuConfig`], and for hooks on its threads. [`CpuPool::builder`]
+/// returns it.
 ///
 /// ```
 /// use std::{thread, time::Duration};
 ///
 /// let cpu = pool_cpu::CpuPool::builder()
 ///     .name("hash") // its threads are hash-0, hash-1 and so on
-///     .threads(2) // else as many as cores, less `reserve`
+///     .threads(2) // default: as many as cores, less `reserve`
 ///     .queue(64)
 ///     .queue_timeout(Duration::from_secs(2))
-///     .nice(5) // the executor's threads come first, on Linux
+///     .nice(5) // on Linux, the executor's threads have precedence
 ///     .stack_size(4 << 20)
 ///     .on_thread_start(|worker| println!("worker {worker} has started"))
 ///     .build()?;
@@ -50,8 +51,8 @@ impl CpuBuilder {
         }
     }
 
-    /// Takes all settings from `config`. Those that were set before are replaced, but for the name if `config` has none; those that are
-    /// set after this override it.
+    /// Takes all settings from `config`. It replaces the settings that were set before, but keeps the name if `config` has none.
+    /// Settings that are set after this call override it.
     pub fn config(mut self, config: CpuConfig) -> Self {
         let name = self.config.name.take();
         self.config = config;
@@ -59,10 +60,10 @@ impl CpuBuilder {
         self
     }
 
-    /// Overrides the settings so far by what the environment holds under `prefix`: `HASHING` reads `HASHING_QUEUE` and the rest.
+    /// Overrides the settings so far with the environment variables under `prefix`: `HASHING` reads `HASHING_QUEUE` and so on.
     ///
     /// # Errors
-    /// A value that its setting cannot have, or a name under the prefix that no setting has.
+    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
         self.apply(Env::read(prefix)?)
     }
@@ -73,10 +74,10 @@ impl CpuBuilder {
         Ok(self)
     }
 
-    /// Starts the workers.
+    /// Builds the pool and starts its workers.
     ///
     /// # Errors
-    /// A setting that cannot be used; a thread that the system does not start.
+    /// A setting is invalid, or the system cannot start a thread.
     pub fn build(self) -> Result<CpuPool, ConfigError> {
         let sources = self.sources.clone();
         self.start().map_err(|error| sources.blame(error))
@@ -103,11 +104,11 @@ impl CpuBuilder {
             },
             Crew::fixed(workers),
         ));
-        // Always a number: else rayon's own variable would decide.
+        // Always set, because rayon would otherwise read its own environment variable.
         let mut threads = ThreadPoolBuilder::new()
             .num_threads(workers)
             .thread_name(move |index| format!("{name}-{index}"))
-            // A panic in a task that a job gave to `rayon::spawn` must not end the process, nor must one in what it leaves behind.
+            // A panic in a task of `rayon::spawn` must not end the process, and neither must a panic in the drop of its payload.
             .panic_handler(drop_quietly);
         if let Some(size) = config.stack_size {
             threads = threads.stack_size(size);
@@ -121,7 +122,7 @@ impl CpuBuilder {
         };
         let rayon = threads.build().map_err(|error| refused(&error))?;
         let pool = Workers::start(&core)?;
-        // Rayon ends its threads when the pool is dropped and these have returned.
+        // rayon ends its threads when its pool is dropped and these calls have returned.
         rayon.spawn_broadcast(move |thread| worker::work(&core, thread.index()));
         Ok(CpuPool { workers: pool })
     }

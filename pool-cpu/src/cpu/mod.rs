@@ -1,8 +1,8 @@
-//! The pool for computing: a fixed number of workers, resident on a private rayon pool.
+//! The pool for computing: a fixed number of workers on a private rayon pool.
 //!
-//! Each rayon thread runs one loop that takes jobs from our queue, for as long as the pool lives. Rayon itself never holds a
-//! job: it would run injected ones last, and nest them inside a job that waits in a `join`. What rayon sees is the parallel
-//! work inside jobs, and idle workers steal that.
+//! Each rayon thread runs one loop that takes jobs from the pool's own queue, as long as the pool lives. rayon itself never gets a
+//! job, because it would run injected jobs last, and would run them nested inside a job that waits in a `join`. rayon only gets the
+//! parallel work inside jobs, and idle workers steal that work.
 
 mod builder;
 
@@ -12,9 +12,9 @@ pub use builder::CpuBuilder;
 
 use crate::{ConfigError, Workers};
 
-/// A pool for computing: as many workers as cores, a bounded queue.
+/// A pool for computing. It has as many workers as cores, and a bounded queue.
 ///
-/// Everything it does is in [`Workers`]. Parallel iterators inside a job use the pool's own workers.
+/// It dereferences to [`Workers`], which has its methods. Parallel iterators inside a job use the pool's own workers.
 ///
 /// ```
 /// use pool_cpu::CpuPool;
@@ -33,18 +33,19 @@ pub struct CpuPool {
 }
 
 impl CpuPool {
-    /// Settings to build one from.
+    /// Creates a builder for a pool.
     pub fn builder() -> CpuBuilder {
         CpuBuilder::new()
     }
 
-    /// Builds one as the environment says: `POOL_CPU_THREADS`, `POOL_CPU_QUEUE` and so on, as the settings of [`CpuConfig`](crate::CpuConfig).
+    /// Builds a pool with the settings of [`CpuConfig`](crate::CpuConfig) from the environment: `POOL_CPU_THREADS`,
+    /// `POOL_CPU_QUEUE` and so on.
     ///
     /// # Errors
-    /// A bad value or an unknown name under the prefix; a thread that the system does not start.
+    /// A variable has an invalid value, a variable under the prefix names no setting, or the system cannot start a thread.
     ///
     /// ```
-    /// let cpu = pool_cpu::CpuPool::from_env()?; // with nothing set: as many workers as cores
+    /// let cpu = pool_cpu::CpuPool::from_env()?; // if nothing is set: as many workers as cores
     /// assert!(cpu.status().max_workers >= 1);
     /// # Ok::<(), pool_cpu::ConfigError>(())
     /// ```

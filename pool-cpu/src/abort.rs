@@ -1,11 +1,12 @@
-//! Giving up a job from elsewhere than where it is awaited.
+//! A handle that aborts a job while another task awaits it.
 
 use std::fmt;
 
 use crate::{engine::Core, job::Run, sync::Arc};
 
-/// Gives up a job while somebody else awaits it: from [`JobHandle::abort_handle`](crate::JobHandle::abort_handle) and
-/// [`Spawned::abort_handle`](crate::Spawned::abort_handle). It may be cloned, and kept for longer than the job; dropping it does nothing.
+/// Aborts a job while another task awaits it. [`JobHandle::abort_handle`](crate::JobHandle::abort_handle) and
+/// [`Spawned::abort_handle`](crate::Spawned::abort_handle) return it. The handle may be cloned, and may outlive the job. Dropping
+/// it has no effect.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -23,7 +24,7 @@ use crate::{engine::Core, job::Run, sync::Arc};
 /// begun.await?;
 /// assert!(stop.abort());
 /// assert!(answer.await?.unwrap_err().is_cancelled());
-/// assert!(!stop.abort()); // it has its answer
+/// assert!(!stop.abort()); // the job already has its result
 /// # Ok(())
 /// # }
 /// ```
@@ -36,12 +37,12 @@ enum Target {
     Other(Option<Arc<dyn Abort>>),
 }
 
-/// What can be given up.
+/// A job that can be aborted.
 pub(crate) trait Abort: Send + Sync {
-    /// Gives it up. `false` if it has its answer already.
+    /// Aborts the job. Returns `false` if the job already has its result.
     fn abort(&self) -> bool;
 
-    /// Is there a result, or will there be none?
+    /// Whether the job has its result, or will have none.
     fn is_finished(&self) -> bool;
 }
 
@@ -54,9 +55,9 @@ impl AbortHandle {
         Self(Target::Other(target))
     }
 
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
-    /// [`Ctx`](crate::Ctx::is_cancelled). Either way its answer is an error ([`Error::is_cancelled`](crate::Error::is_cancelled)).
-    /// `false` if it has its answer already.
+    /// Aborts the job. A waiting job is dropped without running. In a running job, [`Ctx::is_cancelled`](crate::Ctx::is_cancelled)
+    /// returns true. In both cases the result of the job is an error ([`Error::is_cancelled`](crate::Error::is_cancelled)). Returns
+    /// `false` if the job already has its result.
     pub fn abort(&self) -> bool {
         match &self.0 {
             Target::Job(core, job) => job.as_ref().is_some_and(|job| job.abort(core)),
@@ -64,7 +65,7 @@ impl AbortHandle {
         }
     }
 
-    /// Is there a result, or will there be none?
+    /// Whether the job has its result, or will have none.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
             Target::Job(_, job) => job.as_ref().is_none_or(|job| job.is_finished()),

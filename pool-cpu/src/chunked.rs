@@ -1,20 +1,19 @@
-//! Long work in pieces, with others in between.
+//! Splits long work into chunks, so that other jobs run in between.
 
 use std::future::Future;
 
 use crate::{ConfigError, Ctx, Error, JobBuilder, Workers, error::Kind, trace::Caller};
 
 impl Workers {
-    /// Gives `items` to `f`, `n` at a time, each chunk a job of its own: other jobs get their turn
-    /// between two chunks. One chunk is in the queue or runs at any time, and its items are all
-    /// that is kept.
+    /// Passes `items` to `f` in chunks of `n` items. Each chunk is a job of its own, so other jobs can run between two chunks. Only
+    /// one chunk is queued or running at any time, and only the items of that chunk are in memory.
     ///
     /// # Errors
-    /// As [`run`](Self::run), of the first chunk that fails; the rest is not run.
-    /// [`Error::is_invalid`] if `n` is 0.
+    /// As for [`run`](Self::run). The error is that of the first chunk that fails, and the rest does not run. [`Error::is_invalid`]
+    /// if `n` is 0.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the chunks that did not begin, and tells the one that runs.
+    /// Dropping the future drops the chunks that have not begun. In the running chunk, `Ctx::is_cancelled` returns true.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -41,17 +40,17 @@ impl Workers {
 }
 
 impl<'p> JobBuilder<'p> {
-    /// As [`Workers::for_each_chunk`]. The queue timeout and the budget are each chunk's own.
+    /// Like [`Workers::for_each_chunk`]. The queue timeout and the budget apply to each chunk.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Workers::for_each_chunk`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), pool_cpu::Error> {
     /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
     /// cpu.job("reindex").background().for_each_chunk(0..1000, 100, |rows| drop(rows)).await?;
-    /// assert_eq!(cpu.status().jobs[0].completed, 11); // ten, and one that found no rows any more
+    /// assert_eq!(cpu.status().jobs[0].completed, 11); // ten chunks, and a last job that found no more rows
     /// # Ok(())
     /// # }
     /// ```
@@ -68,10 +67,11 @@ impl<'p> JobBuilder<'p> {
         self.for_each_chunk_with(items, n, move |_: &Ctx<'_>, chunk| f(chunk))
     }
 
-    /// As [`for_each_chunk`](Self::for_each_chunk); each chunk can ask whether it is still wanted, and use the other workers.
+    /// Like [`for_each_chunk`](Self::for_each_chunk), but passes a [`Ctx`] to `f`. With it each chunk can check for cancellation,
+    /// and use the other workers.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`for_each_chunk`](Self::for_each_chunk).
     pub fn for_each_chunk_with<I, F>(
         self,
         items: I,
@@ -96,7 +96,7 @@ impl<'p> JobBuilder<'p> {
         }
         let mut rest = Some((items, f));
         while let Some((mut items, mut f)) = rest.take() {
-            // The iterator may be costly itself: it is advanced on the worker too.
+            // The iterator may be expensive itself, so it runs on the worker too.
             rest = self
                 .run_as(caller.clone(), move |ctx: &Ctx<'_>| {
                     let chunk: Vec<_> = items.by_ref().take(n).collect();

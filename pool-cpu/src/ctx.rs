@@ -1,10 +1,10 @@
-//! What a running job can ask.
+//! The context of a running job.
 
 use crate::{engine::Core, job::Head};
 
-/// What a running job can ask of its pool.
+/// The context of a running job.
 ///
-/// Each way to run a job has a form that hands it in: [`run_with`](crate::JobBuilder::run_with),
+/// Each way to run a job has a form that passes a `Ctx` to the job: [`run_with`](crate::JobBuilder::run_with),
 /// [`try_run_with`](crate::JobBuilder::try_run_with), [`enqueue_with`](crate::JobBuilder::enqueue_with),
 /// [`for_each_chunk_with`](crate::JobBuilder::for_each_chunk_with), [`WithState::run_with`](crate::WithState::run_with) and so on.
 /// Parallel work inside the job can share it.
@@ -17,7 +17,7 @@ use crate::{engine::Core, job::Head};
 ///     let mut total = 0_u64;
 ///     for n in 0..1000 {
 ///         if ctx.is_cancelled() {
-///             break; // the caller is gone: nobody wants the rest
+///             break; // the caller no longer waits for the result
 ///         }
 ///         total += n;
 ///     }
@@ -39,18 +39,18 @@ impl<'a> Ctx<'a> {
         Self { core, head, worker }
     }
 
-    /// Does nobody want the result any more? True once the future was dropped, the handle has aborted the job, the run budget is
-    /// spent, or the pool's shutdown has passed its deadline. A job that was detached hears of the last two. A long job asks now and
-    /// then, and returns early.
+    /// Whether the job was cancelled. True once the future was dropped, a handle has aborted the job, the budget is spent, or the
+    /// deadline of the pool's shutdown has passed. For a detached job, only the last two apply. A long job should check this now
+    /// and then, and return early.
     pub fn is_cancelled(&self) -> bool {
         self.head.is_cancelled() || self.core.is_abandoned()
     }
 
-    /// Runs `f`, and has the pool's idle workers help with its parallel work (`par_iter`, `join`, `scope` of rayon) from the
-    /// first moment on. Without this they notice parallel work by and by: after some milliseconds.
+    /// Runs `f`, and wakes the idle workers of the pool at once to help with its parallel work (rayon's `par_iter`, `join` and
+    /// `scope`). Without this call, idle workers notice parallel work only after some milliseconds.
     ///
-    /// Workers that are busy with jobs of their own do not leave them, so parallel work never takes more than the pool's share
-    /// of the machine. On a [`BlockingPool`](crate::BlockingPool), which computes nothing, this just runs `f`.
+    /// Workers that run other jobs do not help, so parallel work never takes more than the pool's share of the machine. On a
+    /// [`BlockingPool`](crate::BlockingPool), which has no parallel workers, this only runs `f`.
     ///
     /// ```
     /// use rayon::prelude::*;
@@ -63,7 +63,7 @@ impl<'a> Ctx<'a> {
     ///     .run_with(|ctx| ctx.parallel(|| (0..1_000_000_u64).into_par_iter().sum::<u64>()))
     ///     .await?;
     /// assert_eq!(sum, 499_999_500_000);
-    /// // Without the call: in the pool all the same, only that idle workers notice by and by.
+    /// // Without the call, the work also runs in the pool, but idle workers notice it later.
     /// assert_eq!(cpu.run(|| (0..100_u64).into_par_iter().sum::<u64>()).await?, 4950);
     /// # Ok(())
     /// # }
@@ -73,17 +73,17 @@ impl<'a> Ctx<'a> {
         f()
     }
 
-    /// The number of the worker, from 0.
+    /// Returns the number of the worker, from 0.
     pub fn worker(&self) -> usize {
         self.worker
     }
 
-    /// The label that the job was given; empty for none.
+    /// Returns the label of the job, which is empty if none was set.
     pub fn label(&self) -> &'static str {
         self.head.label
     }
 
-    /// The name of the pool.
+    /// Returns the name of the pool.
     pub fn pool(&self) -> &str {
         self.core.name()
     }

@@ -194,14 +194,17 @@ impl fmt::Display for Error {
             Kind::Panicked { message, .. } => {
                 write!(
                     f,
-                    "panicked in place, before pool `{pool}` had it: {message}"
+                    "panicked in place, not on a worker of pool `{pool}`: {message}"
                 )
             }
             Kind::Cancelled { began: false } => {
                 write!(f, "was aborted before pool `{pool}` ran it")
             }
             Kind::Cancelled { began: true } => write!(f, "was aborted while pool `{pool}` ran it"),
-            Kind::Fetched => write!(f, "of pool `{pool}` has given its result already"),
+            Kind::Fetched => write!(
+                f,
+                "of pool `{pool}` was polled after it had returned its result"
+            ),
             Kind::QueueTimeout { waited, workers } => {
                 write!(
                     f,
@@ -217,7 +220,7 @@ impl fmt::Display for Error {
                 "found no place in pool `{pool}`: all workers are busy, its queue of {queue} is full, and {waiting} wait for a place"
             ),
             Kind::Closed => write!(f, "was refused: pool `{pool}` is shut down"),
-            Kind::Invalid(error) => write!(f, "for pool `{pool}` cannot be made: {error}"),
+            Kind::Invalid(error) => write!(f, "for pool `{pool}` is invalid: {error}"),
             Kind::SelfWait => {
                 write!(
                     f,

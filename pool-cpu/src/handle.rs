@@ -1,4 +1,4 @@
-//! A job that has its place.
+//! The handle of a job that has its place.
 
 use std::{
     fmt,
@@ -18,15 +18,15 @@ use crate::{
     worker,
 };
 
-/// A job that has its place, and the future of its result.
+/// The handle of a job that has its place, and the future of its result.
 ///
 /// # Cancel safety
-/// Dropping it cancels the job, like dropping [`Run`](crate::Run) does. [`detach`](Self::detach) lets the job go on alone.
+/// Dropping the handle cancels the job, as dropping [`Run`](crate::Run) does. [`detach`](Self::detach) lets the job continue.
 #[must_use = "dropping the handle cancels the job; `detach` lets it go on"]
 pub struct JobHandle<T> {
     core: Arc<Core>,
     job: Option<Arc<dyn Outcome<T>>>,
-    /// Was it looked whether the clock of whoever awaits it is to be held?
+    /// Whether the check for a paused clock is done.
     is_seen: bool,
 }
 
@@ -39,8 +39,8 @@ impl<T> JobHandle<T> {
         }
     }
 
-    /// Lets the job go on without anybody waiting for it. It keeps its place until it has run; its result is dropped, and a panic in
-    /// that drop goes no further.
+    /// Lets the job continue without a caller that waits for it. The job keeps its place until it has run. Its result is dropped,
+    /// and a panic in that drop is contained.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -58,14 +58,14 @@ impl<T> JobHandle<T> {
         }
     }
 
-    /// Is there a result, or was it fetched?
+    /// Whether the job has its result. Also true if the result was fetched.
     pub fn is_finished(&self) -> bool {
         self.job.as_ref().is_none_or(|job| job.is_finished())
     }
 
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
-    /// [`Ctx`](crate::Ctx::is_cancelled) (of [`try_run_with`](crate::JobBuilder::try_run_with) and the like). Either way its
-    /// answer is an error ([`Error::is_cancelled`]). `false` if it has its answer already.
+    /// Aborts the job. A waiting job is dropped without running. In a running job, [`Ctx::is_cancelled`](crate::Ctx::is_cancelled)
+    /// returns true (see [`try_run_with`](crate::JobBuilder::try_run_with) and the like). In both cases the result of the handle is
+    /// an error ([`Error::is_cancelled`]). Returns `false` if the job already has its result.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -85,12 +85,12 @@ impl<T> JobHandle<T> {
         self.job.as_ref().is_some_and(|job| job.abort(&self.core))
     }
 
-    /// What gives up the job from elsewhere, while this awaits it.
+    /// Returns a handle that aborts the job from elsewhere, while this handle is awaited.
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle::of_job(&self.core, self.job())
     }
 
-    /// The job, for whoever may have to give it up. `None` if the result was fetched.
+    /// Returns the job, for code that may abort it. `None` if the result was fetched.
     pub(crate) fn job(&self) -> Option<Arc<dyn Run>> {
         self.job.clone().map(|job| job as Arc<dyn Run>)
     }
@@ -102,7 +102,7 @@ impl<T> Future for JobHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(job) = &this.job else {
-            // Polled again after it had given its result.
+            // The handle was polled again after it had returned its result.
             return Poll::Ready(Err(this.core.error("", Kind::Fetched)));
         };
         match job.poll(cx) {

@@ -1,7 +1,7 @@
-//! The keeper: one thread a pool that sees to whatever is due at a time.
+//! The keeper: one thread of each pool that handles everything that is due at a time.
 //!
-//! It sleeps until the earliest moment that anybody asked for. Nobody pays for a deadline that does not come: a job that has one
-//! only compares it with that moment, and the keeper looks at the queue itself when the moment is there.
+//! The keeper sleeps until the earliest time that was requested. A deadline that is not reached costs almost nothing: a job with a
+//! deadline only compares it with that time, and the keeper itself looks at the queue when the time has come.
 
 use std::{
     collections::BTreeMap,
@@ -15,16 +15,16 @@ use crate::{
     sync::{AtomicU64, Condvar, Mutex, Ordering, fence},
 };
 
-/// When the keeper has to look, and at what.
+/// When the keeper must look next, and the timers that it serves.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     epoch: Instant,
-    /// The earliest moment that was asked for, in nanoseconds from `epoch`.
+    /// The earliest time that was requested, in nanoseconds from `epoch`.
     next: AtomicU64,
-    /// Was it rung for? No other lock is taken under it.
+    /// Whether the bell was rung. No other lock is taken under this lock.
     rung: Mutex<bool>,
     bell: Condvar,
-    /// Futures to be polled again at a time. The number tells those of one moment apart.
+    /// The futures to wake at a time. The number distinguishes timers of the same time.
     timers: Mutex<Timers>,
 }
 
@@ -34,7 +34,7 @@ struct Timers {
     issued: u64,
 }
 
-/// One future's timer. Dropping it takes it back.
+/// The timer of one future. Its drop removes the timer.
 #[derive(Debug)]
 pub(crate) struct Timer<'a> {
     keeper: &'a Keeper,
@@ -52,7 +52,7 @@ impl Keeper {
         }
     }
 
-    /// The keeper is to look at `at`, or before. What there is to see must have been published before this is called.
+    /// Makes the keeper look at `at`, or before. What the keeper is to see must be published before this call.
     #[inline]
     pub(crate) fn look_at(&self, at: Instant) {
         let at = self.nanos(at);
@@ -81,8 +81,8 @@ impl Keeper {
         Timer { keeper: self, key }
     }
 
-    /// Sleeps and looks by turns, until `look` says that the pool is over. `look` gets the time, and
-    /// says when it wants to look again. Runs on the keeper's thread.
+    /// Sleeps and looks in turns, until `look` returns that the pool has ended. `look` gets the time, and returns when it must run
+    /// again. Runs on the keeper's thread.
     pub(crate) fn keep(&self, mut look: impl FnMut(Instant) -> Look) {
         loop {
             let now = Instant::now();
@@ -95,8 +95,8 @@ impl Keeper {
             if !mutation::on(Mutation::KeeperForgets) {
                 self.next.store(Self::NEVER, Ordering::Relaxed);
             }
-            // Pairs with the fence between what somebody published and his `look_at`: either he
-            // sees that there is none and rings, or this look sees what he published.
+            // Pairs with the fence of a thread between its publication and its `look_at`. Either that thread sees `NEVER` and rings
+            // the bell, or this look sees what it published.
             fence(Ordering::SeqCst);
             let due = self.fire(now);
             let looked = look(now);
@@ -116,7 +116,7 @@ impl Keeper {
         }
     }
 
-    /// Wakes what is due, and says when the next one is.
+    /// Wakes the timers that are due, and returns the time of the next timer.
     fn fire(&self, now: Instant) -> Option<Instant> {
         loop {
             let waker = {
@@ -131,7 +131,7 @@ impl Keeper {
         }
     }
 
-    /// Until it is rung for, at most this long if a time is given.
+    /// Sleeps until the bell is rung, but no longer than `at_most` if it is given.
     fn sleep(&self, at_most: Option<Duration>) {
         let mut rung = self.rung.lock();
         if !*rung {
@@ -145,7 +145,7 @@ impl Keeper {
         self.bell.notify_one();
     }
 
-    /// A moment as a number, which compares as moments do. Never [`NEVER`](Self::NEVER).
+    /// Converts a time to a number that compares as times do. The number is never [`NEVER`](Self::NEVER).
     #[inline]
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_nanos())
@@ -153,21 +153,21 @@ impl Keeper {
             .min(Self::NEVER - 1)
     }
 
-    /// The moment of such a number.
+    /// Converts such a number back to a time.
     pub(crate) fn moment(&self, at: u64) -> Option<Instant> {
         (at != Self::NEVER).then(|| self.epoch + Duration::from_nanos(at))
     }
 
-    /// The number of no moment at all.
+    /// The number that stands for no time.
     pub(crate) const NEVER: u64 = u64::MAX;
 }
 
 /// What the keeper does next.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// Looks again at that time, or when it is asked to.
+    /// The keeper looks again at that time, or when it is asked to.
     Again(Option<Instant>),
-    /// Ends.
+    /// The keeper ends.
     Over,
 }
 
@@ -178,5 +178,5 @@ impl Drop for Timer<'_> {
     }
 }
 
-/// The keeper does not look more often than this, so that a long queue of short deadlines does not keep it busy.
+/// The shortest time between two looks of the keeper, so that a long queue of short deadlines does not keep it busy.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -21,15 +21,14 @@ use crate::{
     worker,
 };
 
-/// The future of a job: it waits for a place, then for the result.
+/// The future of a job. It waits for a place, then for the result.
 ///
-/// From [`Workers::run`](crate::Workers::run). It needs no runtime of a certain kind: any executor
-/// can poll it. On tokio a place that was given to a future that nobody polls goes to the next in
-/// line after 50 ms, and the unpolled one keeps its turn.
+/// [`Workers::run`](crate::Workers::run) returns it. It needs no runtime: any executor can poll it. On tokio, if a place was handed
+/// to a future that is not polled, the place goes to the next waiter after 50 ms, and the unpolled future keeps its turn.
 ///
 /// # Cancel safety
-/// Dropping it while the job waits drops the closure unrun and frees its place at once. Dropping it
-/// while the job runs tells the job ([`Ctx::is_cancelled`]), which keeps its place until it ends.
+/// Dropping the future while the job waits drops the closure without running it, and frees its place at once. If the future is
+/// dropped while the job runs, [`Ctx::is_cancelled`] returns true in the job, which keeps its place until it ends.
 #[must_use = "a job is not submitted before its future is polled"]
 pub struct Run<'p, F, T> {
     core: &'p Arc<Core>,
@@ -37,7 +36,7 @@ pub struct Run<'p, F, T> {
     stage: Stage<'p, F, T>,
 }
 
-/// How a job is to be run.
+/// The settings of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) label: &'static str,
@@ -54,12 +53,12 @@ enum Stage<'p, F, T> {
     Spent,
 }
 
-/// What was seen as the job was submitted.
+/// What was learnt when the job was submitted.
 #[derive(Clone, Copy)]
 struct Seen {
-    /// May it be looked at whether the job is done?
+    /// Whether this poll may look for the result for a short time before it returns.
     looks: bool,
-    /// Is it known whether the clock of whoever awaits it is to be held?
+    /// Whether the check for a paused clock is done.
     clock: bool,
 }
 
@@ -74,7 +73,7 @@ struct InLine<'p, F> {
 
 impl Options {
     /// # Errors
-    /// A setting with which the job could not run.
+    /// A setting is invalid, so the job could not run.
     pub(crate) fn check(&self, core: &Core) -> Result<(), Error> {
         for (setting, value) in [
             ("queue_timeout", self.queue_timeout),
@@ -89,7 +88,7 @@ impl Options {
     }
 
     pub(crate) fn head(&self, now: Instant) -> Head {
-        // A deadline past the end of time is none.
+        // A deadline that overflows the clock is no deadline.
         let deadline = self
             .queue_timeout
             .and_then(|timeout| now.checked_add(timeout));
@@ -110,7 +109,7 @@ where
         }
     }
 
-    /// Waits for a place; from then on the job is in the queue.
+    /// Waits for a place. When it returns, the job is in the queue.
     fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match mem::replace(&mut self.stage, Stage::Spent) {
             Stage::New(f) => self.begin(f, cx),
@@ -168,7 +167,7 @@ where
         }
     }
 
-    /// Sees that the wait for a place ends in time.
+    /// Arms a timer for the deadline. Returns the error if the deadline has passed.
     fn watch_deadline(&self, line: &mut InLine<'p, F>, cx: &mut Context<'_>) -> Option<Error> {
         let deadline = line.head.deadline?;
         let now = Instant::now();
@@ -196,12 +195,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let mut clock = hold.is_some();
-        // Not where threads are started for what is submitted before a worker is back from the last job.
+        // A pool that starts threads on demand would start a thread for a job that is submitted before the worker has returned from
+        // the last job.
         let resident = self.core.crew().idle_timeout().is_none();
         let looks = resident && self.core.patience().may_look(cx.waker());
         let waker = Some(cx.waker().clone());
         let job = job::submit(self.core, head, f, place, waker, hold);
-        // While a worker is on its way to the job.
+        // The clock is checked while a worker is already on its way to the job.
         if !clock {
             clock = clock::hold_for(&*job);
         }
@@ -209,7 +209,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Before anything is done for it: nobody who works for the pool may wait for it, and its settings must be such that it can run.
+    /// Checks a job before its first step: a worker of the pool must not wait for it, and its settings must be valid.
     fn check(&self) -> Result<(), Error> {
         match self.stage {
             Stage::New(_) if worker::is_worker_of(self.core) => {
@@ -221,20 +221,20 @@ where
         }
     }
 
-    /// Waits for a place only.
+    /// Waits until the job has a place.
     pub(crate) async fn submitted(self) -> Result<JobHandle<T>, Error> {
         self.check()?;
         self.sent().await
     }
 
-    /// As `submitted`, where nobody waits.
+    /// Like `submitted`, without the check, for code that does not block on the job.
     pub(crate) async fn sent(mut self) -> Result<JobHandle<T>, Error> {
         std::future::poll_fn(|cx| self.poll_place(cx)).await?;
         match mem::replace(&mut self.stage, Stage::Spent) {
             Stage::Submitted(job, seen) => {
                 Ok(JobHandle::new(Arc::clone(self.core), job, seen.clock))
             }
-            // `poll_place` said that it is.
+            // Unreachable: `poll_place` has submitted the job.
             _ => Err(self.core.error(self.options.label, Kind::Fetched)),
         }
     }
@@ -259,7 +259,7 @@ where
             return Poll::Ready(Err(error));
         }
         ready!(this.poll_place(cx))?;
-        // The job was made with this waker: it is woken when the job is done.
+        // The job was submitted with this waker, so the waker is woken when the job is done.
         let Stage::Submitted(job, Seen { looks: true, .. }) = &this.stage else {
             return Poll::Pending;
         };
@@ -270,7 +270,7 @@ where
     }
 }
 
-// No field is ever pinned: closures and results are moved, not polled.
+// No field is ever pinned: closures and results are moved, and never polled.
 impl<F, T> Unpin for Run<'_, F, T> {}
 
 impl<F, T> Drop for Run<'_, F, T> {

@@ -1,4 +1,4 @@
-//! The end of a pool, in bounded time.
+//! The shutdown of a pool, in bounded time.
 
 use std::{
     future::poll_fn,
@@ -15,27 +15,27 @@ use crate::{
     worker::number_in,
 };
 
-/// What becomes of the jobs that wait for a worker when a pool is shut down. Those that are in line for a place are refused.
+/// What a shutdown does with the jobs that wait for a worker. Jobs that wait for a place are always refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// They run.
+    /// Runs the waiting jobs.
     Drain,
-    /// They are dropped unrun; their callers get an error.
+    /// Drops the waiting jobs without running them. Their callers get an error.
     DropQueued,
 }
 
-/// How a shutdown went.
+/// The result of a shutdown.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use = "only the report says whether everything has ended"]
 pub struct Report {
-    /// Jobs that were dropped unrun.
+    /// How many jobs were dropped without running.
     pub dropped: u64,
-    /// Jobs that did not end in time. Their threads go on until they do.
+    /// The jobs that did not end in time. Their threads continue until the jobs end.
     pub still_running: Vec<StillRunning>,
-    /// Threads that did not end in time: those of these jobs, and those that are at something else, as a hook or the `Drop` of what
-    /// they kept.
+    /// How many threads did not end in time: the threads of these jobs, and threads that hang elsewhere, as in a hook or in the
+    /// `Drop` of their state.
     pub threads: usize,
 }
 
@@ -43,26 +43,26 @@ pub struct Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StillRunning {
-    /// The number of its worker.
+    /// The number of the worker that runs the job.
     pub worker: usize,
-    /// Its label; empty if it was given none.
+    /// The label of the job, which is empty if none was set.
     pub label: &'static str,
-    /// How long it had been running by then.
+    /// How long the job had been running when the report was made.
     pub running_for: Duration,
 }
 
 impl Report {
-    /// Did everything end in time, and was nothing dropped?
+    /// Whether everything ended in time and no job was dropped.
     ///
-    /// That is all that the pool does on its threads: jobs, their state, `on_thread_stop`. A thread-local of a job's own is dropped by the
-    /// system's thread as it ends, which nobody can wait for without blocking one: it may be under way still. What must be gone by
-    /// then belongs into [`with_state`](crate::Workers::with_state).
+    /// This covers everything that the pool runs on its threads: jobs, their state, and `on_thread_stop`. A thread-local that a job
+    /// has set up itself is dropped as its thread ends. The report does not wait for that, because such a wait would block a
+    /// thread. Put values that must be dropped by then into [`with_state`](crate::Workers::with_state).
     pub fn is_clean(&self) -> bool {
         self.dropped == 0 && self.still_running.is_empty() && self.threads == 0
     }
 }
 
-/// How many threads are left. Without the jobs: they have no leases.
+/// Converts the number of threads that are left. The jobs are left out, because they have no leases.
 impl From<Report> for Drained {
     fn from(report: Report) -> Self {
         let left = report.threads.max(report.still_running.len());
@@ -77,7 +77,7 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
         Shutdown::Drain => core.close(),
         Shutdown::DropQueued => core.close_and_drop(),
     }
-    // Looked at once: a thread that is being started for a job that came too late is none of this.
+    // Checked only once, so that a thread that is being started for a refused job does not count.
     let over = gone(core, deadline).await;
     if !over {
         core.abandon();
@@ -108,12 +108,12 @@ pub(crate) async fn shutdown(core: &Arc<Core>, how: Shutdown, within: Duration) 
     }
 }
 
-/// Waits until the last worker has left, `true`, or the deadline has come, or nobody is left but workers who wait here as well.
+/// Waits until the last worker has left (`true`), or until the deadline, or until the only workers left are waiting here too.
 async fn gone(core: &Core, deadline: Option<Instant>) -> bool {
     let mourner = Mourner::new(core);
     let (mut timer, mut clock) = (None, Clock::None);
     poll_fn(|cx| {
-        // A job of the pool itself does not wait for its own end, nor two of them for each other's.
+        // A job of the pool does not wait for its own end, and two such jobs do not wait for each other.
         let worker = number_in(core);
         if !mourner.wait(cx.waker().clone(), worker) {
             return Poll::Ready(worker.is_none() || core.is_gone());

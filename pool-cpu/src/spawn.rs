@@ -1,19 +1,19 @@
-//! Free functions on pools that are made when they are first used.
+//! Free functions that run jobs on default pools. A default pool is built at its first use.
 
 use std::sync::OnceLock;
 
 use crate::{BlockingPool, ConfigError, CpuPool, Error, Spawned, Workers, error::Kind, sync::Arc};
 
-/// What became of the pools that nobody made by hand.
+/// The default pools, or the errors of building them.
 static CPU: OnceLock<Result<CpuPool, ConfigError>> = OnceLock::new();
 static BLOCKING: OnceLock<Result<BlockingPool, ConfigError>> = OnceLock::new();
 
-/// The pool behind [`spawn`]: the one that [`set_default_pool`] gave, or one that is made as the
-/// environment says when it is first asked for.
+/// Returns the pool behind [`spawn`]. It is the pool that [`set_default_pool`] has set. If none was set, the first call builds a
+/// pool with the settings of the environment.
 ///
 /// # Errors
-/// A bad value or an unknown name in the environment; a thread that the system does not start.
-/// Nothing is tried again: the answer stays the same.
+/// The environment has an invalid value or an unknown name, or the system cannot start a thread. The function does not try again:
+/// every later call returns the same error.
 ///
 /// ```
 /// let waiting = pool_cpu::default_pool()?.status().queued;
@@ -24,10 +24,10 @@ pub fn default_pool() -> Result<&'static CpuPool, ConfigError> {
     default_of(&CPU, CpuPool::from_env)
 }
 
-/// The pool behind [`spawn_blocking`]: as [`default_pool`], for calls that wait.
+/// Returns the pool behind [`spawn_blocking`], as [`default_pool`] does for [`spawn`].
 ///
 /// # Errors
-/// As there.
+/// As for [`default_pool`].
 ///
 /// ```
 /// assert_eq!(pool_cpu::default_blocking_pool()?.status().workers, 0); // no thread before the first job
@@ -37,10 +37,10 @@ pub fn default_blocking_pool() -> Result<&'static BlockingPool, ConfigError> {
     default_of(&BLOCKING, BlockingPool::from_env)
 }
 
-/// Makes `pool` the one behind [`spawn`]. To be called before it is first used.
+/// Makes `pool` the pool behind [`spawn`]. Call it before the first use of that pool.
 ///
 /// # Errors
-/// Gives `pool` back when there is one already.
+/// Returns `pool` if there already is a default pool.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -56,10 +56,10 @@ pub fn set_default_pool(pool: CpuPool) -> Result<(), CpuPool> {
     set_default_of(&CPU, pool, CpuPool::from_env)
 }
 
-/// Makes `pool` the one behind [`spawn_blocking`]. To be called before it is first used.
+/// Makes `pool` the pool behind [`spawn_blocking`]. Call it before the first use of that pool.
 ///
 /// # Errors
-/// Gives `pool` back when there is one already.
+/// Returns `pool` if there already is a default pool.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -75,12 +75,12 @@ pub fn set_default_blocking_pool(pool: BlockingPool) -> Result<(), BlockingPool>
     set_default_of(&BLOCKING, pool, BlockingPool::from_env)
 }
 
-/// Runs `f`, which computes, on the [default pool](default_pool): `tokio::task::spawn_blocking`, bounded.
+/// Runs `f`, which computes, on the [default pool](default_pool). It replaces `tokio::task::spawn_blocking`, with bounds.
 ///
-/// As there, the job begins without being awaited, and dropping the handle lets it go on. Unlike there the queue is bounded. While it
-/// is full the job waits in line for a place, awaited or not, for `queue_timeout` at most; when the line is full as well (`max_waiters`)
-/// it does not run, and the handle says so at once ([`Error::is_overloaded`]). [`Workers::run`](crate::Workers::run), which drops
-/// every job that nobody waits for, is the better choice where a service can be changed.
+/// As in tokio, the job begins without being awaited, and continues when the handle is dropped. Unlike in tokio, the queue is
+/// bounded. While the queue is full, the job waits for a place, awaited or not, for `queue_timeout` at most. If `max_waiters` jobs
+/// already wait, the job does not run, and the handle returns an error at once ([`Error::is_overloaded`]). If the service can be
+/// changed, prefer [`Workers::run`](crate::Workers::run), which drops a job when its caller stops waiting.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -98,9 +98,10 @@ where
     spawn_on(default_pool().map(|pool| &**pool), "cpu", f)
 }
 
-/// Runs `f`, which waits, on the [default pool for that](default_blocking_pool): `tokio::task::spawn_blocking`, bounded.
+/// Runs `f`, which blocks, on the [default pool for blocking calls](default_blocking_pool). It replaces
+/// `tokio::task::spawn_blocking`, with bounds.
 ///
-/// As [`spawn`], on threads that come and go: a call that waits would hold a worker that could compute.
+/// Like [`spawn`], on threads that are started and ended as needed, so that blocking calls do not occupy the workers that compute.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! A job that goes on when its handle is dropped.
+//! The handle of a job that continues when the handle is dropped.
 
 use std::{
     fmt,
@@ -16,11 +16,12 @@ use crate::{
     sync::{Arc, torn_down},
 };
 
-/// A job of [`spawn`](crate::spawn), [`spawn_blocking`](crate::spawn_blocking) or [`JobBuilder::spawn`](crate::JobBuilder::spawn), and
-/// the future of its result. Dropping it lets the job go on, wherever it waits.
+/// The handle of a job of [`spawn`](crate::spawn), [`spawn_blocking`](crate::spawn_blocking) or
+/// [`JobBuilder::spawn`](crate::JobBuilder::spawn), and the future of its result. The job continues when the handle is dropped,
+/// even if it still waits for a place.
 ///
 /// # Cancel safety
-/// A poll loses nothing; dropping it loses the result only.
+/// A poll that is cancelled loses nothing. Dropping the handle loses only the result.
 pub struct Spawned<T> {
     pool: Arc<str>,
     stage: Stage<T>,
@@ -29,7 +30,7 @@ pub struct Spawned<T> {
 enum Stage<T> {
     InLine(Arc<Errand<T>>),
     Submitted(JobHandle<T>),
-    /// It has no result, or it was fetched.
+    /// The job has no result, or the result was fetched.
     Over(Option<Error>),
 }
 
@@ -51,9 +52,9 @@ impl<T> Spawned<T> {
         Self { pool, stage }
     }
 
-    /// Gives up the job: if it waits it is dropped unrun, if it runs it is told, and may see that in its
-    /// [`Ctx`](crate::Ctx::is_cancelled) (of [`JobBuilder::spawn_with`](crate::JobBuilder::spawn_with)). Either way its answer is an
-    /// error ([`Error::is_cancelled`]). `false` if it has its answer already.
+    /// Aborts the job. A waiting job is dropped without running. In a running job, [`Ctx::is_cancelled`](crate::Ctx::is_cancelled)
+    /// returns true (see [`JobBuilder::spawn_with`](crate::JobBuilder::spawn_with)). In both cases the result of the handle is an
+    /// error ([`Error::is_cancelled`]). Returns `false` if the job already has its result.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -77,7 +78,7 @@ impl<T> Spawned<T> {
         }
     }
 
-    /// Is there a result, or will there be none?
+    /// Whether the job has its result, or will have none.
     pub fn is_finished(&self) -> bool {
         match &self.stage {
             Stage::InLine(errand) => errand.is_finished(),
@@ -88,7 +89,7 @@ impl<T> Spawned<T> {
 }
 
 impl<T: Send + 'static> Spawned<T> {
-    /// What gives up the job from elsewhere, while this is awaited.
+    /// Returns a handle that aborts the job from elsewhere, while this handle is awaited.
     pub fn abort_handle(&self) -> AbortHandle {
         match &self.stage {
             Stage::InLine(errand) => AbortHandle::of(Some(Arc::clone(errand) as Arc<dyn Abort>)),

@@ -1,4 +1,4 @@
-//! What each worker keeps between jobs.
+//! The state that each worker keeps between jobs.
 
 use std::{
     any::Any,
@@ -13,14 +13,13 @@ use std::{
 
 use crate::{Ctx, Run, Workers, quiet::drop_quietly, sync::Arc};
 
-/// A value for each worker, made on that worker when a job first asks for it.
+/// A value for each worker. The worker makes its value when a job first uses it.
 ///
-/// For what is dear to make (a hasher's memory, a compiled model) or must not leave its thread (it
-/// need not be `Send`). From [`Workers::with_state`].
+/// Use it for values that are expensive to make (a hasher's memory, a compiled model) or that must not leave their thread (they
+/// need not be `Send`). [`Workers::with_state`] returns it.
 ///
-/// A job that panics takes the value of its worker with it, since it may be half changed; the next
-/// job there gets a new one. When the last handle is dropped, the values go as their workers next
-/// use state of any kind, or end.
+/// If a job panics, the value of its worker is dropped, because it may be half changed. The next job on that worker gets a new
+/// value. When the last handle of the state is dropped, each worker drops its value when it next uses any state, or when it ends.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};
@@ -47,11 +46,11 @@ pub struct WithState<S> {
     key: Key,
 }
 
-/// Tells one kind of state from all others, as long as anybody may ask for it.
+/// Identifies one state. A worker keeps its value as long as a clone of the key exists.
 #[derive(Clone)]
 struct Key(Arc<u64>);
 
-/// What a thread keeps under one key.
+/// The value that a thread keeps under one key.
 struct Entry {
     key: u64,
     owner: Weak<u64>,
@@ -63,7 +62,7 @@ thread_local! {
 }
 
 impl Workers {
-    /// A value for each worker, made there by `make` when a job first asks for it.
+    /// Creates a state with a value for each worker. A worker calls `make` when a job first uses its value.
     pub fn with_state<S: 'static>(
         &self,
         make: impl Fn() -> S + Send + Sync + 'static,
@@ -77,10 +76,10 @@ impl Workers {
 }
 
 impl<S: 'static> WithState<S> {
-    /// As [`Workers::run`], with the worker's value.
+    /// Like [`Workers::run`], but passes the worker's value to `f`.
     ///
     /// # Errors
-    /// As [`Workers::run`]; a panic while the value is made is one of the job.
+    /// As for [`Workers::run`]. A panic of `make` counts as a panic of the job.
     pub fn run<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce(&mut S) -> T + Send + 'static,
@@ -89,10 +88,11 @@ impl<S: 'static> WithState<S> {
         self.workers.run(self.with(f))
     }
 
-    /// As [`run`](Self::run); the job can ask whether it is still wanted, and use the other workers.
+    /// Like [`run`](Self::run), but also passes a [`Ctx`] to the job. With it the job can check for cancellation, and use the other
+    /// workers.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`run`](Self::run).
     pub fn run_with<T, F>(&self, f: F) -> Run<'_, impl FnOnce(&Ctx<'_>) -> T + Send + 'static, T>
     where
         F: FnOnce(&mut S, &Ctx<'_>) -> T + Send + 'static,
@@ -101,7 +101,7 @@ impl<S: 'static> WithState<S> {
         self.workers.job("").run_with(self.with_ctx(f))
     }
 
-    /// Turns `f` into a plain closure, for the other ways to run a job.
+    /// Turns `f` into a plain closure, for the other methods that run a job.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -126,7 +126,7 @@ impl<S: 'static> WithState<S> {
         move || key.lend(&*make, f)
     }
 
-    /// As [`with`](Self::with), for a job that asks whether it is still wanted.
+    /// Like [`with`](Self::with), for a job that checks for cancellation.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -175,9 +175,9 @@ impl Key {
         Self(Arc::new(NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Lends this thread's value to `f`; makes it if there is none.
+    /// Lends this thread's value to `f`, and makes the value if there is none.
     fn lend<S: 'static, T>(&self, make: &dyn Fn() -> S, f: impl FnOnce(&mut S) -> T) -> T {
-        // Taken out while the job has it.
+        // The value is taken out of the list while the job has it.
         let mut value = self.take().unwrap_or_else(|| Box::new(make()));
         match catch_unwind(AssertUnwindSafe(|| f(&mut value))) {
             Ok(result) => {
@@ -185,14 +185,14 @@ impl Key {
                 result
             }
             Err(payload) => {
-                // Not while the panic unwinds: a second one would end the process.
+                // The drop must not run while the panic unwinds, because a second panic would abort the process.
                 drop_quietly(value);
                 resume_unwind(payload)
             }
         }
     }
 
-    /// Takes this thread's value out.
+    /// Takes this thread's value out of the list.
     fn take<S: 'static>(&self) -> Option<Box<S>> {
         let entry = KEPT.with_borrow_mut(|kept| {
             let at = kept.iter().position(|entry| entry.key == *self.0)?;
@@ -201,7 +201,7 @@ impl Key {
         entry?.value.downcast().ok()
     }
 
-    /// Keeps a value for the next job on this thread, and drops those that nobody can ask for.
+    /// Keeps a value for the next job on this thread, and drops the values whose last handle was dropped.
     fn keep<S: 'static>(&self, value: Box<S>) {
         let orphans: Vec<Entry> = KEPT.with_borrow_mut(|kept| {
             kept.push(Entry {
@@ -212,14 +212,13 @@ impl Key {
             let orphaned = |entry: &mut Entry| entry.owner.strong_count() == 0;
             kept.extract_if(.., orphaned).collect()
         });
-        // Not while the list is borrowed: their `Drop` is user code. Each by itself: of two that panic the second would do so while the
-        // first unwinds, and end the process.
+        // The list is not borrowed here, because the `Drop` of a value is user code. Each value is dropped on its own: if two drops
+        // panicked in one unwind, the process would abort.
         orphans.into_iter().for_each(drop_quietly);
     }
 }
 
-/// Drops what this thread keeps: before it ends, since a panic in a thread-local's own drop would
-/// end the process.
+/// Drops the values of this thread before the thread ends. A panic in the drop of a thread-local would abort the process.
 pub(crate) fn clear() {
     KEPT.take().into_iter().for_each(drop_quietly);
 }
@@ -275,7 +274,7 @@ mod tests {
         assert_eq!(cpu.run_sync(state.with(|n| *n)).unwrap(), 0);
     }
 
-    /// Counts that it is dropped on its thread, and panics.
+    /// Counts its drop on its own thread, and panics in it.
     struct Loud(Arc<AtomicUsize>, thread::ThreadId);
 
     impl Drop for Loud {
@@ -286,7 +285,7 @@ mod tests {
         }
     }
 
-    /// State of one more kind that is loud.
+    /// Makes one more state with a `Loud` value.
     fn loud(cpu: &CpuPool, dropped: &Arc<AtomicUsize>) -> WithState<Loud> {
         let dropped = Arc::clone(dropped);
         cpu.with_state(move || Loud(Arc::clone(&dropped), thread::current().id()))
@@ -296,7 +295,7 @@ mod tests {
     fn values_are_dropped_on_their_worker_when_it_ends_even_if_each_of_them_panics() {
         let cpu = pool();
         let dropped = Arc::default();
-        // Kept until the end: else the first value goes as the next kind is used.
+        // Kept until the end, because otherwise the first value would be dropped when the second state is used.
         let states = [loud(&cpu, &dropped), loud(&cpu, &dropped)];
         for state in &states {
             cpu.run_sync(state.with(|_| ())).unwrap();

@@ -1,4 +1,4 @@
-//! What a pool has done, and what it is doing.
+//! The statistics of a pool.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use pool_core::observe::Histogram;
 
 use crate::{Workers, engine::Core};
 
-/// A snapshot of a pool. From [`Workers::status`].
+/// A snapshot of a pool. [`Workers::status`] returns it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -23,44 +23,42 @@ use crate::{Workers, engine::Core};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// How many workers there may be.
+    /// How many workers the pool may have.
     pub max_workers: usize,
-    /// How many there are.
+    /// How many workers the pool has now.
     pub workers: usize,
-    /// How many run a job.
+    /// How many workers run a job now.
     pub busy: usize,
-    /// Jobs that have a place and wait for a worker. One that was just ended unrun may still be counted for a moment after its caller
-    /// was told.
+    /// How many jobs have a place and wait for a worker. A job that ended without running may still be counted for a moment after
+    /// its caller got the error.
     pub queued: usize,
-    /// Jobs that wait for a place.
+    /// How many jobs wait for a place.
     pub waiting: usize,
-    /// Jobs that ran and gave a result.
+    /// How many jobs ran and returned a result.
     pub completed: u64,
-    /// Jobs that ran and panicked.
+    /// How many jobs ran and panicked.
     pub panicked: u64,
-    /// Jobs that were given up by their callers before they ran, in the queue or in line for a place.
+    /// How many jobs were cancelled by their callers before they ran, in the queue or while they waited for a place.
     pub cancelled: u64,
-    /// Jobs that waited for longer than their queue timeout, and never ran.
+    /// How many jobs waited longer than their queue timeout, and never ran.
     pub expired: u64,
-    /// Jobs that ran for longer than their budget. They are among those that completed or panicked
-    /// as well, once they have.
+    /// How many jobs ran longer than their budget. When such a job ends, it also counts as completed or panicked.
     pub overrun: u64,
-    /// Jobs that were turned away at once: `try_run` found no place, or `run` found the line for one full.
+    /// How many jobs were rejected at once: `try_run` found no place, or `max_waiters` jobs already waited for a place.
     pub rejected: u64,
-    /// Jobs in the queue that a shutdown dropped unrun.
+    /// How many jobs in the queue a shutdown dropped without running them.
     pub dropped: u64,
-    /// Jobs that were given up by their callers while they ran. They are among those that completed or panicked as well, once they
-    /// have.
+    /// How many jobs were cancelled by their callers while they ran. When such a job ends, it also counts as completed or panicked.
     pub given_up: u64,
-    /// Jobs that a pool which is shut down did not take: they came later, or were in line for a place.
+    /// How many jobs were refused because of a shutdown: they came later, or were waiting for a place.
     pub refused: u64,
-    /// Threads that the system did not start.
+    /// How often the system failed to start a thread.
     pub failed_starts: u64,
     /// How long the pool has existed.
     pub age: Duration,
-    /// How long its workers have run jobs, in all.
+    /// How long the workers have run jobs, in total.
     pub busy_time: Duration,
-    /// Those that ran, by label, in the order in which the labels were first seen.
+    /// The jobs that ran, by label, in the order in which the labels were first seen.
     pub jobs: Vec<JobStatus>,
 }
 
@@ -68,31 +66,31 @@ pub struct Status {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobStatus {
-    /// Their label; empty for jobs that were given none.
+    /// The label of the jobs, which is empty for jobs without a label.
     pub label: &'static str,
-    /// How many gave a result.
+    /// How many of the jobs returned a result.
     pub completed: u64,
-    /// How many panicked.
+    /// How many of the jobs panicked.
     pub panicked: u64,
-    /// How long they waited for a place and a worker.
+    /// How long the jobs waited for a place and a worker.
     pub wait: Histogram,
-    /// How long they ran.
+    /// How long the jobs ran.
     pub run: Histogram,
 }
 
 impl Status {
-    /// The share of the workers' time that jobs took, 0 to 1, since the pool was made.
+    /// Returns the share of the workers' time that jobs took since the pool was built, from 0 to 1.
     pub fn utilization(&self) -> f64 {
         share(self.busy_time, self.age, self.max_workers)
     }
 
-    /// The share of the workers' time that jobs took, 0 to 1, since an earlier snapshot.
+    /// Returns the share of the workers' time that jobs took since an earlier snapshot, from 0 to 1.
     pub fn utilization_since(&self, earlier: &Self) -> f64 {
         let busy = self.busy_time.saturating_sub(earlier.busy_time);
         share(busy, self.age.saturating_sub(earlier.age), self.max_workers)
     }
 
-    /// The jobs with this label, if any ran.
+    /// Returns the jobs with this label, if any of them ran.
     pub fn job(&self, label: &str) -> Option<&JobStatus> {
         self.jobs.iter().find(|job| job.label == label)
     }
@@ -118,7 +116,7 @@ impl JobStatus {
 }
 
 impl Workers {
-    /// What the pool has done, and what it is doing.
+    /// Returns a snapshot of the pool.
     pub fn status(&self) -> Status {
         self.core().stats(Instant::now())
     }

@@ -524,7 +524,7 @@ async fn a_job_that_may_take_no_time_at_all_is_refused_by_name_however_it_is_ask
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "job `none` for pool `cpu` cannot be made: {setting} is 0s, but must be longer than nothing"
+                    "job `none` for pool `cpu` is invalid: {setting} is 0s, but must be longer than nothing"
                 )
             );
         }
@@ -545,7 +545,7 @@ async fn a_future_that_has_given_its_result_says_so_when_it_is_polled_again() {
         let error = again.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "job of pool `cpu` has given its result already"
+            "job of pool `cpu` was polled after it had returned its result"
         );
     }
     assert_eq!(cpu.status().completed, 3);

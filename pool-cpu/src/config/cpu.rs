@@ -114,7 +114,7 @@ mod tests {
         );
         assert_eq!(
             message(base().name("a\0b")),
-            r#"name is "a\0b", but must be text that has no NUL in it: threads are called by it"#
+            r#"name is "a\0b", but must be text without a NUL character, because threads are named after it"#
         );
     }
 

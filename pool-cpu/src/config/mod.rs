@@ -38,7 +38,7 @@ impl Common<'_> {
             return Err(ConfigError::new(
                 "name",
                 format!("{name:?}"),
-                "text that has no NUL in it: threads are called by it",
+                "text without a NUL character, because threads are named after it",
             ));
         }
         if self.queue > MAX_QUEUE {

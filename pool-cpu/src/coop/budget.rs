@@ -1,4 +1,4 @@
-//! Time on the executor's thread, and giving it back.
+//! The time that a loop may hold the executor's thread before it yields.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,11 +9,10 @@ use std::{
 
 use tokio::task::coop;
 
-/// How long a loop holds the thread, unless it is told otherwise: 500 µs.
+/// How long a loop holds the thread by default: 500 µs.
 pub const BUDGET: Duration = Duration::from_micros(500);
 
-/// A stretch of time on the executor's thread, for loops that are neither over items nor over a
-/// stream.
+/// A time budget on the executor's thread, for loops that are neither over items nor over a stream.
 ///
 /// ```
 /// use pool_cpu::coop::{BUDGET, Budget};
@@ -24,7 +23,7 @@ pub const BUDGET: Duration = Duration::from_micros(500);
 /// let mut budget = Budget::new(BUDGET);
 /// while b != 0 {
 ///     (a, b) = (b, a % b);
-///     budget.turn().await; // returns at once until 500 µs are over
+///     budget.turn().await; // returns at once until 500 µs have passed
 /// }
 /// assert_eq!(a, 21_u64.pow(3));
 /// # }
@@ -36,19 +35,19 @@ pub struct Budget {
     rest: Rest,
 }
 
-/// Whether the executor has its turn.
+/// Whether the task is yielding to the executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// It is not asked for.
+    /// The task is not yielding.
     None,
-    /// This task has used up what tokio lets it do in one turn.
+    /// The task has used up its tokio budget for this turn.
     OnTokio,
-    /// A wake-up is on its way, by which the executor polls the task again.
+    /// The task was woken, and the executor will poll it again.
     Elsewhere,
 }
 
 impl Budget {
-    /// Starts now. Zero yields at every [`turn`](Self::turn).
+    /// Creates a budget that starts now. With a `length` of zero, every [`turn`](Self::turn) yields.
     pub fn new(length: Duration) -> Self {
         Self {
             length,
@@ -57,25 +56,26 @@ impl Budget {
         }
     }
 
-    /// Is it spent?
+    /// Whether the budget is spent.
     pub fn is_spent(&self) -> bool {
         self.since.elapsed() >= self.length
     }
 
-    /// Gives the executor its turn if the budget is spent, and starts anew after that. Reads the
-    /// clock: in a tight loop, not at every step.
+    /// Yields to the executor if the budget is spent, and then starts the budget anew. Each call reads the clock, so a tight loop
+    /// should not call it at every step.
     ///
     /// # Cancel safety
-    /// Nothing is lost: a turn that was due is due the next time.
+    /// Dropping the future loses nothing: a yield that was due is still due at the next call.
     pub async fn turn(&mut self) {
         poll_fn(|cx| self.poll_turn(cx)).await;
     }
 
-    /// Ready at once while the budget lasts; else when the executor has had its turn.
+    /// Is ready at once while the budget lasts, and otherwise once the executor has had its turn.
     ///
-    /// That the caller got `Pending` does not say that: what is between this and the executor may go on in the same turn. On tokio the
-    /// task uses up its cooperative budget, which it only has again when the executor polls it anew. All that the task does on tokio is
-    /// pending until then, so it comes to its end soon. On other executors, and in `unconstrained`, the first poll after a wake-up counts.
+    /// A `Pending` alone does not prove that the task returned to the executor, because code between this function and the executor
+    /// may go on in the same turn. So on tokio the task uses up its cooperative budget, which tokio renews only when it polls the
+    /// task anew. Until then all of tokio's resources are pending in this task, so the task soon returns. On other executors, and
+    /// in `unconstrained`, the first poll after a wake-up counts.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.rest {
             Rest::None if !self.is_spent() => return Poll::Ready(()),
@@ -83,14 +83,14 @@ impl Budget {
                 self.rest = if use_up(cx) {
                     Rest::OnTokio
                 } else {
-                    // Under tokio its driver comes first, too: a task that woke itself would keep timers and
-                    // sockets waiting for up to 61 turns. Under other executors this wakes the task.
+                    // On tokio, the runtime's driver also runs first. If the task woke itself directly, timers and sockets would
+                    // wait for up to 61 turns. On other executors this call wakes the task.
                     let _: Poll<()> = pin!(tokio::task::yield_now()).poll(cx);
                     Rest::Elsewhere
                 };
                 return Poll::Pending;
             }
-            // What is not used is given back.
+            // Dropping the guard gives the unused unit back.
             Rest::OnTokio => drop(ready!(coop::poll_proceed(cx))),
             Rest::Elsewhere => {}
         }
@@ -100,7 +100,8 @@ impl Budget {
     }
 }
 
-/// Uses up what tokio lets this task do before others have a turn, and has it polled again after that. `false` if there is no bound.
+/// Uses up tokio's budget of this task, so that tokio polls the task again after other tasks. Returns `false` if there is no
+/// budget.
 fn use_up(cx: &mut Context<'_>) -> bool {
     (0..=MOST).any(|_| match coop::poll_proceed(cx) {
         Poll::Ready(one) => {
@@ -111,7 +112,7 @@ fn use_up(cx: &mut Context<'_>) -> bool {
     })
 }
 
-/// At least as much as tokio's budget for one turn, which is 128.
+/// At least tokio's budget for one turn, which is 128.
 const MOST: u32 = 1024;
 
 #[cfg(test)]

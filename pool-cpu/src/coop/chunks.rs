@@ -1,15 +1,13 @@
-//! Items in chunks, with turns for the executor between them.
+//! Hands out items in chunks, and yields to the executor in between.
 
 use std::{fmt, time::Duration};
 
 use super::{BUDGET, Budget};
 use crate::ConfigError;
 
-/// Hands out `items` in chunks of `n`, and gives the executor its turn between two chunks whenever
-/// the [`BUDGET`] is spent.
+/// Hands out `items` in chunks of `n`, and yields to the executor between two chunks whenever the [`BUDGET`] is spent.
 ///
-/// `n` is how many items go by between two looks at the clock: as many as surely take less than the
-/// budget, so that the clock is not looked at for each.
+/// The clock is read once for each chunk. Choose `n` so that `n` items certainly take less than the budget.
 ///
 /// # Errors
 /// `n` is 0.
@@ -47,34 +45,34 @@ pub fn chunks<I: IntoIterator>(items: I, n: usize) -> Result<Chunks<I::IntoIter>
     })
 }
 
-/// Items that are handed out in chunks. From [`chunks`].
+/// Hands out items in chunks. [`chunks`] returns it.
 pub struct Chunks<I: Iterator> {
     items: I,
-    /// Taken to see whether there is one more chunk, and not handed out so far.
+    /// An item that was taken to see whether there is another chunk, and was not handed out yet.
     first: Option<I::Item>,
     n: usize,
     budget: Budget,
 }
 
-/// Up to `n` items. What is not taken comes with the next chunk.
+/// Up to `n` items. Items that are not taken come with the next chunk.
 pub struct Chunk<'a, I: Iterator> {
     chunks: &'a mut Chunks<I>,
     left: usize,
 }
 
 impl<I: Iterator> Chunks<I> {
-    /// How long to hold the thread at most, give or take a chunk. Default: [`BUDGET`].
+    /// Sets how long the loop holds the thread at most, give or take a chunk. Default: [`BUDGET`].
     #[must_use]
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = Budget::new(budget);
         self
     }
 
-    /// The next items, at least one; `None` when there are no more. Gives the executor its turn
-    /// before, if it is due.
+    /// Returns the next chunk, which has at least one item, or `None` when there are no more items. Yields to the executor first if
+    /// the budget is spent.
     ///
     /// # Cancel safety
-    /// Nothing is lost, of a chunk that is dropped neither.
+    /// Dropping the future loses nothing. Dropping a chunk loses none of its items either.
     pub async fn next(&mut self) -> Option<Chunk<'_, I>> {
         self.budget.turn().await;
         if self.first.is_none() {

@@ -1,4 +1,4 @@
-//! A stream that lets others have their turn.
+//! A stream that yields to the executor.
 
 use std::{
     pin::Pin,
@@ -11,12 +11,11 @@ use pin_project_lite::pin_project;
 
 use super::Budget;
 
-/// Gives the executor its turn whenever `budget` has passed since it had its last one.
+/// Yields to the executor whenever `budget` has passed since the last yield.
 ///
-/// A stream that always has an item at hand (from memory, from a file, from a decoder) never lets
-/// go of the thread: its consumer gets item after item and the task does not return. What the
-/// consumer does with the items counts as well. That an item had to be waited for is no turn by itself: an adapter such as
-/// `ready_chunks` goes on with what it has.
+/// A stream that always has an item ready (from memory, a file or a decoder) never releases the thread: its consumer takes item
+/// after item, and the task does not return to the executor. The time that the consumer spends on the items counts too. A `Pending`
+/// of the inner stream does not count as a yield, because an adapter such as `ready_chunks` may go on with the items that it has.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -37,7 +36,7 @@ pub fn yield_every<S: Stream>(stream: S, budget: Duration) -> YieldEvery<S> {
 }
 
 pin_project! {
-    /// A stream that lets others have their turn. From [`yield_every`].
+    /// A stream that yields to the executor. [`yield_every`] returns it.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct YieldEvery<S> {
@@ -88,7 +87,7 @@ mod tests {
         other.await.ok();
     }
 
-    /// Items without an end, behind an adapter that goes on with what it has.
+    /// Endless items behind an adapter that goes on with the items that it has.
     async fn chunks_until(over: &Cell<bool>, items: impl Stream<Item = u64>) -> u64 {
         let endless = yield_every(items, Duration::ZERO);
         let mut chunks = pin!(endless.ready_chunks(64));
@@ -107,7 +106,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
             over.set(true);
         };
-        // On the paused clock the timer fires as soon as everybody waits: with the chunks it has to be moved on by hand.
+        // The paused clock only advances by itself while all tasks wait. Here the chunks run, so the test advances it.
         let clock = async {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
@@ -123,7 +122,7 @@ mod tests {
     async fn a_source_that_is_pending_now_and_then_is_no_rest() {
         let over = Cell::new(false);
         let told = tokio::spawn(async {});
-        // Every other poll it has nothing, and is woken at once.
+        // Every other poll is pending, and wakes the task at once.
         let mut polls = 0_u64;
         let source = stream::poll_fn(move |cx| {
             polls += 1;

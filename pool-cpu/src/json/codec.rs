@@ -1,4 +1,4 @@
-//! One document at a time.
+//! Encodes and decodes single documents.
 
 use std::{
     future::Future,
@@ -16,21 +16,21 @@ use super::{
 };
 use crate::{Ctx, Error, Workers, trace::Caller};
 
-/// A document of up to this many bytes is encoded and decoded in place.
+/// Documents of up to this many bytes are encoded and decoded in place.
 pub const INLINE: usize = 16 * 1024;
 
-/// Encodes `value`: in place if that gives at most [`INLINE`] bytes, else on the pool.
+/// Encodes `value`, in place if the document has at most [`INLINE`] bytes, else on the pool.
 ///
-/// How long it will be is not known before, so it is begun in place and given up at [`INLINE`], or at the first text that is as long.
-/// A value whose own `Serialize` computes for long does that in place too, and twice where the document is long: for such a one
-/// [`Workers::run`] with an encoder of your own always goes to the pool.
+/// The length is not known before. So the encoding begins in place, and stops when [`INLINE`] bytes are written, or at the first
+/// text that is longer than that. If the value's own `Serialize` computes for long, this also happens in place, and a second time
+/// on the pool if the document is long. For such a value use [`Workers::run`] with your own encoder, which always runs on the pool.
 ///
 /// # Errors
-/// [`JsonError::is_json`] if `value` cannot be encoded; [`JsonError::job_error`] if the pool does
-/// not run the job, or `value` panics, in place as well.
+/// - [`JsonError::is_json`] if `value` cannot be encoded.
+/// - [`JsonError::job_error`] if the pool does not run the job, or `value` panics, on the pool or in place.
 ///
 /// # Cancel safety
-/// As [`Workers::run`].
+/// As for [`Workers::run`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -68,7 +68,7 @@ where
     Ok(body.map_err(Kind::Json)?.into())
 }
 
-/// Encodes `value` if that takes little. `None` if it is too long.
+/// Encodes `value` if the document is short. Returns `None` if it is too long.
 fn encode_in_place<T: Serialize>(value: &T) -> Result<Option<Bytes>, JsonError> {
     let mut start = Start(Vec::new());
     let limit = Limit::new(INLINE);
@@ -79,20 +79,20 @@ fn encode_in_place<T: Serialize>(value: &T) -> Result<Option<Bytes>, JsonError> 
     match serde_json::to_writer(&mut start, &guarded) {
         _ if limit.is_exceeded() => Ok(None),
         Ok(()) => Ok(Some(start.0.into())),
-        // `Start` fails in one way only: it is full.
+        // `Start` only fails when it is full.
         Err(error) if error.is_io() => Ok(None),
         Err(error) => Err(Kind::Json(error).into()),
     }
 }
 
-/// Decodes `text`: in place if it is at most [`INLINE`] bytes long, else on the pool.
+/// Decodes `text`, in place if it has at most [`INLINE`] bytes, else on the pool.
 ///
 /// # Errors
-/// [`JsonError::is_json`] if `text` is not a `T`; [`JsonError::job_error`] if the pool does not run
-/// the job, or `T` panics, in place as well.
+/// - [`JsonError::is_json`] if `text` is not a `T`.
+/// - [`JsonError::job_error`] if the pool does not run the job, or `T` panics, on the pool or in place.
 ///
 /// # Cancel safety
-/// As [`Workers::run`].
+/// As for [`Workers::run`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -129,7 +129,7 @@ where
     value.map_err(|error| Kind::Json(error).into())
 }
 
-/// Does here what a job with that label would do, a panic of it included.
+/// Runs `f` in place as a job with that label would run, and catches its panic.
 fn in_place<T>(pool: &Workers, label: &'static str, f: impl FnOnce() -> T) -> Result<T, JsonError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let error = Error::panicked(pool.core().name(), label, None, payload);
@@ -140,7 +140,7 @@ fn in_place<T>(pool: &Workers, label: &'static str, f: impl FnOnce() -> T) -> Re
 const ENCODE: &str = "json encode";
 const DECODE: &str = "json decode";
 
-/// The first [`INLINE`] bytes of a document. More is an error.
+/// The first [`INLINE`] bytes of a document. Writing more is an error.
 struct Start(Vec<u8>);
 
 impl io::Write for Start {
@@ -193,7 +193,7 @@ mod tests {
             value: &[&text],
             limit: &limit,
         };
-        // Nothing was written, not even as much as would fit.
+        // Nothing was written, not even the part that fits.
         let mut written = Vec::new();
         assert!(serde_json::to_writer(&mut written, &guarded).is_err());
         assert_eq!(written, b"[");
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_the_job_whether_it_happens_in_place_or_not() {
-        /// So much text, and then a panic.
+        /// Writes a text of this length, and then panics.
         struct Loud(usize);
         impl Serialize for Loud {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,10 +1,10 @@
-//! What can go wrong with JSON on a pool.
+//! The errors of JSON on a pool.
 
 use std::fmt;
 
 use crate::Error;
 
-/// Why there is no JSON.
+/// Why encoding or decoding failed.
 #[derive(Debug)]
 pub struct JsonError(Kind);
 
@@ -16,17 +16,17 @@ pub(super) enum Kind {
 }
 
 impl JsonError {
-    /// Could the value not be encoded, or the text not be decoded?
+    /// Whether the value could not be encoded, or the text could not be decoded.
     pub fn is_json(&self) -> bool {
         matches!(self.0, Kind::Json(_))
     }
 
-    /// Did the stream of rows fail?
+    /// Whether the stream of rows failed.
     pub fn is_row(&self) -> bool {
         matches!(self.0, Kind::Row(_))
     }
 
-    /// What became of the job, where that is what went wrong: a full or closed pool, a panic.
+    /// Returns the error of the job, if the job failed: the pool is full or closed, or the job panicked.
     pub fn job_error(&self) -> Option<&Error> {
         match &self.0 {
             Kind::Job(error) => Some(error),
@@ -46,7 +46,7 @@ impl fmt::Display for JsonError {
         match &self.0 {
             Kind::Job(error) => error.fmt(f),
             Kind::Json(error) => write!(f, "json: {error}"),
-            Kind::Row(error) => write!(f, "a row could not be had: {error}"),
+            Kind::Row(error) => write!(f, "the stream of rows failed: {error}"),
         }
     }
 }
@@ -54,7 +54,7 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            // Their texts are part of ours; what is below them is not.
+            // This error's text contains their texts, so its source is their source.
             Kind::Job(error) => error.source(),
             Kind::Json(error) => error.source(),
             Kind::Row(error) => Some(&**error),

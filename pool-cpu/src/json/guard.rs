@@ -1,8 +1,8 @@
-//! Long text is not encoded in place.
+//! Refuses to encode long texts in place.
 //!
-//! serde_json looks through a whole text for what has to be escaped before it writes the first byte, so a bound on what is written does
-//! not bound that work. This wraps a serializer, and everything that is serialized inside of it, and refuses text that is too long before
-//! it gets there.
+//! Before serde_json writes the first byte of a text, it scans the whole text for characters to escape. So a bound on the written
+//! bytes does not bound that work. `Guard` wraps a serializer, and every nested serializer, and refuses a text that is too long
+//! before serde_json gets it.
 
 use std::{
     cell::Cell,
@@ -14,19 +14,19 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// A value none of whose texts may be longer than `most` bytes.
+/// A value whose texts may have at most the length of the limit.
 pub(super) struct Guarded<'a, T: ?Sized> {
     pub(super) value: &'a T,
     pub(super) limit: &'a Limit,
 }
 
-/// How long a text may be, and whether one was longer.
+/// How long a text may be, and whether a text was longer.
 pub(super) struct Limit {
     most: usize,
     exceeded: Cell<bool>,
 }
 
-/// A serializer, or a part of one, and what it may be given.
+/// A serializer, or a part of a serializer, and its limit.
 struct Guard<'a, S> {
     inner: S,
     limit: &'a Limit,
@@ -40,12 +40,12 @@ impl Limit {
         }
     }
 
-    /// Was there a text that is too long? Then what there is of the document is not all of it.
+    /// Whether a text was too long. If so, the document is incomplete.
     pub(super) const fn is_exceeded(&self) -> bool {
         self.exceeded.get()
     }
 
-    /// May a text be as long?
+    /// Whether a text may have this length.
     fn allows(&self, length: usize) -> bool {
         let allowed = length <= self.most;
         if !allowed {
@@ -69,7 +69,7 @@ impl<T: Serialize + ?Sized> Serialize for Guarded<'_, T> {
     }
 }
 
-/// What goes through as it is.
+/// Methods that pass a value through unchanged.
 macro_rules! plain {
     ($($method:ident($type:ty)),+) => {$(
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
@@ -78,7 +78,7 @@ macro_rules! plain {
     )+};
 }
 
-/// What begins something that has parts.
+/// Methods that begin a compound value.
 macro_rules! compound {
     ($($method:ident($($arg:ident: $type:ty),*) -> $part:ident;)+) => {$(
         fn $method(self, $($arg: $type),*) -> Result<Self::$part, S::Error> {
@@ -192,7 +192,7 @@ impl<'a, S: Serializer> Serializer for Guard<'a, S> {
     }
 }
 
-/// The parts of something, each guarded.
+/// The parts of a compound value, each guarded.
 macro_rules! parts {
     ($($part:ident: $($method:ident($($key:ident: $type:ty)?))+;)+) => {$(
         impl<S: $part> $part for Guard<'_, S> {
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that serde knows of, with `text` wherever one may be.
+    /// Every kind of value in serde's data model, with `text` in every possible place.
     #[derive(serde::Serialize)]
     struct All {
         unit: (),

@@ -1,4 +1,4 @@
-//! Rows into chunks of NDJSON.
+//! Encodes rows into chunks of NDJSON.
 
 use std::{
     collections::VecDeque,
@@ -16,15 +16,14 @@ use serde::Serialize;
 use super::{JsonError, error::Kind};
 use crate::{Ctx, Error, Workers, quiet::drop_quietly, sync::Arc, trace::Caller};
 
-/// Turns rows into NDJSON (a line of JSON each), encoded on the pool, in chunks of 64 KiB and a row at most.
+/// Encodes rows as NDJSON (one JSON value on each line) on the pool, in chunks of at most 64 KiB and a row.
 ///
-/// While one chunk is being encoded the rows of the next are taken from `rows`, and no more than that:
-/// when the consumer is slow nothing is read, when the source is slow what is there is sent, and
-/// memory stays constant however many rows there are. How many rows a chunk takes is seen from those before, the first row by itself: about
-/// two chunks of them are held at a time, or two rows where each is larger than that; never more than 512, which is what may be held once
-/// where small rows are followed by large ones.
+/// While a chunk is being encoded, the rows of the next chunk are taken from `rows`, and no more. If the consumer is slow, no rows
+/// are read. If the source is slow, the rows that are there are sent. So memory stays constant for any number of rows. The number
+/// of rows in a chunk is estimated from earlier rows; the first row is encoded alone. About two chunks of rows are held at a time,
+/// or two rows if a row is larger than a chunk. At most 512 rows are held; this can happen once when large rows follow small rows.
 ///
-/// A row that cannot be encoded, or panics while it is, ends the stream with its error, after the rows before it.
+/// A row that cannot be encoded, or that panics, ends the stream with its error, after the rows before it.
 ///
 /// ```
 /// use futures_util::{StreamExt, stream};
@@ -33,7 +32,7 @@ use crate::{Ctx, Error, Workers, quiet::drop_quietly, sync::Arc, trace::Caller};
 /// # async fn main() -> Result<(), pool_cpu::json::JsonError> {
 /// # let cpu = pool_cpu::CpuPool::builder().threads(1).build().expect("one thread");
 /// let rows = stream::iter((0..10_000).map(|id| ("user", id)));
-/// let mut body = pool_cpu::json::lines(&cpu, rows); // hand it to the response as its body
+/// let mut body = pool_cpu::json::lines(&cpu, rows); // use it as the body of a response
 /// let first = body.next().await.expect("there are rows")?;
 /// assert!(first.starts_with(b"[\"user\",0]\n[\"user\",1]\n"));
 /// # Ok(())
@@ -46,7 +45,7 @@ where
     Lines::new(pool, Mapped { rows, map: Ok })
 }
 
-/// As [`lines`], for rows that may fail: the first that does ends the stream with its error, after the rows before it.
+/// Like [`lines`], for rows that may fail. The first failed row ends the stream with its error, after the rows before it.
 ///
 /// ```
 /// use futures_util::{StreamExt, stream};
@@ -81,38 +80,38 @@ where
 type Row<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 pin_project! {
-    /// A stream of chunks of NDJSON. From [`lines`] and [`try_lines`].
+    /// A stream of chunks of NDJSON. [`lines`] and [`try_lines`] return it.
     ///
     /// # Cancel safety
-    /// A poll loses nothing; dropping the stream drops the rows that it has taken.
+    /// A poll that is cancelled loses nothing. Dropping the stream drops the rows that it has taken.
     #[must_use = "streams do nothing unless polled"]
     pub struct Lines<S, T> {
         #[pin]
         rows: S,
         pool: Workers,
         caller: Caller,
-        // Rows that wait to be encoded.
+        // The rows that wait to be encoded.
         batch: VecDeque<T>,
         job: Option<Encoding<T>>,
-        // How many rows that job has.
+        // How many rows the job has.
         encoding: usize,
-        // How many make a chunk.
+        // How many rows are estimated to make a chunk.
         enough: usize,
-        // What was encoded of a chunk that is not full.
+        // The encoded part of a chunk that is not full.
         begun: Vec<u8>,
-        // Why the rows have ended, once they have.
+        // Why the rows have ended, once they have ended.
         end: Option<Result<(), JsonError>>,
     }
 }
 
 type Encoding<T> = Pin<Box<dyn Future<Output = Result<Encoded<T>, Error>> + Send>>;
 
-/// A chunk, and the rows that found no place in it.
+/// An encoded chunk, and the rows that did not fit.
 struct Encoded<T> {
     chunk: Vec<u8>,
     rows: usize,
     rest: VecDeque<T>,
-    /// What is wrong with the row after those of the chunk. There is no rest then.
+    /// The error of the row after the rows of the chunk. Then `rest` is empty.
     failed: Option<Kind>,
 }
 
@@ -146,7 +145,7 @@ where
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         loop {
-            // A chunk's worth; a second one while the first is being encoded. What was left over counts in both.
+            // Rows for one chunk, and for a second chunk while the first is being encoded. Rows that were left over count too.
             let most = *this.enough * if this.job.is_some() { 2 } else { 1 };
             while this.end.is_none() && this.batch.len() + *this.encoding < most {
                 match this.rows.as_mut().poll_next(cx) {
@@ -169,11 +168,11 @@ where
                         failed,
                     }) => {
                         let enough = rows_of_a_chunk(rows, chunk.len());
-                        // Small rows, seen by a few: those that are there go along with them.
+                        // The first rows show that rows are small, so more rows are added to this chunk before it is sent.
                         goes_on = *this.enough < FIRST && enough >= FIRST && failed.is_none();
                         *this.enough = if goes_on { FIRST } else { enough };
                         this.begun.extend(chunk);
-                        // They came first.
+                        // The rest comes before the rows that were read meanwhile.
                         rest.append(this.batch);
                         *this.batch = rest;
                         if let Some(failed) = failed {
@@ -225,7 +224,7 @@ impl<S, T> fmt::Debug for Lines<S, T> {
     }
 }
 
-/// Encodes rows until there are `room` bytes of them, or one fails.
+/// Encodes rows until they fill `room` bytes, or a row fails.
 fn encode<T: Serialize>(
     mut rows: VecDeque<T>,
     room: usize,
@@ -254,7 +253,7 @@ fn encode<T: Serialize>(
         };
         if failed.is_some() {
             chunk.truncate(before);
-            // Here, and not on the executor.
+            // The rows are dropped here, and not on the executor.
             drop_quietly((row, mem::take(&mut rows)));
         }
     }
@@ -268,7 +267,7 @@ fn encode<T: Serialize>(
 
 const LABEL: &str = "ndjson";
 
-/// How many rows fill a chunk, if they are as those that gave so many bytes.
+/// Estimates how many rows fill a chunk, from `rows` rows that took `bytes` bytes.
 fn rows_of_a_chunk(rows: usize, bytes: usize) -> usize {
     (rows * CHUNK).div_ceil(bytes.max(1)).clamp(1, BATCH)
 }
@@ -290,13 +289,13 @@ impl<S: Stream, T, F: FnMut(S::Item) -> T> Stream for Mapped<S, F> {
     }
 }
 
-/// So many rows are read for one chunk at most.
+/// The most rows that are read for one chunk.
 const BATCH: usize = 256;
 
-/// So many are read after the first one, if that says that a chunk has room for them.
+/// The most rows that are read after the first row, if the first row shows that they fit into a chunk.
 const FIRST: usize = 16;
 
-/// A chunk is sent as soon as it is this long.
+/// A chunk is sent as soon as it has this many bytes.
 const CHUNK: usize = 64 * 1024;
 
 #[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
@@ -362,7 +361,7 @@ mod tests {
         assert_eq!(taken.get(), after_one);
     }
 
-    /// Encodes so many rows of so many bytes. How many of them were alive at once, and the longest chunk.
+    /// Encodes `rows` rows of `length` bytes. Returns how many rows were alive at once, and the length of the longest chunk.
     async fn most_at_once(rows: usize, length: usize) -> (usize, usize) {
         /// Counts the rows that are alive.
         struct Row(Arc<AtomicUsize>, usize);
@@ -440,12 +439,12 @@ mod tests {
         assert!(error.is_row());
         assert_eq!(
             error.to_string(),
-            "a row could not be had: lost the connection"
+            "the stream of rows failed: lost the connection"
         );
         assert!(body.next().await.is_none());
     }
 
-    /// A row that cannot be encoded, or panics while it is, or goes well.
+    /// What a row does: it encodes well, fails, or panics.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Odd {
         Well,
@@ -469,7 +468,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_that_cannot_be_encoded_ends_the_stream_after_those_before_it() {
         for odd in [Odd::Fails, Odd::Panics] {
-            // In the first chunk, as its first row, and far behind.
+            // The bad row is the first of a chunk, in the first chunk, and far behind.
             for before in [0, 1, 5, 300] {
                 let cpu = pool();
                 let rows = (0..before + 10).map(|n| if n == before { odd } else { Odd::Well });
@@ -498,7 +497,7 @@ mod tests {
     async fn what_was_encoded_comes_before_the_error_of_a_pool_that_is_shut_down() {
         let cpu = pool();
         let closed = cpu.clone();
-        // The third row is read when the first one is encoded.
+        // The third row is read while the first row is being encoded.
         let rows = stream::iter(1..100).inspect(move |n| {
             if *n == 3 {
                 closed.core().close();

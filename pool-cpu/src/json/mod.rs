@@ -1,10 +1,9 @@
-//! JSON, away from the executor where it is large.
+//! JSON encoding and decoding, on a pool if the document is large.
 //!
-//! A document of some megabytes takes some milliseconds to encode or decode: on the executor's
-//! thread everybody else waits for that. Sending every small one to a worker would cost more than
-//! it saves. So [`encode`] and [`decode`] do the small ones in place (up to [`INLINE`] bytes) and
-//! the others on the pool, and [`lines`] turns any number of rows into chunks of NDJSON with
-//! constant memory.
+//! Encoding or decoding a document of some megabytes takes some milliseconds. On an executor's thread, all other tasks would wait
+//! for that. Sending every small document to a worker would cost more than it saves. So [`encode`] and [`decode`] handle small
+//! documents in place (up to [`INLINE`] bytes) and larger documents on the pool. [`lines`] turns any number of rows into chunks of
+//! NDJSON with constant memory.
 
 mod codec;
 mod error;

@@ -1,4 +1,4 @@
-//! How late timers are.
+//! Measures how late timers are.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,13 +18,12 @@ use tokio::{
 
 use crate::ConfigError;
 
-/// Measures how late the timers of a runtime are, as long as it lives.
+/// Measures how late the timers of a runtime are. The drop of the monitor ends the measurement.
 ///
-/// A task sleeps until the next tick of a fixed grid and counts by how much it was late. Ticks that
-/// passed meanwhile are counted as well, each with the lateness that it would have had: without
-/// that a stall of a second would be one sample among many, and no percentile would show it
-/// (coordinated omission). Timers of tokio have a grain of 1 ms, so an idle runtime shows up to
-/// that much.
+/// A task sleeps until the next tick of a fixed grid, and records how late it was woken. Ticks that were missed meanwhile are
+/// recorded too, each with the lateness that it would have had. Otherwise a stall of a second would be one sample among many, and
+/// would not show in any percentile (coordinated omission). tokio's timers have a resolution of 1 ms, so an idle runtime shows up
+/// to 1 ms of lag.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,8 +32,8 @@ use crate::ConfigError;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), pool_cpu::ConfigError> {
 /// let monitor = LagMonitor::start(&tokio::runtime::Handle::current(), Duration::from_millis(1))?;
-/// tokio::time::sleep(Duration::from_millis(10)).await; // the timer is at work
-/// std::thread::sleep(Duration::from_millis(50)); // somebody blocks the executor
+/// tokio::time::sleep(Duration::from_millis(10)).await; // the monitor ticks
+/// std::thread::sleep(Duration::from_millis(50)); // this task blocks the executor
 /// tokio::time::sleep(Duration::from_millis(10)).await;
 /// let lag = monitor.reset();
 /// assert!(lag.max() >= Duration::from_millis(45), "{lag:?}");
@@ -56,14 +55,13 @@ pub struct Lag {
 }
 
 impl LagMonitor {
-    /// Starts to measure on `runtime`, with a tick every `resolution`: 10 ms is plenty for a
-    /// service.
+    /// Starts to measure `runtime`, with a tick every `resolution`. 10 ms is enough for a service.
     ///
     /// # Errors
-    /// `resolution` is below 1 ms, the grain of tokio's timers, or above a minute.
+    /// `resolution` is below 1 ms, the resolution of tokio's timers, or above a minute.
     ///
     /// # Panics
-    /// If the runtime has no timer: that is tokio's own panic, on the task.
+    /// If the runtime has no timer, the monitor's task panics. This is tokio's own panic.
     pub fn start(runtime: &Handle, resolution: Duration) -> Result<Self, ConfigError> {
         if !(GRAIN..=MINUTE).contains(&resolution) {
             let expected = "1ms, the grain of tokio's timers, to 60s";
@@ -78,7 +76,7 @@ impl LagMonitor {
         Ok(Self { samples, task })
     }
 
-    /// What was measured since the start, or the last reset.
+    /// Returns the lag since the start, or since the last reset.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -98,57 +96,57 @@ impl LagMonitor {
         lock(&self.samples).clone()
     }
 
-    /// What was measured since the last reset; begins a new window.
+    /// Returns the lag since the last reset, and begins a new window.
     pub fn reset(&self) -> Lag {
         std::mem::take(&mut *lock(&self.samples))
     }
 }
 
 impl Lag {
-    /// How many ticks there were.
+    /// Returns the number of ticks.
     pub const fn count(&self) -> u64 {
         self.late.count()
     }
 
-    /// The least, exactly; of the ticks that a stall kept from happening as well.
+    /// Returns the exact minimum, which includes the ticks that a stall prevented.
     pub fn min(&self) -> Duration {
         self.least.unwrap_or_default()
     }
 
-    /// The mean.
+    /// Returns the mean.
     pub fn mean(&self) -> Duration {
         self.late.mean()
     }
 
-    /// The median.
+    /// Returns the median.
     pub fn p50(&self) -> Duration {
         self.percentile(50.0)
     }
 
-    /// What one in a hundred exceeds.
+    /// Returns the 99th percentile.
     pub fn p99(&self) -> Duration {
         self.percentile(99.0)
     }
 
-    /// The most.
+    /// Returns the maximum.
     pub const fn max(&self) -> Duration {
         self.late.max()
     }
 
-    /// What `percent` of all do not exceed, within 6.25 %; never below the least.
+    /// Returns the lateness that `percent` percent of the ticks do not exceed, within 6.25 %. Never less than the minimum.
     pub fn percentile(&self, percent: f64) -> Duration {
         self.late.percentile(percent).max(self.min())
     }
 
-    /// All of them.
+    /// Returns the histogram of all ticks.
     pub const fn histogram(&self) -> &Histogram {
         &self.late
     }
 
-    /// Counts a tick that was late by `late`, and those that it kept from happening.
+    /// Records a tick that was late by `late`, and the ticks that it prevented.
     fn record(&mut self, late: Duration, resolution: Duration) {
         if late <= resolution {
-            // It kept none from happening: no division, which is what a tick would take most of its time for.
+            // This tick prevented no other. The common case avoids the division, which would take most of the time of a tick.
             self.late.record(late);
             self.least = Some(self.least.map_or(late, |before| before.min(late)));
             return;
@@ -162,14 +160,14 @@ impl Lag {
     }
 }
 
-/// How many ticks one that was so late kept from happening. One that would not have been late at all would have been counted as itself.
+/// Returns how many ticks a tick that was late by `late` prevented. A prevented tick that would have been on time is not counted.
 fn kept(late: Duration, resolution: Duration) -> u64 {
     let ticks = late.as_nanos().div_ceil(resolution.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX).saturating_sub(1)
 }
 
-/// Those ticks, the least late first: each was late by one `resolution` less than the one after it. All that share a bucket come at once,
-/// as so many of their mean: a machine that slept for hours is not caught up with tick by tick.
+/// Returns the prevented ticks, the least late first. Each was late by one `resolution` less than the next. Ticks of the same
+/// histogram bucket are returned together with their mean, so that hours of sleep of the machine do not take a step for each tick.
 fn kept_by(late: Duration, resolution: Duration) -> impl Iterator<Item = (Duration, u64)> {
     let mut left = kept(late, resolution);
     iter::from_fn(move || {
@@ -185,11 +183,11 @@ fn kept_by(late: Duration, resolution: Duration) -> impl Iterator<Item = (Durati
     })
 }
 
-/// The longest duration that a histogram does not tell from this one.
+/// Returns the longest duration in the same histogram bucket.
 fn longest_like(duration: Duration) -> Duration {
     let mut both = Histogram::new();
     both.record(duration);
-    // The last bucket has no end: what is in it is as long as the longest.
+    // The last bucket has no upper bound, so its values are as long as the longest duration.
     both.record(Duration::MAX);
     let bucket = both.buckets().next();
     bucket.map_or(duration, |(longest, _)| longest)
@@ -200,20 +198,20 @@ fn times(duration: Duration, times: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Two sleeps by turns: the one for the tick after the next is registered before the next one is over. With a single one tokio would have
-/// to be woken at each tick, by itself, for a timer that is earlier than all it knows of.
+/// Records ticks with two sleeps in turns: the sleep for the tick after the next is registered before the next tick. With a single
+/// sleep, each tick would register a timer that is earlier than all timers tokio knows of, and tokio would wake itself for it.
 async fn tick(samples: Arc<Mutex<Lag>>, resolution: Duration) {
     let mut due = Instant::now() + resolution;
-    // In the task itself: a tick comes to caches that have forgotten it, so each line that it touches counts.
+    // The sleeps are in the task itself. A tick runs with cold caches, so every cache line that it touches counts.
     let mut next = pin!(sleep_until(due));
     let mut after = pin!(sleep_until(due + resolution));
-    // A sleep is registered by its first poll, and by each reset from then on.
+    // The first poll registers a sleep. After that each reset does.
     poll_fn(|cx| Poll::Ready(after.as_mut().poll(cx).is_ready())).await;
     loop {
         next.as_mut().await;
         let late = due.elapsed();
         lock(&samples).record(late, resolution);
-        // The next tick of the grid that is still to come.
+        // Advance to the next tick of the grid that has not passed.
         due += resolution;
         if late >= resolution {
             let passed = late.as_nanos() / resolution.as_nanos();
@@ -255,12 +253,12 @@ mod tests {
         lag.record(1000 * MS, 10 * MS);
         assert_eq!(lag.count(), 1000);
         assert_eq!(lag.max(), 1000 * MS);
-        // One sample among 901 would be no percentile below 99.8.
+        // A single sample among 901 would not show in a percentile below 99.8.
         assert!(lag.percentile(95.0) >= 450 * MS, "{lag:?}");
         assert_eq!(lag.min(), Duration::ZERO);
     }
 
-    /// What counting each tick by itself gives.
+    /// The result of recording each tick on its own.
     fn one_by_one(late: Duration, resolution: Duration) -> Histogram {
         let mut all = Histogram::new();
         let mut late = Some(late);
@@ -312,7 +310,7 @@ mod tests {
         lag.record(Duration::from_micros(104_440), 10 * MS);
         assert_eq!(lag.count(), 11);
         assert_eq!(lag.min(), Duration::from_micros(4_440));
-        // Wherever the least lies in its bucket.
+        // Wherever the minimum lies in its bucket.
         for micros in 1..100 {
             let mut lag = Lag::default();
             lag.record(Duration::from_micros(100_000 + 37 * micros), 10 * MS);
@@ -331,7 +329,7 @@ mod tests {
         tokio::time::sleep(25 * MS).await;
         tokio::time::advance(104 * MS).await;
         tokio::time::sleep(76 * MS).await;
-        // At 10 and 20 ms; ten from 30 to 120 ms that the stall held up until 129 ms; eight from 130 to 200 ms.
+        // Ticks at 10 and 20 ms; ten ticks from 30 to 120 ms that the stall delayed until 129 ms; eight ticks from 130 to 200 ms.
         let lag = monitor.snapshot();
         assert_eq!((lag.count(), lag.max()), (20, 99 * MS), "{lag:?}");
     }

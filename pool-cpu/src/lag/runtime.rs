@@ -1,4 +1,4 @@
-//! What can be seen of the workers of a runtime: by tokio's counters, and by the system's of their threads.
+//! What can be observed of a runtime's workers: tokio's counters, and the system's times of their threads.
 
 use std::{
     fs,
@@ -11,31 +11,31 @@ use std::{
 
 use tokio::runtime::{self, Handle, RuntimeMetrics};
 
-/// Workers to watch.
+/// The workers to watch.
 pub(super) trait Workers {
     fn count(&self) -> usize;
 
-    /// How often this one has parked and unparked, and how long it has been busy.
+    /// Returns how often this worker has parked and unparked, and how long it has been busy.
     fn checkpoint(&self, worker: usize) -> (u64, Duration);
 
-    /// What the system says of its thread.
+    /// Returns what the system reports about the worker's thread.
     fn thread(&self, worker: usize) -> Option<ThreadTimes>;
 
-    /// This one is at work: its thread may be met.
+    /// This worker is active, so its thread can be identified now.
     fn meet(&mut self, worker: usize);
 
-    /// Are they gone?
+    /// Whether the runtime has shut down.
     fn are_over(&self) -> bool;
 }
 
-/// What the system says of a thread.
+/// What the system reports about a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ThreadTimes {
-    /// How long it has had a core, as of the last tick of the system's clock.
+    /// How long the thread has run on a core, as of the last tick of the system's clock.
     pub(super) ran: Duration,
-    /// How long it has waited for one, before it had it.
+    /// How long the thread has waited for a core. A wait counts when it is over.
     pub(super) waited: Duration,
-    /// Does it have a core, or wait for one?
+    /// Whether the thread runs on a core or waits for a core.
     pub(super) is_runnable: bool,
 }
 
@@ -43,9 +43,9 @@ pub(super) struct ThreadTimes {
 pub(super) struct Watched {
     metrics: RuntimeMetrics,
     runtime: Handle,
-    /// Their threads, by the system's numbers, and when each was met last.
+    /// The thread ids of the workers, and when each was last identified.
     threads: Arc<Mutex<Vec<Option<(u32, Instant)>>>>,
-    /// Whoever is on the way to meet one has this as well.
+    /// A task that is on its way to identify a thread holds a clone of this.
     scout: Arc<()>,
 }
 
@@ -59,7 +59,7 @@ impl Watched {
         }
     }
 
-    /// The thread of this worker, and when it was met.
+    /// Returns the thread id of this worker, and when it was identified.
     fn known(&self, worker: usize) -> Option<(u32, Instant)> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.get(worker).copied().flatten()
@@ -83,7 +83,7 @@ impl Workers for Watched {
         times_of(thread)
     }
 
-    /// By a task, on whichever worker has it: that one is known then. One at a time.
+    /// Spawns a task. The worker that runs the task is identified, whichever it is. There is one such task at a time.
     fn meet(&mut self, worker: usize) {
         let fresh = self.known(worker).is_some_and(|(_, at)| at.elapsed() < AGE);
         if fresh || !cfg!(target_os = "linux") || Arc::strong_count(&self.scout) > 1 {
@@ -102,7 +102,7 @@ impl Workers for Watched {
         }));
     }
 
-    /// A task is dropped as soon as it is spawned where the runtime was shut down.
+    /// A runtime that has shut down drops a task as soon as it is spawned.
     fn are_over(&self) -> bool {
         struct Probe(Arc<AtomicBool>);
         impl Drop for Probe {
@@ -123,13 +123,13 @@ impl Workers for Watched {
     }
 }
 
-/// The system's number of this thread.
+/// Returns the system's id of this thread.
 fn this_thread() -> Option<u32> {
     let link = fs::read_link("/proc/thread-self").ok()?;
     link.file_name()?.to_str()?.parse().ok()
 }
 
-/// `None` where the system does not say, or the thread is gone.
+/// Returns `None` if the system does not report it, or the thread has ended.
 fn times_of(thread: u32) -> Option<ThreadTimes> {
     let read = |file| fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).ok();
     let times = read("schedstat")?;
@@ -137,7 +137,7 @@ fn times_of(thread: u32) -> Option<ThreadTimes> {
         .split_whitespace()
         .map(|nanos| nanos.parse().ok().map(Duration::from_nanos));
     let (ran, waited) = (times.next()??, times.next()??);
-    // The state comes after the name, which is in brackets and may have some itself.
+    // The state follows the name, which is in brackets and may contain brackets.
     let stat = read("stat")?;
     let state = stat.rsplit(')').next()?.trim_start();
     Some(ThreadTimes {
@@ -147,7 +147,7 @@ fn times_of(thread: u32) -> Option<ThreadTimes> {
     })
 }
 
-/// A thread is met again when it was met so long ago: `block_in_place` gives a worker another one.
+/// A thread is identified again after this time, because `block_in_place` moves a worker to another thread.
 const AGE: Duration = Duration::from_secs(1);
 
 #[cfg(all(test, target_os = "linux"))]
@@ -193,7 +193,7 @@ mod tests {
             .build()
             .unwrap();
         let mut watched = Watched::new(runtime.handle());
-        // Both are at work at a time.
+        // Both workers are active at the same time.
         let both = Arc::new(std::sync::Barrier::new(2));
         let threads: Vec<_> = (0..2)
             .map(|_| {

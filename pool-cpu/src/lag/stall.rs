@@ -1,42 +1,42 @@
-//! What a watchdog sees.
+//! The stalls that a watchdog reports.
 
 use std::{fmt, time::Duration};
 
-/// A worker that does not come back to the scheduler.
+/// A worker that does not return to the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stall {
-    /// The number of the worker, from 0, as tokio's metrics count them.
+    /// The number of the worker, from 0, as in tokio's metrics.
     pub worker: usize,
-    /// For how long it has had no scheduler checkpoint.
+    /// How long the worker has had no scheduler checkpoint.
     pub lasted: Duration,
-    /// What it takes that time for, as far as the system says.
+    /// Why the worker is held, as far as the system reports it.
     pub cause: Cause,
 }
 
-/// Why a worker does not come back to the scheduler.
+/// Why a worker does not return to the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Something in a task computes or blocks. Also where nobody knows: elsewhere than on Linux, and for a worker that was held before
-    /// the watchdog could meet it.
+    /// A task computes or blocks. This is also the cause if it is unknown: on systems other than Linux, and for a worker that was
+    /// held before the watchdog had identified its thread.
     Task,
-    /// Its thread waits for a core: others have them. What its tasks do takes less than the threshold.
+    /// The worker's thread waits for a core that other threads have. Its tasks take less than the threshold.
     Cores,
 }
 
-/// What a [`Watchdog`](super::Watchdog) has seen.
+/// The stalls that a [`Watchdog`](super::Watchdog) has seen.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use = "only these say which workers are held"]
 pub struct Stalls {
-    /// How many stalls there were by something in a task.
+    /// How many stalls a task caused.
     pub count: u64,
-    /// How many there were because cores were short. One of them that turns out to be by a task after all is counted there as well.
+    /// How many stalls a shortage of cores caused. If such a stall turns out to be caused by a task, it is counted in `count` too.
     pub short_of_cores: u64,
-    /// The longest by something in a task, as far as it has come.
+    /// The longest stall that a task caused, including stalls that still last.
     pub longest: Duration,
-    /// Those that go on.
+    /// The stalls that still last.
     pub now: Vec<Stall>,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Stall {
         let Self { worker, lasted, .. } = self;
         let why = match self.cause {
             Cause::Task => "something in a task computes or blocks",
-            Cause::Cores => "it waits for a core, which others have",
+            Cause::Cores => "its thread waits for a core that other threads have",
         };
         write!(
             f,

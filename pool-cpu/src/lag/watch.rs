@@ -1,4 +1,4 @@
-//! How a watchdog judges what it sees.
+//! How the watchdog judges its observations.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +13,7 @@ use crate::quiet::contain;
 
 pub(super) type OnStall = Arc<dyn Fn(&Stall) + Send + Sync>;
 
-/// The inside of the thread.
+/// The state of the watchdog's thread.
 pub(super) struct Watch<W> {
     runtime: W,
     threshold: Duration,
@@ -23,26 +23,26 @@ pub(super) struct Watch<W> {
     workers: Vec<Watched>,
 }
 
-/// What was last seen of one worker.
+/// The last observation of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Watched {
     checkpoint: (u64, Duration),
-    /// For how long it has been seen at that checkpoint.
+    /// How long the worker has been seen at this checkpoint.
     lasted: Duration,
-    /// How that time was spent, from when half of the threshold was over: the system is not asked about whoever comes back sooner.
+    /// How the thread spent that time, from half of the threshold on. For a worker that returns sooner, the system is not asked.
     spent: Option<Spent>,
     reported: Option<Cause>,
 }
 
-/// How a thread has spent its time since a certain moment.
+/// How a thread has spent its time since a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spent {
-    /// For how long its worker had been seen at its checkpoint then.
+    /// How long the worker had been seen at its checkpoint at that time.
     from: Duration,
     waited_before: Duration,
     last: ThreadTimes,
-    /// For how long it has been ready to run, and neither ran nor had a core after a wait, so far as is known: that wait goes on, and is
-    /// not in the system's count before it is over.
+    /// How long the thread has been waiting for a core in a wait that is not over, as far as is known. The system counts a wait
+    /// only when it is over.
     waits: Duration,
 }
 
@@ -64,7 +64,7 @@ impl<W: Workers> Watch<W> {
         }
     }
 
-    /// Looks at all workers, `passed` after the last time. `false` when the runtime is gone.
+    /// Looks at all workers. `passed` is the time since the last look. Returns `false` when the runtime has shut down.
     pub(super) fn look(&mut self, passed: Duration) -> bool {
         let mut now = Vec::new();
         let (mut fresh, mut over) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl<W: Workers> Watch<W> {
                 cause,
             };
             now.push(stall);
-            // Once for each cause: one that was put down to the cores may turn out to be by a task.
+            // One report for each cause, because a stall that was attributed to the cores may turn out to be caused by a task.
             if watched
                 .reported
                 .is_none_or(|before| before != cause && cause == Cause::Task)
@@ -111,7 +111,7 @@ impl<W: Workers> Watch<W> {
                 fresh.push(stall);
             }
         }
-        // A runtime that is gone stands still as well.
+        // The workers of a runtime that has shut down also have no checkpoints.
         if !fresh.is_empty() && self.runtime.are_over() {
             return false;
         }
@@ -128,7 +128,7 @@ impl<W: Workers> Watch<W> {
                 .fold(seen.longest, Duration::max);
             seen.now = now;
         }
-        // Subscribers are user code as well: a panic in one must not end the watch.
+        // A tracing subscriber is user code too. Its panic must not end the watch.
         for stall in &fresh {
             #[cfg(feature = "tracing")]
             contain(|| {
@@ -171,7 +171,7 @@ impl Watched {
         }
     }
 
-    /// Asks how its thread has spent the time that has `passed`.
+    /// Records how the thread has spent the time `passed`.
     fn ask(&mut self, passed: Duration, thread: Option<ThreadTimes>) {
         self.spent = thread.map(|now| {
             let Some(before) = self.spent else {
@@ -184,7 +184,7 @@ impl Watched {
             };
             let last = before.last;
             let known = now.ran.saturating_sub(last.ran) + now.waited.saturating_sub(last.waited);
-            // If it was blocked for that time, and not waiting, it is seen to be so at the next look.
+            // If the thread was blocked during that time, and not waiting for a core, the next look sees that.
             let waits = match now.is_runnable {
                 false => Duration::ZERO,
                 true if now == last => before.waits + passed,
@@ -198,17 +198,17 @@ impl Watched {
         });
     }
 
-    /// What it is to be reported for now, if anything.
+    /// Returns the cause to report now, if any.
     fn judge(&self, threshold: Duration) -> Option<Cause> {
         let held = self.lasted.saturating_sub(self.waited());
         if held >= threshold {
             return Some(Cause::Task);
         }
-        // A thread that runs does not seem to, from one tick of the system's clock to the next.
+        // The system updates its times at ticks of its clock, so a running thread seems not to run between two ticks.
         (self.lasted >= threshold + TICKS).then_some(Cause::Cores)
     }
 
-    /// For how long of that it has waited for a core.
+    /// How long the thread has waited for a core, within the time at this checkpoint.
     fn waited(&self) -> Duration {
         self.spent.map_or(Duration::ZERO, |spent| {
             let waited = spent.last.waited.saturating_sub(spent.waited_before) + spent.waits;
@@ -221,7 +221,7 @@ pub(super) fn lock(seen: &Mutex<Stalls>) -> MutexGuard<'_, Stalls> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Longer than the slowest clock of a system takes for two ticks.
+/// Longer than two ticks of the slowest system clock.
 const TICKS: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const THRESHOLD: Duration = Duration::from_millis(50);
 
-    /// One worker that is at the same checkpoint for ever, and whose thread is as the test says.
+    /// One worker that stays at the same checkpoint, and whose thread spends its time as the test says.
     struct Held(Option<ThreadTimes>);
 
     impl Workers for Held {
@@ -256,18 +256,18 @@ mod tests {
         }
     }
 
-    /// How the thread spends the five milliseconds between two looks.
+    /// How the thread spends the 5 ms between two looks.
     #[derive(Clone, Copy)]
     enum Spends {
         Running,
         Blocked,
-        /// It has a core again in the end.
+        /// The thread waits for a core, and has a core again at the end.
         Waiting,
-        /// It has none so far.
+        /// The thread waits for a core, and still waits at the end.
         StillWaiting,
     }
 
-    /// What is reported of a worker whose thread spends its time like this, by when.
+    /// Returns what is reported for a worker whose thread spends its time like this, and when.
     fn reported(spends: impl IntoIterator<Item = Spends>) -> Vec<(Duration, Cause)> {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
@@ -321,7 +321,7 @@ mod tests {
         for spends in [Spends::Waiting, Spends::StillWaiting] {
             assert_eq!(reported([spends; 40]), [(THRESHOLD + TICKS, Cause::Cores)]);
         }
-        // A core for 5 ms in 65, as beside twelve others.
+        // The thread has a core for 5 ms in 65, as beside twelve other threads.
         let turns = (0..6).flat_map(|_| {
             let waits = [Spends::StillWaiting; 11];
             waits.into_iter().chain([Spends::Waiting, Spends::Running])
@@ -336,7 +336,7 @@ mod tests {
             waited: MS,
             is_runnable,
         };
-        // Half of the threshold at a look: the watchdog is short of cores as well.
+        // Half of the threshold passes between two looks, because the watchdog is short of cores too.
         let looks = [thread(1, true), thread(4, true), thread(4, false)];
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
@@ -349,14 +349,14 @@ mod tests {
             watch.look(THRESHOLD / 2);
             seen.push(told.lock().unwrap().clone());
         }
-        // It ran for 3 ms, and waits; then it turns out to be blocked.
+        // The thread ran for 3 ms and then waits for a core. Later it turns out to be blocked.
         assert_eq!(seen, [vec![], vec![], vec![Cause::Task]]);
     }
 
     #[test]
     fn a_task_is_blamed_once_it_has_had_a_core_for_as_long_as_the_threshold() {
-        // One half of the threshold passes before the system is asked, and counts as held. For the other half the thread needs four
-        // times as long, since it has a core for a quarter of the time.
+        // Half of the threshold passes before the system is asked, and counts as held. The other half takes the thread four times
+        // as long, because it has a core for a quarter of the time.
         let turns = (0..20).flat_map(|_| {
             let waits = [Spends::Waiting; 3];
             waits.into_iter().chain([Spends::Running])

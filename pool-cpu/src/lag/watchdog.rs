@@ -1,4 +1,4 @@
-//! Which worker of a runtime is held.
+//! Reports which worker of a runtime is held.
 
 use std::{
     fmt,
@@ -19,25 +19,24 @@ use super::{
 };
 use crate::ConfigError;
 
-/// Sees which worker of a runtime has not come back to the scheduler, as long as it lives.
+/// Reports the workers of a runtime that do not return to the scheduler. The drop of the watchdog ends its thread.
 ///
-/// A thread of its own reads two counters of each worker, which tokio keeps anyway: how often it
-/// parked, and how long it was busy. A worker that is not parked, and neither of whose counters has
-/// moved for the threshold, has had no *scheduler checkpoint* for that long. Mostly that means that
-/// one poll of one task is still going on: something in it computes or blocks. tokio publishes the
-/// busy time only every [`event_interval`] polls, 61 unless set: that many polls of a millisecond
-/// or two look the same, and are as bad for whoever waits; a lower `event_interval` tells them apart.
+/// The watchdog's thread reads two counters of each worker, which tokio keeps anyway: how often the worker has parked, and how long
+/// it has been busy. If a worker is not parked, and neither counter has changed for the threshold, the worker has had no *scheduler
+/// checkpoint* for that long. In most cases one poll of one task is still running, because the task computes or blocks. tokio
+/// publishes the busy time only every [`event_interval`] polls, which is 61 by default. So that many polls of a millisecond or two
+/// look the same, and delay other tasks as much. A lower `event_interval` distinguishes the two cases.
 ///
-/// Where cores are short a worker also stands still because its thread gets none. On Linux the watchdog asks the system for how long the
-/// thread has waited for one ([`Cause::Cores`](super::Cause::Cores)), and blames the tasks for the rest only. To know the thread it has a
-/// task of its own run there once a second, while the runtime is at work.
+/// If there are too few cores, a worker also stands still because its thread gets no core. On Linux the watchdog asks the system
+/// how long the thread has waited for a core ([`Cause::Cores`](super::Cause::Cores)), and attributes only the rest to the tasks. To
+/// identify the threads, the watchdog runs a task on the runtime once a second while the runtime is active.
 ///
-/// It sees workers: the main future of a runtime of several threads, which `block_on` runs on the thread that called it, is on none of
-/// them. One that blocks there is no stall, and holds up nobody but itself; spawn it to have it watched.
+/// The watchdog only sees workers. `block_on` of a multi-thread runtime runs the main future on the calling thread, which is not a
+/// worker. If the main future blocks, this is not reported, and delays only the main future itself. Spawn it to have it watched.
 ///
-/// With the feature `tracing` each stall is one warning, when it is seen, and one event of level info when it is over, which says how
-/// long it took in all. A one-thread runtime that nobody runs
-/// (nothing is in its `block_on`) looks stalled too: drop the watchdog before.
+/// With the feature `tracing`, each stall is logged twice: a warning when it is seen, and an event of level info with its total
+/// duration when it is over. A one-thread runtime that is not being run (no future is in its `block_on`) looks stalled too, so drop
+/// the watchdog before.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,11 +60,11 @@ use crate::ConfigError;
 #[must_use = "dropping the watchdog ends the watch"]
 pub struct Watchdog {
     seen: Arc<Mutex<Stalls>>,
-    /// Dropping it ends the thread.
+    /// Its drop ends the thread.
     _leash: mpsc::Sender<()>,
 }
 
-/// Settings of a [`Watchdog`].
+/// Builds a [`Watchdog`].
 #[derive(Clone)]
 pub struct WatchdogBuilder {
     threshold: Duration,
@@ -74,7 +73,7 @@ pub struct WatchdogBuilder {
 }
 
 impl Watchdog {
-    /// Settings to build one from.
+    /// Creates a builder for a watchdog.
     pub fn builder() -> WatchdogBuilder {
         WatchdogBuilder {
             threshold: Duration::from_millis(100),
@@ -83,40 +82,40 @@ impl Watchdog {
         }
     }
 
-    /// What it has seen.
+    /// Returns the stalls that the watchdog has seen.
     pub fn stalls(&self) -> Stalls {
         lock(&self.seen).clone()
     }
 }
 
 impl WatchdogBuilder {
-    /// How long a worker may go without a scheduler checkpoint: 1 ms to an hour. A stall is seen at
-    /// most 20 ms later. Default: 100 ms.
+    /// Sets how long a worker may have no scheduler checkpoint, from 1 ms to an hour. A stall is seen at most 20 ms after this
+    /// time. Default: 100 ms.
     #[must_use]
     pub const fn threshold(mut self, threshold: Duration) -> Self {
         self.threshold = threshold;
         self
     }
 
-    /// Is called once for each stall, on the watchdog's thread, while it goes on.
+    /// Sets a callback for each stall. It is called once, on the watchdog's thread, while the stall lasts.
     #[must_use]
     pub fn on_stall(mut self, f: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
         self.on_stall = Some(Arc::new(f));
         self
     }
 
-    /// Is called once for each stall that is over, on the watchdog's thread: then [`Stall::lasted`] is how long it took in all, but for
-    /// the time between two looks.
+    /// Sets a callback for the end of each stall. It is called once, on the watchdog's thread. [`Stall::lasted`] is then the total
+    /// duration, except for the time between two looks.
     #[must_use]
     pub fn on_end(mut self, f: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
         self.on_end = Some(Arc::new(f));
         self
     }
 
-    /// Starts to watch.
+    /// Starts to watch `runtime`.
     ///
     /// # Errors
-    /// A threshold that cannot be used; a thread that the system does not start.
+    /// The threshold is invalid, or the system cannot start a thread.
     pub fn watch(self, runtime: &Handle) -> Result<Watchdog, ConfigError> {
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.threshold) {
             let threshold = format!("{:?}", self.threshold);
@@ -145,15 +144,15 @@ impl WatchdogBuilder {
     }
 }
 
-/// Looks again and again, until the watchdog is dropped or the runtime is gone.
+/// Looks at the workers periodically, until the watchdog is dropped or the runtime has shut down.
 fn run(mut watch: Watch<Watched>, threshold: Duration, end: &mpsc::Receiver<()>) {
-    // Seen late by two looks at most.
+    // A stall is seen two looks late at most.
     let pause = (threshold / 4).clamp(Duration::from_millis(1), Duration::from_millis(5));
     let mut last = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(pause) {
         let now = Instant::now();
-        // A machine that stands still holds everybody: one look alone proves nothing, however
-        // long after the last one it comes.
+        // If the machine itself stands still, all workers do. So one look alone proves nothing, however long after the last look it
+        // comes.
         let passed = (now - last).min(threshold / 2);
         last = now;
         if !watch.look(passed) {
@@ -210,7 +209,7 @@ mod tests {
             let (at, stall) = hear.recv_timeout(Duration::from_secs(20)).unwrap();
             assert_eq!(Some(stall.worker), worker);
             assert_eq!(stall.cause, Cause::Task);
-            // How soon after the threshold is for the benches to say.
+            // The benches measure how soon after the threshold a stall is seen.
             assert!(at - since >= 45 * MS, "seen after {:?}", at - since);
             let goes_on = || {
                 let now = watchdog.stalls().now;
@@ -221,11 +220,11 @@ mod tests {
             }
             drop(go);
             runtime.block_on(held).unwrap();
-            // Two long polls without a checkpoint between them would be one stall.
+            // Two long polls without a checkpoint in between would be one stall.
             while !watchdog.stalls().now.is_empty() {
                 thread::sleep(MS);
             }
-            // Told right after that, on the watchdog's thread.
+            // The callback runs right after that, on the watchdog's thread.
             let end = loop {
                 if let Some(end) = ended.lock().unwrap().pop() {
                     break end;

@@ -1,4 +1,4 @@
-//! Waiting for a future on a plain thread.
+//! Blocks a plain thread on a future.
 
 use std::{
     future::Future,
@@ -22,7 +22,8 @@ impl Wake for Unpark {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Ordering: Release pairs with the Acquire in `block_on`: who sees the flag polls what was done before the call.
+        // Ordering: Release pairs with the Acquire in `block_on`, so a thread that sees the flag also sees what happened before the
+        // call.
         if !self.woken.swap(true, Ordering::Release) {
             self.thread.unpark();
         }
@@ -42,7 +43,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        // Woken already, most likely by itself: others may have the core first.
+        // The future was woken already, most likely by itself, so other threads may have the core first.
         thread::yield_now();
         while !unpark.woken.swap(false, Ordering::Acquire) {
             thread::park();

@@ -1,12 +1,13 @@
-//! Work on our threads holds tokio's paused clock, as work of `spawn_blocking` does.
+//! Holds tokio's paused clock while jobs run, as `spawn_blocking` does.
 //!
-//! A test's paused clock leaps to the next timer as soon as its runtime has nothing to do, and work on threads of ours is nothing to it: a
-//! `timeout` around a job would be over at once. Tokio holds the clock back while a task of its own blocking threads is on its way, and
-//! there is no other way to ask for that. So while jobs of such a runtime are on theirs, one blocking task of it waits for their end: one
-//! for all of them, so that they do not take all of its threads.
+//! When the runtime of a test with a paused clock has nothing to do, the clock advances to the next timer. Jobs on the pool's
+//! threads do not count as work of the runtime, so a `timeout` around a job would be over at once. tokio does not advance the clock
+//! while one of its own blocking tasks runs, and has no other way to hold it. So while jobs of such a runtime are pending, one
+//! blocking task of that runtime waits for their end. All these jobs share the task, so that they do not take all blocking threads
+//! of the runtime.
 //!
-//! Whether the clock is paused nobody says either, but a clock that is shows the same time twice. Only a runtime of one thread has one that
-//! can be, so a thread that is its runtime's second worker, or a later one, does not even look.
+//! tokio does not say whether a clock is paused, but a paused clock shows the same time twice. Only the clock of a current-thread
+//! runtime can be paused. So a thread that is its runtime's second worker, or a later one, skips the check.
 
 use std::{
     cell::RefCell,
@@ -21,32 +22,32 @@ use tokio::{
 
 use crate::job::Outcome;
 
-/// Holds the clock as long as it lives.
+/// Holds the clock until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Hold(#[allow(dead_code, reason = "dropped, not read")] Arc<Holder>);
 
-/// The blocking task ends when this is dropped.
+/// The drop of this sender ends the blocking task.
 struct Holder(#[allow(dead_code, reason = "dropped, not read")] mpsc::Sender<()>);
 
-/// What there is to hold.
+/// The result of the check.
 #[derive(Debug)]
 pub(crate) enum Clock {
     Held(Hold),
-    /// It goes on by itself.
+    /// The clock is not paused.
     Runs,
-    /// This is no thread that works for a runtime. Whoever waits for the job may be on one.
+    /// This thread does not work for a runtime. The task that awaits the job may still be on a runtime.
     None,
 }
 
 thread_local! {
-    /// Who holds the clock of the runtime that this thread drives.
+    /// The holder of the clock of the runtime that this thread drives.
     static HOLDER: RefCell<Option<(runtime::Id, Weak<Holder>)>> = const { RefCell::new(None) };
 }
 
 /// Holds the clock of this thread's runtime, if it is paused.
 #[inline]
 pub(crate) fn hold() -> Clock {
-    // A model has no clock.
+    // Models have no clock.
     let worker = if cfg!(any(pool_loom, pool_shuttle)) {
         Some(1)
     } else {
@@ -59,7 +60,8 @@ pub(crate) fn hold() -> Clock {
     }
 }
 
-/// Has `job`, which was just submitted, hold the clock of this thread's runtime, if that is paused. Is it known now whether it is?
+/// Makes `job`, which was just submitted, hold the clock of this thread's runtime if that clock is paused. Returns whether the
+/// check is done, so that no later poll has to repeat it.
 #[inline]
 pub(crate) fn hold_for<T>(job: &dyn Outcome<T>) -> bool {
     match hold() {
@@ -72,14 +74,14 @@ pub(crate) fn hold_for<T>(job: &dyn Outcome<T>) -> bool {
     }
 }
 
-/// Does the clock show the same time twice?
+/// Whether the clock shows the same time twice.
 #[inline]
 fn is_paused() -> bool {
     let first = Instant::now();
     Instant::now() == first && stands_still_at(first)
 }
 
-/// Does it once the system's clock, which may be coarse, has moved on?
+/// Whether the clock still shows the same time after the system's clock, which may be coarse, has advanced.
 #[cold]
 fn stands_still_at(first: Instant) -> bool {
     let start = std::time::Instant::now();

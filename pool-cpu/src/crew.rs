@@ -1,9 +1,10 @@
-//! How many workers there are: a fixed number, or as many as there is work for.
+//! The number of workers of a pool: a fixed number, or as many as there is work for.
 //!
-//! A thread that has been idle for long does what it has to do for users before it ends, gives its number back, and then looks at the
-//! queue once more; a submitter puts its job into the queue and then looks at the count of numbers. Each has a `SeqCst` fence between
-//! the two, so one of them sees what the other did: either the submitter starts another thread, or the one that has left does. No
-//! count decides whether a job runs at the cap: there a thread that is about to sleep looks at the queue itself.
+//! Before a thread that has been idle for long ends, it runs the user's code for the end of a thread, gives its number back, and
+//! then looks at the queue once more. A submitter puts its job into the queue, and then looks at the count of numbers. Each side
+//! has a `SeqCst` fence between the two steps, so one side sees what the other did: either the submitter or the leaving thread
+//! starts another thread. At the cap no count decides whether a job runs, because a thread that is about to sleep looks at the
+//! queue itself.
 
 use std::{fmt, io, time::Duration};
 
@@ -15,28 +16,28 @@ use crate::{
 /// The workers of one pool, by number.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    /// How many have a number: they are alive or being started. Written under the lock, read without.
+    /// How many workers have a number, because they are alive or being started. Written under the lock, read without it.
     alive: AtomicUsize,
-    /// No other lock is taken under it.
+    /// No other lock is taken under this lock.
     roll: Mutex<Roll>,
     elastic: Option<Elastic>,
 }
 
-/// Who is there.
+/// Which numbers are taken.
 #[derive(Debug, Default)]
 struct Roll {
-    /// Numbers that nobody has.
+    /// The numbers that no worker has.
     free: Vec<usize>,
-    /// How many are about to give theirs back.
+    /// How many workers are about to give their number back.
     leaving: usize,
 }
 
-/// How a crew grows and shrinks.
+/// How an elastic crew grows and shrinks.
 pub(crate) struct Elastic {
     pub(crate) min: usize,
     pub(crate) max: usize,
     pub(crate) idle_timeout: Duration,
-    /// Starts the thread of a worker, which is to run [`work_enlisted`](crate::worker::work_enlisted).
+    /// Starts the thread of a worker, which must run [`work_enlisted`](crate::worker::work_enlisted).
     pub(crate) start: Start,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct Elastic {
 pub(crate) type Start = Box<dyn Fn(&Arc<Core>, usize) -> io::Result<()> + Send + Sync>;
 
 impl Crew {
-    /// All of them are there from the beginning, and stay.
+    /// A crew whose workers all exist from the beginning and stay.
     pub(crate) fn fixed(workers: usize) -> Self {
         Self {
             alive: AtomicUsize::new(workers),
@@ -53,9 +54,9 @@ impl Crew {
         }
     }
 
-    /// Nobody is there yet.
+    /// A crew without workers at first.
     pub(crate) fn elastic(elastic: Elastic) -> Self {
-        // The lowest number is taken first.
+        // Sorted so that the lowest number is taken first.
         let free = (0..elastic.max).rev().collect();
         Self {
             alive: AtomicUsize::new(0),
@@ -68,27 +69,27 @@ impl Crew {
         self.alive.load(Ordering::Acquire)
     }
 
-    /// Do threads come and go?
+    /// Whether threads are started and ended as needed.
     pub(crate) fn is_elastic(&self) -> bool {
         self.elastic.is_some()
     }
 
-    /// How long an idle one sleeps before it asks to leave.
+    /// How long an idle thread sleeps before it asks to leave.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.elastic.as_ref().map(|elastic| elastic.idle_timeout)
     }
 
-    /// Can it take one more? To be asked after the work was published, with a `SeqCst` fence between.
+    /// Whether another worker may be started. Call this after the work was published, with a `SeqCst` fence in between.
     pub(crate) fn has_room(&self) -> bool {
         self.elastic
             .as_ref()
             .is_some_and(|elastic| self.alive() < elastic.max)
     }
 
-    /// Starts one more worker if there is room.
+    /// Starts another worker if there is room.
     ///
     /// # Errors
-    /// The system does not start a thread.
+    /// The system cannot start a thread.
     pub(crate) fn grow(&self, core: &Arc<Core>) -> io::Result<()> {
         let Some(elastic) = &self.elastic else {
             return Ok(());
@@ -96,7 +97,8 @@ impl Crew {
         let Some(worker) = self.join() else {
             return Ok(());
         };
-        // Counted as one that looks for work from here on, so that the next submitter does not start another one for the same job.
+        // From here on the worker counts as searching for work, so that the next submitter does not start another one for the same
+        // job.
         core.patience().enlist();
         (elastic.start)(core, worker).inspect_err(|_| {
             core.patience().discharge();
@@ -104,22 +106,22 @@ impl Crew {
         })
     }
 
-    /// Starts those who are always there.
+    /// Starts the workers that always exist.
     ///
     /// # Errors
-    /// The system does not start a thread.
+    /// The system cannot start a thread.
     pub(crate) fn muster(&self, core: &Arc<Core>) -> io::Result<()> {
         let min = self.elastic.as_ref().map_or(0, |elastic| elastic.min);
         (0..min).try_for_each(|_| self.grow(core))
     }
 
-    /// A worker has been idle for long. `true` if it may leave: it is to give its number back when it has nothing more to do, by
-    /// [`resign`](Self::resign).
+    /// Asks for a worker that has been idle for long whether it may leave. If this returns `true`, the worker must call
+    /// [`resign`](Self::resign) when it has nothing more to do.
     pub(crate) fn may_leave(&self, has_work: impl FnOnce() -> bool) -> bool {
         let Some(elastic) = &self.elastic else {
             return false;
         };
-        // Not for the sake of the job, which would be seen later as well, but of the time until then.
+        // The job would be found later as well, but it would have to wait until then.
         if has_work() {
             return false;
         }
@@ -129,12 +131,13 @@ impl Crew {
         may
     }
 
-    /// Worker `me`, which may leave, is gone. To be followed by a look at the queue, with a `SeqCst` fence between.
+    /// Gives back the number of worker `me`, which was allowed to leave. The caller must look at the queue afterwards, with a
+    /// `SeqCst` fence in between.
     pub(crate) fn resign(&self, me: usize) {
         self.give_back(me, 1);
     }
 
-    /// Worker `me` is gone, or was not started.
+    /// Gives back the number of worker `me`, which has ended or was not started.
     pub(crate) fn leave(&self, me: usize) {
         self.give_back(me, 0);
     }
@@ -147,7 +150,7 @@ impl Crew {
         roll.free.push(me);
     }
 
-    /// Counts one in, and gives it a number.
+    /// Takes a free number for another worker.
     fn join(&self) -> Option<usize> {
         let mut roll = self.roll.lock();
         let worker = roll.free.pop()?;

@@ -1,7 +1,8 @@
-//! A job that waits for its place although nobody polls it.
+//! A spawned job that waits for its place without being polled by its caller.
 //!
-//! Whoever wakes it polls it: who gave a place back, the keeper when its time to wait is over, a shutdown. So it stands in line from the
-//! call on, needs no runtime and no thread of its own, and goes on when its handle is dropped.
+//! The thread that wakes the errand polls it: a thread that frees a place, the keeper at the job's deadline, or a shutdown. So the
+//! errand is in the queue for a place from the call on, needs no runtime and no thread of its own, and continues when its handle is
+//! dropped.
 
 use std::{
     future::Future,
@@ -23,19 +24,19 @@ use crate::{
     worker,
 };
 
-/// A job on its way to its place.
+/// A job that waits for its place.
 pub(crate) struct Errand<T> {
     core: Arc<Core>,
     label: &'static str,
-    /// Only a job's slot is locked under it, and no code of users runs.
+    /// Only the slot of a job is locked under this lock, and no user code runs under it.
     inside: Mutex<Inside<T>>,
 }
 
 struct Inside<T> {
     stage: Stage<T>,
-    /// Who waits for the answer.
+    /// The waker of the task that awaits the answer.
     waker: Option<Waker>,
-    /// The handle was dropped: the job goes on alone.
+    /// Whether the handle was dropped, so that the job continues alone.
     detached: bool,
     /// The job, once it has its place.
     job: Option<Arc<dyn Run>>,
@@ -43,21 +44,21 @@ struct Inside<T> {
 
 enum Stage<T> {
     InLine(Way<T>),
-    /// Somebody polls it. Was it woken meanwhile?
+    /// A thread is polling the future. `again` says whether the errand was woken meanwhile.
     Polled {
         again: bool,
     },
-    /// It has its place, or was refused.
+    /// The job has its place, or was refused.
     Answered(Result<JobHandle<T>, Error>),
-    /// Given up, or the answer was fetched.
+    /// The job was aborted, or the answer was fetched.
     Gone,
 }
 
-/// The future of a place.
+/// The future that waits for the place.
 pub(crate) type Way<T> = Pin<Box<dyn Future<Output = Result<JobHandle<T>, Error>> + Send>>;
 
 impl<T: Send + 'static> Errand<T> {
-    /// Joins the line.
+    /// Starts to wait for a place.
     pub(crate) fn start(core: &Arc<Core>, label: &'static str, way: Way<T>) -> Arc<Self> {
         let errand = Arc::new(Self {
             core: Arc::clone(core),
@@ -73,7 +74,7 @@ impl<T: Send + 'static> Errand<T> {
         errand
     }
 
-    /// Goes on as far as it can.
+    /// Polls the future, until it is pending or has its answer.
     fn go(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
         let mut cx = Context::from_waker(&waker);
@@ -83,7 +84,7 @@ impl<T: Send + 'static> Errand<T> {
                 Ok(Poll::Pending) if self.pause(way) => continue,
                 Ok(Poll::Pending) => return,
                 Err(payload) => {
-                    // The closure of a job that was refused has panicked in its drop. Dropping the payload might panic again.
+                    // The closure of a refused job panicked in its drop. The payload is leaked, because its drop might panic again.
                     mem::forget(payload);
                     Err(self.cancelled())
                 }
@@ -93,7 +94,8 @@ impl<T: Send + 'static> Errand<T> {
         }
     }
 
-    /// Takes the future out of the line. `None` if somebody else has it, who then polls once more, or if it is over.
+    /// Takes the future out, in order to poll it. Returns `None` if another thread has the future, which then polls it once more,
+    /// or if the wait is over.
     fn begin(&self) -> Option<Way<T>> {
         let mut inside = self.inside.lock();
         match mem::replace(&mut inside.stage, Stage::Polled { again: false }) {
@@ -109,7 +111,7 @@ impl<T: Send + 'static> Errand<T> {
         }
     }
 
-    /// Back in line. Was it woken meanwhile?
+    /// Puts the future back. Returns whether the errand was woken meanwhile.
     fn pause(&self, way: Way<T>) -> bool {
         let mut inside = self.inside.lock();
         match inside.stage {
@@ -117,7 +119,7 @@ impl<T: Send + 'static> Errand<T> {
                 inside.stage = Stage::InLine(way);
                 again && !mutation::on(Mutation::ErrandForgetsCall)
             }
-            // Given up meanwhile.
+            // The job was aborted meanwhile.
             _ => {
                 drop(inside);
                 drop_quietly(way);
@@ -141,7 +143,7 @@ impl<T: Send + 'static> Errand<T> {
                     inside.stage = Stage::Answered(answer);
                     (None, inside.waker.take())
                 }
-                // Given up meanwhile.
+                // The job was aborted meanwhile.
                 _ => (Some((answer, false)), None),
             }
         };
@@ -156,15 +158,15 @@ impl<T: Send + 'static> Errand<T> {
 }
 
 impl<T> Errand<T> {
-    /// The answer, once there is one. A job of the pool itself gets an error: its wait may have no end.
+    /// Returns the answer, once there is one. A job of the same pool gets an error, because its wait might never end.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<JobHandle<T>, Error>> {
-        // Cloning a waker is user code, as dropping one is: not under the lock.
+        // Cloning and dropping a waker is user code, so both happen without the lock.
         let waker = cx.waker().clone();
         let (answer, unused) = {
             let mut inside = self.inside.lock();
             match mem::replace(&mut inside.stage, Stage::Gone) {
                 Stage::Answered(answer) => (Some(answer), Some(waker)),
-                // It was given up, and dropping it panicked.
+                // The job was aborted, and its drop panicked.
                 Stage::Gone => (Some(Err(self.cancelled())), Some(waker)),
                 other => {
                     inside.stage = other;
@@ -183,7 +185,7 @@ impl<T> Errand<T> {
         Poll::Pending
     }
 
-    /// Gives it up, wherever it is by now. `false` if it has its answer already.
+    /// Aborts the job, in whatever stage it is. Returns `false` if it already has its answer.
     pub(crate) fn abort(&self) -> bool {
         let (way, waker) = {
             let mut inside = self.inside.lock();
@@ -201,18 +203,18 @@ impl<T> Errand<T> {
         if let Some(waker) = waker {
             wake_quietly(waker);
         }
-        // Last, since it may panic, and then into the caller who gives it up.
+        // Dropped last, because the drop may panic into the caller of `abort`.
         drop(way);
         true
     }
 
-    /// Why a job that was given up has no result.
+    /// The error of an aborted job.
     fn cancelled(&self) -> Error {
         self.core
             .error(self.label, Kind::Cancelled { began: false })
     }
 
-    /// Nobody wants the result; the job is to run all the same.
+    /// Lets the job continue without a caller that waits for its result.
     pub(crate) fn detach(&self) {
         let (answer, waker) = {
             let mut inside = self.inside.lock();
@@ -229,7 +231,7 @@ impl<T> Errand<T> {
         }
     }
 
-    /// Is there a result, or will there be none?
+    /// Whether the job has its result, or will have none.
     pub(crate) fn is_finished(&self) -> bool {
         let inside = self.inside.lock();
         match &inside.stage {
@@ -257,7 +259,7 @@ impl<T: Send + 'static> Wake for Errand<T> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // It may be the thread of anybody, in the middle of anything.
+        // This may be any thread, in the middle of any work, so a panic must not escape.
         contain(|| self.go());
     }
 }

@@ -1,11 +1,12 @@
-//! Who sleeps, and who is woken.
+//! Sleeping workers, and how they are woken.
 //!
-//! A worker that finds no work writes itself down as a sleeper, looks for work once more, and only then sleeps. A submitter
-//! publishes its work first and looks for sleepers after. Between the write and the look each of them has a `SeqCst` fence: of
-//! two fences one comes first, and what was written before it is seen by the look after the other. So either the submitter sees
-//! the sleeper and calls it, or the sleeper sees the work. A call is a flag on the sleeper's bed, so it is not lost when it
-//! comes before the sleep. For a job the last who lay down is called: its cache is warm, and the others can age out. To help with
-//! parallel work those come first who have slept longest, since a piece of it may be for a certain worker: so all have their turn.
+//! A worker that finds no work adds itself to the sleepers, looks for work once more, and only then sleeps. A submitter publishes
+//! its work first and looks for sleepers after. Between the write and the look each side has a `SeqCst` fence. One of the two
+//! fences comes first, and the look after the other fence sees what was written before it. So either the submitter sees the sleeper
+//! and wakes it, or the sleeper sees the work. A wake-up is a flag in the sleeper's bed, so it is not lost if it comes before the
+//! sleep. A job wakes the worker that lay down last: its cache is warm, and the other workers can reach their idle timeout. A call
+//! for help with parallel work wakes the workers that have slept longest, because a piece of the work may be for a certain worker.
+//! So every sleeper gets its turn.
 
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use crate::{
 /// The sleepers of one pool.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    /// Workers that lie down, the last one at the end. No other lock is taken under it.
+    /// The sleeping workers. The last one to lie down is at the end. No other lock is taken under this lock.
     sleepers: Mutex<Vec<usize>>,
-    /// How many there are, to be read without the lock.
+    /// How many workers sleep, readable without the lock.
     count: AtomicUsize,
     beds: Box<[Bed]>,
 }
 
-/// Where one worker sleeps. The lock guards whether it was called.
+/// Where one worker sleeps. The lock guards whether the worker was called.
 #[derive(Debug)]
 struct Bed {
     called: Mutex<bool>,
@@ -34,14 +35,14 @@ struct Bed {
 /// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// There was or may be work.
+    /// The worker was called, because there is or may be work.
     Called,
     /// The time was over.
     TimedOut,
 }
 
 impl Idle {
-    /// Beds for this many workers.
+    /// Makes beds for `workers` workers.
     pub(crate) fn new(workers: usize) -> Self {
         let bed = |_| Bed {
             called: Mutex::new(false),
@@ -54,12 +55,12 @@ impl Idle {
         }
     }
 
-    /// How many sleep, as of a moment ago.
+    /// How many workers sleep, as of a moment ago.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until called, at most this long if a time is given. Does not sleep when there is work.
+    /// Sleeps until the worker is called, but no longer than `at_most` if it is given. Does not sleep if there is work.
     pub(crate) fn sleep(
         &self,
         worker: usize,
@@ -82,7 +83,7 @@ impl Idle {
                 if self.get_up(worker) {
                     return Woken::TimedOut;
                 }
-                // Somebody has just picked this worker: the call is on its way.
+                // Another thread has just picked this worker, so the call is on its way.
                 at_most = None;
                 called = bed.called.lock();
             }
@@ -91,7 +92,7 @@ impl Idle {
         Woken::Called
     }
 
-    /// Calls the worker that lay down last. `false` if none sleeps.
+    /// Calls the worker that lay down last. Returns `false` if no worker sleeps.
     #[inline]
     pub(crate) fn wake_one(&self) -> bool {
         // Pairs with the fence in `sleep`: see the top of the file.
@@ -99,7 +100,7 @@ impl Idle {
         self.wake_sleeper()
     }
 
-    /// As [`wake_one`](Self::wake_one), after a `SeqCst` fence of the caller's own.
+    /// Like [`wake_one`](Self::wake_one), for a caller that has its own `SeqCst` fence before.
     #[inline]
     pub(crate) fn wake_sleeper(&self) -> bool {
         if self.count() == 0 {
@@ -116,8 +117,8 @@ impl Idle {
         true
     }
 
-    /// Calls a part of those who sleep, one in `share` and at least one: those who lay down first. So whoever sleeps is called by the `share`-th
-    /// such call at the latest, or a few more if others lie down meanwhile.
+    /// Calls one in `share` of the sleepers, and at least one: those that lay down first. So a sleeper is called by the `share`-th
+    /// such call at the latest, or a few calls later if other workers lie down meanwhile.
     pub(crate) fn wake_in_turn(&self, share: usize) {
         // Pairs with the fence in `sleep`: see the top of the file.
         fence(Ordering::SeqCst);
@@ -137,24 +138,24 @@ impl Idle {
         first.into_iter().for_each(|worker| self.call(worker));
     }
 
-    /// How many sleep, exactly.
+    /// How many workers sleep, exactly.
     #[cfg(all(test, pool_loom))]
     pub(crate) fn asleep(&self) -> usize {
         self.sleepers.lock().len()
     }
 
-    /// Calls everybody.
+    /// Calls all sleepers.
     pub(crate) fn wake_all(&self) {
         if mutation::on(Mutation::CloseWakesOne) {
             self.wake_one();
             return;
         }
-        // Pairs with the fence in `sleep`: see the top of the file. Who lies down after it looks by itself.
+        // Pairs with the fence in `sleep`: see the top of the file. A worker that lies down after this fence sees the close itself.
         fence(Ordering::SeqCst);
         if self.count() == 0 {
             return;
         }
-        // All at once: those that find nothing to do and lie down again are not called again.
+        // All at once, so that a worker that finds no work and lies down again is not called again.
         let all: Vec<usize> = {
             let mut sleepers = self.sleepers.lock();
             self.count.store(0, Ordering::Relaxed);
@@ -175,7 +176,8 @@ impl Idle {
         self.count.store(sleepers.len(), Ordering::Relaxed);
     }
 
-    /// `false` if somebody has picked this worker: then a call is on its way.
+    /// Removes the worker from the sleepers. Returns `false` if another thread has picked this worker, so that a call is on its
+    /// way.
     fn get_up(&self, worker: usize) -> bool {
         let mut sleepers = self.sleepers.lock();
         let Some(at) = sleepers.iter().rposition(|sleeper| *sleeper == worker) else {

@@ -1,17 +1,17 @@
-//! One job: a closure that becomes a result, in one allocation.
+//! One job: a closure and its result, in one allocation.
 //!
-//! The queue and the handle share one `Arc<Job>`. Its slot goes through these stages, each step under the slot's lock:
+//! The queue and the handle share one `Arc<Job>`. Its slot goes through these stages. Each step happens under the slot's lock:
 //!
-//! | stage | what is in the slot | who moves it on |
+//! | stage | what is in the slot | what ends the stage |
 //! |---|---|---|
 //! | queued | the closure and its place | a worker (`run`), the handle (`cancel`), the pool (`end`) |
-//! | running | nothing: the worker has both | the worker when it is done, the keeper (`overrun`), the handle (`cancel`) |
-//! | done | the result | the handle fetches it |
-//! | gone | nothing | nobody |
+//! | running | nothing: the worker has both | the worker when the job ends, the keeper (`overrun`), the handle (`cancel`) |
+//! | done | the result | the handle fetches the result |
+//! | gone | nothing | nothing |
 //!
-//! A closure leaves the slot in exactly one way, so it runs at most once, and what never ran was dropped by whoever took it
-//! out. The lock guards the slot alone and no other is taken under it; closures, results, places and wakers are called and
-//! dropped after it is released.
+//! A closure leaves the slot in exactly one way, so it runs at most once. Whatever takes out a closure without running it drops it.
+//! The lock only guards the slot, and no other lock is taken under it. Closures, results, places and wakers are called and dropped
+//! after the lock is released.
 
 use std::{
     mem,
@@ -31,22 +31,22 @@ use crate::{
     sync::{Arc, AtomicBool, Mutex, Ordering},
 };
 
-/// A closure, and what becomes of it.
+/// A closure and its result.
 pub(crate) struct Job<F, T> {
     head: Head,
     slot: Mutex<Slot<F, T>>,
 }
 
-/// What everybody may read about a job.
+/// The part of a job that any thread may read.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) label: &'static str,
     pub(crate) background: bool,
-    /// When it was asked for: before it waited for a place.
+    /// When the job was requested, before it waited for a place.
     pub(crate) asked_at: Instant,
-    /// Not to be begun from here on.
+    /// From this time on, the job must not begin.
     pub(crate) deadline: Option<Instant>,
-    /// How long it may run before its caller is told that it takes too long.
+    /// How long the job may run before its caller gets an error.
     pub(crate) budget: Option<Duration>,
     cancelled: AtomicBool,
 }
@@ -54,10 +54,10 @@ pub(crate) struct Head {
 struct Slot<F, T> {
     stage: Stage<F, T>,
     waker: Option<Waker>,
-    /// Does anybody want the result?
+    /// Whether a caller wants the result.
     awaited: bool,
-    /// Holds the clock of whoever asked for it, if that is paused. Let go of when the job has ended, or its caller has an answer, and
-    /// after the waker was woken: else the clock could leap in between.
+    /// Holds the caller's clock, if that clock is paused. The hold is dropped when the job has ended or its caller has an answer,
+    /// after the waker was woken. Otherwise the clock could advance in between.
     hold: Option<Hold>,
 }
 
@@ -68,40 +68,41 @@ enum Stage<F, T> {
     Gone,
 }
 
-/// What the queue knows of a job.
+/// A job as the queue sees it.
 pub(crate) trait Run: Send + Sync {
     fn head(&self) -> &Head;
 
-    /// Is it still waiting for a worker?
+    /// Whether the job still waits for a worker.
     fn is_queued(&self) -> bool;
 
-    /// Runs it on this worker, where it is `now`. Says when it ended; `None` if somebody had ended it before.
+    /// Runs the job on this worker, at time `now`. Returns when the job ended, or `None` if it had been ended before.
     fn run(&self, core: &Core, worker: usize, now: Instant) -> Option<Instant>;
 
-    /// Ends it unrun. `false` if it is not waiting any more.
+    /// Ends the job without running it. Returns `false` if it no longer waits.
     fn end(&self, core: &Core, why: Error) -> bool;
 
-    /// Tells its caller that it takes too long. It goes on; what it returns is dropped.
+    /// Returns an error to the caller because the job takes too long. The job continues, and its result is dropped.
     fn overrun(&self, why: Error) -> bool;
 
-    /// Gives it up: one that waits is dropped, one that runs is told, and so is whoever awaits it. `false` if it has its answer already.
+    /// Aborts the job. A waiting job is dropped, a running job is marked as cancelled, and the caller gets an error. Returns
+    /// `false` if the job already has its result.
     fn abort(&self, core: &Core) -> bool;
 
-    /// Is there a result, or was it fetched?
+    /// Whether the job has its result, or the result was fetched.
     fn is_finished(&self) -> bool;
 
-    /// Holds a paused clock until it has ended.
+    /// Holds a paused clock until the job has ended.
     fn hold(&self, clock: Hold);
 }
 
-/// What the handle knows of a job.
+/// A job as its handle sees it.
 pub(crate) trait Outcome<T>: Run {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Error>>;
 
-    /// Nobody wants the result; the job is to run all the same.
+    /// Lets the job run without a caller that wants the result.
     fn detach(&self);
 
-    /// Nobody wants the result: a job that waits is dropped, one that runs is told.
+    /// Cancels the job. A waiting job is dropped, and a running job is marked as cancelled.
     fn cancel(&self, core: &Core);
 }
 
@@ -123,9 +124,9 @@ impl Head {
         }
     }
 
-    /// Was it given up while it ran?
+    /// Whether the job was cancelled while it ran.
     pub(crate) fn is_cancelled(&self) -> bool {
-        // Ordering: a hint that carries no data.
+        // Ordering: Relaxed is enough, because the flag is a hint and publishes no data.
         self.cancelled.load(Ordering::Relaxed)
     }
 
@@ -157,7 +158,7 @@ where
         }
     }
 
-    /// The place that was kept in the slot.
+    /// Restores the place that was kept in the slot.
     #[inline]
     fn place<'a>(&self, core: &'a Core, kept: Kept) -> Place<'a> {
         core.places(self.head.background).resume(kept)
@@ -178,8 +179,8 @@ where
         }
     }
 
-    /// Takes out what is in the slot, and leaves `why` for whoever awaits it. `false` if there was an
-    /// answer already.
+    /// Takes out what is in the slot, and leaves the error `why` for the caller that awaits the job. Returns `false` if there
+    /// already was an answer.
     fn give_up(&self, core: &Core, why: Option<Error>) -> bool {
         let awaited = why.is_some();
         let (stage, waker, _hold) = {
@@ -210,7 +211,7 @@ where
                 }
                 core.was_cancelled();
                 wake_or_drop(waker, awaited);
-                // Last, since it may panic, and then into the caller whose closure it is.
+                // Dropped last, because the drop may panic, and must then panic into the caller that owns the closure.
                 drop(f);
                 true
             }
@@ -220,7 +221,7 @@ where
                 wake_or_drop(waker, awaited);
                 true
             }
-            // A result that nobody fetched goes here.
+            // Drops a result that was not fetched.
             Stage::Done(_) | Stage::Gone => false,
         }
     }
@@ -242,7 +243,7 @@ where
                     slot.stage = Stage::Done(result);
                     (None, slot.waker.take())
                 }
-                // Overrun, or given up, while it ran.
+                // The job had exceeded its budget, or was cancelled, while it ran.
                 _ => (Some(result), None),
             };
             (unwanted, waker, hold)
@@ -279,7 +280,7 @@ where
         let ctx = Ctx::new(core, &self.head, worker);
         let result = catch_unwind(AssertUnwindSafe(|| f(&ctx)));
         let ended = core.ended(worker, &self.head, result.is_err());
-        // The place is free before anybody can see the result: who awaits one job and then tries the next finds room.
+        // The place is freed before the result is visible, so a caller that awaits one job and then tries the next finds a place.
         if mutation::on(Mutation::PanicKeepsPlace) && result.is_err() {
             mem::forget(place);
         } else {
@@ -392,7 +393,8 @@ where
                 return Poll::Pending;
             }
             drop(slot);
-            // Cloning a waker is user code: not under the lock. The result may come meanwhile, so look again.
+            // Cloning a waker is user code, so it happens without the lock. The result may arrive meanwhile, so the loop looks
+            // again.
             fresh = Some(cx.waker().clone());
         }
     }
@@ -412,7 +414,7 @@ where
             return;
         }
         let (result, waker) = left;
-        // Nobody wants it, whether it came a moment before or comes later, on the worker: a panic in its drop is nobody's either.
+        // No caller wants the result. A panic in its drop is contained here, as it is on the worker if the result comes later.
         contain(|| drop(result));
         drop(waker);
     }
@@ -422,8 +424,8 @@ where
     }
 }
 
-/// Puts a job into the queue, and gives it for its handle. A large closure is boxed: it would be moved through every frame of a worker on its way out of the
-/// slot, and a stack has room for few of its size.
+/// Puts a job into the queue, and returns it for its handle. A large closure is boxed, because it would be moved through every
+/// stack frame of a worker on its way out of the slot, and a stack has room for only a few closures of that size.
 pub(crate) fn submit<F, T>(
     core: &Arc<Core>,
     head: Head,
@@ -453,7 +455,7 @@ where
     job
 }
 
-/// More bytes than that are boxed. Most closures have some dozens.
+/// Closures with more bytes than this are boxed. Most closures have some dozens of bytes.
 const LARGE: usize = 4096;
 
 fn wake_or_drop(waker: Option<Waker>, wake: bool) {

@@ -1,18 +1,17 @@
-//! The pool through the `metrics` facade. The guide has this table too, for users.
+//! Publishes the pool's metrics through the `metrics` facade. The guide has this table for users.
 //!
 //! | name | kind | what |
 //! |---|---|---|
-//! | `pool.cpu.job.wait`, `pool.cpu.job.run` | histogram, seconds | each job's, by `job` (its label) |
-//! | `pool.cpu.jobs` | counter | by `outcome`: completed, panicked, cancelled, expired, overrun, rejected, dropped, given_up, refused |
-//! | `pool.cpu.workers`, `pool.cpu.workers.busy` | gauge | threads, and those that run a job |
-//! | `pool.cpu.queued`, `pool.cpu.waiting` | gauge | jobs that wait for a worker, and for a place |
+//! | `pool.cpu.job.wait`, `pool.cpu.job.run` | histogram, seconds | the wait and run time of each job, by `job` (its label) |
+//! | `pool.cpu.jobs` | counter | jobs by `outcome`: completed, panicked, cancelled, expired, overrun, rejected, dropped, given_up, refused |
+//! | `pool.cpu.workers`, `pool.cpu.workers.busy` | gauge | all threads, and threads that run a job |
+//! | `pool.cpu.queued`, `pool.cpu.waiting` | gauge | jobs that wait for a worker, and jobs that wait for a place |
 //!
-//! All of them carry `pool.name`. Histograms are recorded as jobs end; the rest is brought up
-//! to date once a second while there is work, once after that, and at the end. The recorder has to be installed
-//! before the first job.
+//! All metrics have the label `pool.name`. Histograms are recorded as jobs end. The other metrics are updated once a second while
+//! there is work, once after that, and when the pool ends. The recorder must be installed before the first job.
 //!
-//! Counters and gauges are told by how much they have changed, so that pools of one name add up, at the same time and one after the
-//! other. A pool that has ended has no threads and no jobs: its gauges are back where they were.
+//! Counters and gauges are published as differences, so that pools of the same name add up, whether they exist at the same time or
+//! one after another. A pool that has ended has no threads and no jobs, so its share of each gauge is zero.
 
 use std::{
     mem,
@@ -26,7 +25,7 @@ use metrics::{
 
 use crate::{Status, quiet::contain, sync::Arc};
 
-/// Where one pool's figures go.
+/// The metrics of one pool.
 pub(crate) struct Meters {
     pool: Arc<str>,
     state: std::sync::Mutex<State>,
@@ -36,12 +35,12 @@ pub(crate) struct Meters {
 struct State {
     jobs: Vec<(&'static str, Timers)>,
     published: Option<Instant>,
-    /// What was published then.
+    /// The values that were published last.
     figures: Option<Figures>,
     described: bool,
 }
 
-/// All that is no histogram: how many jobs ended in which way, and the gauges.
+/// All values except the histograms: the number of jobs by outcome, and the gauges.
 type Figures = ([(&'static str, u64); 9], [(&'static str, usize); 4]);
 
 #[derive(Clone)]
@@ -58,14 +57,14 @@ impl Meters {
         }
     }
 
-    /// A job has ended.
+    /// Records a job that has ended.
     pub(crate) fn record(&self, label: &'static str, wait: Duration, run: Duration) {
         let known = {
             let state = self.lock();
             let found = state.jobs.iter().find(|(known, _)| *known == label);
             found.map(|(_, timers)| timers.clone())
         };
-        // Recorders are user code: not under the lock.
+        // Recorders are user code, so they run without the lock.
         let timers = known.unwrap_or_else(|| {
             let timers = Timers {
                 wait: histogram!("pool.cpu.job.wait", "pool.name" => self.pool.to_string(), "job" => label),
@@ -78,8 +77,9 @@ impl Meters {
         timers.run.record(run);
     }
 
-    /// Brings all that is no histogram up to date if it is time, or if this is the `last` time. Says when it is time again: not
-    /// before somebody begins something, if nothing has changed since and nothing goes on.
+    /// Updates all metrics except the histograms, if the period is over or this is the `last` update. Returns when the next update
+    /// is due. Returns `None` if nothing has changed and no job waits or runs; then the next update is due after the next job
+    /// begins.
     pub(crate) fn keep(
         &self,
         now: Instant,
@@ -91,7 +91,7 @@ impl Meters {
             && now < again
             && !last
         {
-            // Whatever there was to look at may have changed something.
+            // Something may have changed since the last update.
             return Some(again);
         }
         let status = status();
@@ -102,7 +102,7 @@ impl Meters {
             let first = !mem::replace(&mut state.described, true);
             (state.figures.replace(figures), first)
         };
-        // Recorders are user code: not under the lock.
+        // Recorders are user code, so they run without the lock.
         contain(|| {
             if first {
                 describe();
@@ -113,7 +113,7 @@ impl Meters {
         (goes_on || told != Some(figures)).then(|| now + PERIOD)
     }
 
-    /// By how much each has changed since that was told.
+    /// Publishes by how much each value has changed since the last update.
     fn publish(&self, (outcomes, gauges): &Figures, told: Option<&Figures>) {
         let pool = || self.pool.to_string();
         for (at, (outcome, count)) in outcomes.iter().enumerate() {
@@ -181,5 +181,5 @@ fn describe() {
     }
 }
 
-/// How often that is done, at most.
+/// The shortest time between two updates.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);

@@ -1,10 +1,11 @@
-//! The priority of the current thread.
+//! The scheduling priority of threads.
 
-/// How much lower the priority of a pool's threads is than that of the thread which built it.
+/// How much lower the priority of a pool's threads is than the priority of the thread that built the pool.
 ///
-/// Linux keeps a priority for each thread, and a thread begins with that of the one that started it. Threads of a pool are started by
-/// others of it too, so it is not a step down from there, but a priority of its own. Only one that is started by a nicer thread than it
-/// is to be, in a process that may not raise priorities, stays as nice as that one.
+/// Linux keeps a priority for each thread, and a new thread inherits the priority of the thread that starts it. Threads of a pool
+/// may start other threads of the pool, so the priority is stored as an absolute value, and not as a step down from the starting
+/// thread. One case differs: a process without the permission to raise priorities cannot raise the priority of a thread that a
+/// nicer thread has started. Such a thread keeps the priority that it inherited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nice {
     by: u16,
@@ -14,7 +15,7 @@ pub(crate) struct Nice {
 }
 
 impl Nice {
-    /// So much lower than that of this thread.
+    /// A priority that is lower by `by` than that of the current thread.
     pub(crate) fn from_here(by: u16) -> Self {
         Self {
             by,
@@ -24,7 +25,7 @@ impl Nice {
     }
 }
 
-/// Gives the current thread that priority, or the lowest that there is. Elsewhere than on Linux this does nothing.
+/// Sets the priority of the current thread, or the lowest priority that exists. Only has an effect on Linux.
 pub(crate) fn lower_priority(nice: Nice) {
     #[cfg(target_os = "linux")]
     {
@@ -32,11 +33,11 @@ pub(crate) fn lower_priority(nice: Nice) {
         if priority == current() {
             return;
         }
-        // SAFETY: it takes numbers and touches no memory of ours. 0 is the current thread.
+        // SAFETY: the call only takes numbers and touches no memory of this process. 0 means the current thread.
         #[allow(unsafe_code)]
         unsafe {
-            // To lower a priority is always allowed; a step too far stops at the lowest. To raise it again, on a thread that a nicer
-            // one has started, may not be: then it stays as it is.
+            // Lowering the priority is always allowed, and stops at the lowest priority. Raising it, on a thread that a nicer
+            // thread has started, may be refused; the priority then stays as it is.
             libc::setpriority(libc::PRIO_PROCESS, 0, priority);
         }
     }
@@ -47,7 +48,7 @@ pub(crate) fn lower_priority(nice: Nice) {
 /// The priority of the current thread.
 #[cfg(target_os = "linux")]
 fn current() -> i32 {
-    // SAFETY: it takes numbers and touches no memory of ours. 0 is the current thread.
+    // SAFETY: the call only takes numbers and touches no memory of this process. 0 means the current thread.
     #[allow(unsafe_code)]
     unsafe {
         libc::getpriority(libc::PRIO_PROCESS, 0)
@@ -60,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// The 19th field of `/proc/thread-self/stat`, the 17th after the name in brackets.
+    /// Reads the 19th field of `/proc/thread-self/stat`, which is the 17th field after the name in brackets.
     fn niceness() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let after_name = stat.rsplit(')').next().unwrap();
@@ -78,7 +79,7 @@ mod tests {
         let nice = Nice::from_here(3);
         let inside = std::thread::spawn(move || {
             lower_priority(nice);
-            // A thread that this one starts has the same, not three steps below that.
+            // A thread that this thread starts has the same priority, and not three steps less.
             let next = std::thread::spawn(move || {
                 lower_priority(nice);
                 niceness()

@@ -1,4 +1,4 @@
-//! Running what a user wrote where a panic must go no further.
+//! Runs user code where a panic must be contained.
 
 use std::{
     any::Any,
@@ -7,24 +7,24 @@ use std::{
     task::Waker,
 };
 
-/// Drops `value` on a thread of ours: a panic in its `Drop` must not end the worker.
+/// Drops `value` on a thread of the pool. A panic in its `Drop` must not end the worker.
 pub(crate) fn drop_quietly<T>(value: T) {
     contain(|| drop(value));
 }
 
-/// Wakes, on a thread of ours: wakers are user code too.
+/// Wakes `waker` on a thread of the pool. A waker is user code too.
 pub(crate) fn wake_quietly(waker: Waker) {
     contain(|| waker.wake());
 }
 
-/// Runs `f`. The payload of a panic is leaked, since dropping it might panic again.
+/// Runs `f` and contains its panic. The payload of the panic is leaked, because its drop might panic again.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         mem::forget(payload);
     }
 }
 
-/// What a panic said, if it said it in words.
+/// Returns the message of a panic, if its payload is text.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
         text

@@ -1,8 +1,8 @@
-//! The one place that names `std::sync`, loom's or shuttle's.
+//! Imports the synchronization types from `std::sync`, loom or shuttle. No other file names them.
 //!
-//! The job slot, the queue, the sleepers and the shutdown take every lock, atomic and channel from here, so that a model
-//! explores the code that ships: `--cfg pool_loom` swaps loom's types in, `--cfg pool_shuttle` shuttle's. `Arc` stays std's:
-//! reference counts are not what the models are about.
+//! The job slot, the queue, the sleepers and the shutdown take every lock, atomic and channel from here, so that a model explores
+//! the code that ships. `--cfg pool_loom` selects loom's types, `--cfg pool_shuttle` shuttle's. `Arc` always is std's, because the
+//! models do not explore reference counts.
 
 #[cfg(all(pool_loom, pool_shuttle))]
 compile_error!("`pool_loom` and `pool_shuttle` exclude each other");
@@ -29,14 +29,13 @@ pub(crate) use shuttle::thread_local;
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 pub(crate) use std::thread_local;
 
-/// Is this a model that failed, and what it had made is being dropped outside of it? Then nothing
-/// may be locked any more.
+/// Whether this is a failed model whose values are being dropped outside of the model. Then no lock may be taken.
 #[inline(always)]
 pub(crate) fn torn_down() -> bool {
     cfg!(any(pool_loom, pool_shuttle)) && std::thread::panicking()
 }
 
-/// A mutex that has no poison: no user code runs under it, so a panic cannot leave it half changed.
+/// A mutex without poisoning. No user code runs under it, so a panic cannot leave its data half changed.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
@@ -64,10 +63,9 @@ impl Condvar {
         self.0.notify_one();
     }
 
-    /// Waits for a notification, at most this long if a time is given. May return early for no
-    /// reason.
+    /// Waits for a notification, but no longer than `at_most` if it is given. May return early without a reason.
     ///
-    /// The models have no clock: there any time may be over at once.
+    /// The models have no clock, so in a model the time may be over at any moment.
     pub(crate) fn wait<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -86,10 +84,10 @@ impl Condvar {
     }
 }
 
-/// A bounded queue that any thread may push to and pop from.
+/// A bounded queue. Any thread may push to it and pop from it.
 ///
-/// In production this is crossbeam's, which takes no lock. Its insides are not for loom, which explores a locked queue in its place: both
-/// show a pushed item to every pop that comes after.
+/// In production this is crossbeam's queue, which takes no lock. loom cannot explore its internals, so models use a queue with a
+/// lock instead. In both, every later pop sees an item that was pushed.
 #[derive(Debug)]
 #[cfg(not(any(pool_loom, pool_shuttle)))]
 pub(crate) struct Channel<T> {
@@ -104,7 +102,7 @@ impl<T> Channel<T> {
         Self { sender, receiver }
     }
 
-    /// Appends `item`; gives it back when there is no room.
+    /// Appends `item`, or returns it if there is no room.
     #[inline]
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
         self.sender

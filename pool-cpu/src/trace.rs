@@ -1,8 +1,8 @@
-//! The caller's span, carried into the job.
+//! Carries the caller's span into the job.
 
 use crate::Ctx;
 
-/// Who asked for a job: the span in which that was. Without the feature `tracing` it is nothing.
+/// The span in which a job was requested. Empty without the feature `tracing`.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     #[cfg(feature = "tracing")]
@@ -10,7 +10,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Whoever is at it now. To be called where the job is asked for: what polls it later may be in another span, or in none.
+    /// Records the current span. Call this where the job is requested, because the future may be polled in another span or in none.
     pub(crate) fn here() -> Self {
         Self {
             #[cfg(feature = "tracing")]
@@ -18,8 +18,8 @@ impl Caller {
         }
     }
 
-    /// Wraps `f` so that it runs in the span of whoever asked for it, and in one of its own below that.
-    /// Without the feature `tracing` it is `f` itself.
+    /// Wraps `f` so that it runs in the caller's span, and in a span of its own within that. Without the feature `tracing` it
+    /// returns `f` unchanged.
     #[cfg(not(feature = "tracing"))]
     pub(crate) fn carry<T, F>(self, f: F) -> F
     where
@@ -28,14 +28,14 @@ impl Caller {
         f
     }
 
-    /// Wraps `f` so that it runs in the span of whoever asked for it, and in one of its own below that.
+    /// Wraps `f` so that it runs in the caller's span, and in a span of its own within that.
     #[cfg(feature = "tracing")]
     pub(crate) fn carry<T, F>(self, f: F) -> impl FnOnce(&Ctx<'_>) -> T + use<T, F>
     where
         F: FnOnce(&Ctx<'_>) -> T,
     {
         move |ctx: &Ctx<'_>| {
-            // Both: where the job's own span is filtered out, its events still belong to the caller.
+            // Both spans are entered: if the job's own span is filtered out, its events still belong to the caller.
             let _caller = self.span.enter();
             let job = tracing::debug_span!(
                 "pool.job",

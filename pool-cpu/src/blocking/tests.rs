@@ -19,7 +19,7 @@ use crate::block_on::block_on;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Starts threads only while `allowed` is above zero, as a system at its limit.
+/// Makes the builder start threads only while `allowed` is above zero, like a system at its limit.
 fn rationed(builder: BlockingBuilder, allowed: &Arc<AtomicUsize>) -> BlockingBuilder {
     let (allowed, start) = (Arc::clone(allowed), Arc::clone(&builder.spawn));
     let take = move |left: usize| left.checked_sub(1);
@@ -35,7 +35,7 @@ fn rationed(builder: BlockingBuilder, allowed: &Arc<AtomicUsize>) -> BlockingBui
     }
 }
 
-/// Says that it was woken.
+/// Reports that it was woken.
 struct Told(mpsc::Sender<()>);
 
 impl Wake for Told {
@@ -101,7 +101,7 @@ fn a_shutdown_drains_a_queue_that_no_thread_could_be_started_for() {
     assert_eq!(block_on(job).unwrap(), 7);
 }
 
-// The keeper ended the last job and went home, and with it the shutdown's deadline.
+// The keeper ended the last job and its own thread, and the deadline of the shutdown was lost.
 #[test]
 fn a_shutdown_ends_with_the_last_job_that_expires_where_no_thread_is_started() {
     let pool = rationed(BlockingPool::builder(), &Arc::default())
@@ -170,7 +170,7 @@ fn a_minimum_that_cannot_be_started_is_an_error_from_build() {
 #[test]
 fn a_cold_burst_gets_a_thread_for_each_job_at_once() {
     let pool = BlockingPool::builder().max_threads(8).build().unwrap();
-    // Nobody gets past the barrier before all eight run.
+    // No job passes the barrier before all eight run.
     let barrier = Arc::new(Barrier::new(8));
     let jobs: Vec<_> = (0..8)
         .map(|_| {
@@ -186,7 +186,7 @@ fn a_cold_burst_gets_a_thread_for_each_job_at_once() {
     }
 }
 
-// blocking 1.7.0: idle threads ended only above the limit, so none ever did.
+// blocking 1.7.0: idle threads ended only above the limit, so none ever ended.
 #[test]
 fn idle_threads_end_down_to_the_minimum() {
     let (started, stopped) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
@@ -243,7 +243,7 @@ fn a_thread_keeps_its_number_until_its_stop_hook_is_done_and_a_shutdown_waits_fo
     assert_eq!(pool.status().workers, 0);
 }
 
-// At the cap a job finds no room until that thread has left: then it gets one.
+// At the cap a job finds no room until that thread has left. Then it gets a thread.
 #[test]
 fn a_job_that_comes_while_the_only_thread_stops_gets_the_next() {
     let (entered, stopping) = mpsc::channel();
@@ -265,7 +265,7 @@ fn a_job_that_comes_while_the_only_thread_stops_gets_the_next() {
     assert_eq!(block_on(job).unwrap(), 7);
 }
 
-// Nobody can help there, so nobody is woken, and kept awake and from ending, by a call for help.
+// The workers of this pool cannot help, so a call for help must not wake them and keep them from ending.
 #[test]
 fn idle_threads_end_while_a_job_calls_for_help_with_parallel_work() {
     let pool = BlockingPool::builder()
@@ -322,7 +322,7 @@ fn threads_start_only_when_there_is_work_for_them() {
     let pool = BlockingPool::builder().max_threads(8).build().unwrap();
     for n in 0..200 {
         assert_eq!(pool.run_sync(move || n).unwrap(), n);
-        // Who is kept from its core after its job is not there for the next one.
+        // A worker that loses its core just after its job has ended cannot take the next job yet.
         eventually("nobody works", || pool.status().busy == 0);
     }
     let alive = pool.core().crew().alive();

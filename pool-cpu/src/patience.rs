@@ -1,11 +1,11 @@
-//! Whether a caller looks for its result for a moment before its thread goes to sleep.
+//! Decides whether a caller looks for its result for a short time before its thread sleeps.
 //!
-//! To put a runtime's thread to sleep and to wake it costs far more than a short job does. So one who runs a job after another, alone
-//! on its thread, looks for the result where it stands, if a worker was looking for work when the job came: most short jobs are done
-//! by then. Whether that pays is learned from how the last ones went, so long jobs do without.
+//! Putting a runtime's thread to sleep and waking it costs far more than a short job. So a caller that runs one job after another,
+//! alone on its thread, looks for its result at once, if a worker was searching for work when the job was submitted. Most short
+//! jobs are done by then. Whether the look pays is learned from earlier looks, so callers of long jobs soon stop looking.
 //!
-//! Asking the executor for a few more turns instead (tokio's `yield_now`) does worse: where nothing else is ready each turn makes
-//! tokio wake another of its threads, to look for work that is not there, on a core that a worker had.
+//! The alternative, asking the executor for a few more turns (tokio's `yield_now`), performs worse. If no other task is ready, each
+//! turn makes tokio wake another of its threads to search for work. There is none, and the thread takes a core from a worker.
 
 use std::{
     cell::Cell,
@@ -19,19 +19,20 @@ use tokio::task::coop;
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// Who looks for work in one pool, and what it has learned of how long its jobs take. On cache lines of its own: it is written to whenever a
-/// worker runs out of work, and what is beside it is read for each job.
+/// Counts the searching workers of one pool, and remembers whether looks for results paid. It has cache lines of its own: it is
+/// written whenever a worker runs out of work, and the fields beside it are read for each job.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Patience {
-    /// Workers that are awake and look for work. A submitter starts no thread when there are enough of them, so whoever finds work
-    /// sees to what else is there: `Core::take`.
+    /// How many workers are awake and search for work. A submitter starts no thread while there are enough of them, so a worker
+    /// that finds work must check for more: see `Core::take`.
     searching: AtomicUsize,
-    /// So many jobs go without a look, since one was in vain. A hint: nothing is published with it, and a lost update does no harm.
+    /// How many jobs go without a look, since a look was in vain. This is a hint: it publishes no data, and a lost update does no
+    /// harm.
     rest: AtomicU32,
 }
 
-/// A worker is awake and looks for work, as long as this lives.
+/// Counts a worker that is awake and searches for work, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Searching<'a>(&'a Patience);
 
@@ -48,35 +49,36 @@ impl Patience {
         Searching(self)
     }
 
-    /// As `search`, for a thread that is being started.
+    /// Like `search`, for a thread that is about to be started.
     pub(crate) fn enlist(&self) {
         self.searching.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The thread that was enlisted has started.
+    /// Takes over the count of an enlisted thread that has started.
     pub(crate) fn enlisted(&self) -> Searching<'_> {
         Searching(self)
     }
 
-    /// The thread that was enlisted has not started.
+    /// Ends the count of an enlisted thread that was not started.
     pub(crate) fn discharge(&self) {
         drop(Searching(self));
     }
 
-    /// May one more of so many workers look for work? Half of them do at most, and the others sleep at once. Each that looks in vain takes a
-    /// core from those who submit, and what they submit is then so little at a time that each job wakes somebody.
+    /// Whether one more of `workers` workers may search for work. At most half of them search, and the others sleep at once. A
+    /// worker that searches in vain takes a core from the threads that submit. They then submit so few jobs at a time that each job
+    /// has to wake a worker.
     pub(crate) fn has_room(&self, workers: usize) -> bool {
         self.searching() < workers.div_ceil(2)
     }
 
-    /// How many workers look for work, about.
+    /// Roughly how many workers search for work.
     pub(crate) fn searching(&self) -> usize {
         self.searching.load(Ordering::Relaxed)
     }
 
-    /// May `caller`, who is about to submit a job and to wait for it, look for the result?
+    /// Whether `caller`, which is about to submit a job and to wait for it, may look for the result.
     pub(crate) fn may_look(&self, caller: &Waker) -> bool {
-        // In a model no time passes, and a look is one poll more.
+        // In a model no time passes, and a look would only be one more poll.
         let modelled = cfg!(any(pool_loom, pool_shuttle));
         if modelled || !is_alone(caller) || self.searching() == 0 {
             return false;
@@ -88,8 +90,8 @@ impl Patience {
         rest == 0
     }
 
-    /// Looks for the result, and says what `poll` does when it is there. Then a part of the task's budget goes with it, so that one that
-    /// does nothing else lets others have a turn.
+    /// Looks for the result, and returns the output of `poll` when the result is there. A look that succeeds uses up a unit of the
+    /// task's tokio budget, so that a task that only runs jobs still lets other tasks have a turn.
     pub(crate) fn look<T>(
         &self,
         cx: &mut Context<'_>,
@@ -97,7 +99,7 @@ impl Patience {
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let Poll::Ready(budget) = coop::poll_proceed(cx) else {
-            // Others have a turn now. If they run jobs as well it is not alone.
+            // Other tasks have a turn now. If they run jobs too, this caller is not alone.
             LAST.set((0, 0));
             return Poll::Pending;
         };
@@ -120,7 +122,7 @@ impl Drop for Searching<'_> {
     }
 }
 
-/// Has nobody but `caller` run a job from this thread lately, as far as can be seen?
+/// Whether, as far as is known, only `caller` has run jobs from this thread lately.
 fn is_alone(caller: &Waker) -> bool {
     let caller = caller.data().addr();
     let (last, jobs) = LAST.get();
@@ -130,18 +132,18 @@ fn is_alone(caller: &Waker) -> bool {
 }
 
 thread_local! {
-    /// Who ran a job from this thread last, by its waker, and how many it had run before, in a row.
+    /// The waker of the caller that last ran a job from this thread, and how many jobs in a row it had run before.
     static LAST: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Who has run so many jobs before, in a row, is taken to be alone.
+/// A caller that has run this many jobs in a row before counts as alone.
 const ALONE: u32 = 3;
-/// How long it looks: longer than a thread of the runtime that was woken for nothing takes a worker's core away, and no longer than
-/// to sleep and to be woken takes.
+/// How long a caller looks. This is longer than a runtime thread that was woken in vain keeps a worker's core, and no longer than
+/// it takes to sleep and be woken.
 const LOOK: Duration = Duration::from_micros(12);
-/// How often it pauses between two looks.
+/// How often the caller pauses between two looks.
 const PAUSES: u32 = 4;
-/// So many jobs go without after a look was in vain.
+/// How many jobs go without a look after a look in vain.
 const REST: u32 = 64;
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// A waker like no other.
+    /// A waker that differs from all others.
     fn waker() -> Waker {
         struct Nobody;
         impl Wake for Nobody {

@@ -1,4 +1,4 @@
-//! Places: the right of a job to wait for a worker, and to run.
+//! Places. A place is the permit of a job to wait for a worker, and to run.
 
 use std::{
     future::Future,
@@ -11,54 +11,54 @@ use pool_core::{Acquire, LimitError, Limiter, LimiterStatus};
 
 use crate::sync::torn_down;
 
-/// The places of one priority: a bounded number, given in order of arrival, tenants by turns.
+/// The places of one priority: a bounded number, granted in order of arrival, with turns for tenants.
 #[derive(Debug)]
 pub(crate) struct Places(Limiter);
 
-/// One place. It belongs to the job, not to whoever awaits it: it is free when the job has ended.
+/// One place. It belongs to the job, and not to the caller that awaits the job, so it is freed when the job has ended.
 ///
-/// Whoever has it has the places at hand, so it only borrows them. A permit that can be dropped anywhere would count itself on its limiter:
-/// one more number that submitters and workers would both write to, for each job twice.
+/// The holder of a place always has access to the places, so `Place` only borrows them. A permit that could be dropped anywhere
+/// would hold a reference to its limiter. Submitters and workers would both change that reference count, twice for each job.
 #[derive(Debug)]
 pub(crate) struct Place<'a>(&'a Places);
 
-/// A place while its job waits in the queue, which borrows nothing. Whoever takes the job out of its slot makes a [`Place`] of it again, by
-/// [`Places::resume`].
+/// A place that is kept in the slot of a queued job, and borrows nothing. Code that takes the job out of its slot turns it into a
+/// [`Place`] again, with [`Places::resume`].
 #[derive(Debug)]
 #[must_use = "dropping it frees no place"]
 pub(crate) struct Kept(());
 
-/// Waits in line for a place.
+/// Waits for a place.
 #[derive(Debug)]
 pub(crate) struct Waiting(Option<Acquire>);
 
 impl Places {
     pub(crate) fn new(places: usize, max_waiters: Option<usize>) -> Self {
-        // The settings bound both far below that.
+        // The settings bound both numbers far below this.
         let limit = u32::try_from(places).unwrap_or(u32::MAX);
         let mut limiter = Limiter::builder(limit);
         if let Some(max_waiters) = max_waiters {
             limiter = limiter.max_waiters(max_waiters);
         }
-        // At least one worker is at least one place, so that nothing is out of range.
+        // There is at least one worker, so there is at least one place, and no setting is out of range.
         Self(limiter.build().unwrap_or_else(|_| Limiter::new(limit)))
     }
 
-    /// A place, if there is one and nobody waits for it.
+    /// Takes a place, if one is free and no job waits for it.
     #[inline]
     pub(crate) fn try_take(&self) -> Option<Place<'_>> {
-        // Made only if it was taken: dropping it gives one back.
+        // `then`, and not `then_some`: a `Place` is only made if a permit was taken, because its drop releases a permit.
         self.0.try_take(1).then(|| Place(self))
     }
 
-    /// The place of a job that was taken out of its slot. `kept` is of these places.
+    /// Restores the place of a job that was taken out of its slot. `kept` must come from these places.
     #[inline]
     pub(crate) const fn resume(&self, kept: Kept) -> Place<'_> {
         let Kept(()) = kept;
         Place(self)
     }
 
-    /// Waits for a place: in order of arrival, but that tenants take turns.
+    /// Waits for a place, in order of arrival, but with turns for tenants.
     pub(crate) fn wait(&self, tenant: Option<u64>) -> Waiting {
         let acquire = self.0.acquire();
         Waiting(Some(match tenant {
@@ -67,7 +67,7 @@ impl Places {
         }))
     }
 
-    /// Gives no more places; whoever waits is told.
+    /// Stops granting places. Waiting jobs get an error.
     pub(crate) fn close(&self) {
         self.0.close();
     }
@@ -78,7 +78,7 @@ impl Places {
 }
 
 impl Waiting {
-    /// `places` are those for which it waits.
+    /// `places` must be the places that this waits for.
     pub(crate) fn poll<'a>(
         &mut self,
         places: &'a Places,
@@ -96,7 +96,7 @@ impl Waiting {
 }
 
 impl Place<'_> {
-    /// Goes into the slot of its job.
+    /// Converts the place so that it can be kept in the slot of its job.
     #[inline]
     pub(crate) const fn keep(self) -> Kept {
         mem::forget(self);

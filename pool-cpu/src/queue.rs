@@ -1,12 +1,11 @@
 //! The jobs that wait for a worker.
 //!
-//! Normal jobs go through a bounded channel that takes no lock. Background jobs wait in a line of their own, and so do normal
-//! ones that were taken out of the channel to sort out dead ones: a job that was cancelled leaves its empty shell in the queue,
-//! and shells must not fill it.
+//! Normal jobs go through a bounded channel without a lock. Background jobs wait in a queue of their own. So do normal jobs that a
+//! sweep has taken out of the channel: a cancelled job leaves its empty shell in the channel, and shells must not fill it.
 //!
-//! A background job runs when no normal one waits. Once the oldest has waited for longer than the age, it takes one pick in
-//! [`AGED_SHARE`] from the normal ones: late, but never starved, and a pile of aged ones does not push the normal ones out. Shells of
-//! background jobs take no such pick.
+//! A background job runs when no normal job waits. Once the oldest background job has waited longer than `age`, it takes one pick
+//! in [`AGED_SHARE`] from the normal jobs. So background jobs are late but never starve, and many aged jobs do not displace the
+//! normal ones. A shell of a background job does not take such a pick.
 
 use std::{
     collections::VecDeque,
@@ -20,29 +19,29 @@ use crate::{
     sync::{Arc, AtomicUsize, Channel, Mutex, Ordering},
 };
 
-/// All that wait for a worker of one pool.
+/// All jobs that wait for a worker of one pool.
 pub(crate) struct Queue {
     normal: Channel<Arc<dyn Run>>,
-    /// Older than everything in `normal`.
+    /// Normal jobs that are older than all jobs in `normal`.
     front: Line,
     background: Line,
-    /// Shells in `normal`, about.
+    /// Roughly how many shells are in `normal`.
     dead: AtomicUsize,
-    /// So many shells may lie in `normal` before they are cleared out.
+    /// How many shells may be in `normal` before a sweep clears them.
     slack: usize,
     age: Duration,
     picks: AtomicUsize,
 }
 
-/// A line under a lock. No other lock is taken under it, but for a job's slot.
+/// A queue under a lock. Under the lock no other lock is taken, except for a job's slot.
 struct Line {
     jobs: Mutex<VecDeque<Arc<dyn Run>>>,
-    /// How many, to be read without the lock.
+    /// How many jobs the queue has, readable without the lock.
     len: AtomicUsize,
 }
 
 impl Queue {
-    /// Room for `places` jobs of each priority.
+    /// Makes a queue with room for `places` jobs of each priority.
     pub(crate) fn new(places: usize, age: Duration) -> Self {
         let slack = places.clamp(MIN_SLACK, MAX_SLACK);
         Self {
@@ -56,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// Appends a job. Its place is its right to be here, so there is room; but for shells, which are cleared out if need be.
+    /// Appends a job. The job has a place, so there is room for it, unless shells take the room. Then a sweep clears them.
     #[inline]
     pub(crate) fn push(&self, job: Arc<dyn Run>, background: bool) {
         if background {
@@ -70,7 +69,7 @@ impl Queue {
         }
     }
 
-    /// The next job, or the shell of one.
+    /// Takes the next job, or the shell of a job.
     #[inline]
     pub(crate) fn pop(&self, now: impl FnOnce() -> Instant) -> Option<Arc<dyn Run>> {
         if self.background.is_empty() {
@@ -81,7 +80,7 @@ impl Queue {
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(AGED_SHARE)
         {
-            // A shell would be old enough, and cost the next one that lives a turn.
+            // A shell may be old enough too, and would take the turn of the next job that is still queued.
             self.clear_front_of_background();
             let aged = self
                 .background
@@ -111,43 +110,43 @@ impl Queue {
         }
     }
 
-    /// Is there nothing to pop?
+    /// Whether there is nothing to take.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many wait, shells included.
+    /// How many jobs wait, including shells.
     pub(crate) fn len(&self) -> usize {
         self.normal.len() + self.front.len() + self.background.len()
     }
 
-    /// How many wait, without the shells, about.
+    /// Roughly how many jobs wait, without shells.
     pub(crate) fn live(&self) -> usize {
         self.len().saturating_sub(self.dead.load(Ordering::Relaxed))
     }
 
-    /// A job in here has just become a shell. Is it time for a [`sweep`](Self::sweep)?
+    /// Counts a job in this queue that has just become a shell. Returns whether it is time for a [`sweep`](Self::sweep).
     pub(crate) fn note_dead(&self) -> bool {
         self.dead.fetch_add(1, Ordering::Relaxed) + 1 >= self.slack
     }
 
-    /// A worker has met a shell.
+    /// Records that a worker has taken a shell.
     pub(crate) fn note_buried(&self) {
         let less = |dead: usize| dead.checked_sub(1);
-        // A sweep may have counted it already.
+        // A sweep may already have reset the count.
         self.dead
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .ok();
     }
 
-    /// Shows every job that waits to `each`, and clears out those that are shells after that.
+    /// Passes every waiting job to `each`, and then removes the jobs that are shells.
     pub(crate) fn sweep(&self, each: impl Fn(&Arc<dyn Run>)) {
         let mut shells = Vec::new();
         {
             let mut front = self.front.jobs.lock();
             self.dead.store(0, Ordering::Relaxed);
-            // No more than are in it now: others go on pushing. Counted before they move: a worker that looks for work meanwhile
-            // must not find them in neither place.
+            // Only the jobs that are in the channel now are moved, because other threads go on pushing. They are counted before
+            // they move, so that a worker that looks for work meanwhile finds them in one of the two queues.
             let moving = self.normal.len();
             if !mutation::on(Mutation::SweepHidesJobs) {
                 self.front
@@ -161,7 +160,7 @@ impl Queue {
             self.front.len.store(front.len(), Ordering::Relaxed);
         }
         for line in [&self.front, &self.background] {
-            // `each` is called without the lock: it may wake and drop what belongs to users.
+            // `each` runs without the lock, because it may wake and drop values of users.
             let jobs: Vec<_> = line.jobs.lock().iter().cloned().collect();
             jobs.iter().for_each(&each);
             let mut waiting = line.jobs.lock();
@@ -213,7 +212,7 @@ impl Line {
     }
 }
 
-/// An aged background job takes one pick in so many.
+/// One pick in this many goes to an aged background job.
 const AGED_SHARE: usize = 4;
 
 const MIN_SLACK: usize = 16;

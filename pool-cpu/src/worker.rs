@@ -1,4 +1,4 @@
-//! What one worker does, and what it keeps about it.
+//! The loop of one worker, and its statistics.
 
 use std::{
     cell::Cell,
@@ -17,46 +17,47 @@ use crate::{
     sync::{Arc, Mutex, thread_local},
 };
 
-/// One worker's book. On lines of its own, so that workers do not slow each other down.
+/// The statistics of one worker. They have cache lines of their own, so that workers do not slow each other down.
 #[repr(align(128))]
 pub(crate) struct Worker {
-    /// No other lock is taken under it. Contended only while somebody reads it.
+    /// No other lock is taken under this lock. It is contended only while another thread reads the statistics.
     pub(crate) book: Mutex<Book>,
     pub(crate) turns: Turns,
 }
 
-/// Its turns at parallel work outside of a job. The models have no rayon: this is not for them to explore.
+/// The worker's turns at parallel work outside of a job. The models have no rayon, so they do not explore this.
 #[derive(Default)]
 pub(crate) struct Turns {
-    /// How many have begun and ended: odd while it runs a piece, or looks for one. Only the worker writes it.
+    /// How many turns have begun and ended. The number is odd while the worker runs a piece or looks for a piece. Only the worker
+    /// writes it.
     own: AtomicU64,
-    /// As the keeper saw it last.
+    /// The value of `own` at the keeper's last look.
     seen: AtomicU64,
 }
 
-/// What a worker has done.
+/// What a worker has done, and what it runs.
 #[derive(Default)]
 pub(crate) struct Book {
     pub(crate) running: Option<Running>,
     pub(crate) busy: Duration,
     pub(crate) jobs: Vec<JobStatus>,
-    /// The job that runs, if it has a budget: the keeper ends its caller's wait.
+    /// The running job, if it has a budget. The keeper uses it to end the wait of its caller.
     pub(crate) budgeted: Option<Arc<dyn Run>>,
 }
 
-/// What a worker does now.
+/// What a worker runs now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) label: &'static str,
     pub(crate) since: Instant,
-    /// When its budget is spent.
+    /// When the job's budget is spent.
     pub(crate) ends: Option<Instant>,
 }
 
 impl Book {
     /// The page of this label.
     pub(crate) fn page(&mut self, label: &'static str) -> &mut JobStatus {
-        // Few labels, and the same literal is mostly the same address.
+        // There are few labels, and the same literal mostly has the same address.
         let found = self
             .jobs
             .iter()
@@ -84,7 +85,7 @@ impl Turns {
         self.next(Ordering::Relaxed);
     }
 
-    /// What was published before is seen by who sees that it has ended.
+    /// Ends a turn. A thread that sees the end also sees what was published before it.
     #[inline]
     pub(crate) fn end(&self) {
         self.next(Ordering::Release);
@@ -95,8 +96,8 @@ impl Turns {
         self.own.store(self.own.load(Ordering::Relaxed) + 1, order);
     }
 
-    /// For the keeper: whether it is in a turn, and for how long. A look for a piece is over soon, so only one that was going on at the
-    /// last look as well is a piece for sure.
+    /// Returns, for the keeper, whether the worker is in a turn, and whether it was in the same turn at the last look. A look for a
+    /// piece ends soon, so a turn that spans two looks is certainly a piece.
     pub(crate) fn look(&self) -> Turn {
         let own = self.own.load(Ordering::Acquire);
         let seen = self.seen.swap(own, Ordering::Relaxed);
@@ -108,7 +109,7 @@ impl Turns {
     }
 }
 
-/// A turn at parallel work, as the keeper sees it.
+/// A worker's turn at parallel work, as the keeper sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Turn {
     None,
@@ -117,30 +118,30 @@ pub(crate) enum Turn {
 }
 
 thread_local! {
-    /// The pool that this thread works for, 0 for none, and its number there. Loom's macro takes no `const` block.
+    /// The pool that this thread works for (0 for none), and its number in that pool. loom's macro takes no `const` block.
     #[allow(clippy::missing_const_for_thread_local)]
     static POOL: Cell<(usize, usize)> = Cell::new((0, 0));
 }
 
-/// Does this thread work for that pool?
+/// Whether this thread is a worker of that pool.
 #[inline]
 pub(crate) fn is_worker_of(core: &Core) -> bool {
     number_in(core).is_some()
 }
 
-/// Which worker of that pool this thread is.
+/// Returns the number of this thread among the workers of that pool.
 #[inline]
 pub(crate) fn number_in(core: &Core) -> Option<usize> {
     let (pool, me) = POOL.with(Cell::get);
     (pool == core.id()).then_some(me)
 }
 
-/// Works for `core` as its worker number `me`, until there is nothing to stay for.
+/// Runs the loop of `core`'s worker number `me`, until the pool is closed and empty, or the worker leaves because it is idle.
 pub(crate) fn work(core: &Arc<Core>, me: usize) {
     work_with(core, me, None);
 }
 
-/// As `work`, for a thread that was enlisted before it was started.
+/// Like `work`, for a thread that was enlisted before it was started.
 pub(crate) fn work_enlisted(core: &Arc<Core>, me: usize) {
     work_with(core, me, Some(core.patience().enlisted()));
 }
@@ -150,9 +151,9 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
     lower_priority(core.plan().nice);
     core.plan().hooks.started(me);
     let mut rounds = 0;
-    // When the last job ended, if the next one follows at once: one look at the clock serves both.
+    // When the last job ended, if the next job follows at once. One reading of the clock serves both jobs.
     let mut clock = None;
-    // When rayon has last had a turn between two jobs.
+    // When rayon last had a turn between two jobs.
     let mut turned = Instant::now();
     loop {
         if let Some(job) = core.take(&mut searching) {
@@ -202,31 +203,31 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
     POOL.with(|pool| pool.set((0, 0)));
 }
 
-/// The last that the thread of worker `me` does for users. It counts as alive until this is done.
+/// Runs the last user code on the thread of worker `me`. The thread counts as alive until this is done.
 fn retire(core: &Core, me: usize) {
     state::clear();
     core.plan().hooks.stopped(me);
 }
 
-/// Yields the core. `false` if others had it for long: they keep the machine busy, and a sleeper that is called gets a core sooner
-/// than whoever has just given one away.
+/// Yields the core. Returns `false` if other threads had the core for long. They keep the machine busy then, and a sleeping worker
+/// that is called gets a core sooner than a worker that has just yielded.
 fn came_back_soon() -> bool {
     let left = Instant::now();
     thread::yield_now();
     left.elapsed() < CROWDED
 }
 
-/// Runs what jobs on this thread have left to rayon. `false` if that was nothing.
+/// Runs the pieces that jobs on this thread have left to rayon. Returns `false` if there were none.
 fn give_turn(core: &Core, me: usize) -> bool {
     let pieces = (0..PIECES).take_while(|_| core.help(me, rayon_core::yield_local));
     pieces.count() > 0
 }
 
-/// Rayon has a turn between two jobs so often at most: a look for its work takes as long as a short job.
+/// The shortest time between two turns of rayon between jobs. A look for rayon's work takes as long as a short job.
 const TURN: Duration = Duration::from_micros(50);
 
-/// So many pieces at most, before others have a turn: one may leave the next.
+/// The most pieces that run in one turn, because each piece may leave another one.
 const PIECES: usize = 64;
 
-/// Longer than a switch to another thread of ours and back takes.
+/// Longer than a switch to another thread of the pool and back takes.
 const CROWDED: Duration = Duration::from_micros(100);

@@ -1,4 +1,4 @@
-//! How a pool ends.
+//! The close of a pool.
 
 use std::task::Waker;
 
@@ -10,16 +10,16 @@ use crate::{
     sync::{Arc, Ordering, fence, torn_down},
 };
 
-/// Takes jobs.
+/// The pool accepts jobs.
 pub(super) const OPEN: u8 = 0;
-/// Takes none any more; runs those that wait.
+/// The pool accepts no more jobs, and runs the waiting jobs.
 const DRAINING: u8 = 1;
-/// Takes none any more; ends those that wait.
+/// The pool accepts no more jobs, and ends the waiting jobs.
 const DROPPING: u8 = 2;
-/// As `DROPPING`, and nobody waits for those that run.
+/// Like `DROPPING`, and the shutdown no longer waits for the running jobs.
 const ABANDONED: u8 = 3;
 
-/// Who waits for the last worker to leave.
+/// The waiters for the last worker to leave.
 #[derive(Debug, Default)]
 pub(super) struct Mourners {
     waiting: Vec<Waiting>,
@@ -28,14 +28,14 @@ pub(super) struct Mourners {
 
 #[derive(Debug)]
 struct Waiting {
-    /// Tells them apart.
+    /// Identifies the waiter.
     number: u64,
-    /// Which worker of the pool it is, if it is one: that does not leave while it waits.
+    /// The number of the worker that waits, if the waiter is a worker of this pool. That worker does not leave while it waits.
     worker: Option<usize>,
     waker: Waker,
 }
 
-/// One who waits for the last worker to leave. Dropping it takes its waker back.
+/// A waiter for the last worker to leave. Its drop removes its waker.
 #[derive(Debug)]
 pub(crate) struct Mourner<'a> {
     core: &'a Core,
@@ -51,9 +51,9 @@ impl<'a> Mourner<'a> {
         Self { core, number }
     }
 
-    /// Wakes `waker`, and none that was given before, when everything is over. `false` if it is.
+    /// Registers `waker`, in place of earlier wakers, to be woken when the pool has ended. Returns `false` if it has already ended.
     ///
-    /// For a `worker` of the pool it is over when nobody is left but workers who wait like this.
+    /// For a `worker` of the pool, the pool has ended when only workers are left that wait like this.
     pub(crate) fn wait(&self, waker: Waker, worker: Option<usize>) -> bool {
         let before = self.take();
         drop(before);
@@ -82,7 +82,7 @@ impl<'a> Mourner<'a> {
 }
 
 impl Mourners {
-    /// How many workers are among them. One may wait more than once.
+    /// How many different workers are among the waiters. A worker may wait more than once.
     fn workers(&self) -> usize {
         let workers = |until: usize| self.waiting[..until].iter().filter_map(|it| it.worker);
         let first = |at: &usize| {
@@ -102,18 +102,18 @@ impl Drop for Mourner<'_> {
 }
 
 impl Core {
-    /// No more jobs from here on. What waits is run.
+    /// Stops accepting jobs. Waiting jobs run.
     pub(crate) fn close(&self) {
         self.advance(DRAINING);
     }
 
-    /// No more jobs from here on. What waits is ended.
+    /// Stops accepting jobs. Waiting jobs are ended.
     pub(crate) fn close_and_drop(&self) {
         self.advance(DROPPING);
         self.drop_queued();
     }
 
-    /// The shutdown has waited long enough: what waits is ended, what runs is told.
+    /// Ends a shutdown whose time is over. Waiting jobs are ended, and running jobs are marked as cancelled.
     pub(crate) fn abandon(&self) {
         self.advance(ABANDONED);
         self.drop_queued();
@@ -131,23 +131,24 @@ impl Core {
         self.stage() == ABANDONED
     }
 
-    /// Has a worker nothing to stay for?
+    /// Whether a worker has nothing left to do, so that it leaves.
     pub(crate) fn is_over(&self) -> bool {
         if !self.is_closed() {
             return false;
         }
-        // The worker's fence: it has seen that the pool is closed, and looks into the queue after.
+        // The worker's fence, between its look at the stage and its look at the queue.
         fence(Ordering::SeqCst);
         mutation::on(Mutation::LeavesWithoutLooking) || self.queue.is_empty()
     }
 
-    /// Worker `me` has left after a shutdown.
+    /// Records that worker `me` has left after a shutdown.
     pub(crate) fn left(&self, me: usize) {
         self.crew.leave(me);
         self.bury();
     }
 
-    /// Worker `me` has left since it was idle. A job that came meanwhile has found no room for one more thread: it gets one now.
+    /// Records that worker `me` has left because it was idle. A job that came meanwhile found no room for another thread. It gets a
+    /// thread now.
     pub(crate) fn resigned(self: &Arc<Self>, me: usize) {
         self.crew.resign(me);
         // Pairs with the fence in `Core::submit`: see the top of `crew.rs`.
@@ -156,17 +157,18 @@ impl Core {
             self.call_workers();
         }
         self.bury();
-        // Who is there is one of the figures, and nothing else may happen for long.
+        // The number of workers is a metric. The keeper has to publish it, even if nothing else happens for long.
         #[cfg(feature = "metrics")]
         self.keeper
             .look_at(std::time::Instant::now() + crate::meters::PERIOD);
     }
 
-    /// A worker has left or was not started, or the queue was cleared: if that was the end, whoever waits for it hears of it. Was it?
+    /// Called when a worker has left or was not started, or the queue was cleared. If the pool has ended, wakes the waiters for the
+    /// end. Returns whether the pool has ended.
     pub(crate) fn bury(&self) -> bool {
         let (gone, mourners) = {
-            // Looked at under the lock: what was done before somebody joined the mourners is seen
-            // here, and what is done before this is seen by whoever joins them after.
+            // Checked under the lock: what happened before a waiter joined is seen here, and a waiter that joins later sees what
+            // happened before this.
             let mut mourners = self.mourners.lock();
             let over = self.is_over_but_for(mourners.workers());
             if !over || mutation::on(Mutation::LastTellsNobody) {
@@ -183,7 +185,7 @@ impl Core {
         gone
     }
 
-    /// Is the pool closed, and are all workers and jobs gone?
+    /// Whether the pool is closed, and all workers and jobs are gone.
     pub(crate) fn is_gone(&self) -> bool {
         if !self.is_closed() {
             return false;
@@ -193,7 +195,8 @@ impl Core {
         self.crew.alive() == 0 && self.queue.is_empty()
     }
 
-    /// Is the pool closed, and are only so many workers left, who wait for that? With none but them nobody runs what waits.
+    /// Whether the pool is closed and only `waiting` workers are left, which wait for the end. No worker is left then to run the
+    /// waiting jobs.
     fn is_over_but_for(&self, waiting: usize) -> bool {
         if waiting == 0 {
             return self.is_gone();
@@ -210,7 +213,7 @@ impl Core {
         self.stage.fetch_max(stage, Ordering::SeqCst);
         self.places.close();
         self.background_places.close();
-        // Has the closer's fence, between the store above and its look for sleepers.
+        // `wake_all` has the closer's fence, between the store above and its look for sleepers.
         self.idle.wake_all();
         self.keeper.look_now();
     }

@@ -1,11 +1,10 @@
-//! How a job gets from its submitter to a worker.
+//! The way of a job from its submitter to a worker.
 //!
-//! Submitting races with workers that stop looking for work, fall asleep or leave, and with a shutdown, and all of it is settled
-//! in one way. The submitter publishes its job and then looks: is the pool closed, does anybody look for work, does a worker
-//! sleep, is there room for one more thread. The other side publishes what it is about to do (it closes, has found work, lies
-//! down, leaves) and then looks into the queue. Each has a `SeqCst` fence between the two. Of two fences one comes first, and what
-//! was written before it is seen by the look after the other: so the job is found by at least one of the two, and never stays
-//! behind.
+//! A submit races with workers that stop searching, fall asleep or leave, and with a shutdown. All these races are solved in the
+//! same way. The submitter publishes its job and then looks: is the pool closed, does a worker search, does a worker sleep, is
+//! there room for another thread? The other side publishes what it is about to do (it closes the pool, has found work, lies down,
+//! leaves) and then looks into the queue. Each side has a `SeqCst` fence between the two steps. One of the two fences comes first,
+//! and the look after the other fence sees what was written before it. So at least one side finds the job.
 
 use std::time::Instant;
 
@@ -22,12 +21,12 @@ use crate::{
     worker::Running,
 };
 
-/// How a rest ended.
+/// How a worker's rest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rested {
     /// There may be work for the worker.
     Work,
-    /// There was none for long: the thread is to end.
+    /// There was no work for long, so the thread must end.
     Leave,
 }
 
@@ -41,10 +40,11 @@ impl Core {
         }
         self.queue
             .push(Arc::clone(job) as Arc<dyn Run>, head.background);
-        // The submitter's fence: see the top of the file. For `Core::expect_expiry` as well.
+        // The submitter's fence: see the top of the file. `Core::expect_expiry` relies on it too.
         fence(Ordering::SeqCst);
         if self.is_closed() && !mutation::on(Mutation::SubmitIgnoresClose) {
-            // Nobody is called for it: the keeper may have gone home, and a thread that is started now would have nobody to end it in time.
+            // No worker is called for the job. The keeper may have ended, so a thread that is started now would never be ended in
+            // time.
             self.end_late(&**job);
             return;
         }
@@ -56,11 +56,11 @@ impl Core {
         }
     }
 
-    /// A job came into the queue of a pool that is closed: it is ended, if nobody has begun it. The last worker may have left: then
-    /// nobody else clears its shell away, nor tells those who wait for the end and have seen it lie there.
+    /// Ends a job that was put into the queue of a closed pool, unless a worker has begun it. If the last worker has left, this
+    /// also removes the shell of the job, and wakes the waiters for the end, which may have seen the job in the queue.
     #[cold]
     fn end_late(&self, job: &dyn Run) {
-        // Else its place goes to the next in line, who comes here as well, and so on, one within the other.
+        // Closed first: otherwise the place of this job would go to the next waiter, which would get here too, recursively.
         self.places.close();
         self.background_places.close();
         if job.end(self, self.error(job.head().label, Kind::Closed)) {
@@ -72,12 +72,11 @@ impl Core {
         }
     }
 
-    /// Calls somebody for what is in the queue: one who sleeps, or else one more thread, if there may be one and those who look for
-    /// work are too few.
+    /// Calls a worker for the jobs in the queue: wakes a sleeping worker, or else starts a thread if there is room and too few
+    /// workers search.
     ///
-    /// To be called with a `SeqCst` fence after the queue was filled, or after the caller stopped looking for work. Whoever is
-    /// counted as looking either takes a job, and then looks here as well, or looks at the queue once more before it sleeps or
-    /// leaves.
+    /// Call this with a `SeqCst` fence after the queue was filled, or after the caller stopped searching. A worker that counts as
+    /// searching either takes a job and then calls this too, or looks at the queue once more before it sleeps or leaves.
     #[inline]
     pub(super) fn call_workers(self: &Arc<Self>) {
         if !self.idle.wake_sleeper()
@@ -88,13 +87,13 @@ impl Core {
         }
     }
 
-    /// A job that waited was given up by its caller.
+    /// Counts a waiting job that its caller has cancelled.
     pub(crate) fn was_cancelled(&self) {
         self.counters.cancelled.add();
         self.note_shell();
     }
 
-    /// The next job, or the shell of one. Whoever takes it does not count as looking for work any more.
+    /// Takes the next job, or the shell of a job. The worker that takes it no longer counts as searching.
     #[inline]
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -105,7 +104,7 @@ impl Core {
             && self.crew.is_elastic()
             && !mutation::on(Mutation::FinderForgetsOthers)
         {
-            // The finder's fence, between its name coming off the count and its look at what came meanwhile and counted on it.
+            // The finder's fence, between the end of its count as searching and its look for jobs that relied on that count.
             fence(Ordering::SeqCst);
             if !self.queue.is_empty() {
                 self.call_workers();
@@ -114,7 +113,8 @@ impl Core {
         Some(job)
     }
 
-    /// Runs a job that was taken from the queue, as worker `me`. Says when it ended, if it ran. `now` if known.
+    /// Runs a job that was taken from the queue, as worker `me`. `now` is the time, if it is known. Returns when the job ended, if
+    /// it ran.
     #[inline]
     pub(crate) fn execute(
         &self,
@@ -148,7 +148,7 @@ impl Core {
         ended
     }
 
-    /// Worker `me` is about to run a job.
+    /// Records that worker `me` is about to run a job.
     #[inline]
     pub(crate) fn began(&self, me: usize, head: &Head, now: Instant) {
         let ends = head.budget.and_then(|budget| now.checked_add(budget));
@@ -168,7 +168,7 @@ impl Core {
         self.keeper.look_at(now + crate::meters::PERIOD);
     }
 
-    /// Worker `me` has run a job. Says when that was.
+    /// Records that worker `me` has run a job. Returns when the job ended.
     #[inline]
     pub(crate) fn ended(&self, me: usize, head: &Head, panicked: bool) -> Instant {
         let now = Instant::now();
@@ -195,11 +195,12 @@ impl Core {
         now
     }
 
-    /// Worker `me` found nothing to do: sleeps until there is something, or until it is to leave.
+    /// Lets worker `me`, which found no work, sleep until there is work or until it must leave.
     pub(crate) fn rest(&self, me: usize) -> Rested {
         let nap = self.nap();
         let at_most = nap.or_else(|| self.crew.idle_timeout());
-        // A call for help that comes from here on finds this worker asleep, or is seen once it has lain down: else it would sleep through.
+        // A call for help that comes after this point either finds this worker asleep, or the worker sees the call after it has
+        // lain down.
         let helps = || {
             nap.is_none()
                 && self.nap().is_some()
@@ -216,20 +217,20 @@ impl Core {
         }
     }
 
-    /// One more thread.
+    /// Starts another thread.
     fn reinforce(self: &Arc<Self>) {
         if self.crew.grow(self).is_err() {
-            // The job waits for a thread that is alive, or for the keeper, who tries again.
+            // The job waits for a thread that is alive, or for the keeper, which tries again.
             self.counters.failed_starts.add();
             self.keeper.look_at(Instant::now() + Self::RETRY_START);
-            // It counted as alive until here: a shutdown may have seen that, with nobody else left.
+            // The thread counted as alive until here, and a shutdown may have seen that when no other thread was left.
             if !mutation::on(Mutation::FailedStartTellsNobody) {
                 self.bury();
             }
         }
     }
 
-    /// A job in the queue has become a shell.
+    /// Counts a job in the queue that has become a shell.
     fn note_shell(&self) {
         if self.queue.note_dead() {
             self.queue.sweep(|_| {});

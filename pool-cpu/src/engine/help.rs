@@ -1,17 +1,17 @@
-//! Parallel work inside of jobs, which rayon has and our workers help with.
+//! Parallel work inside of jobs. It belongs to rayon, and the pool's workers help with it.
 //!
-//! Rayon cannot wake our sleepers: to it they are threads that are at something. What was given to it lies with the worker that gave it, for
-//! others to steal, but for the pieces of a broadcast: each of those is for one certain worker. So as long as there may be pieces, sleepers
-//! are called, and all of them have their turn:
+//! rayon cannot wake the pool's sleeping workers: for rayon, they are threads that are busy. The work that was passed to rayon is
+//! in the deque of the worker that passed it, where other workers can steal it. The pieces of a broadcast differ: each is for one
+//! certain worker. So as long as there may be pieces, sleepers are called, and each of them gets its turn:
 //!
 //! | there may be pieces while | it is seen by | and calls |
 //! |---|---|---|
-//! | a job says so ([`Ctx::parallel`](crate::Ctx::parallel)) | the call itself | everybody, who then only nap |
-//! | a job has run for long | the keeper | a part of the sleepers, and again by and by |
-//! | a worker has run a piece outside of a job, or does so | that worker, the keeper | one; a part for some rounds more |
+//! | a job says so ([`Ctx::parallel`](crate::Ctx::parallel)) | the call itself | all sleepers, which then only nap |
+//! | a job has run for long | the keeper | a part of the sleepers, repeatedly |
+//! | a worker runs a piece outside of a job, or has done so | that worker, the keeper | one sleeper; a part of the sleepers for some more rounds |
 //!
-//! A piece that a job leaves behind when it ends (`rayon::spawn`) is found by its worker, which gives rayon a turn between two jobs. So
-//! whatever may make pieces is seen while it runs, and for some rounds after it.
+//! If a job leaves a piece behind when it ends (`rayon::spawn`), its worker finds the piece, because it gives rayon a turn between
+//! two jobs. So everything that may make pieces is seen while it runs, and for some rounds after it.
 
 use std::{
     sync::atomic::Ordering,
@@ -24,21 +24,22 @@ use super::Core;
 use crate::worker::Turn;
 
 impl Core {
-    /// Runs a piece of parallel work as worker `me`, if `turn` finds one.
+    /// Runs a piece of parallel work as worker `me`, if `turn` finds a piece.
     #[inline]
     pub(crate) fn help(&self, me: usize, turn: impl FnOnce() -> Option<Yield>) -> bool {
         let turns = &self.workers[me].turns;
         turns.begin();
         let helped = turn() == Some(Yield::Executed);
         if helped {
-            // Before it is not seen to help any more: else nobody would look for what it leaves behind.
+            // This comes before the end of the turn, because otherwise no thread would look for the pieces that this piece left
+            // behind.
             self.found_piece();
         }
         turns.end();
         helped
     }
 
-    /// Where there was a piece there may be more, also such as only a sleeper can run.
+    /// Calls sleepers after a piece was found, because there may be more pieces, including pieces that only a sleeper can run.
     #[cold]
     fn found_piece(&self) {
         if self.plan.helpful {
@@ -48,13 +49,14 @@ impl Core {
         }
     }
 
-    /// Calls a part of the sleepers if there may be parallel work, the longest job being as long. Says when to come again.
+    /// Calls a part of the sleepers if there may be parallel work. `longest` is how long the longest job has been running. Returns
+    /// when to look again.
     pub(super) fn look_at_pieces(&self, now: Instant, longest: Duration) -> Option<Instant> {
         if !self.plan.helpful {
             return None;
         }
         let turns = self.workers.iter().map(|worker| worker.turns.look());
-        // Each of them is looked at, for the next time.
+        // Every worker is looked at, so that the next look can compare.
         let turn = turns.fold(Turn::None, Turn::max);
         let less = |calls: usize| calls.checked_sub(1);
         let called = self
@@ -69,7 +71,7 @@ impl Core {
         } else if turn > Turn::None {
             2 * Self::PROBE
         } else if longest >= Self::PROBE {
-            // The longer a job runs, the less often.
+            // The longer a job runs, the less often its sleepers are called.
             (longest / 4).clamp(Self::PROBE, 5 * Self::PROBE)
         } else {
             return None;
@@ -77,7 +79,7 @@ impl Core {
         Some(now + pause)
     }
 
-    /// Somebody does work in parallel: everybody who sleeps is to help, until the guard is dropped. Nobody where nobody could.
+    /// Makes all sleepers help with parallel work until the guard is dropped. Does nothing in a pool without rayon.
     pub(crate) fn call_helpers(&self) -> Option<impl Drop> {
         struct Section<'a>(&'a Core);
         impl Drop for Section<'_> {
@@ -87,13 +89,13 @@ impl Core {
         }
         self.plan.helpful.then(|| {
             self.parallel.fetch_add(1, Ordering::Relaxed);
-            // Has the caller's fence, between the count above and its look for sleepers.
+            // `wake_all` has the caller's fence, between the count above and its look for sleepers.
             self.idle.wake_all();
             Section(self)
         })
     }
 
-    /// How long a worker sleeps at most, if somebody says that there is parallel work.
+    /// How long a worker sleeps at most, if a job says that there is parallel work.
     pub(super) fn nap(&self) -> Option<Duration> {
         (self.parallel.load(Ordering::Relaxed) > 0).then_some(Self::NAP)
     }
@@ -101,12 +103,12 @@ impl Core {
     /// A job that has run this long may have parallel work that sleepers do not know of.
     pub(super) const PROBE: Duration = Duration::from_millis(4);
 
-    /// How long a worker sleeps at most while somebody works in parallel.
+    /// How long a worker sleeps at most during a call of `Ctx::parallel`.
     const NAP: Duration = Duration::from_micros(200);
 
-    /// One in so many sleepers is called at a time.
+    /// One sleeper in this many is called at a time.
     const SHARE: usize = 4;
 
-    /// So many calls follow on a piece: all have their turn, and some more.
+    /// How many calls follow after a piece was found: enough that every sleeper gets its turn, and some more.
     const CALLS: usize = 2 * Self::SHARE;
 }

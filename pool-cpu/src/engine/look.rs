@@ -12,15 +12,17 @@ use crate::{
 };
 
 impl Core {
-    /// Ends what is past its time, sees that there are threads for what waits, calls helpers; says when it wants to look again.
+    /// Ends expired jobs and waits, starts threads for waiting jobs if the system failed to start them before, and calls helpers.
+    /// Returns when the keeper must look again.
     pub(crate) fn look(self: &Arc<Self>, now: Instant) -> Look {
         let times = [
             self.look_at_queue(now),
             self.look_at_workers(now),
             self.look_at_crew(now),
         ];
-        // After all that: it may have ended the last job. Nobody is told of the end later, or of a deadline, once the keeper has gone
-        // home. Looked at once: what is published last is published when it is.
+        // Checked last, because the calls above may have ended the last job. Once the keeper has ended, nothing wakes the waiters
+        // for the end, or ends their wait at the deadline. Checked only once, so that the final metrics are published if and only
+        // if the keeper ends.
         let gone = if mutation::on(Mutation::KeeperTellsNobody) {
             self.is_gone()
         } else {
@@ -36,7 +38,7 @@ impl Core {
         Look::Again(times.into_iter().chain([published]).flatten().min())
     }
 
-    /// Ends the job if its time to wait is over.
+    /// Ends the job if its queue timeout has passed. Returns whether it has passed, or the job no longer waits.
     pub(super) fn expire(&self, job: &Arc<dyn Run>, now: Instant) -> bool {
         if job.head().deadline.is_none_or(|deadline| now < deadline) || !job.is_queued() {
             return false;
@@ -47,21 +49,21 @@ impl Core {
         true
     }
 
-    /// A job that has to be begun by `deadline` is in the queue: the keeper is to look at it then, or before. To be called with a
-    /// `SeqCst` fence after the job was put there.
+    /// Makes the keeper look at the queue at `deadline` or before, for a job that must begin by then. Call this with a `SeqCst`
+    /// fence after the job was put into the queue.
     #[inline]
     pub(super) fn expect_expiry(&self, deadline: Instant) {
         let at = self.keeper.nanos(deadline);
         if at < self.expiry.load(Ordering::Relaxed)
             && at < self.expiry.fetch_min(at, Ordering::Relaxed)
         {
-            // Between what is published and the keeper's call: see `Keeper::keep`.
+            // The fence between the publication and the call of the keeper: see `Keeper::keep`.
             fence(Ordering::SeqCst);
             self.keeper.look_at(deadline);
         }
     }
 
-    /// Ends the jobs that have waited too long. Looks at the queue only when that may be so for one of them.
+    /// Ends the jobs that have waited too long. Only looks at the queue if a job may have waited too long.
     fn look_at_queue(&self, now: Instant) -> Option<Instant> {
         let expiry = self.expiry.load(Ordering::Relaxed);
         if expiry > self.keeper.nanos(now) {
@@ -70,8 +72,8 @@ impl Core {
         if !mutation::on(Mutation::KeeperForgetsDeadlines) {
             self.expiry.store(Keeper::NEVER, Ordering::Relaxed);
         }
-        // Pairs with the submitter's fence, between its job and its look at `expiry`: either it sees that there is none and sets
-        // its own, or its job is seen here.
+        // Pairs with the submitter's fence, between its push and its look at `expiry`. Either the submitter sees `NEVER` and stores
+        // its own deadline, or its job is seen here.
         fence(Ordering::SeqCst);
         let next = std::cell::Cell::new(None::<Instant>);
         self.queue.sweep(|job| {
@@ -90,7 +92,7 @@ impl Core {
         Some(next)
     }
 
-    /// Tells the callers of jobs that have spent their budget, and looks for parallel work in jobs that have run for long.
+    /// Ends the waits for jobs that have spent their budget, and looks for parallel work in jobs that have run for long.
     fn look_at_workers(&self, now: Instant) -> Option<Instant> {
         let mut next = None;
         let mut soonest = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
@@ -118,13 +120,13 @@ impl Core {
                 }
             }
         }
-        // It may have pieces to steal: rayon has no way to tell our sleepers.
+        // A long job may have pieces to steal, and rayon cannot wake the pool's sleepers.
         next.into_iter()
             .chain(self.look_at_pieces(now, longest))
             .min()
     }
 
-    /// Starts a thread where work waits for one that the system did not start.
+    /// Starts a thread for waiting jobs if the system failed to start a thread before.
     fn look_at_crew(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         fence(Ordering::SeqCst);
         if self.queue.is_empty() || !self.crew.has_room() {
@@ -134,6 +136,6 @@ impl Core {
         Some(now + Self::RETRY_START)
     }
 
-    /// How long after a thread was not started it is tried again.
+    /// How long after a failed start of a thread the keeper tries again.
     pub(super) const RETRY_START: Duration = Duration::from_millis(10);
 }

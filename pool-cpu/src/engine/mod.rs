@@ -1,8 +1,7 @@
-//! What all workers of one pool share.
+//! The state that all workers of one pool share.
 //!
-//! [`submit`](Core::submit) and what [`work`](crate::worker::work) does are in `flow.rs`, parallel work is in `help.rs`, the
-//! shutdown in `close.rs`, what is due at a time in `look.rs`. Why no job stays behind is written out in `PROTOCOL.md` of the
-//! crate's sources.
+//! `flow.rs` has [`submit`](Core::submit) and the steps of [`work`](crate::worker::work), `help.rs` the parallel work, `close.rs`
+//! the shutdown, and `look.rs` what is due at a time. `PROTOCOL.md` in the crate's sources shows why no job stays behind.
 
 mod close;
 mod flow;
@@ -38,7 +37,7 @@ use crate::{
 };
 use close::Mourners;
 
-/// The inside of a pool. On cache lines of its own: the counts of the handles, which each handle of a job changes, are before it.
+/// The shared state of a pool. It has cache lines of its own, because each handle of a job changes the reference count before it.
 #[repr(align(128))]
 pub(crate) struct Core {
     plan: Plan,
@@ -48,7 +47,7 @@ pub(crate) struct Core {
     queue: Queue,
     idle: Idle,
     keeper: Keeper,
-    /// By when the first job in the queue has to be begun, as [`Keeper::nanos`], or earlier.
+    /// The earliest deadline of a job in the queue, as [`Keeper::nanos`], or an earlier time.
     expiry: AtomicU64,
     patience: Patience,
     crew: Crew,
@@ -56,36 +55,36 @@ pub(crate) struct Core {
     counters: Counters,
     #[cfg(feature = "metrics")]
     meters: crate::meters::Meters,
-    /// [`OPEN`](close::OPEN) and what comes after.
+    /// [`OPEN`](close::OPEN) or a later stage.
     stage: AtomicU8,
-    /// Calls of `Ctx::parallel` that go on.
+    /// How many calls of `Ctx::parallel` are running.
     parallel: AtomicUsize,
-    /// So many calls for help are still to be made because a piece of parallel work was found outside of a job. No more than `helps` of a
-    /// worker for the models to explore.
+    /// How many calls for help are still to be made because a piece of parallel work was found outside of a job. Like the `turns`
+    /// of a worker, this is not explored by the models.
     calls: std::sync::atomic::AtomicUsize,
     mourners: Mutex<Mourners>,
     born: Instant,
 }
 
-/// What a pool is made with.
+/// The settings of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) name: Arc<str>,
-    /// At most.
+    /// The most workers that the pool may have.
     pub(crate) workers: usize,
     pub(crate) queue: usize,
-    /// How many may wait for a place.
+    /// How many jobs may wait for a place.
     pub(crate) max_waiting: Option<usize>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) background_age: Duration,
     pub(crate) idle_yields: usize,
-    /// Is there rayon under the workers, so that idle ones can help?
+    /// Whether the workers are rayon threads, so that idle workers can help.
     pub(crate) helpful: bool,
     pub(crate) nice: Nice,
     pub(crate) hooks: Hooks,
 }
 
-/// What the workers do not count.
+/// The counts that are not kept by the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) cancelled: Count,
@@ -98,7 +97,7 @@ pub(crate) struct Counters {
     pub(crate) failed_starts: Count,
 }
 
-/// A number that only grows. A statistic, not part of what the models explore.
+/// A number that only grows. It is a statistic, which the models do not explore.
 #[derive(Debug, Default)]
 pub(crate) struct Count(std::sync::atomic::AtomicU64);
 
@@ -129,7 +128,7 @@ impl Core {
         }
     }
 
-    /// Tells pools apart, as long as they live.
+    /// Identifies the pool, as long as it exists.
     #[inline]
     pub(crate) fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -167,7 +166,8 @@ impl Core {
         self.born
     }
 
-    /// What stands for a tenant. Seeded at random, so that nobody can make up two that share a turn.
+    /// Returns the hash that stands for a tenant. It is seeded at random, so that a tenant's name cannot be chosen to share the
+    /// turn of another tenant.
     pub(crate) fn hash(&self, tenant: impl Hash) -> u64 {
         self.hasher.hash_one(tenant)
     }
@@ -211,7 +211,7 @@ impl Core {
         self.error(label, Kind::Overloaded { queue, waiting })
     }
 
-    /// The error of a job that was not let into the line for a place, or sent out of it.
+    /// The error of a job that may not wait for a place, or whose wait for a place was ended.
     pub(crate) fn refused(&self, label: &'static str, refused: &LimitError) -> Error {
         if refused.is_overloaded() {
             return self.overloaded(label);
@@ -219,7 +219,7 @@ impl Core {
         self.closed(label)
     }
 
-    /// The error of a job that has no place, and gets none any more.
+    /// The error of a job without a place in a closed pool.
     pub(crate) fn closed(&self, label: &'static str) -> Error {
         self.counters.refused.add();
         self.error(label, Kind::Closed)

@@ -30,12 +30,12 @@ pub(crate) struct Bed {
 type Threads = Arc<Mutex<Vec<thread::JoinHandle<()>>>>;
 
 impl Bed {
-    /// A pool whose workers are started by hand.
+    /// A pool whose workers are started by the model.
     pub(crate) fn fixed(workers: usize, queue: usize) -> Self {
         Self::resident(plan(workers, queue))
     }
 
-    /// The same, and the workers help each other with parallel work. There is no rayon: they find none.
+    /// Like `fixed`, but the workers help each other with parallel work. There is no rayon, so they find none.
     pub(crate) fn helpful(workers: usize, queue: usize) -> Self {
         Self::resident(Plan {
             helpful: true,
@@ -51,7 +51,7 @@ impl Bed {
         }
     }
 
-    /// A pool that starts its own, and lets them go as soon as they are idle.
+    /// A pool that starts its own workers, and lets them leave as soon as they are idle.
     pub(crate) fn elastic(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         let started = Arc::clone(&threads);
@@ -65,13 +65,13 @@ impl Bed {
         Self::starting(max, queue, threads, Box::new(start))
     }
 
-    /// A pool that counts the threads it starts, which do nothing.
+    /// A pool that counts the threads that it starts. The threads do nothing.
     pub(crate) fn idle(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         Self::starting(max, queue, threads, Box::new(|_, _| Ok(())))
     }
 
-    /// A pool of a system that starts no threads.
+    /// A pool on a system that fails to start threads.
     pub(crate) fn barren(max: usize, queue: usize) -> Self {
         let threads = Arc::new(Mutex::new(Vec::new()));
         let refuse = |_: &Arc<Core>, _| Err(io::ErrorKind::WouldBlock.into());
@@ -100,9 +100,9 @@ impl Bed {
             .push(thread::spawn(move || worker::work(&core, me)));
     }
 
-    /// Is worker number `me`, on this thread, until there is nothing to stay for.
+    /// Runs worker number `me` on this thread, until it leaves.
     ///
-    /// What has to happen between two steps of a worker is one preemption away where the worker is
+    /// If a model needs something to happen between two steps of a worker, this is only one preemption away, because the worker is
     /// the thread that runs first.
     pub(crate) fn work(&self, me: usize) {
         worker::work(self.core(), me);
@@ -124,8 +124,7 @@ impl Bed {
         thread::spawn(move || f(&workers))
     }
 
-    /// Drops the last handle, waits until all workers have left, and checks that every place is
-    /// free and nothing is left behind.
+    /// Drops the last handle, waits until all workers have left, and checks that every place is free and no job is left.
     pub(crate) fn finish(self) {
         let core = Arc::clone(self.core());
         drop(self.workers);

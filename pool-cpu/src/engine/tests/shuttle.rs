@@ -1,8 +1,7 @@
-//! The engine in the hands of callers that do anything, in random schedules: more of them at once
-//! than loom can explore.
+//! The engine with callers that take arbitrary actions, in random schedules. There are more threads than loom can explore.
 //!
-//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-cpu --lib shuttle`. A schedule that
-//! fails is printed, and can be run again by `shuttle::replay`.
+//! `RUSTFLAGS="--cfg pool_shuttle" cargo test --release -p pool-cpu --lib shuttle`. A failed schedule is printed, and
+//! `shuttle::replay` can run it again.
 
 use std::{
     future::Future,
@@ -28,20 +27,21 @@ use crate::{
 };
 
 const ITERATIONS: usize = 3000;
-/// A model with a seeded bug ends at the first schedule that shows it: it may look for long, so that none is missed by chance.
+/// How many schedules a model with a seeded bug may run. It ends at the first schedule that shows the bug, so the number is large
+/// enough that no bug is missed by chance.
 const PATIENCE: usize = 40 * ITERATIONS;
-/// Longer than any model takes: nobody keeps the time in it.
+/// Longer than any model takes. No deadline of this length passes in a model.
 const LONG: Duration = Duration::from_secs(3600);
 const CALLERS: usize = 4;
 const STEPS: usize = 6;
 
-/// Runs `model` in so many random schedules, and says so.
+/// Runs `model` in `iterations` random schedules, and prints the number.
 fn model(name: &str, model: fn(), iterations: usize) {
     shuttle::check_random(model, iterations);
     println!("shuttle: {name}: {iterations} iterations");
 }
 
-/// What became of closures and of those who wait for them.
+/// The outcomes of closures and of their callers.
 #[derive(Clone, Default)]
 struct Seen(Arc<Counts>);
 
@@ -52,7 +52,7 @@ struct Counts {
     answered: AtomicUsize,
 }
 
-/// Goes with each closure.
+/// Each closure captures a ticket.
 struct Ticket(Seen);
 
 impl Seen {
@@ -83,7 +83,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Asks for a job and goes away after a few polls, whatever has become of it by then.
+/// Polls a job a few times, and then drops its future.
 fn give_up(future: impl Future<Output = Result<(), Error>>, seen: &Seen) {
     let mut future = pin!(future);
     for _ in 0..thread_rng().gen_range(1..4) {
@@ -123,7 +123,7 @@ fn ask(workers: &Workers, seen: &Seen) {
     }
 }
 
-/// Callers that do anything, and an end in the middle of it or after it.
+/// Callers with arbitrary actions, and a shutdown during them or after them.
 fn storm(bed: Bed) {
     let seen = Seen::default();
     let callers: Vec<_> = (0..CALLERS)

@@ -1,4 +1,4 @@
-//! The end of a pool: everybody leaves, and no job hangs.
+//! The close of a pool: all workers leave, and no job hangs.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(3600);
 
 models! {
-    /// A submit that races a shutdown runs or gets an error; it never hangs.
+    /// A job that is submitted during a shutdown runs or gets an error, and never hangs.
     a_submit_against_a_shutdown(BOUND) {
         let bed = Bed::started(1, 1);
         let ran = Counted::default();
@@ -30,7 +30,7 @@ models! {
         mutant_submit_ignores_close = SubmitIgnoresClose,
         mutant_worker_leaves_without_looking = LeavesWithoutLooking;
 
-    /// A shutdown wakes every worker, and ends when the last has left.
+    /// A shutdown wakes every worker, and ends when the last worker has left.
     a_shutdown_wakes_all_workers(BOUND) {
         let bed = Bed::started(2, 1);
         let report = block_on(bed.shutdown(Shutdown::Drain, LONG));
@@ -41,7 +41,7 @@ models! {
         mutant_close_wakes_one = CloseWakesOne,
         mutant_last_tells_nobody = LastTellsNobody;
 
-    /// A shutdown ends whatever is submitted meanwhile, also after the last worker has left.
+    /// A shutdown ends a job that is submitted meanwhile, even after the last worker has left.
     a_shutdown_against_a_submit(BOUND) {
         let bed = Bed::started(1, 1);
         let submitter = bed.spawn(|workers| block_on(workers.run(|| ())));
@@ -52,7 +52,7 @@ models! {
         bed.finish();
     }, caught by mutant_late_shell_stays = LateShellStays;
 
-    /// What was in the queue before a shutdown that drains is run.
+    /// A job that was queued before a draining shutdown runs.
     a_shutdown_that_drains_runs_what_waits(BOUND) {
         let bed = Bed::fixed(1, 1);
         let closer = bed.spawn(|workers| {
@@ -66,7 +66,7 @@ models! {
         bed.finish();
     }, caught by mutant_last_worker_tells_nobody = LastTellsNobody;
 
-    /// What was in the queue before a shutdown that drops is run or ended, once.
+    /// A job that was queued before a dropping shutdown is run or ended, once.
     a_shutdown_that_drops_ends_what_waits(BOUND) {
         let bed = Bed::fixed(1, 1);
         let closures = Counted::default();
@@ -84,7 +84,7 @@ models! {
         bed.finish();
     }, caught by mutant_end_keeps_place = EndKeepsPlace;
 
-    /// A thread that leaves because it is idle while the pool is shut down is the last one, too.
+    /// An idle thread that leaves during a shutdown may be the last to leave, and then wakes the waiters.
     an_idle_thread_leaves_during_a_shutdown(BOUND) {
         let bed = Bed::elastic(1, 1);
         assert_eq!(block_on(bed.try_run(|| 1).expect("there is room")).expect("it runs"), 1);
@@ -93,7 +93,7 @@ models! {
         bed.finish();
     }, caught by mutant_idle_last_tells_nobody = LastTellsNobody;
 
-    /// A shutdown ends also when it has seen a thread that then was not started.
+    /// A shutdown also ends if it counted a thread that then failed to start.
     a_shutdown_against_a_thread_that_is_not_started(BOUND) {
         let bed = Bed::barren(1, 1);
         let submitter = bed.spawn(|workers| workers.try_run(|| ()).map_err(drop));
@@ -104,7 +104,7 @@ models! {
         bed.finish();
     }, caught by mutant_failed_start_tells_nobody = FailedStartTellsNobody;
 
-    /// A shutdown ends also when the last job is ended by the keeper, with no thread there that could leave.
+    /// A shutdown also ends if the keeper ends the last job, and there is no thread that could leave.
     a_shutdown_against_the_keeper_that_ends_the_last_job(BOUND) {
         let bed = Bed::barren(1, 1);
         let short = bed.job("").queue_timeout(Duration::from_nanos(1));
@@ -132,7 +132,7 @@ models! {
         mutant_worker_waits_for_itself = WorkerWaitsForItself,
         mutant_last_other_tells_nobody = LastTellsNobody;
 
-    /// Two workers that wait for the end, each in a job that shuts down its own pool, do not wait for each other.
+    /// Two workers whose jobs shut down their own pool do not wait for each other.
     a_shutdown_by_two_jobs_of_the_pool(BOUND) {
         let bed = Bed::fixed(2, 0);
         bed.core().close();

@@ -1,4 +1,4 @@
-//! Jobs that wait for a place although nobody polls them.
+//! Spawned jobs that wait for a place without being polled.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 models! {
-    /// A place comes free while a job whose handle is dropped joins the line for it: it runs.
+    /// A place is freed while a job whose handle is dropped begins to wait for it. The job runs.
     a_place_against_a_spawned_job_that_joins_the_line(BOUND) {
         let bed = Bed::fixed(1, 0);
         let first = bed.try_run(|| ()).expect("there is room");
@@ -23,7 +23,7 @@ models! {
         assert_eq!(ran.load(Relaxed), 1);
     }, caught by mutant_errand_forgets_call = ErrandForgetsCall;
 
-    /// One who has spawned a job gives it up while a place comes free: it runs or not, and he hears that it was given up, or its result.
+    /// A caller aborts its spawned job while a place is freed. The job runs or not, and the caller gets the result or the error.
     an_abort_against_a_place_for_a_spawned_job(BOUND) {
         let bed = Bed::fixed(1, 0);
         let first = bed.try_run(|| ()).expect("there is room");

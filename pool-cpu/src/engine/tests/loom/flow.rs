@@ -1,4 +1,4 @@
-//! From the submitter to a worker: nobody sleeps past a job, no job stays behind.
+//! From the submitter to a worker: no worker sleeps while a job waits, and no job stays behind.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 models! {
-    /// A worker that falls asleep while a job comes does not sleep past it.
+    /// A worker falls asleep while a job is submitted. It finds the job.
     a_submit_against_a_worker_that_falls_asleep(BOUND) {
         let bed = Bed::started(1, 1);
         let submitter = bed.spawn(|workers| block_on(workers.run(|| 7)).expect("it runs"));
@@ -19,7 +19,8 @@ models! {
         mutant_sleeps_without_looking = SleepsWithoutLooking,
         mutant_wakes_before_push = WakesBeforePush;
 
-    /// Somebody begins to work in parallel while a worker falls asleep: it is woken, sees that, or naps. It does not sleep through.
+    /// A job begins parallel work while a worker falls asleep. The worker is woken, sees the work, or naps. It does not sleep
+    /// through.
     a_call_for_help_against_a_worker_that_falls_asleep(EXHAUSTIVE) {
         let bed = Bed::helpful(1, 1);
         let core = std::sync::Arc::clone(bed.core());
@@ -29,7 +30,7 @@ models! {
         drop(section);
     }, caught by mutant_helper_sleeps_without_looking = HelperSleepsWithoutLooking;
 
-    /// Calls for help come to all who sleep, in turn, though one of them lies down again after each call.
+    /// Calls for help reach all sleepers in turn, although one of them lies down again after each call.
     calls_for_help_against_a_worker_that_lies_down_again(BOUND) {
         let bed = Bed::helpful(2, 1);
         let first = std::sync::Arc::clone(bed.core());
@@ -42,7 +43,7 @@ models! {
             core.rest(0);
             core.rest(0);
         });
-        // One of them may find only one asleep.
+        // One of the two calls may find only one sleeper.
         for _ in 0..2 {
             bed.core().idle.wake_in_turn(4);
         }
@@ -51,7 +52,7 @@ models! {
         other.join().unwrap();
     }, caught by mutant_helpers_have_no_turns = HelpersHaveNoTurns;
 
-    /// Two jobs and two workers: each job runs once, whoever sleeps.
+    /// With two jobs and two workers, each job runs once, whichever worker sleeps.
     two_jobs_and_two_workers(FEWER) {
         let bed = Bed::fixed(2, 2);
         let ran = Counted::default();
@@ -73,7 +74,8 @@ models! {
         assert_eq!(ran.dropped(), 2);
     }, caught by mutant_both_sleep_without_looking = SleepsWithoutLooking;
 
-    /// The only thread that there may be leaves while a job comes: it stays, or another starts when it has left.
+    /// The only thread that the pool may have leaves while a job is submitted. It stays, or another thread starts after it has
+    /// left.
     a_submit_at_the_cap_against_the_last_thread_that_leaves(BOUND) {
         let bed = Bed::elastic(1, 1);
         assert_eq!(block_on(bed.try_run(|| 1).expect("there is room")).expect("it runs"), 1);
@@ -81,7 +83,7 @@ models! {
         bed.finish();
     }, caught by mutant_leaves_without_looking = LeavesWithoutLooking;
 
-    /// A thread that looks for work finds some while another job comes, which so far counted on it: one more thread is started.
+    /// A searching thread finds work while another job is submitted that relied on that thread. Another thread is started.
     a_submit_against_a_searcher_that_finds_work(EXHAUSTIVE) {
         let bed = Bed::idle(2, 2);
         let first = bed.try_run(|| ()).expect("there is room");
@@ -96,7 +98,7 @@ models! {
         drop((first, second));
     }, caught by mutant_finder_forgets_others = FinderForgetsOthers;
 
-    /// Two submitters at the cap of one thread: both are served.
+    /// Two jobs are submitted at the cap of one thread. Both run.
     two_submits_at_the_cap(FEWER) {
         let bed = Bed::elastic(1, 2);
         let other = bed.spawn(|workers| block_on(workers.run(|| 1)).expect("it runs"));
@@ -105,7 +107,7 @@ models! {
         bed.finish();
     }, caught by mutant_last_thread_leaves_without_looking = LeavesWithoutLooking;
 
-    /// Jobs that are sorted out while a worker looks for work are not overlooked.
+    /// Jobs are swept while a worker looks for work. The worker does not overlook them.
     a_sweep_against_a_worker_that_falls_asleep(BOUND) {
         let bed = Bed::fixed(1, 1);
         let job = bed.try_run(|| 7).expect("there is room");
@@ -115,7 +117,7 @@ models! {
         bed.finish();
     }, caught by mutant_sweep_hides_jobs = SweepHidesJobs;
 
-    /// A job comes while the keeper looks for those that have waited too long: it is ended as well, then or the next time.
+    /// A job is submitted while the keeper looks for expired jobs. It is ended in that look or in the next.
     a_deadline_against_the_keepers_look(EXHAUSTIVE) {
         const SHORT: Duration = Duration::from_nanos(1);
         let bed = Bed::fixed(1, 1);
@@ -135,7 +137,7 @@ models! {
         drop((first, second));
     }, caught by mutant_keeper_forgets_deadlines = KeeperForgetsDeadlines;
 
-    /// Somebody asks the keeper to look while it looks: it looks again.
+    /// A thread asks the keeper to look while it looks. The keeper looks again.
     the_keeper_looks_again_when_it_is_asked_to_while_it_looks(EXHAUSTIVE) {
         use crate::{
             keeper::{Keeper, Look},

@@ -1,9 +1,8 @@
-//! Every interleaving of the hazards of a job's life, one hazard a model, and for each a seeded bug
-//! that the model must catch.
+//! Models of every interleaving of the hazards of a job's life. There is one model for each hazard, and seeded bugs that the model
+//! must catch.
 //!
-//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-cpu --lib loom`. Models of two threads
-//! are exhaustive, the others explore all schedules with up to three preemptions (or
-//! `LOOM_MAX_PREEMPTIONS`).
+//! `RUSTFLAGS="--cfg pool_loom" cargo test --release -p pool-cpu --lib loom`. Models of two threads are exhaustive. The others
+//! explore all schedules with up to three preemptions (or `LOOM_MAX_PREEMPTIONS`).
 
 mod close;
 mod errand;
@@ -19,11 +18,11 @@ use std::{
 
 use loom::sync::{Condvar, Mutex};
 
-/// Explores `model` in every schedule with up to `preemptions` preemptions, all if `None`, and says
-/// how many those were.
+/// Explores `model` in every schedule with up to `preemptions` preemptions (all schedules if `None`), and prints how many there
+/// were.
 fn model(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // What the environment says is a bound for all but the exhaustive ones, and no more than theirs.
+    // The environment may lower the bound of a model. It has no effect on the exhaustive models.
     let said = builder.preemption_bound;
     builder.preemption_bound = preemptions.map(|bound| said.map_or(bound, |said| said.min(bound)));
     builder.max_branches = 20_000;
@@ -36,7 +35,7 @@ fn model(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Send 
     println!("loom: {name}: {} iterations", iterations.load(Relaxed));
 }
 
-/// Runs a future to its end. Unlike loom's own it can be torn down by the panic of a failed model.
+/// Runs a future to its end. Unlike loom's own `block_on`, it can be torn down by the panic of a failed model.
 fn block_on<F: Future>(future: F) -> F::Output {
     let parker = std::sync::Arc::new(Parker {
         woken: Mutex::new(false),
@@ -73,7 +72,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Counts what is dropped.
+/// Counts its drops.
 #[derive(Clone, Default)]
 struct Counted(std::sync::Arc<AtomicUsize>);
 

@@ -1,4 +1,4 @@
-//! The slot of one job: what runs it, what gives it up, who hears of it.
+//! The slot of one job: running, cancelling, and waking the caller.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 models! {
-    /// A job runs once, and whoever awaits it is woken with its result.
+    /// A job runs once, and the caller that awaits it is woken with its result.
     a_result_reaches_who_awaits_it(BOUND) {
         let bed = Bed::started(1, 1);
         let job = bed.try_run(|| 7).expect("there is room");
@@ -17,7 +17,7 @@ models! {
         mutant_finish_wakes_nobody = FinishWakesNobody,
         mutant_poll_keeps_no_waker = PollKeepsOldWaker;
 
-    /// Whoever polled last is woken, when a job is awaited first here and then there.
+    /// If a job is polled with one waker and then with another, the last waker is woken.
     the_last_who_polled_is_woken(BOUND) {
         let bed = Bed::started(1, 1);
         let mut job = bed.try_run(|| 7).expect("there is room");
@@ -28,8 +28,7 @@ models! {
         bed.finish();
     }, caught by mutant_poll_keeps_old_waker = PollKeepsOldWaker;
 
-    /// A job that is dropped runs or does not; either way its closure goes once and its place is
-    /// free.
+    /// A dropped job runs or does not run. In both cases its closure is dropped once, and its place is free.
     a_cancel_against_a_run(BOUND) {
         let bed = Bed::started(1, 0);
         let (ran, closures) = (Counted::default(), Counted::default());
@@ -43,7 +42,7 @@ models! {
         assert_eq!((ran.dropped(), closures.dropped()), (1, 1));
     }, caught by mutant_cancel_keeps_place = CancelKeepsPlace;
 
-    /// A job that was cancelled before a worker came never runs, and the next one gets its place.
+    /// A job that was cancelled before a worker took it never runs, and the next job gets its place.
     a_cancelled_job_never_runs_and_frees_its_place(BOUND) {
         let bed = Bed::fixed(1, 0);
         let ran = Counted::default();
@@ -57,13 +56,13 @@ models! {
         bed.finish();
     }, caught by mutant_cancelled_job_keeps_place = CancelKeepsPlace;
 
-    /// Of those that were dropped before a worker came none runs, and one that was not does.
+    /// Jobs that were dropped before a worker took them never run, and a job that was not dropped runs.
     a_job_that_was_dropped_while_it_waited_never_runs(BOUND) {
         let bed = Bed::fixed(1, 1);
         let ran = Counted::default();
         let runs = [ran.item(), ran.item()];
         let [dropped, kept] = runs.map(|run| {
-            // Forgotten where it is dropped unrun: only a run is counted.
+            // Forgotten if it is dropped without running, because only a run is counted.
             let run = std::mem::ManuallyDrop::new(run);
             bed.try_run(move || drop(std::mem::ManuallyDrop::into_inner(run))).expect("there is room")
         });
@@ -74,8 +73,7 @@ models! {
         bed.finish();
     }, caught by mutant_cancelled_job_runs = CancelledJobRuns;
 
-    /// An abort that races the run has one outcome: it came first and is the answer, or the result
-    /// is.
+    /// An abort that races the run has one outcome: either the abort came first and is the answer, or the result is the answer.
     an_abort_against_a_run(BOUND) {
         let bed = Bed::fixed(1, 0);
         let job = bed.try_run(|| 7).expect("there is room");
@@ -94,7 +92,7 @@ models! {
         mutant_begin_looks_too_early = BeginLooksTooEarly,
         mutant_late_result_wins = LateResultWins;
 
-    /// A result that nobody awaits any more is dropped once.
+    /// A result that no caller awaits any more is dropped once.
     a_detach_against_a_finish(BOUND) {
         let bed = Bed::started(1, 0);
         let results = Counted::default();
@@ -104,7 +102,7 @@ models! {
         assert_eq!(results.dropped(), 1);
     }, caught by mutant_detach_loses_the_result = DetachLosesResult;
 
-    /// A job that panics leaves its place, its worker and the counts behind.
+    /// After a panic of a job, its place is free, its worker is alive, and the job is counted.
     a_panic_keeps_the_worker_and_frees_the_place(BOUND) {
         let bed = Bed::started(1, 1);
         let first = bed.try_run(|| std::panic::resume_unwind(Box::new("no")));

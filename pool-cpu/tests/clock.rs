@@ -1,4 +1,4 @@
-//! Tokio's paused clock stands still while a job that somebody waits for is on its way, as it does for `spawn_blocking`.
+//! Tokio's paused clock does not advance while a caller waits for a job, as with `spawn_blocking`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -11,11 +11,11 @@ use tokio::{
 };
 
 const MS: Duration = Duration::from_millis(1);
-/// On the clock that is paused: it is over at once, unless the clock is held.
+/// On a paused clock this time is over at once, unless the clock is held.
 const SOON: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Something that takes as long as `spawn_blocking` has to hold the clock for.
+/// Work that takes long enough that the clock must be held for it.
 fn work() -> u32 {
     thread::sleep(20 * MS);
     7
@@ -25,14 +25,14 @@ fn pool() -> CpuPool {
     CpuPool::builder().threads(1).build().unwrap()
 }
 
-/// A runtime of one thread whose clock is paused.
+/// A current-thread runtime whose clock is paused.
 fn paused() -> Runtime {
     let mut builder = Builder::new_current_thread();
     builder.enable_all().start_paused(true);
     builder.max_blocking_threads(2).build().unwrap()
 }
 
-/// What the future gives; the clock has not moved meanwhile.
+/// Awaits the future, and checks that the clock has not advanced meanwhile.
 async fn held<F: Future>(way: &str, future: F) -> F::Output {
     let start = Instant::now();
     let answer = timeout(SOON, future).await;
@@ -105,7 +105,7 @@ async fn it_waits_for_a_job_that_is_in_line_for_a_place() {
     let cpu = CpuPool::builder().threads(1).queue(0).build().unwrap();
     let (go, gate) = mpsc::channel();
     let other = cpu.clone();
-    // Nothing of this runtime's.
+    // This job was not requested on the runtime.
     let (began, begun) = mpsc::channel();
     let before = thread::spawn(move || {
         let gated = other.try_run(move || gate.recv().unwrap()).unwrap();
@@ -158,7 +158,7 @@ async fn it_goes_on_when_a_job_has_ended_or_was_given_up() {
     begun.await.unwrap();
     let queued = cpu.try_run(|| ()).unwrap();
     let start = Instant::now();
-    // The only worker is held: what waits behind it goes by its handle, and so does what runs.
+    // The only worker is busy. Dropping the handles cancels the queued job and the running job.
     drop((queued, stuck));
     sleep(HOUR).await;
     assert_eq!(start.elapsed(), HOUR);
@@ -172,7 +172,7 @@ fn it_takes_one_blocking_thread_however_many_jobs_there_are() {
         let (go, gate) = mpsc::channel();
         let first = cpu.job("").spawn(move || gate.recv().unwrap());
         let others: Vec<_> = (0..32).map(|n| cpu.job("").spawn(move || n)).collect();
-        // There are two blocking threads. The second one is free for what ends the first job.
+        // There are two blocking threads. The second thread is free for the task that ends the first job.
         tokio::task::spawn_blocking(move || go.send(()).unwrap())
             .await
             .unwrap();

@@ -1,7 +1,6 @@
-//! What a long loop on a task does to the others of its runtime.
+//! How long loops on a task affect the other tasks of their runtime.
 //!
-//! `cargo test -p pool-cpu --release --test coop -- --nocapture` prints the lags that the docs of
-//! `coop` quote.
+//! `cargo test -p pool-cpu --release --test coop -- --nocapture` prints the lags in the documentation of `coop`.
 
 #![cfg(feature = "lag")]
 #![allow(missing_docs)]
@@ -30,7 +29,7 @@ fn work_on(_item: u32) {
     }
 }
 
-/// How late timers were while `work` ran.
+/// Measures how late timers are while `work` runs.
 fn lag_of(name: &str, work: impl AsyncFnOnce()) -> Lag {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,7 +53,7 @@ fn lag_of(name: &str, work: impl AsyncFnOnce()) -> Lag {
     })
 }
 
-/// Calls `work` with a counter of items, and gives the most of them between two turns of another task.
+/// Calls `work` with a counter of items, and returns the most items between two turns of another task.
 fn items_without_a_turn(work: impl AsyncFnOnce(&AtomicU32)) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime").block_on(async {
@@ -108,13 +107,13 @@ fn a_loop_by_time_gives_others_their_turn_where_tokios_own_budget_does_not() {
     let budgeted = items_without_a_turn(async |done| budgeted(|item| count(done, item)).await);
     let chunked = items_without_a_turn(async |done| chunked(|item| count(done, item)).await);
     assert_eq!(plain, ITEMS);
-    // tokio's budget is 128 operations, whatever they take; the item before the first counts too.
+    // tokio's budget is 128 operations, however long they take. The item before the first operation counts too.
     assert!((64..=129).contains(&budgeted), "{budgeted}");
-    // One of them takes more than the budget.
+    // One item takes longer than the budget.
     assert_eq!(chunked, 1);
 }
 
-// For the docs: how long that is depends on the machine.
+// For the documentation. The values depend on the machine.
 #[test]
 fn a_plain_loop_holds_timers_up_for_as_long_as_it_takes() {
     let plain = lag_of("plain loop", async || plain(work_on).await);

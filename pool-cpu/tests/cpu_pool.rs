@@ -1,4 +1,4 @@
-//! What a `CpuPool` promises, through its public face.
+//! The guarantees of a `CpuPool`, tested through its public interface.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -21,11 +21,11 @@ fn pool(threads: usize, queue: usize) -> CpuPool {
         .unwrap()
 }
 
-/// A job that holds its worker until it is let go.
+/// Submits a job that holds its worker until it is released.
 fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, pool_cpu::JobHandle<()>) {
     let (go, gate) = mpsc::channel::<()>();
     let (started, begun) = mpsc::channel();
-    // Whatever the pool says of others: a busy machine may take its time to begin it.
+    // A long timeout, whatever the pool's setting, because a busy machine may take long to begin this job.
     let job = cpu
         .job("")
         .queue_timeout(Duration::from_secs(60))
@@ -460,7 +460,7 @@ async fn jobs_that_are_given_up_are_counted_wherever_they_wait() {
     assert!(futures_util::FutureExt::now_or_never(in_line.as_mut()).is_none());
     assert_eq!((cpu.status().queued, cpu.status().waiting), (1, 1));
     drop((in_line, queued));
-    // This one was never asked for.
+    // A future that is never polled submits no job.
     drop(cpu.run(|| ()));
     drop(cpu.try_run(|| ()).unwrap());
     let status = cpu.status();
@@ -481,7 +481,7 @@ fn futures_of_a_pool_need_no_runtime() {
     assert_eq!(results.unwrap().into_iter().sum::<u64>() + sum, 4951);
 }
 
-/// The plainest executor there is.
+/// A minimal executor.
 fn block_on<F: std::future::Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

@@ -1,4 +1,4 @@
-//! Closures that are large.
+//! Jobs with large closures.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -6,7 +6,7 @@ use std::{future::Future, hint::black_box, thread};
 
 use pool_cpu::{BlockingPool, CpuPool, Workers};
 
-/// Without optimisation a closure is copied for each call that hands it on.
+/// Smaller in debug builds, because without optimisation each call that passes a closure on copies it.
 const SIZE: usize = if cfg!(debug_assertions) { 128 } else { 512 } << 10;
 
 /// A closure of that size.
@@ -20,7 +20,7 @@ fn large() -> impl FnOnce() -> usize + Send + 'static {
     }
 }
 
-/// Runs `f` where a caller has room for what it makes: a future has its closure in it, and is moved.
+/// Runs `f` on a stack with room for large values, because a future contains its closure and is moved.
 fn on_a_large_stack<F: Future<Output = usize>>(f: impl FnOnce() -> F + Send) {
     let sum = thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(CALLERS_STACK);
@@ -28,7 +28,7 @@ fn on_a_large_stack<F: Future<Output = usize>>(f: impl FnOnce() -> F + Send) {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap();
-            // As on an executor, a future does not lie on the stack.
+            // Boxed, because an executor does not keep futures on the stack either.
             runtime.block_on(Box::pin(f()))
         };
         thread
@@ -40,7 +40,7 @@ fn on_a_large_stack<F: Future<Output = usize>>(f: impl FnOnce() -> F + Send) {
     assert_eq!(sum, SIZE);
 }
 
-/// Workers have 2 MiB.
+/// The stack of a worker is 2 MiB.
 const CALLERS_STACK: usize = 8 << 20;
 
 fn each_way(pool: &Workers) {

@@ -1,8 +1,8 @@
-//! Waits, runs and percentiles, held to a ledger that is kept outside of the pool.
+//! Compares the pool's waits, runs and percentiles with a ledger that the test keeps.
 //!
-//! The pool looks at the clock a moment before or after the ledger does, and how long that moment is depends on the machine. So the ledger
-//! has two columns for each figure, what it was at least and at most; each rank of one lies below that rank of the other, and the pool's has
-//! to lie in between.
+//! The pool reads the clock a moment before or after the ledger does. The length of that moment depends on the machine. So the
+//! ledger has a lower and an upper bound for each value. Each rank of the lower bounds is below the same rank of the upper bounds,
+//! and the pool's value must lie in between.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +13,7 @@ use std::{
 
 use pool_cpu::CpuPool;
 
-/// How long something took, at least and at most.
+/// The lower and upper bounds of durations.
 #[derive(Default)]
 struct Column {
     least: Vec<Duration>,
@@ -40,7 +40,7 @@ impl Column {
             let rank = (percent / 100.0 * self.least.len() as f64).ceil() as usize;
             let at = rank.max(1) - 1;
             let is = histogram.percentile(percent);
-            // What the histogram promises, and the nanosecond that it rounds to.
+            // The precision of the histogram, and the nanosecond to which it rounds.
             let (least, most) = (
                 self.least[at].mul_f64(0.9375),
                 self.most[at].mul_f64(1.0625),
@@ -70,7 +70,7 @@ async fn waits_and_runs_and_their_percentiles_are_those_of_the_ledger() {
     let jobs: Vec<_> = (0..400_u64)
         .map(|n| {
             let asked = Instant::now();
-            // Mostly short, some long, as jobs are.
+            // Most jobs are short, and some are long.
             let micros = if n % 20 == 0 { 2000 } else { n % 7 * 30 };
             let job = cpu.job("entry").try_run(move || {
                 let inside = Instant::now();
@@ -81,7 +81,7 @@ async fn waits_and_runs_and_their_percentiles_are_those_of_the_ledger() {
         })
         .collect();
     let (mut waits, mut runs) = (Column::default(), Column::default());
-    // The worker is with the job before until then.
+    // Until then the worker runs the job before.
     let mut free = begun;
     let mut entries = Vec::new();
     for (asked, put, job) in jobs {
@@ -91,7 +91,7 @@ async fn waits_and_runs_and_their_percentiles_are_those_of_the_ledger() {
         free = over;
     }
     let all_over = Instant::now();
-    // A job has ended at the latest when the next one is inside, and has begun at the earliest when the one before was over.
+    // A job has ended at the latest when the next job runs, and has begun at the earliest when the job before was over.
     let ends = entries
         .iter()
         .skip(1)

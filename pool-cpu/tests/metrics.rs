@@ -1,4 +1,4 @@
-//! What the `metrics` facade is told.
+//! The metrics that a pool publishes through the `metrics` facade.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -16,7 +16,7 @@ use metrics::{
 };
 use pool_cpu::{BlockingPool, CpuPool, Shutdown};
 
-/// The last value of each counter and gauge, and how many each histogram has.
+/// The last value of each counter and gauge, and the number of values of each histogram.
 type Values = Arc<Mutex<BTreeMap<String, f64>>>;
 
 struct Store(Values);
@@ -104,7 +104,7 @@ impl Recorder for Store {
     }
 }
 
-/// What every test of this process has published so far. Pools tell themselves apart by their names.
+/// The values that all tests of this process have published. The names distinguish the pools.
 fn values() -> &'static Values {
     static VALUES: OnceLock<Values> = OnceLock::new();
     VALUES.get_or_init(|| {
@@ -120,7 +120,7 @@ fn read(name: &str) -> Option<f64> {
     values().lock().unwrap().get(name).copied()
 }
 
-/// Waits until `name` is shown to be `value`.
+/// Waits until `name` has the value `value`.
 fn shown(name: &str, value: f64) {
     let start = Instant::now();
     while read(name) != Some(value) {
@@ -140,7 +140,7 @@ fn jobs_are_timed_by_label_and_counted_by_outcome() {
     }
     assert!(cpu.job("import").run_sync(|| panic!("no")).is_err());
     assert!(cpu.shutdown_sync(Shutdown::Drain, LONG).is_clean());
-    // The keeper publishes once more when the last worker has left.
+    // The keeper publishes once more after the last worker has left.
     shown("pool.cpu.jobs hash completed", 3.0);
     shown("pool.cpu.workers hash", 0.0);
     assert_eq!(read("pool.cpu.jobs hash panicked"), Some(1.0));
@@ -156,7 +156,7 @@ fn the_end_of_a_burst_is_published_without_a_shutdown_and_without_another_job() 
     let (go, gate) = mpsc::channel::<()>();
     let first = cpu.try_run(move || gate.recv().ok()).unwrap();
     shown("pool.cpu.workers.busy burst", 1.0);
-    // Published just now, and not to be again within a second, by when all of this is over.
+    // The values were just published, and are not due again for a second, which is longer than this test takes.
     for _ in 0..3 {
         cpu.run_sync(|| ()).unwrap();
     }

@@ -1,7 +1,7 @@
-//! Bugs of other pools, each as a test that would show it here.
+//! Tests for bugs of other pools. Each would show the same bug in this crate.
 //!
-//! Those that need a system that starts no threads, or a look at how many there are, are beside the
-//! code, in `src/blocking/tests.rs`; the models have the races.
+//! Tests that need a system that fails to start threads, or that count threads, are in `src/blocking/tests.rs`. The races are in
+//! the models.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -31,7 +31,7 @@ fn pool(threads: usize, queue: usize) -> CpuPool {
         .unwrap()
 }
 
-/// A job that holds its worker until it is let go.
+/// Submits a job that holds its worker until it is released.
 fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, JobHandle<()>) {
     let (go, gate) = mpsc::channel::<()>();
     let (started, begun) = mpsc::channel();
@@ -45,14 +45,14 @@ fn hold(cpu: &CpuPool) -> (mpsc::Sender<()>, JobHandle<()>) {
     (go, job)
 }
 
-/// Runs `f` on a thread of its own, and fails if that takes long: what hangs is shown as such.
+/// Runs `f` on its own thread, and fails if `f` takes long. So a deadlock fails the test.
 fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || done.send(f()));
     wait.recv_timeout(LONG).expect(HANGS)
 }
 
-/// Runs `f` so often, on a thread of its own, and fails if it takes long once.
+/// Runs `f` `times` times on its own thread, and fails if one run takes long.
 fn each_in_time(times: usize, mut f: impl FnMut(usize) + Send + 'static) {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || {
@@ -72,7 +72,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
     pin!(future).poll(&mut Context::from_waker(waker))
 }
 
-// tokio #8056: a submitter saw a worker as busy while it went idle, and the job stayed behind.
+// tokio #8056: a submitter saw a worker as busy while it became idle, and the job stayed behind.
 #[test]
 fn a_job_that_comes_as_the_only_worker_goes_to_sleep_is_run() {
     let cpu = CpuPool::builder()
@@ -85,7 +85,7 @@ fn a_job_that_comes_as_the_only_worker_goes_to_sleep_is_run() {
     });
 }
 
-// tokio #7910, #6439: a shutdown counted threads twice that were idle, and went wrong.
+// tokio #7910, #6439: a shutdown counted idle threads twice, and went wrong.
 #[test]
 fn a_shutdown_among_threads_that_leave_anyway_counts_each_once() {
     each_in_time(200, |_| {
@@ -119,12 +119,12 @@ fn a_shutdown_does_not_wait_for_a_job_that_does_not_end() {
     held.detach();
 }
 
-// The same for one that comes from a job of the pool, which cannot end before it.
+// The same for a shutdown by a job of the pool, which cannot end before the shutdown.
 #[test]
 fn a_job_that_shuts_down_its_own_pool_does_not_wait_for_itself_or_its_like() {
     let cpu = pool(2, 8);
     let (go, held) = hold(&cpu);
-    // Its worker will wait as well.
+    // The worker of this job waits too.
     let other = cpu.clone();
     let closing = move || other.shutdown_sync(Shutdown::Drain, Duration::MAX);
     let first = cpu.try_run(closing).unwrap();
@@ -147,20 +147,20 @@ fn a_job_that_shuts_down_its_own_pool_does_not_wait_for_itself_or_its_like() {
         })
         .collect();
     drop((go, go_too, held, held_too));
-    // Two wait for the end at most, and the third for them: nobody is left who could run it.
+    // At most two jobs wait for the end, and the third waits for them, so no worker is left to run it.
     let reports = in_time(move || closers.into_iter().map(block_on).collect::<Vec<_>>());
     assert!(reports.iter().flatten().all(|report| !report.is_clean()));
     assert!(in_time(move || cpu.shutdown_sync(Shutdown::Drain, LONG)).threads == 0);
 }
 
-// tokio #2528, restate #562: all submitters went through one lock, so one that held it up held up
-// all. Here nothing of a submitter's own runs under a lock of the pool.
+// tokio #2528, restate #562: all submitters went through one lock, so a submitter that held the lock for long delayed all others.
+// In this crate no user code of a submitter runs under a lock of the pool.
 #[test]
 fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
     struct Slow(Mutex<mpsc::Receiver<()>>, thread::ThreadId);
     impl Wake for Slow {
         fn wake(self: Arc<Self>) {
-            // A future may wake itself as it is polled, to be polled once more before it sleeps: that is on its own thread.
+            // A future may wake itself while it is polled, to be polled once more. That happens on its own thread.
             if thread::current().id() != self.1 {
                 self.0.lock().unwrap().recv().ok();
             }
@@ -171,7 +171,7 @@ fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
     let waker = Waker::from(Arc::new(Slow(Mutex::new(gate), thread::current().id())));
     let mut job = Box::pin(cpu.run(|| 1));
     assert!(poll_once(&mut job, &waker).is_pending());
-    // A worker is held in that waker by now, or will be.
+    // By now, or soon, a worker is held in that waker.
     let other = cpu.clone();
     each_in_time(200, move |n| {
         assert_eq!(other.run_sync(move || n).unwrap(), n)
@@ -179,8 +179,8 @@ fn a_submitter_that_is_held_up_in_its_waker_holds_up_nobody() {
     drop(go);
 }
 
-// solana-private-channels #247: the permit went with the request, so that a caller who hung up
-// freed it while the work went on, and the cap was no cap.
+// solana-private-channels #247: the permit belonged to the request. A caller that disconnected freed it while the work went on, so
+// the cap did not hold.
 #[test]
 fn a_caller_who_hangs_up_does_not_free_the_place_of_a_running_job() {
     let cpu = pool(1, 0);
@@ -191,7 +191,7 @@ fn a_caller_who_hangs_up_does_not_free_the_place_of_a_running_job() {
     cpu.run_sync(|| ()).unwrap();
 }
 
-// argon2_elixir #19: requests that had timed out stayed in the queue, and were all computed.
+// argon2_elixir #19: requests that had timed out stayed in the queue, and all of them were computed.
 #[tokio::test]
 async fn requests_that_timed_out_are_not_computed() {
     let cpu = pool(1, 100);
@@ -228,8 +228,8 @@ async fn what_waits_for_a_worker_that_waits_for_it_gets_an_error_in_time() {
     );
 }
 
-// rayon #592, #1251: a lock held over parallel work was taken again, on the same stack, by another
-// job that rayon ran meanwhile.
+// rayon #592, #1251: a lock was held over parallel work. Another job that rayon ran meanwhile, on the same stack, took the lock
+// again.
 #[test]
 fn no_job_runs_inside_of_another_that_waits_for_its_parallel_work() {
     let cpu = pool(2, 64);
@@ -252,7 +252,7 @@ fn no_job_runs_inside_of_another_that_waits_for_its_parallel_work() {
     assert_eq!(*lock.lock().unwrap(), 1999 * 1000 * (49 * 25));
 }
 
-// gam #3466: jobs that were injected waited for the whole of a parallel fold.
+// gam #3466: injected jobs waited for the whole of a parallel fold.
 #[test]
 fn a_short_job_does_not_wait_for_a_long_parallel_one() {
     const PIECES: usize = 400;
@@ -262,7 +262,7 @@ fn a_short_job_does_not_wait_for_a_long_parallel_one() {
     let (started, begun) = mpsc::channel();
     let other_started = started.clone();
     let (free, freed) = mpsc::channel::<()>();
-    // One worker is held, so that it cannot help; the other folds.
+    // One worker is held, so that it cannot help. The other worker folds.
     let held = cpu.run(move || {
         other_started.send(()).unwrap();
         freed.recv().unwrap();
@@ -281,7 +281,7 @@ fn a_short_job_does_not_wait_for_a_long_parallel_one() {
         begun.recv().unwrap();
         let fold = scope.spawn(|| block_on(long));
         begun.recv().unwrap();
-        // Queued before that worker is free: it comes before any piece of the fold that it could help with.
+        // This job is queued before that worker is free, so the worker takes it before it could help with the fold.
         let mut short = Box::pin(cpu.run(|| ()));
         assert!(
             short
@@ -300,14 +300,14 @@ fn a_short_job_does_not_wait_for_a_long_parallel_one() {
     });
 }
 
-// reth #22993, tantivy #2411: a panic in a task given to `rayon::spawn` ended the process.
+// reth #22993, tantivy #2411: a panic in a task of `rayon::spawn` ended the process.
 #[test]
 fn a_panic_in_a_task_that_a_job_spawned_on_rayon_ends_nothing() {
     let cpu = pool(2, 8);
     let (ended, wait) = mpsc::channel::<()>();
     let spawn = move || {
         rayon::spawn(move || {
-            // Dropped while this unwinds: then the receiver hears of it.
+            // Dropped while the panic unwinds, which wakes the receiver.
             let _ended = ended;
             std::panic::resume_unwind(Box::new("no"));
         });
@@ -322,10 +322,10 @@ fn a_panic_in_a_task_that_a_job_spawned_on_rayon_ends_nothing() {
     }
 }
 
-// The same with a payload that panics as it is dropped: rayon drops it where any panic is the end.
+// The same with a payload that panics in its drop. rayon drops it where any panic would abort the process.
 #[test]
 fn a_panic_in_what_such_a_panic_leaves_behind_ends_nothing() {
-    /// Its field is dropped as its `Drop` unwinds.
+    /// The field is dropped while the panic of `Drop` unwinds.
     struct Bomb(#[allow(dead_code)] mpsc::Sender<()>);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -347,7 +347,7 @@ fn a_panic_in_what_such_a_panic_leaves_behind_ends_nothing() {
     }
 }
 
-// affinitypool #45: a job submitted another to its own pool, woke nobody, and waited.
+// affinitypool #45: a job submitted another job to its own pool, woke no worker, and waited.
 #[test]
 fn a_job_that_submits_another_wakes_a_worker_for_it() {
     let cpu = CpuPool::builder()
@@ -366,7 +366,7 @@ fn a_job_that_submits_another_wakes_a_worker_for_it() {
     });
 }
 
-// piscina #805: giving up one that waited lost those behind it; #1030: it was counted nowhere.
+// piscina #805: cancelling a waiting task lost the tasks behind it; #1030: no counter counted it.
 #[tokio::test]
 async fn giving_up_one_that_waits_loses_nobody_and_is_counted() {
     let cpu = pool(1, 16);
@@ -391,7 +391,7 @@ async fn giving_up_one_that_waits_loses_nobody_and_is_counted() {
     );
 }
 
-// piscina #934: aborting one task ended the thread, and with it the others on it.
+// piscina #934: aborting one task ended its thread, and so the other tasks on that thread.
 #[tokio::test]
 async fn aborting_a_running_job_leaves_its_neighbours_alone() {
     let cpu = pool(2, 16);
@@ -408,7 +408,7 @@ async fn aborting_a_running_job_leaves_its_neighbours_alone() {
     }
 }
 
-// crossbeam-channel #1187 (RUSTSEC-2025-0024): dropping a channel freed what was in it twice.
+// crossbeam-channel #1187 (RUSTSEC-2025-0024): dropping a channel freed its content twice.
 #[test]
 fn what_is_in_the_queue_when_a_pool_ends_is_dropped_once() {
     struct Counted(Arc<AtomicUsize>);
@@ -437,7 +437,7 @@ fn what_is_in_the_queue_when_a_pool_ends_is_dropped_once() {
     assert!(patch >= 15, "0.5.{patch} has the bug");
 }
 
-// embassy #6964, shuttle #167: the first in line was cancelled, and those behind it were not served.
+// embassy #6964, shuttle #167: the first waiter was cancelled, and the waiters behind it were not served.
 #[tokio::test]
 async fn the_next_in_line_is_served_when_the_first_goes_away() {
     let cpu = pool(1, 0);
@@ -448,12 +448,12 @@ async fn the_next_in_line_is_served_when_the_first_goes_away() {
     assert!(poll_once(&mut second, Waker::noop()).is_pending());
     go.send(()).unwrap();
     held.await.unwrap();
-    // The place is handed to the first by now, which goes away with it.
+    // By now the place was handed to the first waiter, which is dropped with it.
     drop(first);
     assert_eq!(second.await.unwrap(), 2);
 }
 
-// tokio #4129: a waker was cloned under a lock, and its clone came back for the same lock.
+// tokio #4129: a waker was cloned under a lock, and its clone took the same lock again.
 #[test]
 fn a_waker_may_use_the_pool_whatever_is_done_with_it() {
     struct Nosy(CpuPool, AtomicUsize);
@@ -484,7 +484,7 @@ fn a_waker_may_use_the_pool_whatever_is_done_with_it() {
     });
 }
 
-// tokio #7884, #7886: a receiver that was dropped left its waker behind, and what that kept alive.
+// tokio #7884, #7886: a dropped receiver left its waker behind, and with it the values that the waker kept alive.
 #[test]
 fn giving_up_a_job_drops_its_waker_at_once() {
     struct Quiet;
@@ -503,7 +503,7 @@ fn giving_up_a_job_drops_its_waker_at_once() {
     go.send(()).unwrap();
 }
 
-// affinitypool, tokio-rayon, quickwit: a panic cost a worker, aborted the pool, or lost its payload.
+// affinitypool, tokio-rayon, quickwit: a panic ended a worker, aborted the pool, or lost its payload.
 #[test]
 fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     struct Bomb(Arc<AtomicBool>);
@@ -517,22 +517,23 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     }
     let cpu = pool(1, 8);
     let dropped = || Arc::new(AtomicBool::new(false));
-    // In what the closure has captured.
+    // A panic in the drop of what the closure has captured.
     let (gone, bomb) = (dropped(), dropped());
     let captured = Bomb(Arc::clone(&gone));
     let error = cpu.run_sync(move || drop(captured)).unwrap_err();
     assert_eq!(error.panic_message(), Some("in drop"));
-    // In a result that nobody wants any more.
+    // A panic in the drop of a result that no caller wants.
     let unwanted = Bomb(Arc::clone(&bomb));
     cpu.try_run(move || unwanted).unwrap().detach();
-    // The same, when it was there before nobody wanted it: it goes on the caller's thread, which hears nothing of it.
+    // The same for a result that was there before its handle was detached. It is dropped on the caller's thread, and the panic is
+    // contained.
     let late = Bomb(dropped());
     let job = cpu.try_run(move || late).unwrap();
     while !job.is_finished() {
         thread::yield_now();
     }
     job.detach();
-    // In the payload itself.
+    // A panic in the drop of the payload itself.
     let payload = Bomb(dropped());
     drop(cpu.run_sync::<(), _>(move || std::panic::resume_unwind(Box::new(payload))));
     assert_eq!(cpu.run_sync(|| 7).unwrap(), 7);
@@ -549,7 +550,7 @@ fn a_panic_anywhere_in_a_job_costs_nothing_but_the_job() {
     );
 }
 
-// The same for a closure that never runs: whoever of the pool ends it outlives that.
+// The same for a closure that never runs. The thread of the pool that drops it survives.
 #[test]
 fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
     struct Bomb;
@@ -560,12 +561,12 @@ fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
     }
     let cpu = pool(1, 8);
     let (go, held) = hold(&cpu);
-    // It waits too long: the keeper drops it.
+    // The job waits too long, and the keeper drops it.
     let bomb = Bomb;
     let late = cpu.job("late").queue_timeout(Duration::from_millis(5));
     let error = late.run_sync(move || drop(bomb)).unwrap_err();
     assert!(error.is_queue_timeout());
-    // Its caller gives it up, and hears of the panic: it is his closure.
+    // The caller cancels its job, and gets the panic, because the closure is the caller's own.
     let bomb = Bomb;
     let given_up = cpu.try_run(move || drop(bomb)).unwrap();
     let caller = std::panic::AssertUnwindSafe(|| drop(given_up));
@@ -573,7 +574,7 @@ fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
     // The shutdown drops it.
     let bomb = Bomb;
     let queued = cpu.try_run(move || drop(bomb)).unwrap();
-    // The one that waited too long was told so while the queue was swept.
+    // The job that waited too long got its error while the queue was swept.
     while cpu.status().queued > 1 {
         std::thread::yield_now();
     }
@@ -595,7 +596,7 @@ fn a_closure_whose_drop_panics_costs_nothing_when_it_is_dropped_unrun() {
     );
 }
 
-// tokio #7884 again, for those who wait for the end of a pool, and for a place.
+// tokio #7884 again, for waiters for the end of a pool, and for waiters for a place.
 #[test]
 fn giving_up_a_wait_drops_its_waker_at_once() {
     struct Quiet;
@@ -624,7 +625,7 @@ fn giving_up_a_wait_drops_its_waker_at_once() {
     block_on(held).unwrap();
 }
 
-/// Waits for a future on this thread.
+/// Blocks this thread on a future.
 fn block_on<F: Future>(future: F) -> F::Output {
     futures_util::pin_mut!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(20);
 
-/// 40 pieces, none of which ends before so many threads have begun one. How many did; the wait for them has an end.
+/// Runs 40 pieces. No piece ends before `wanted` threads have begun one, or a time limit has passed. Returns how many threads did.
 fn pieces(wanted: usize) -> usize {
     let threads = Mutex::new(HashSet::new());
     let joined = Condvar::new();
@@ -69,7 +69,7 @@ fn parallel_work_stays_in_the_pool() {
     );
 }
 
-/// What `job` sends, if it does so in time.
+/// Returns what `job` sends, if it sends in time.
 fn told_by<T: Send + 'static>(
     cpu: &CpuPool,
     job: impl FnOnce(mpsc::Sender<T>) + Send + 'static,
@@ -122,7 +122,7 @@ fn what_a_job_gives_to_rayon_has_its_turn_beside_jobs_that_never_end() {
     for threads in [1, 2] {
         let cpu = CpuPool::builder().threads(threads).build().unwrap();
         let over = Arc::new(AtomicBool::new(false));
-        /// Whose worker always has a next job.
+        /// Submits itself again, so that its worker always has a next job.
         fn again(cpu: CpuPool, over: Arc<AtomicBool>) {
             if !over.load(Relaxed) {
                 let next = cpu.clone();
@@ -145,7 +145,7 @@ fn what_a_job_gives_to_rayon_has_its_turn_beside_jobs_that_never_end() {
 
 #[test]
 fn a_piece_that_always_leaves_the_next_one_lets_jobs_have_their_turn() {
-    /// Leaves itself behind, until that is over.
+    /// Spawns itself again on rayon until `over` is set.
     fn again(over: Arc<AtomicBool>) {
         if !over.load(Relaxed) {
             rayon::spawn(move || again(over));
@@ -154,7 +154,7 @@ fn a_piece_that_always_leaves_the_next_one_lets_jobs_have_their_turn() {
     let cpu = CpuPool::builder().threads(1).build().unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let piece = Arc::clone(&over);
-    // Long enough that rayon has a turn after it.
+    // Runs long enough that rayon gets a turn after it.
     cpu.run_sync(move || {
         rayon::spawn(move || again(piece));
         thread::sleep(MS);
@@ -165,7 +165,7 @@ fn a_piece_that_always_leaves_the_next_one_lets_jobs_have_their_turn() {
     assert_eq!(turns.len(), 1);
 }
 
-/// Calls `f`, and says how deep in jobs this thread was meanwhile.
+/// Calls `f`, and returns how deeply jobs were nested on this thread meanwhile.
 fn depth_of(f: impl FnOnce()) -> u32 {
     thread_local! {
         static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -203,12 +203,14 @@ async fn no_job_is_nested_inside_of_one_that_waits_for_its_pieces() {
     }
 }
 
-// On rayon's own queue such a job took 320 ms now and then: a thread that waited for a stolen piece began a long job meanwhile.
+// On rayon's own queue such a job sometimes took 320 ms, because a thread that waited for a stolen piece began a long job
+// meanwhile.
 #[tokio::test]
 async fn a_parallel_job_does_not_wait_for_long_ones_beside_it_and_behind_it() {
     let cpu = CpuPool::builder().threads(2).build().unwrap();
     let ended = Arc::new((Mutex::new(false), Condvar::new()));
-    // Each lasts until the parallel one has ended: one that its threads began meanwhile would hold it up for good.
+    // Each long job lasts until the parallel job has ended. If a thread of the parallel job began a long job meanwhile, the
+    // parallel job would never end.
     let long = || {
         let ended = Arc::clone(&ended);
         move || {
@@ -238,7 +240,7 @@ async fn a_parallel_job_does_not_wait_for_long_ones_beside_it_and_behind_it() {
     let mut parallel = std::pin::pin!(parallel);
     let polled = poll_fn(|cx| Poll::Ready(parallel.as_mut().poll(cx).is_pending()));
     assert!(polled.await);
-    // They wait behind it, for a thread that has a moment.
+    // The long jobs wait behind the parallel job for a free thread.
     let others: Vec<_> = (0..4).map(|_| cpu.try_run(long()).unwrap()).collect();
     parallel.await.unwrap();
     *ended.0.lock().unwrap() = true;

@@ -1,4 +1,4 @@
-//! What is spawned runs, also where the pool is full and nobody waits for it.
+//! A spawned job runs, even if the pool is full and no caller waits for the job.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,7 +17,7 @@ use pool_cpu::{BlockingPool, CpuPool, Error, JobHandle, Shutdown};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A pool of one place, and the job that has it until it is let go.
+/// A pool with one place, and a job that has the place until it is released.
 fn full() -> (CpuPool, mpsc::Sender<()>, JobHandle<()>) {
     let cpu = CpuPool::builder()
         .threads(1)
@@ -125,7 +125,7 @@ async fn an_abort_handle_gives_a_job_up_while_somebody_else_awaits_it() {
     assert!(answer.await.unwrap().unwrap_err().is_cancelled());
     assert!(!stop.abort(), "it has its answer");
 
-    // Taken while the job was in line, used while it runs.
+    // The handle was made while the job waited for a place, and is used while the job runs.
     let (started, begun) = mpsc::channel();
     let runs = cpu.job("").spawn_with(move |ctx| {
         started.send(()).unwrap();

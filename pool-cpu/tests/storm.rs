@@ -1,5 +1,5 @@
-//! A million jobs that are given up, panic, time out, overrun and are shut down, on both kinds of pool and by both kinds of shutdown.
-//! Not one is lost or counted twice: each counter of the pool is held against what became of the jobs.
+//! A million jobs that are cancelled, panic, time out, exceed their budget and are shut down, on both kinds of pool and with both
+//! kinds of shutdown. No job is lost or counted twice: each counter of the pool is compared with the outcomes of the jobs.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -21,12 +21,13 @@ use std::{
 use pool_cpu::{BlockingPool, CpuPool, Ctx, Error, JobBuilder, Shutdown, Status, Workers};
 
 const TASKS: u64 = 64;
-/// Jobs of each of the four storms before the end comes, and around it. Each is as much for every task.
+/// How many jobs each of the four storms submits before the shutdown (`PEACEFUL`) and around it (`TROUBLED`). Each task submits the
+/// same number.
 const PEACEFUL: u64 = 2000 * TASKS;
 const TROUBLED: u64 = 1907 * TASKS;
 const LONG: Duration = Duration::from_secs(30);
 
-/// What its caller saw of a job.
+/// What the caller saw of a job.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Saw {
@@ -38,35 +39,35 @@ enum Saw {
     Rejected,
     /// The pool was closed, and the job had no place.
     Refused,
-    /// The pool was closed, and the job had a place or waited for one: which of the two is not said.
+    /// The pool was closed, and the job had a place or waited for a place. The caller cannot tell which.
     Closed,
-    /// The caller went away.
+    /// The caller dropped its future.
     GivenUp,
-    /// Nobody waited to see.
+    /// The caller detached the job.
     Detached,
 }
 
 const SIGHTS: usize = 10;
 
-/// What became of all jobs: how many of each sight did not run, and did.
+/// The outcomes of all jobs: for each `Saw`, how many jobs did not run, and how many ran.
 #[derive(Default)]
 struct Seen {
     asked: AtomicU64,
-    /// Closures that are alive.
+    /// How many closures are alive.
     alive: AtomicU64,
-    /// The pool is closed for sure.
+    /// Whether the pool is certainly closed.
     closed: AtomicBool,
     jobs: [[AtomicU64; 2]; SIGHTS],
 }
 
-/// What becomes of one job. Its caller has it, and its closure: whoever drops it last writes it down.
+/// The outcome of one job. Its caller and its closure share it, and the last drop records it.
 struct Fate {
     seen: Arc<Seen>,
     saw: AtomicU8,
     ran: AtomicU8,
 }
 
-/// Goes with each closure, and counts that it goes once.
+/// Each closure captures a ticket, which counts that the closure is dropped once.
 struct Ticket(Arc<Fate>);
 
 /// What a job does.
@@ -74,7 +75,7 @@ struct Ticket(Arc<Fate>);
 enum Does {
     Nothing,
     Panics,
-    /// Goes on until it is told that it has taken too long, or that nobody wants it.
+    /// Runs until it is cancelled, by its budget or by its caller.
     Lingers,
 }
 
@@ -92,7 +93,7 @@ impl Fate {
         self.saw.store(what as u8, Relaxed);
     }
 
-    /// Writes down an answer. `closed` is what it means that the pool is closed.
+    /// Records an answer. `closed` is what the error `is_closed` means here.
     fn answered(&self, answer: Result<u64, Error>, closed: Saw) {
         self.saw(match answer {
             Ok(_) => Saw::Ok,
@@ -124,7 +125,7 @@ impl Ticket {
         self.0.ran.store(1, Relaxed);
         match does {
             Does::Nothing => 1,
-            // Without the hook, which would print.
+            // Without the panic hook, which would print.
             Does::Panics => resume_unwind(Box::new("storm")),
             Does::Lingers => {
                 while !is_cancelled() {
@@ -155,7 +156,7 @@ impl Seen {
         self.jobs.iter().map(|jobs| jobs[ran].load(Relaxed)).sum()
     }
 
-    /// Holds the counters of a pool against what became of the jobs that were asked for, which have all ended.
+    /// Compares the counters of a pool with the outcomes of the submitted jobs, which have all ended.
     fn reconcile(&self, status: &Status) {
         assert_eq!(self.alive.load(Relaxed), 0, "a closure is left");
         assert_eq!(
@@ -174,7 +175,7 @@ impl Seen {
             );
         }
 
-        // Those that ran. Nobody can tell how those ended that went on alone.
+        // The jobs that ran. How the detached ones ended is unknown.
         assert_eq!(status.completed + status.panicked, self.all(1));
         let alone = self.ran(Saw::GivenUp) + self.ran(Saw::Detached) + self.ran(Saw::Aborted);
         let overrun = self.ran(Saw::Overrun);
@@ -194,7 +195,7 @@ impl Seen {
         let waits: u64 = status.jobs.iter().map(|job| job.wait.count()).sum();
         assert_eq!(waits, self.all(1));
 
-        // Those that did not. Which of those that nobody saw ended in which way is not known, but all of them did in one.
+        // The jobs that did not run. How the unseen ones ended is unknown, but each ended in one way.
         let (given_up, detached) = (self.unrun(Saw::GivenUp), self.unrun(Saw::Detached));
         let closed = self.unrun(Saw::Closed);
         assert_eq!(status.rejected, self.unrun(Saw::Rejected));
@@ -212,12 +213,12 @@ impl Seen {
         );
         within("dropped", status.dropped, 0, closed + given_up + detached);
         let unrun = self.all(0) - self.unrun(Saw::Refused);
-        // Of those that saw the pool closed the ones that had no place are not counted. Before a shutdown there are none.
+        // Jobs that saw the closed pool and had no place are not counted. Before a shutdown there are none.
         within("unrun", unrun, unrun_of(status), closed);
         assert_eq!(status.failed_starts, 0);
     }
 
-    /// Fails if something did not happen at all.
+    /// Fails if one of the outcomes did not occur.
     fn was_stormy(&self, status: &Status) {
         let counters = [
             ("ok", self.ran(Saw::Ok)),
@@ -236,12 +237,12 @@ impl Seen {
     }
 }
 
-/// How many jobs a pool says that it has not run.
+/// Returns how many jobs a pool reports as not run.
 fn unrun_of(status: &Status) -> u64 {
     status.cancelled + status.expired + status.rejected + status.dropped
 }
 
-/// `count` is what is sure, and at most so many more.
+/// Checks that `count` is at least `sure`, and at most `sure + unsure`.
 fn within(what: &str, count: u64, sure: u64, unsure: u64) {
     assert!(
         (sure..=sure + unsure).contains(&count),
@@ -250,13 +251,14 @@ fn within(what: &str, count: u64, sure: u64, unsure: u64) {
     );
 }
 
-/// Asks for one job, in a way that `random` chooses.
+/// Submits one job, in a way that `random` selects.
 async fn ask_once(job: JobBuilder<'_>, is_closed: bool, fate: Arc<Fate>, does: Does, random: u64) {
-    // What waits for a place when the pool is closed is refused, and what has one is dropped: the caller cannot tell the two apart.
+    // When the pool is closed, a job that waits for a place is refused, and a job that has a place is dropped. The caller cannot
+    // tell which.
     let closed = if is_closed { Saw::Refused } else { Saw::Closed };
     let ticket = Ticket::new(&fate);
     match (random >> 32) % 8 {
-        // Given up while it waits or runs.
+        // The future is dropped while the job waits or runs.
         0 | 1 => tokio::select! {
             biased;
             answer = job.run_with(run(ticket, does)) => fate.answered(answer, closed),
@@ -288,7 +290,7 @@ fn run(ticket: Ticket, does: Does) -> impl FnOnce(&Ctx<'_>) -> u64 + Send + 'sta
     move |ctx| ticket.run(does, || ctx.is_cancelled())
 }
 
-/// Asks for so many jobs, each in another way.
+/// Submits `jobs` jobs, each in another way.
 async fn ask(pool: Workers, seen: Arc<Seen>, jobs: u64, seed: u64) {
     let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     for _ in 0..jobs {
@@ -320,7 +322,7 @@ async fn ask(pool: Workers, seen: Arc<Seen>, jobs: u64, seed: u64) {
     }
 }
 
-/// Callers that do anything: first in peace, then with an end in the middle of it.
+/// Runs callers with arbitrary actions, first without a shutdown, and then with a shutdown in the middle.
 async fn storm(pool: &Workers, how: Shutdown) {
     let seen = Arc::new(Seen::default());
     let callers = |jobs: u64| {
@@ -337,7 +339,7 @@ async fn storm(pool: &Workers, how: Shutdown) {
     for caller in callers(PEACEFUL) {
         caller.await.unwrap();
     }
-    // Who was given up, or let go, may still be at it. Counted last: the closure is gone by then.
+    // Cancelled and detached jobs may still run. They are counted last, when their closures are dropped.
     let settled = || {
         let status = pool.status();
         let counted = status.completed + status.panicked + unrun_of(&status);
@@ -383,7 +385,7 @@ fn cpu() -> CpuPool {
     cpu.build().unwrap()
 }
 
-/// Its threads come and go all the time.
+/// A pool whose threads are started and ended all the time.
 fn blocking() -> BlockingPool {
     BlockingPool::builder()
         .max_threads(3)

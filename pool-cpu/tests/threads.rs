@@ -1,4 +1,4 @@
-//! The threads of a pool: what runs on them besides jobs, what they are called, how they are made.
+//! The threads of a pool: hooks, names, stacks and priorities.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,7 +18,7 @@ fn name() -> String {
     thread::current().name().unwrap_or_default().to_owned()
 }
 
-/// A hook that writes down that it ran, for which worker and on which thread, and then panics.
+/// A hook that records its worker and its thread, and then panics.
 fn note(log: &Log, what: &'static str) -> impl Fn(usize) + Send + Sync + 'static {
     let log = Arc::clone(log);
     move |worker| {
@@ -90,7 +90,7 @@ fn a_pool_has_as_many_threads_as_there_are_cores_unless_it_is_told_otherwise() {
 
 #[test]
 fn a_job_has_the_stack_that_was_asked_for() {
-    /// Uses `depth` KiB of stack, or more.
+    /// Uses at least `depth` KiB of stack.
     fn dig(depth: usize) -> usize {
         let level = std::hint::black_box([depth as u8; 1024]);
         match depth {
@@ -98,7 +98,7 @@ fn a_job_has_the_stack_that_was_asked_for() {
             _ => dig(depth - 1) + usize::from(std::hint::black_box(&level)[1023] > 0),
         }
     }
-    // Far beyond the 2 MiB that a thread has unless it is told otherwise.
+    // Far beyond the default stack of 2 MiB.
     const DEPTH: usize = 8 * 1024;
     let cpu = CpuPool::builder()
         .threads(1)
@@ -113,7 +113,7 @@ fn a_job_has_the_stack_that_was_asked_for() {
     assert!(files.run_sync(|| dig(DEPTH)).unwrap() > 0);
 }
 
-/// The 19th field of a thread's `stat`, the 17th after the name in brackets.
+/// The 19th field of a thread's `stat`, which is the 17th field after the name in brackets.
 #[cfg(target_os = "linux")]
 fn niceness() -> i32 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
@@ -134,7 +134,7 @@ fn workers_are_nicer_than_the_thread_that_builds_the_pool() {
     assert_eq!(niceness(), ours);
 }
 
-// Threads of a `BlockingPool` are started by whoever finds too few: also by one another, which are nicer already.
+// A submitter or another thread of the pool starts the threads of a `BlockingPool`. The latter already has the lower priority.
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_of_a_blocking_pool_are_equally_nice_whoever_has_started_them() {
@@ -148,7 +148,7 @@ fn threads_of_a_blocking_pool_are_equally_nice_whoever_has_started_them() {
     let deeper = files.clone();
     let (first, rest) = files
         .run_sync(move || {
-            // It holds its thread, so the next job starts another.
+            // This job holds its thread, so the next job starts another thread.
             let (send, receive) = std::sync::mpsc::channel();
             fn go(files: &BlockingPool, depth: u32, send: std::sync::mpsc::Sender<i32>) {
                 let next = files.clone();
@@ -174,7 +174,7 @@ fn threads_of_a_blocking_pool_are_equally_nice_whoever_has_started_them() {
     assert_eq!(niceness(), ours);
 }
 
-// What a job leaves to rayon runs as well, also where there is one worker and nobody to steal it.
+// Work that a job leaves to rayon runs too, even if there is only one worker and no other worker could steal it.
 #[test]
 fn a_task_that_a_job_spawned_on_rayon_runs_after_it() {
     let cpu = CpuPool::builder().threads(1).build().unwrap();

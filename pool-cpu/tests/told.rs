@@ -1,4 +1,4 @@
-//! A job that runs is told when nobody wants it any more, however it was submitted.
+//! A running job sees its cancellation, in whatever way it was submitted.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -8,7 +8,7 @@ use pool_cpu::{CpuPool, Ctx, Shutdown};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A job that ends when it is told, and who says that it runs, and that it was told.
+/// A job that runs until it is cancelled, and reports that it has begun and that it was cancelled.
 struct Watched {
     begun: mpsc::Receiver<()>,
     told: mpsc::Receiver<()>,
@@ -28,7 +28,7 @@ fn watched() -> (impl Fn(&Ctx<'_>) + Send + Sync + 'static, Watched) {
 }
 
 impl Watched {
-    /// It runs, and goes on until `give_up` has been called.
+    /// Checks that the job sees its cancellation after `give_up` was called, and not before.
     fn is_told_by(&self, give_up: impl FnOnce()) {
         self.begun.recv_timeout(LONG).unwrap();
         assert!(self.told.try_recv().is_err(), "told before its time");
@@ -107,7 +107,7 @@ fn a_job_that_a_thread_waits_for_is_told_that_its_budget_is_spent() {
     let (job, watched) = self::watched();
     let late = cpu.job("").budget(Duration::from_millis(1));
     assert!(late.run_sync_with(job).unwrap_err().is_run_timeout());
-    // By now it may have been told already.
+    // By now the job may already be cancelled.
     watched.begun.recv_timeout(LONG).unwrap();
     watched.told.recv_timeout(LONG).expect("nobody told it");
 }
@@ -130,7 +130,7 @@ async fn an_abort_says_whether_the_job_ran_and_one_that_did_is_counted() {
     );
     cpu.run(|| ()).await.unwrap();
     let status = cpu.status();
-    // It has completed besides.
+    // The job counts as completed too.
     assert_eq!(
         (status.cancelled, status.given_up, status.completed),
         (1, 1, 2)

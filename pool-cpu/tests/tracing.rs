@@ -1,4 +1,4 @@
-//! The caller's span goes with the job.
+//! A job runs in its caller's span.
 
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -24,7 +24,7 @@ use tracing::{
 };
 use tracing_core::span::Current;
 
-/// Keeps which spans each thread is in, and what an event was logged below.
+/// Records the spans of each thread, and the spans in which each event was logged.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Inner>);
 
@@ -34,7 +34,7 @@ struct Inner {
     spans: Mutex<HashMap<u64, &'static Metadata<'static>>>,
     stacks: Mutex<HashMap<ThreadId, Vec<u64>>>,
     events: Mutex<Vec<(String, Vec<&'static str>, Level)>>,
-    /// So many events are yet to end in a panic.
+    /// How many further events end in a panic.
     #[cfg(feature = "lag")]
     panics: AtomicU64,
 }
@@ -108,7 +108,7 @@ impl Subscriber for Recorder {
     }
 }
 
-/// The one of this process. Events are told apart by what they say.
+/// The recorder of this process. The messages distinguish the events.
 fn recorder() -> &'static Recorder {
     static RECORDER: LazyLock<Recorder> = LazyLock::new(|| {
         let recorder = Recorder::default();
@@ -119,7 +119,7 @@ fn recorder() -> &'static Recorder {
 }
 
 impl Recorder {
-    /// The spans that the event with this message was logged below.
+    /// The spans in which the event with this message was logged.
     fn below(&self, message: &str) -> Vec<&'static str> {
         let events = self.0.events.lock().unwrap();
         let event = events.iter().find(|event| event.0 == message);
@@ -155,7 +155,7 @@ async fn the_span_is_that_of_the_call_wherever_its_future_is_polled() {
     with.await.unwrap();
     let chunks = request.in_scope(|| cpu.for_each_chunk([1], 1, |_| tracing::info!("chunk")));
     chunks.await.unwrap();
-    // One that finds a place at once, and one that has to wait in line.
+    // One job finds a place at once, and one job has to wait for a place.
     for (message, busy) in [("enqueued", false), ("in line", true)] {
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let held = busy.then(|| cpu.try_run(move || gate.recv().ok()).unwrap());
@@ -179,7 +179,7 @@ async fn the_span_is_that_of_the_call_wherever_its_future_is_polled() {
 #[cfg(feature = "json")]
 #[tokio::test]
 async fn json_is_below_the_span_of_whoever_asked_for_it() {
-    /// A value that says when it is encoded.
+    /// A value that logs when it is encoded.
     struct Loud(&'static str);
     impl serde::Serialize for Loud {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -241,7 +241,7 @@ fn a_stall_is_one_warning_and_its_end_says_how_long_it_took_even_if_a_subscriber
         let ours = messages.filter(|message| message.starts_with("worker 0 of the runtime"));
         ours.collect::<Vec<_>>()
     };
-    // The warning of the first went down with the subscriber.
+    // The warning of the first stall was lost in the subscriber's panic.
     let warnings = about(Level::WARN);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("has had no scheduler checkpoint for "));

@@ -1,4 +1,4 @@
-//! What the watchdog says of a runtime that is short of cores.
+//! What the watchdog reports for a runtime that is short of cores.
 
 #![cfg(all(feature = "lag", target_os = "linux"))]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -20,9 +20,9 @@ use tokio::runtime::Builder;
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(20);
 
-/// Keeps this thread, and those that it starts, to one core.
+/// Restricts this thread, and the threads that it starts, to one core.
 fn keep_to_one_core() {
-    // SAFETY: a set of cores is plain bits, and both calls are given its size; 0 is the current thread.
+    // SAFETY: a set of cores is plain data, and both calls get its size. 0 means the current thread.
     #[allow(unsafe_code)]
     unsafe {
         let mut cores: libc::cpu_set_t = mem::zeroed();
@@ -71,7 +71,8 @@ fn a_runtime_that_shares_its_core_with_twelve_others_has_no_task_to_blame() {
                     }
                 })
             };
-            // It is met before the others come: by a task, which has its turn within some hundred polls after a look.
+            // The worker's thread is identified before the other threads start: by a task that runs within some hundred polls after
+            // a look.
             for _ in 0..2 {
                 thread::sleep(100 * MS);
                 let until = polls.load(Relaxed) + 1000;
@@ -96,7 +97,7 @@ fn a_runtime_that_shares_its_core_with_twelve_others_has_no_task_to_blame() {
             over.store(true, Relaxed);
             others.into_iter().for_each(|other| other.join().unwrap());
             runtime.block_on(healthy).unwrap();
-            // Now a task does hold it.
+            // Now a task holds the worker.
             while watchdog
                 .stalls()
                 .now
@@ -110,7 +111,8 @@ fn a_runtime_that_shares_its_core_with_twelve_others_has_no_task_to_blame() {
             let held = runtime.spawn({
                 let watchdog = Arc::clone(&watchdog);
                 async move {
-                    // Until that is seen: the watchdog shares the core as well, and with others on a busy machine.
+                    // Runs until the stall is seen, because the watchdog shares the core too, and on a busy machine with other
+                    // processes.
                     let start = Instant::now();
                     while watchdog.stalls().count == before && start.elapsed() < LONG {
                         thread::sleep(MS);

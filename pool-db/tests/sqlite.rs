@@ -28,7 +28,7 @@ use tokio::{
 };
 
 const SOON: Duration = Duration::from_secs(10);
-/// Runs until it is stopped.
+/// A statement that runs until it is stopped.
 const ENDLESS: &str =
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
@@ -56,7 +56,7 @@ async fn endless(connection: &mut Connection) -> Result<i64, Error> {
         .await
 }
 
-/// Waits until the pool says so.
+/// Waits until the pool has the given status.
 async fn until(pool: &Pool, what: impl Fn(&pool_core::Status) -> bool) {
     let begin = Instant::now();
     while !what(&pool.status()) {
@@ -268,7 +268,7 @@ async fn a_call_that_takes_too_long_is_an_error_and_costs_no_place() {
     );
 }
 
-// transact-rs/sqlx#4385, #4393: a connection came back in a transaction.
+// transact-rs/sqlx#4385, #4393: a connection was returned inside a transaction.
 #[tokio::test]
 async fn an_open_transaction_is_rolled_back_before_the_next_user() {
     let (_folder, builder) = database().await;
@@ -481,7 +481,7 @@ async fn no_error_says_the_same_twice_and_all_keep_what_they_came_of() {
     assert_eq!(texts(&error).len(), 1, "{:?}", texts(&error));
 }
 
-/// An error of an application's own.
+/// An error type of an application.
 #[derive(Debug)]
 enum Refused {
     TooPoor,
@@ -606,7 +606,7 @@ async fn writers_wait_for_each_other() {
     write_from_many_tasks(&builder.max_size(4).build().unwrap()).await;
 }
 
-// importcjj/mobc#63: capacity was lost after clients gave up.
+// importcjj/mobc#63: capacity was lost after callers cancelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_capacity_is_there_after_a_storm_of_calls_given_up_anywhere() {
     let (_folder, builder) = database().await;
@@ -683,7 +683,7 @@ async fn drain_closes_the_files_and_ends_what_waits() {
     );
 }
 
-// transact-rs/sqlx#1396: a guard that was dropped without a runtime leaked or panicked.
+// transact-rs/sqlx#1396: a connection that was dropped outside a runtime leaked or panicked.
 #[test]
 fn a_connection_can_outlive_its_runtime_and_its_pool() {
     let runtime = || {
@@ -761,7 +761,7 @@ async fn a_paused_clock_waits_for_what_sqlite_is_at() -> Result<(), Error> {
         });
         assert_eq!(seven.await?, 7);
     }
-    // The opens, the resets and the runs took no time on that clock: no deadline came any nearer.
+    // The opens, resets and runs took no time on that clock, so no deadline came nearer.
     assert!(
         start.elapsed() < Duration::from_secs(1),
         "{:?}",

@@ -1,4 +1,4 @@
-//! A body holds its connection until it is read, or drained, or given up.
+//! A body holds its connection until it is read, drained or dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::upstream::{Upstream, ok};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// With time to drain in plenty: on a busy machine the default's may be over before a small body has come.
+/// A long time to drain. On a busy machine the default may pass before a small body has arrived.
 fn client(max: u32) -> Client {
     Client::builder()
         .max_per_origin(max)
@@ -56,7 +56,7 @@ async fn the_last_byte_gives_the_connection_back_though_nobody_asked_for_the_end
             .len();
     }
     assert!(body.is_end_stream());
-    // The first body is still there, and asks for nothing.
+    // The first body still exists and is not read.
     client.get(upstream.url("/")).send().await.unwrap();
     assert_eq!(upstream.sockets.accepted(), 1);
     assert!(body.frame().await.is_none());
@@ -125,7 +125,7 @@ async fn a_dropped_body_without_end_costs_its_connection_and_no_more() {
             peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
                 .await;
             let chunk = format!("{:x}\r\n{}\r\n", 8192, "x".repeat(8192));
-            // Until the client closes.
+            // Waits until the client closes the connection.
             while tokio::io::AsyncWriteExt::write_all(&mut peer.stream, chunk.as_bytes())
                 .await
                 .is_ok()
@@ -161,7 +161,7 @@ async fn a_dropped_body_that_is_announced_as_large_is_not_read_at_all() {
         .build()
         .unwrap();
     drop(client.get(upstream.url("/")).send().await.unwrap());
-    // Not after an hour.
+    // The socket is closed soon, and not only after an hour.
     upstream.sockets.wait_open(0).await;
 }
 
@@ -208,7 +208,7 @@ async fn with_drain_bytes_of_zero_a_dropped_body_closes_its_connection() {
     upstream.sockets.wait_open(0).await;
 }
 
-/// podup#1765, hyper 1.12's `unwant`: the body was at its end before hyper was ready, and "connection was not ready".
+/// podup#1765, hyper 1.12's `unwant`: the body had ended before hyper was ready, and the error was "connection was not ready".
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_end_of_a_body_is_no_race_with_the_next_request() {
     let upstream = Upstream::start(|mut peer| async move {

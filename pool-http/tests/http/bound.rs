@@ -1,4 +1,4 @@
-//! So many connections and no more; first come, first served; nobody waits for ever.
+//! The bound on connections, the order of arrival, and the timeouts of waits.
 
 use std::{
     sync::{Arc, Mutex},
@@ -105,7 +105,7 @@ async fn a_wait_ends_with_the_acquire_timeout_and_says_what_the_pool_looked_like
         .acquire_timeout(Duration::from_secs(2))
         .build()
         .unwrap();
-    // Neither read nor dropped: it keeps its connection.
+    // This body is neither read nor dropped, so it keeps its connection.
     let held = client.get(upstream.url("/")).send().await.unwrap();
     let began = Instant::now();
     let error = client.post(upstream.url("/")).send().await.unwrap_err();
@@ -195,7 +195,7 @@ async fn for_an_origin_too_many_the_one_that_was_idle_longest_goes() {
     for upstream in &upstreams[..3] {
         client.get(upstream.url("/")).send().await.unwrap();
     }
-    // Used again: now the second is the one that was idle longest.
+    // The first origin is used again, so now the second has been idle longest.
     client.get(upstreams[0].url("/")).send().await.unwrap();
     client.get(upstreams[3].url("/")).send().await.unwrap();
     let origins: Vec<_> = client

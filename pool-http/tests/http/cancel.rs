@@ -1,4 +1,4 @@
-//! A request that is dropped, anywhere, takes nothing with it.
+//! Dropping a request at any point leaks nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ fn client() -> Client {
         .unwrap()
 }
 
-/// All of the places are there: so many requests are under way at once.
+/// Checks that the whole bound is available: as many requests run at once.
 async fn assert_full_capacity(client: &Client, upstream: &Upstream) {
     let all = Arc::new(Barrier::new(MAX));
     let gets: Vec<_> = (0..MAX)
@@ -27,7 +27,7 @@ async fn assert_full_capacity(client: &Client, upstream: &Upstream) {
             let (client, url, all) = (client.clone(), upstream.url("/full"), Arc::clone(&all));
             tokio::spawn(async move {
                 let response = client.get(url).send().await.unwrap();
-                // Nobody goes on before each has a connection of its own.
+                // No request goes on before each has a connection of its own.
                 all.wait().await;
                 assert_eq!(response.into_body().text().await.unwrap(), "GET /full");
             })
@@ -41,7 +41,7 @@ async fn assert_full_capacity(client: &Client, upstream: &Upstream) {
     }
 }
 
-/// Answers slowly and in pieces, with what was asked: an answer to somebody else would show.
+/// Answers slowly and in pieces, and repeats what was asked, so that a response to another request would be noticed.
 async fn echo() -> Upstream {
     Upstream::start(|mut peer| async move {
         while let Some(request) = peer.request().await {
@@ -91,7 +91,7 @@ async fn requests_dropped_at_any_moment_leave_the_full_capacity_behind() {
     assert_eq!((pool.leased, pool.waiting, pool.opening), (0, 0, 0));
 }
 
-/// httpcore#1093: a request dropped while it connected took its place with it for ever.
+/// httpcore#1093: a request that was dropped while it connected leaked its place for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_dropped_while_they_connect_leave_the_full_capacity_behind() {
     let (upstream, client) = (echo().await, client());

@@ -1,4 +1,4 @@
-//! Bad input gets an error that names what was wrong, what it was, and what it may be.
+//! Invalid input returns an error that names the input, its value and the values that are allowed.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn a_bad_part_of_a_request_is_told_when_it_is_sent() {
     );
 }
 
-/// A length that is not the body's would make the upstream read the next request as the rest of this one.
+/// If the stated length differed from the body's, the upstream would read the next request as the rest of this one.
 #[tokio::test]
 async fn a_length_that_is_not_the_bodys_is_refused() {
     let upstream = Upstream::start(|mut peer| async move {

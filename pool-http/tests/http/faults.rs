@@ -1,4 +1,4 @@
-//! An upstream that stalls, breaks off or talks nonsense: a typed error in time, and a connection that nobody gets again.
+//! An upstream that stalls, disconnects or sends invalid data causes a typed error in time, and its connection is never reused.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ fn client() -> Client {
         .unwrap()
 }
 
-/// A port of our own on which nobody listens yet: connects are refused.
+/// Reserves a port without a listener, so that connects are refused.
 fn silent() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -37,7 +37,7 @@ fn silent() -> (TcpSocket, SocketAddr) {
     (socket, addr)
 }
 
-/// The first connection answers with `bytes` and then closes or stalls; the others are well.
+/// The first connection answers with `bytes`, and then closes or stalls. The other connections answer correctly.
 async fn spoilt(bytes: &'static [u8], stalls: bool) -> Upstream {
     Upstream::start(move |mut peer| async move {
         while peer.request().await.is_some() {
@@ -55,7 +55,7 @@ async fn spoilt(bytes: &'static [u8], stalls: bool) -> Upstream {
     .await
 }
 
-/// Gets the whole response, and then checks that the one place is free and the connection new.
+/// Gets the whole response, and then checks that the one place is free and the next connection is new.
 async fn get(upstream: &Upstream, client: &Client) -> Result<String, Error> {
     let outcome = match client.get(upstream.url("/")).send().await {
         Ok(response) => response.into_body().text().await,
@@ -204,7 +204,7 @@ async fn a_head_that_comes_byte_by_byte_does_not_buy_itself_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_upload_is_not_taken_for_a_slow_answer() {
-    /// Ten bytes, one in two seconds.
+    /// A body of ten bytes, with one byte every two seconds.
     struct Slow(Interval, u8);
     impl http_body::Body for Slow {
         type Data = Bytes;
@@ -325,7 +325,7 @@ async fn a_request_whose_own_body_fails_says_so_and_frees_its_place() {
 
 #[tokio::test]
 async fn a_body_that_is_shorter_than_it_was_said_to_be_is_the_requests_own_fault() {
-    /// Four bytes that do not say how many they are.
+    /// A body of four bytes without a stated length.
     struct Four(Option<Bytes>);
     impl http_body::Body for Four {
         type Data = Bytes;
@@ -372,7 +372,7 @@ async fn nobody_who_listens_is_a_connect_error_with_its_reason() {
     assert!(began.elapsed() < 5 * SECOND);
 }
 
-/// undici#3895: connects that failed stayed in the pool as ghosts.
+/// undici#3895: failed connects kept counting as connections of the pool.
 #[tokio::test]
 async fn connects_that_failed_leave_nothing_behind() {
     let (silent, addr) = silent();
@@ -393,7 +393,7 @@ async fn connects_that_failed_leave_nothing_behind() {
         pool.opening <= 1,
         "one may still be trying, for whoever comes next"
     );
-    // Somebody listens now: the bound is what it was.
+    // A server listens now, and the bound is unchanged.
     let upstream = Upstream::on(silent.listen(64).unwrap(), |mut peer| async move {
         while peer.request().await.is_some() {
             tokio::time::sleep(SECOND / 100).await;
@@ -417,7 +417,7 @@ async fn connects_that_failed_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_connect_that_does_not_come_about_is_a_timeout() {
-    // A listener whose queue is full: more connects get no answer.
+    // The listener's backlog is full, so further connects get no answer.
     let (silent, addr) = silent();
     let _listener = silent.listen(0).unwrap();
     let mut queue = Vec::new();

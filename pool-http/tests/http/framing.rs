@@ -1,4 +1,4 @@
-//! Where one message ends and the next begins, and what must never be used twice.
+//! Where a message ends and the next begins, and which connections must not be reused.
 
 use std::{
     convert::Infallible,
@@ -15,7 +15,7 @@ use pool_http::{Client, Payload, Stage};
 
 use crate::upstream::{Upstream, ok};
 
-/// One chunk, and then nothing more, for ever.
+/// A body that sends one chunk and then never ends.
 struct Stalled(Option<Bytes>);
 
 impl http_body::Body for Stalled {
@@ -32,7 +32,7 @@ impl http_body::Body for Stalled {
     }
 }
 
-/// With time to drain in plenty: on a busy machine the default's may be over before hyper is ready again.
+/// A long time to drain. On a busy machine the default may pass before hyper is ready again.
 fn client() -> Client {
     Client::builder()
         .max_per_origin(1)
@@ -42,7 +42,7 @@ fn client() -> Client {
         .unwrap()
 }
 
-/// Asks twice, and returns how many connections that took.
+/// Sends two requests, and returns how many connections they took.
 async fn sockets_for_two(upstream: &Upstream, method: Method, body: &str) -> usize {
     let client = client();
     for _ in 0..2 {
@@ -94,7 +94,7 @@ async fn a_response_that_says_close_is_the_last_on_its_connection() {
     upstream.sockets.wait_open(0).await;
 }
 
-/// hyper#4110: a server that does not repeat it.
+/// hyper#4110: a server that does not repeat the header `connection`.
 #[tokio::test]
 async fn a_request_that_says_close_is_the_last_on_its_connection() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
@@ -180,7 +180,7 @@ async fn a_body_that_ends_with_its_connection_is_whole_and_the_connection_gone()
     );
 }
 
-/// hyper-util#74: a connection that was switched to another protocol came back into the pool.
+/// hyper-util#74: a connection that was switched to another protocol was returned to the pool.
 #[tokio::test]
 async fn a_connection_that_switched_protocols_is_never_used_again() {
     let upstream = Upstream::start(|mut peer| async move {
@@ -215,8 +215,8 @@ async fn a_connection_that_switched_protocols_is_never_used_again() {
     assert_eq!(upstream.sockets.accepted(), 2);
 }
 
-/// hyper#4176 (open): the response is complete, the request is not; the socket was neither pooled nor closed.
-/// hyper#2643, hyper#2646: the next request was written into the unfinished body.
+/// hyper#4176 (open): the response is complete and the request is not, so the socket was neither pooled nor closed. hyper#2643,
+/// hyper#2646: the next request was written into the unfinished body.
 #[tokio::test]
 async fn an_early_answer_to_an_unfinished_request_frees_the_place_and_closes_the_socket() {
     let upstream = Upstream::start(|mut peer| async move {
@@ -241,7 +241,7 @@ async fn an_early_answer_to_an_unfinished_request_frees_the_place_and_closes_the
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    // The one place is free again, and what comes next is not mixed into the body.
+    // The one place is free again, and the next request is not mixed into the body.
     let next = client.get(upstream.url("/next")).send().await.unwrap();
     assert_eq!(next.into_body().text().await.unwrap(), "clean");
     assert_eq!(upstream.sockets.accepted(), 2);
@@ -253,7 +253,7 @@ async fn an_answer_is_heard_though_the_upstream_closed_without_reading_the_reque
     for _ in 0..30 {
         let upstream = Upstream::start(|mut peer| async move {
             if peer.head().await.is_some() {
-                // Closed with bytes unread, which resets the connection under the client's writes.
+                // Closed with unread bytes, which resets the connection while the client writes.
                 peer.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno")
                     .await;
             }
@@ -333,7 +333,7 @@ async fn a_request_goes_out_in_the_form_that_http_1_1_wants() {
 
 #[tokio::test]
 async fn a_stream_of_unknown_length_is_sent_in_chunks_with_any_method() {
-    /// Three chunks that do not say how many they are.
+    /// A body of three chunks without a stated length.
     struct Chunks(u8);
     impl http_body::Body for Chunks {
         type Data = Bytes;

@@ -1,4 +1,4 @@
-//! Building, looking at, closing and outliving a client.
+//! Building, inspecting and closing a client, and what happens after its drop.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The client against real sockets: a scripted upstream that does what upstreams should not, and a real server.
+//! Tests the client against real sockets: a scripted upstream that misbehaves, and a real server.
 #![allow(clippy::unwrap_used)]
 
 mod bodies;

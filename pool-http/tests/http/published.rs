@@ -1,4 +1,4 @@
-//! Under which names a client's pools are published.
+//! The names under which a client's pools are published.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use pool_http::Client;
 
 use crate::upstream::Upstream;
 
-/// Keeps what is told of: names with their labels.
+/// Records the published names with their labels.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<BTreeSet<String>>>);
 

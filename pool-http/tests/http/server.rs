@@ -1,4 +1,4 @@
-//! A real HTTP/1.1 server, hyper's, for ordinary traffic.
+//! A real HTTP/1.1 server (hyper's) for ordinary traffic.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Echoes: method, path and body come back as the body, after `think`.
+/// An echo server: the response's body contains the method, path and body of the request, after `think`.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) seen: Arc<Seen>,
@@ -111,7 +111,7 @@ where
         tokio::time::sleep(think).await;
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(echo))))
     });
-    // A client that breaks off is the test's business.
+    // A client that disconnects early is checked by the test, not here.
     drop(
         http1::Builder::new()
             .serve_connection(TokioIo::new(stream), echo)

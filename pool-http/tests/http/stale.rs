@@ -1,4 +1,4 @@
-//! A kept-alive connection that died: the request goes out once more where that is right, and nowhere else.
+//! A request on a kept-alive connection that is dead is sent once more, but only if that is safe.
 
 use std::{
     io::{Read, Write},
@@ -19,7 +19,7 @@ use crate::upstream::{Peer, Upstream, ok, wait_for};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// With time to drain in plenty: on a busy machine the default's may be over before hyper is ready again.
+/// A long time to drain. On a busy machine the default may pass before hyper is ready again.
 fn client(max: u32) -> Client {
     Client::builder()
         .max_per_origin(max)
@@ -29,8 +29,7 @@ fn client(max: u32) -> Client {
         .unwrap()
 }
 
-/// Answers the first request of each connection and, when the second is there, does what `then` says on the first `bad`
-/// connections.
+/// Answers the first request of each connection. On the first `bad` connections, runs `then` when the second request arrives.
 async fn dies_on_second<F, Fut>(bad: usize, then: F) -> Upstream
 where
     F: Fn(Peer) -> Fut + Send + Sync + Clone + 'static,
@@ -52,7 +51,7 @@ where
     .await
 }
 
-/// hyper#2136, hyper#3553, undici#3141: IncompleteMessage or ECONNRESET for a request that did nothing wrong.
+/// hyper#2136, hyper#3553, undici#3141: IncompleteMessage or ECONNRESET for a request without a fault of its own.
 #[tokio::test]
 async fn a_get_on_a_connection_that_closes_under_it_is_sent_once_more_on_a_new_one() {
     let upstream = dies_on_second(1, |peer| async move { drop(peer) }).await;
@@ -112,7 +111,7 @@ async fn a_post_on_a_connection_that_closes_under_it_is_a_typed_error_and_not_se
         "{error}"
     );
     assert_eq!(upstream.sockets.requests(), 2, "not once more");
-    // And nothing is left of it.
+    // Nothing of the request is left.
     client
         .post(upstream.url("/"))
         .body("three")
@@ -227,7 +226,7 @@ async fn when_all_connections_died_at_once_every_get_succeeds_and_the_bound_hold
                 tokio::spawn(async move {
                     start.wait().await;
                     let response = client.get(url).send().await.unwrap();
-                    // Nobody gives one back before all have one.
+                    // No request returns its connection before all have one.
                     start.wait().await;
                     assert_eq!(response.into_body().bytes().await.unwrap(), "hello");
                 })
@@ -242,8 +241,8 @@ async fn when_all_connections_died_at_once_every_get_succeeds_and_the_bound_hold
     assert!(client.status().totals.peak <= 8);
 }
 
-/// A server on a thread of its own: it acts while the client's runtime stands still. When told, it sends `rest` on its first
-/// connection and closes it, and says so; what comes after is answered with `right`.
+/// A server on its own thread, which acts while the client's runtime does not run. When it is told, it sends `rest` on its first
+/// connection, closes the connection, and reports that. It answers later requests with `right`.
 fn on_a_thread(rest: String) -> (String, Sender<()>, Receiver<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -255,7 +254,7 @@ fn on_a_thread(rest: String) -> (String, Sender<()>, Receiver<()>) {
         stream.write_all(ok("hello").as_bytes()).unwrap();
         said.recv().unwrap();
         stream.write_all(rest.as_bytes()).unwrap();
-        // Its end goes out, and what the client still sends is read and not reset.
+        // The server's end of stream is sent, and the client's later bytes are read, so that the connection is not reset.
         stream.shutdown(Shutdown::Write).unwrap();
         done.send(()).unwrap();
         let (mut next, _) = listener.accept().unwrap();
@@ -266,8 +265,8 @@ fn on_a_thread(rest: String) -> (String, Sender<()>, Receiver<()>) {
     (url, say, ended)
 }
 
-/// The driver of the connection has not seen its end yet when the request comes, so nobody could know that it is dead. Nothing
-/// of the request has left then, and so even a POST goes out once more, and even a stream.
+/// When the request is sent, the driver of the connection has not yet seen the connection's end, so the client cannot know that it
+/// is dead. No byte of the request has been sent then, so even a POST and even a stream are sent once more.
 #[tokio::test]
 async fn a_request_that_did_not_leave_is_sent_on_a_new_connection_whatever_its_method() {
     for poison in [String::new(), ok("poison")] {
@@ -283,7 +282,7 @@ async fn a_request_that_did_not_leave_is_sent_on_a_new_connection_whatever_its_m
             .await
             .unwrap();
         wait_for(&client, |pool| pool.idle > 0).await;
-        // Nothing else runs on this runtime meanwhile.
+        // No other task runs on this runtime meanwhile.
         say.send(()).unwrap();
         ended.recv().unwrap();
         let stream = Payload::stream(Full::new(Bytes::from("x")));
@@ -339,7 +338,7 @@ fn a_request_whose_connection_goes_with_another_runtime_is_sent_once_more() {
     assert_eq!(upstream.sockets.accepted(), 2);
 }
 
-/// undici GHSA-35p6-xmwp-9g52, aiohttp#13656: a response that nobody asked for answered the next request.
+/// undici GHSA-35p6-xmwp-9g52, aiohttp#13656: an unrequested response answered the next request.
 #[tokio::test]
 async fn a_second_response_that_came_with_the_first_answers_nobody() {
     let upstream = Upstream::start(|mut peer| async move {

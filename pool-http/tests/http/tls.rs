@@ -1,4 +1,4 @@
-//! HTTPS: trust, names, one session store, a bound on the handshake.
+//! HTTPS: trust, host names, the shared session store, and the timeout of the handshake.
 
 use std::{
     io::{Read, Write},
@@ -38,7 +38,7 @@ struct Secure {
 }
 
 impl Secure {
-    /// A server whose certificate, signed by itself, is for `name`; it speaks the protocols of `alpn`.
+    /// Starts a server with a self-signed certificate for `name`, which supports the protocols of `alpn`.
     async fn start(name: &str, alpn: &[&[u8]]) -> Self {
         let (config, certificate) = server_config(name, alpn);
         let tls = TlsAcceptor::from(config);
@@ -284,7 +284,7 @@ async fn a_large_body_goes_through_both_ways() {
     );
 }
 
-/// As its sibling without TLS: the goodbye has come, the reactor has not heard of it, and nothing of the POST leaves.
+/// Like the test without TLS: the close has arrived, the reactor has not reported it, and no byte of the POST is sent.
 #[tokio::test]
 async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent() {
     let (config, certificate) = server_config("localhost", &[]);
@@ -306,7 +306,7 @@ async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent()
             stream.conn.send_close_notify();
             stream.flush().unwrap();
             done.send(()).unwrap();
-            // What the client still sends is read and not reset.
+            // The client's later bytes are read, so that the connection is not reset.
             drop(stream.read_to_end(&mut Vec::new()));
         }
     });
@@ -317,7 +317,7 @@ async fn a_goodbye_that_nobody_has_heard_yet_is_heard_before_a_request_is_sent()
         .unwrap();
     assert_eq!(get(&client, url.clone()).await, "first");
     wait_for(&client, |pool| pool.idle > 0).await;
-    // Nothing else runs on this runtime meanwhile.
+    // No other task runs on this runtime meanwhile.
     say.send(()).unwrap();
     goodbye.recv().unwrap();
     let stream = Payload::stream(Full::new(Bytes::from("x")));

@@ -1,4 +1,4 @@
-//! An upstream that does as a script says: a listener on loopback, raw bytes in and out.
+//! A scripted upstream: a listener on loopback, with raw bytes in and out.
 
 use std::{
     future::Future,
@@ -17,14 +17,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A server whose every connection runs the same script.
+/// A server that runs the same script for every connection.
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
     pub(crate) sockets: Arc<Sockets>,
     acceptor: JoinHandle<()>,
 }
 
-/// What the server saw of its sockets.
+/// What the server observed of its sockets.
 #[derive(Default)]
 pub(crate) struct Sockets {
     accepted: AtomicUsize,
@@ -33,7 +33,7 @@ pub(crate) struct Sockets {
     requests: AtomicUsize,
 }
 
-/// One accepted connection, in the hands of the script.
+/// One accepted connection, which the script controls.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     /// 0 for the first connection that the server accepted.
@@ -53,7 +53,7 @@ impl Upstream {
         Self::on(listener, script)
     }
 
-    /// The same on a listener of the caller's.
+    /// Like `start`, on a listener of the caller.
     pub(crate) fn on<F, Fut>(listener: TcpListener, script: F) -> Self
     where
         F: Fn(Peer) -> Fut + Send + Sync + 'static,
@@ -63,10 +63,10 @@ impl Upstream {
         let sockets = Arc::new(Sockets::default());
         let seen = Arc::clone(&sockets);
         let acceptor = tokio::spawn(async move {
-            // The set ends the scripts with the server.
+            // Dropping the set ends the scripts with the server.
             let mut scripts = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                // Pieces of a response go out as the script writes them.
+                // Parts of a response are sent as the script writes them.
                 stream.set_nodelay(true).unwrap();
                 let number = seen.accepted.fetch_add(1, SeqCst);
                 let open = seen.open.fetch_add(1, SeqCst) + 1;
@@ -86,7 +86,7 @@ impl Upstream {
         }
     }
 
-    /// Answers every request with the same bytes, for as long as the client likes.
+    /// Answers every request with the same bytes, until the client closes the connection.
     pub(crate) async fn answering(response: &'static str) -> Self {
         Self::start(move |mut peer| async move {
             while peer.request().await.is_some() {
@@ -124,7 +124,7 @@ impl Sockets {
         self.requests.load(SeqCst)
     }
 
-    /// Waits until so many sockets are open, for 5 s at most.
+    /// Waits until `count` sockets are open, for 5 s at most.
     pub(crate) async fn wait_open(&self, count: usize) {
         let done = async {
             while self.open() != count {
@@ -138,7 +138,7 @@ impl Sockets {
 }
 
 impl Peer {
-    /// The next request, head and body, as text; none when the client has closed.
+    /// Returns the next request, head and body, as text. `None` when the client has closed the connection.
     pub(crate) async fn request(&mut self) -> Option<String> {
         let head = self.head().await?;
         let lower = head.to_ascii_lowercase();
@@ -152,7 +152,7 @@ impl Peer {
         Some(head + &body)
     }
 
-    /// The head of the next request, its last empty line included.
+    /// Returns the head of the next request, including its final empty line.
     pub(crate) async fn head(&mut self) -> Option<String> {
         let head = self.take_until("\r\n\r\n").await?;
         self.sockets.requests.fetch_add(1, SeqCst);
@@ -160,17 +160,17 @@ impl Peer {
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        // A client that has gone away is the test's business, not this one's.
+        // A client that has disconnected is checked by the test, not here.
         drop(self.stream.write_all(bytes.as_ref()).await);
     }
 
-    /// Waits until the client closes, whatever it sends before.
+    /// Waits until the client closes the connection, and ignores what it sends before.
     pub(crate) async fn closed(&mut self) {
         let mut buffer = [0; 4096];
         while matches!(self.stream.read(&mut buffer).await, Ok(count) if count > 0) {}
     }
 
-    /// Closes with a reset, as a process does that was killed.
+    /// Closes the connection with a reset, as for a killed process.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }
@@ -210,7 +210,7 @@ impl Drop for Peer {
     }
 }
 
-/// Waits until the pool of the client's only origin is as `wanted`, for 5 s at most.
+/// Waits until the status of the client's only origin is as `wanted`, for 5 s at most.
 pub(crate) async fn wait_for(client: &Client, wanted: impl Fn(&Status) -> bool) {
     let began = Instant::now();
     loop {
@@ -223,7 +223,7 @@ pub(crate) async fn wait_for(client: &Client, wanted: impl Fn(&Status) -> bool) 
     }
 }
 
-/// The value of a header, in a head in lower case.
+/// Returns the value of a header, from a head in lower case.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

@@ -23,7 +23,7 @@
 //! | blocking calls | [`BlockingPool`]: threads that are started and ended as needed |
 //! | a long loop that must stay on its task | [`coop`]: yields to the executor, by time |
 //! | large JSON, and any number of rows of it | `json` (a feature) |
-//! | finding tasks that block the executor, and measuring how late timers are | [`lag`] |
+//! | finding runtime workers that a task blocks, and measuring how late timers are | [`lag`] |
 //! | code that calls `spawn_blocking` | [`spawn_blocking`] and [`spawn`], and [how to migrate](_from_spawn_blocking); also [from Node](_from_piscina) |
 //!
 //! Both pools dereference to [`Workers`], which has the methods that run jobs. Their futures run on any executor. The

@@ -6,8 +6,8 @@ use std::{error::Error as StdError, fmt, time::Duration};
 ///
 /// Both drivers use this opaque type. Its predicates say what happened. [`inner`](Self::inner) returns the error of the driver.
 ///
-/// The text of the error contains its cause. So [`source`](StdError::source) returns the source of that cause, and a printed chain
-/// of errors repeats nothing.
+/// The text of the error contains its cause. [`source`](StdError::source) only returns causes that the text does not contain, so a
+/// printed chain of errors repeats nothing.
 pub struct Error(Box<Inner>);
 
 struct Inner {

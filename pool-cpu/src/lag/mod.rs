@@ -1,4 +1,4 @@
-//! Finds tasks that block the executor, and measures how late timers are.
+//! Finds runtime workers that a task blocks, and measures how late timers are.
 //!
 //! A task that computes, or makes a blocking call, holds its worker thread. All other tasks of that worker wait. Timers and sockets
 //! wait too if that worker is the one that polls them.

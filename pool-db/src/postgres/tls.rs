@@ -111,7 +111,7 @@ impl Tls {
             (Some(_), None) => return Err(ConfigError::secret("sslkey", "set, as sslcert is")),
             (None, Some(_)) => return Err(ConfigError::secret("sslcert", "set, as sslkey is")),
         };
-        // libpq sends this too. The server requires it if the handshake comes without the old request before it.
+        // libpq sends this too. The server requires it for a handshake without a preceding `SSLRequest`.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(MakeRustlsConnect::new(config))
     }

@@ -241,8 +241,8 @@ async fn when_all_connections_died_at_once_every_get_succeeds_and_the_bound_hold
     assert!(client.status().totals.peak <= 8);
 }
 
-/// A server on its own thread, which acts while the client's runtime does not run. When it is told, it sends `rest` on its first
-/// connection, closes the connection, and reports that. It answers later requests with `right`.
+/// A server on its own thread, which acts while the client's runtime does not run. On a signal from the test, it sends `rest` on
+/// its first connection, closes the connection, and reports that. It answers later requests with `right`.
 fn on_a_thread(rest: String) -> (String, Sender<()>, Receiver<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

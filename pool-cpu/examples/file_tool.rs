@@ -1,8 +1,9 @@
-//! A tool that reads every file under a folder and prints a checksum of all: off the executor, a few files at a time, with an end.
+//! A tool that reads every file under a folder and prints a checksum of all files. It reads a few files at a time, off the
+//! executor, within a time limit.
 //!
-//! Files are read on a `BlockingPool` with a short queue, so that the walk goes no faster than the reading. Ctrl-C or the time limit
-//! ends it: what waits is dropped, what runs is told. Without a folder it makes one, in which a file is endless: nobody waits for it
-//! longer than its budget.
+//! A `BlockingPool` with a short queue reads the files, so the walk is no faster than the reading. Ctrl-C or the time limit ends
+//! the tool: waiting jobs are dropped, and running jobs are cancelled. Without a folder the tool creates a folder, in which one
+//! file takes very long. No caller waits for that file longer than its budget.
 //!
 //! ```sh
 //! cargo run -p pool-cpu --example file_tool
@@ -29,10 +30,10 @@ pub(crate) struct Settings {
     pub(crate) pool: BlockingPool,
 }
 
-/// So many files are asked for at once: those that are read, those in the queue, and some in line for it.
+/// How many files are requested at once: files that are being read, files in the queue, and some that wait for a place.
 const AT_ONCE: usize = 32;
 
-/// What was read, as far as it came.
+/// What was read so far.
 #[derive(Default)]
 struct Totals {
     files: u64,
@@ -41,7 +42,7 @@ struct Totals {
     unread: Vec<String>,
 }
 
-/// Every file under `folder`; links are not followed.
+/// Returns every file under `folder`. Links are not followed.
 fn walk(folder: &Path, ctx: &Ctx<'_>) -> io::Result<Vec<PathBuf>> {
     let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop().filter(|_| !ctx.is_cancelled()) {
@@ -61,14 +62,14 @@ fn walk(folder: &Path, ctx: &Ctx<'_>) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// How long a file is, and its FNV-1a.
+/// Returns the length of a file, and its FNV-1a hash.
 fn checksum(path: &Path, ctx: &Ctx<'_>) -> io::Result<(u64, u64)> {
     let (mut file, mut chunk) = (File::open(path)?, vec![0; 64 * 1024]);
     let (mut bytes, mut sum) = (0, 0xcbf2_9ce4_8422_2325_u64);
     loop {
         let read = file.read(&mut chunk)?;
         if read == 0 || ctx.is_cancelled() {
-            return Ok((bytes, sum)); // nobody wants the rest
+            return Ok((bytes, sum)); // no caller waits for the rest
         }
         bytes += read as u64;
         for byte in &chunk[..read] {
@@ -156,7 +157,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let folder: Option<String> = env.take("FOLDER")?;
     let budget = env.take("BUDGET")?.unwrap_or(Duration::from_millis(500));
     let within = env.take("WITHIN")?.unwrap_or(Duration::from_secs(30));
-    env.finish()?; // a name that no setting has
+    env.finish()?; // fails for a variable that names no setting
     let files = BlockingPool::builder()
         .name("files")
         .max_threads(4)
@@ -178,7 +179,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Sixty files, and one that takes long: it is all hole.
+/// Makes sixty files, and a sparse file that takes long to read.
 fn fill(folder: &Path) -> io::Result<PathBuf> {
     for number in 0_u8..60 {
         fs::write(

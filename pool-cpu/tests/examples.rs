@@ -1,4 +1,4 @@
-//! The example, run: it reports what its text promises, however fast the machine is.
+//! Runs the example, and checks that it reports what its text says, however fast the machine is.
 
 #![allow(
     dead_code,

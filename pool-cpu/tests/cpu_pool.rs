@@ -534,7 +534,7 @@ async fn a_job_that_may_take_no_time_at_all_is_refused_by_name_however_it_is_ask
 
 #[tokio::test]
 async fn a_future_that_has_given_its_result_says_so_when_it_is_polled_again() {
-    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let cpu = CpuPool::builder().name("cpu").threads(1).build().unwrap();
     let mut run = cpu.run(|| 7);
     assert_eq!((&mut run).await.unwrap(), 7);
     let mut handle = cpu.try_run(|| 7).unwrap();

@@ -110,9 +110,12 @@ mod metrics {
 
 #[cfg(feature = "tracing")]
 mod tracing {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::SeqCst},
+        },
     };
 
     use pool_core::{Config, KeyedPool, Pool};
@@ -121,7 +124,7 @@ mod tracing {
     use tracing_subscriber::{Layer, Registry, layer::Context, layer::SubscriberExt};
 
     use crate::{
-        common::MS,
+        common::{MS, poll_once},
         face::{Books, Face, Keeper},
     };
 
@@ -149,14 +152,11 @@ mod tracing {
             let before = slow.0.load(SeqCst);
             for _ in 0..200 {
                 let held = pool.get(None).await.unwrap();
+                let mut get = pin!(pool.get(None));
+                assert!(poll_once(get.as_mut()).await.is_pending());
+                // The get waits from here on, however long this thread stood still before.
                 let began = Instant::now();
-                let mut get = pool.get(None);
-                // It waits from here on.
-                tokio::select! {
-                    biased;
-                    _ = &mut get => panic!("it is held"),
-                    () = sleep(3 * MS) => {}
-                }
+                sleep(3 * MS).await;
                 assert!(began.elapsed() >= 3 * MS);
                 drop(held);
                 drop(get.await.unwrap());

@@ -502,7 +502,7 @@ fn block_on<F: std::future::Future>(future: F) -> F::Output {
 
 #[tokio::test]
 async fn a_job_that_may_take_no_time_at_all_is_refused_by_name_however_it_is_asked_for() {
-    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let cpu = CpuPool::builder().name("cpu").threads(1).build().unwrap();
     let jobs = [
         (
             "queue_timeout",

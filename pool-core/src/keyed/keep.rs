@@ -373,6 +373,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             if !self.table.is_there(place) {
                 continue;
             }
+            if self.waits_unchecked(place.index) {
+                self.meet(kernel, place.index, now, work);
+            }
             let lane = self.table.at(place.index).lane;
             self.lanes.arm(lane, before, work.wakers.many());
             let again = self.lanes.wants_ticks(lane);

@@ -593,6 +593,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             state.count(key, |counters| counters.dropped += u64::from(dropped));
             // This thread may have no runtime. The keeper or a waiter opens what is missing when it is polled next.
             if !mutation::on(Mutation::KeyFreePlaceServesNobody) {
+                state.tell_of_unchecked(key, &mut work);
                 state.tell_of_room(&mut work);
             }
             state.forget(key, &mut work);

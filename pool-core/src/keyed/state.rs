@@ -631,6 +631,25 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
+    /// Whether waiters of `key` have nothing coming, while a resource is idle that has to be checked first and is not being checked.
+    pub(super) fn waits_unchecked(&self, key: u32) -> bool {
+        self.table.at(key).count(SeatState::Idle) > 0
+            && self.waiting(key) > self.coming(key) as usize
+    }
+
+    /// Something of `key` that its waiters may have counted on is gone, and an idle resource has to be checked first. This thread may
+    /// have no runtime to check it on, so the keeper does it in its next round, or the first waiter when it is polled.
+    pub(super) fn tell_of_unchecked(&mut self, key: u32, work: &mut Work<K, T, E>) {
+        if self.closed || !self.waits_unchecked(key) {
+            return;
+        }
+        self.comes_by(key);
+        let keeper = self.bell.ring();
+        let lane = self.table.at(key).lane;
+        work.wakers
+            .push(keeper.or_else(|| self.lanes.first_waker(lane)));
+    }
+
     /// A waiter leaves. It may have been woken because there is room, or because there is no keeper, without having been polled
     /// since. So the wake-up is passed on to another waiter.
     pub(super) fn tell_another(&mut self, work: &mut Work<K, T, E>) {

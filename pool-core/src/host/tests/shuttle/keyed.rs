@@ -85,7 +85,9 @@ impl Face for KeyedPool<u8, Backend> {
             let more = has_room(&of) && of.opening < MAX_OPENING;
             missing(&of, more && has_room(&all)).map_err(|what| format!("{key}: {what}"))?;
             let coming = of.opening + of.checking + of.resetting;
-            let wants = more && of.waiting > coming as usize && of.last_error.is_none();
+            // One whose open is late gets only what nobody else wants.
+            let firm = of.opening == 0 && of.last_error.is_none();
+            let wants = more && firm && of.waiting > coming as usize;
             if wants && all.idle > 0 && all.closing == 0 {
                 return Err(format!(
                     "{key} waits, and an idle one of another key is kept: {of:?} of {all:?}"

@@ -7,6 +7,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     hash::{BuildHasherDefault, Hasher},
+    hint::black_box,
     sync::Arc as StdArc,
 };
 
@@ -88,6 +89,8 @@ pub(super) struct Cold<K, E> {
 #[derive(Debug)]
 pub(super) struct Table<K, E> {
     rows: Vec<Row>,
+    /// Where the key of each row is: a reference beside that of `colds`, which outlives it.
+    keys: Vec<Option<StdArc<K>>>,
     colds: Vec<Option<Box<Cold<K, E>>>>,
     /// By half of the hash, to keep the map small.
     by_hash: HashMap<u32, u32, BuildHasherDefault<Hashed>>,
@@ -103,6 +106,7 @@ impl<K, E: Clone> Table<K, E> {
     pub(super) fn new() -> Self {
         Self {
             rows: Vec::new(),
+            keys: Vec::new(),
             colds: Vec::new(),
             by_hash: HashMap::default(),
             free: BinaryHeap::new(),
@@ -125,7 +129,17 @@ impl<K, E: Clone> Table<K, E> {
     #[inline]
     pub(super) fn only(&self, hash: u64) -> Option<u32> {
         let index = *self.by_hash.get(&half(hash))?;
+        self.fetch_key(index);
         (self.at(index).older == NIL).then_some(index)
+    }
+
+    /// Looks at a key, or rather at the count of its references beside it: it will be compared as soon as nothing is locked, and where
+    /// there are many it is not in the cache. So it comes while the rows do, for which the lock is held anyway.
+    #[inline]
+    fn fetch_key(&self, index: u32) {
+        if let Some(Some(key)) = self.keys.get(index as usize) {
+            black_box(StdArc::strong_count(key));
+        }
     }
 
     /// Returns the keys with this hash, the youngest first.
@@ -212,6 +226,8 @@ impl<K, E: Clone> Table<K, E> {
             older,
             ..Row::free()
         };
+        // Counted once more: one that went under the lock must not be the last.
+        self.keys[index as usize] = Some(StdArc::clone(&key));
         self.colds[index as usize] = Some(Box::new(Cold {
             key,
             hash,
@@ -235,6 +251,7 @@ impl<K, E: Clone> Table<K, E> {
             }
         }
         self.rows.push(Row::free());
+        self.keys.push(None);
         self.colds.push(None);
         (self.rows.len() - 1) as u32
     }
@@ -242,6 +259,8 @@ impl<K, E: Clone> Table<K, E> {
     /// Removes a key. The caller drops it after unlocking.
     pub(super) fn remove(&mut self, index: u32) -> Option<Box<Cold<K, E>>> {
         let cold = self.colds.get_mut(index as usize)?.take()?;
+        // Not the last: that is in what comes back.
+        self.keys[index as usize] = None;
         let older = std::mem::replace(self.at_mut(index), Row::free()).older;
         self.free.push(Reverse(index));
         self.live -= 1;
@@ -268,10 +287,12 @@ impl<K, E: Clone> Table<K, E> {
     fn shrink(&mut self) {
         while let Some(None) = self.colds.last() {
             self.colds.pop();
+            self.keys.pop();
             self.rows.pop();
         }
         if self.rows.len() * 4 < self.rows.capacity() && self.rows.capacity() > SMALL {
             self.rows.shrink_to(self.rows.len() * 2);
+            self.keys.shrink_to(self.rows.len() * 2);
             self.colds.shrink_to(self.rows.len() * 2);
         }
         if self.live * 4 < self.by_hash.capacity() && self.by_hash.capacity() > SMALL {

@@ -572,7 +572,9 @@ mod tests {
             label,
         };
         seats.hold(kept, holder("kept"));
-        let labels: &'static str = "x".repeat(1_000).leak();
+        // Each end of it is a label of its own.
+        const LABELS: [u8; 1_000] = [b'x'; 1_000];
+        let labels = str::from_utf8(&LABELS).expect("it is ASCII");
         for at in 0..labels.len() {
             seats.hold(other, holder(&labels[at..]));
             assert!(seats.sites.len() <= 2 * 2 + FEW_SITES + 1);

@@ -100,7 +100,6 @@ impl Face for KeyedPool<u8, Backend> {
 
 models! { KeyedPool<u8, Backend>:
     users_of_any_manager_lose_nothing(users_only), caught by
-        mutant_cancel_serves_nobody = KeyCancelServesNobody,
         mutant_evicted_frees_too_early = KeyEvictedFreesTooEarly,
         mutant_opening_is_not_counted = KeyOpeningIsNotCounted,
         mutant_key_is_used_after_it_went = KeyIsUsedAfterItWent,

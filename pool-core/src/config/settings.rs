@@ -70,21 +70,6 @@ macro_rules! __settings {
                 Self::default()
             }
 
-            /// Returns the defaults, overridden by the environment variables under `prefix` (`ORDERS` reads `ORDERS_NAME` and so
-            /// on).
-            ///
-            /// # Errors
-            /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or settings
-            /// contradict each other.
-            pub fn from_env(prefix: &str) -> Result<Self, $crate::ConfigError> {
-                let mut env = $crate::Env::read(prefix)?;
-                let mut config = Self::new();
-                config.apply_env(&mut env)?;
-                config.validate().map_err(|error| env.blame(error))?;
-                env.finish()?;
-                Ok(config)
-            }
-
             /// Reads the settings that are set under the prefix of `env`, and leaves the others as they are. If the config has no
             /// name yet and no variable sets the name, the name is derived from the prefix: see
             /// [`Env::default_name`]($crate::Env::default_name).
@@ -117,6 +102,15 @@ macro_rules! __settings {
                 self.name.as_deref()
             }
 
+            /// Takes the place of the settings that a builder had before, whose name stays if this has none. For the crates of this
+            /// workspace.
+            #[doc(hidden)]
+            #[must_use]
+            pub fn __in_place_of(mut self, before: Self) -> Self {
+                self.name = self.name.or(before.name);
+                self
+            }
+
             $(
                 $(#[doc = $doc])+
                 #[must_use]
@@ -130,6 +124,53 @@ macro_rules! __settings {
                     self.$name
                 }
             )+
+        }
+
+        $crate::__reads! { $config }
+
+        #[cfg(feature = "serde")]
+        impl $config {
+            pub(crate) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+                if let Some(name) = &self.name {
+                    map.serialize_entry("name", name)?;
+                }
+                $(map.serialize_entry(stringify!($name), &$crate::__Shown(&self.$name))?;)+
+                Ok(())
+            }
+        }
+
+        $crate::__setters! {
+            { $([$($bounds)*] $builder = config),* }
+            $( $(#[doc = $doc])+ $name / $getter($arg): $type = $default, $variable; )+
+        }
+    };
+}
+
+/// Generates what reads settings as a whole: `from_env` and the serde implementations, over the type's own `apply_env`, `validate`
+/// and `write`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __reads {
+    ($config:ident) => {
+        impl $config {
+            /// Returns the defaults, overridden by the environment variables under `prefix` (`ORDERS` reads `ORDERS_NAME` and so
+            /// on).
+            ///
+            /// # Errors
+            /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or settings
+            /// contradict each other.
+            pub fn from_env(prefix: &str) -> Result<Self, $crate::ConfigError> {
+                Self::new().overridden(prefix)
+            }
+
+            /// Overrides the settings with the environment variables under `prefix`, and checks them.
+            pub(crate) fn overridden(mut self, prefix: &str) -> Result<Self, $crate::ConfigError> {
+                let mut env = $crate::Env::read(prefix)?;
+                self.apply_env(&mut env)?;
+                self.validate().map_err(|error| env.blame(error))?;
+                env.finish()?;
+                Ok(self)
+            }
         }
 
         #[cfg(feature = "serde")]
@@ -152,22 +193,6 @@ macro_rules! __settings {
                 self.write(&mut map)?;
                 map.end()
             }
-        }
-
-        #[cfg(feature = "serde")]
-        impl $config {
-            pub(crate) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-                if let Some(name) = &self.name {
-                    map.serialize_entry("name", name)?;
-                }
-                $(map.serialize_entry(stringify!($name), &$crate::__Shown(&self.$name))?;)+
-                Ok(())
-            }
-        }
-
-        $crate::__setters! {
-            { $([$($bounds)*] $builder = config),* }
-            $( $(#[doc = $doc])+ $name / $getter($arg): $type = $default, $variable; )+
         }
     };
 }

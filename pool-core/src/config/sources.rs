@@ -7,6 +7,19 @@ use super::{ConfigError, Env};
 pub struct __Sources(Vec<Env>);
 
 impl __Sources {
+    /// Has settings read from `env`, and records it.
+    ///
+    /// # Errors
+    /// What `apply` says, or a variable is left that names no setting.
+    pub fn read(
+        &mut self,
+        mut env: Env,
+        apply: impl FnOnce(&mut Env) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
+        apply(&mut env)?;
+        self.was_read(env)
+    }
+
     /// Records an environment that settings were read from, and checks that all its variables were taken.
     ///
     /// # Errors

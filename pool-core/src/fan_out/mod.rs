@@ -56,7 +56,7 @@ pub use start::{OnPool, Plain, Start};
 pub use stream::{Ordered, Unordered};
 
 use crate::{
-    config::{ConfigError, Env},
+    config::ConfigError,
     pool::{Lease, Manager, Pool},
 };
 
@@ -153,14 +153,10 @@ impl<'a, S, P> FanOut<'a, S, P> {
     /// # Errors
     /// A variable has a value that its setting cannot have, or a name under the prefix is not a setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut config = FanOutConfig::new()
+        let config = FanOutConfig::new()
             .limit(self.settings.limit)
             .each_within(self.settings.each);
-        let mut env = Env::read(prefix)?;
-        config.apply_env(&mut env)?;
-        config.validate().map_err(|error| env.blame(error))?;
-        env.finish()?;
-        Ok(self.config(&config))
+        Ok(self.config(&config.overridden(prefix)?))
     }
 
     /// How many items run at once. With 0, every item fails with an error that says so.

@@ -3,10 +3,7 @@
 use std::{fmt, hash::Hash, marker::PhantomData};
 
 use super::{Flight, FlightConfig};
-use crate::{
-    config::{ConfigError, Env},
-    host::Setup,
-};
+use crate::config::{__Sources, ConfigError, Env};
 
 /// Builds a [`Flight`]. Each setting of [`FlightConfig`] has a method here.
 ///
@@ -22,7 +19,7 @@ use crate::{
 #[must_use = "`build` makes the flight"]
 pub struct FlightBuilder<K, V, E> {
     pub(crate) config: FlightConfig,
-    setup: Setup,
+    sources: __Sources,
     of: PhantomData<fn(K) -> Result<V, E>>,
 }
 
@@ -35,7 +32,7 @@ where
     pub(super) fn new() -> Self {
         Self {
             config: FlightConfig::new(),
-            setup: Setup::new(),
+            sources: __Sources::default(),
             of: PhantomData,
         }
     }
@@ -43,9 +40,7 @@ where
     /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
     /// Settings that are set after this override `config`.
     pub fn config(mut self, config: FlightConfig) -> Self {
-        let name = self.config.name.take();
-        self.config = config;
-        self.config.name = self.config.name.or(name);
+        self.config = config.__in_place_of(self.config);
         self
     }
 
@@ -54,9 +49,8 @@ where
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        self.config.apply_env(&mut env)?;
-        self.setup.was_read(env)?;
+        let env = Env::read(prefix)?;
+        self.sources.read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 
@@ -66,7 +60,7 @@ where
     /// A setting is out of its range.
     pub fn build(self) -> Result<Flight<K, V, E>, ConfigError> {
         let valid = self.config.validate();
-        valid.map_err(|error| self.setup.blame(error))?;
+        valid.map_err(|error| self.sources.blame(error))?;
         Ok(self.finish())
     }
 

@@ -7,10 +7,7 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use crate::observe::MetricNames;
-use crate::{
-    config::{__Sources, ConfigError, Env},
-    observe::Observer,
-};
+use crate::{config::__Sources, observe::Observer};
 
 /// What every builder has beside its settings.
 pub(crate) struct Setup {
@@ -22,7 +19,7 @@ pub(crate) struct Setup {
     word: Option<&'static str>,
     /// The key of the whole pool, reported like the field `pool.key` of a keyed pool.
     pub(crate) key: Option<Arc<str>>,
-    sources: __Sources,
+    pub(crate) sources: __Sources,
 }
 
 impl Setup {
@@ -49,16 +46,6 @@ impl Setup {
     /// Sets the default name, for a pool without a given name.
     pub(crate) fn word(&mut self, word: &'static str) {
         self.word = Some(word);
-    }
-
-    /// Records an environment that settings were read from, and checks that all its variables were taken.
-    pub(crate) fn was_read(&mut self, env: Env) -> Result<(), ConfigError> {
-        self.sources.was_read(env)
-    }
-
-    /// If an error names a setting that was read from a variable, changes the error to name the variable.
-    pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
-        self.sources.blame(error)
     }
 }
 

@@ -67,9 +67,9 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     /// Takes all settings from `config`, or the settings of each key from a [`Config`](crate::Config). Settings that were set
     /// before are replaced, except for the name if `config` has none. Settings that are set after this override `config`.
     pub fn config(mut self, config: impl Into<KeyedConfig>) -> Self {
-        let name = self.config.each.name.take();
-        self.config = config.into();
-        self.config.each.name = self.config.each.name.or(name);
+        let mut config = config.into();
+        config.each = config.each.__in_place_of(self.config.each);
+        self.config = config;
         self
     }
 
@@ -79,9 +79,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        self.config.apply_env(&mut env)?;
-        self.setup.was_read(env)?;
+        let env = Env::read(prefix)?;
+        self.setup
+            .sources
+            .read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 
@@ -111,7 +112,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedBuilder<K, M> {
     /// A setting is out of its range, contradicts another setting, or cannot be used with keys.
     pub fn build(self) -> Result<KeyedPool<K, M>, ConfigError> {
         let valid = self.config.validate();
-        valid.map_err(|error| self.setup.blame(error))?;
+        valid.map_err(|error| self.setup.sources.blame(error))?;
         let setup = self.setup.named(self.config.each.get_name(), "keyed pool");
         let inner = Inner::new(self.manager, self.config, self.says, setup);
         Ok(KeyedPool::from_inner(inner))

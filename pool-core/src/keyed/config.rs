@@ -1,8 +1,11 @@
 //! The settings of a keyed pool.
 
-use crate::config::{
-    Config, ConfigError, Env,
-    checks::{at_least_one, auto_waiters},
+use crate::{
+    __reads,
+    config::{
+        Config, ConfigError, Env,
+        checks::{at_least_one, auto_waiters},
+    },
 };
 
 /// The settings of a [`KeyedPool`](super::KeyedPool), as plain data: its bounds in total, and the settings of each key in
@@ -29,20 +32,6 @@ impl KeyedConfig {
     /// Returns the defaults.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Returns the defaults, overridden by the environment variables under `prefix` (`ORDERS` reads `ORDERS_MAX_TOTAL` and so on).
-    ///
-    /// # Errors
-    /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or settings contradict
-    /// each other.
-    pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        let mut config = Self::new();
-        config.apply_env(&mut env)?;
-        config.validate().map_err(|error| env.blame(error))?;
-        env.finish()?;
-        Ok(config)
     }
 
     /// Reads the settings that are set under the prefix of `env`, and leaves the others as they are.
@@ -139,29 +128,14 @@ impl From<Config> for KeyedConfig {
     }
 }
 
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for KeyedConfig {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let mut env = Env::deserialize(deserializer)?;
-        let mut config = Self::new();
-        let read = config.apply_env(&mut env).and_then(|()| env.finish());
-        read.map_err(D::Error::custom)?;
-        Ok(config)
-    }
-}
+__reads! { KeyedConfig }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for KeyedConfig {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        let mut map = serializer.serialize_map(None)?;
+impl KeyedConfig {
+    fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let waiters = &self.max_total_waiters;
         map.serialize_entry("max_total", &crate::__Shown(&self.max_total))?;
-        map.serialize_entry(
-            "max_total_waiters",
-            &crate::__Shown(&self.max_total_waiters),
-        )?;
-        self.each.write(&mut map)?;
-        map.end()
+        map.serialize_entry("max_total_waiters", &crate::__Shown(waiters))?;
+        self.each.write(map)
     }
 }

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{Inner, Limiter, LimiterConfig, permits::Permits};
-use crate::{
-    config::{ConfigError, Env},
-    host::Setup,
-};
+use crate::config::{__Sources, ConfigError, Env};
 
 /// Builds a [`Limiter`]. Each setting of [`LimiterConfig`] has a method here.
 ///
@@ -33,23 +30,21 @@ use crate::{
 #[must_use = "`build` makes the limiter"]
 pub struct LimiterBuilder {
     pub(crate) config: LimiterConfig,
-    setup: Setup,
+    sources: __Sources,
 }
 
 impl LimiterBuilder {
     pub(super) fn new(config: LimiterConfig) -> Self {
         Self {
             config,
-            setup: Setup::new(),
+            sources: __Sources::default(),
         }
     }
 
     /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
     /// Settings that are set after this override `config`.
     pub fn config(mut self, config: LimiterConfig) -> Self {
-        let name = self.config.name.take();
-        self.config = config;
-        self.config.name = self.config.name.or(name);
+        self.config = config.__in_place_of(self.config);
         self
     }
 
@@ -58,9 +53,8 @@ impl LimiterBuilder {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        self.config.apply_env(&mut env)?;
-        self.setup.was_read(env)?;
+        let env = Env::read(prefix)?;
+        self.sources.read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 
@@ -70,7 +64,7 @@ impl LimiterBuilder {
     /// A setting is out of its range.
     pub fn build(self) -> Result<Limiter, ConfigError> {
         let valid = self.config.validate();
-        valid.map_err(|error| self.setup.blame(error))?;
+        valid.map_err(|error| self.sources.blame(error))?;
         Ok(self.finish())
     }
 

@@ -66,9 +66,7 @@ impl<M: Manager> Builder<M> {
     /// # }
     /// ```
     pub fn config(mut self, config: Config) -> Self {
-        let name = self.config.name.take();
-        self.config = config;
-        self.config.name = self.config.name.or(name);
+        self.config = config.__in_place_of(self.config);
         self
     }
 
@@ -89,9 +87,10 @@ impl<M: Manager> Builder<M> {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        self.config.apply_env(&mut env)?;
-        self.setup.was_read(env)?;
+        let env = Env::read(prefix)?;
+        self.setup
+            .sources
+            .read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 
@@ -117,7 +116,7 @@ impl<M: Manager> Builder<M> {
     /// A setting is out of its range, or contradicts another setting; see [`Config::validate`].
     pub fn build(self) -> Result<Pool<M>, ConfigError> {
         let valid = self.config.validate();
-        valid.map_err(|error| self.setup.blame(error))?;
+        valid.map_err(|error| self.setup.sources.blame(error))?;
         let setup = self.setup.named(self.config.get_name(), "pool");
         let inner = Inner::new(self.manager, self.config, setup);
         Ok(Pool::from_inner(inner))

@@ -46,9 +46,7 @@ impl<M: SharedManager> SharedBuilder<M> {
     /// Takes all settings from `config`. Settings that were set before are replaced, except for the name if `config` has none.
     /// Settings that are set after this override `config`.
     pub fn config(mut self, config: SharedConfig) -> Self {
-        let name = self.config.name.take();
-        self.config = config;
-        self.config.name = self.config.name.or(name);
+        self.config = config.__in_place_of(self.config);
         self
     }
 
@@ -57,9 +55,10 @@ impl<M: SharedManager> SharedBuilder<M> {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(mut self, prefix: &str) -> Result<Self, ConfigError> {
-        let mut env = Env::read(prefix)?;
-        self.config.apply_env(&mut env)?;
-        self.setup.was_read(env)?;
+        let env = Env::read(prefix)?;
+        self.setup
+            .sources
+            .read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 
@@ -69,7 +68,7 @@ impl<M: SharedManager> SharedBuilder<M> {
     /// A setting is out of its range, or contradicts another setting; see [`SharedConfig::validate`].
     pub fn build(self) -> Result<SharedPool<M>, ConfigError> {
         let valid = self.config.validate();
-        valid.map_err(|error| self.setup.blame(error))?;
+        valid.map_err(|error| self.setup.sources.blame(error))?;
         let setup = self.setup.named(self.config.get_name(), "shared pool");
         let inner = Inner::new(self.manager, self.config, setup);
         Ok(SharedPool::from_inner(inner))

@@ -57,9 +57,7 @@ impl BlockingBuilder {
     /// Takes all settings from `config`. It replaces the settings that were set before, but keeps the name if `config` has none.
     /// Settings that are set after this call override it.
     pub fn config(mut self, config: BlockingConfig) -> Self {
-        let name = self.config.name.take();
-        self.config = config;
-        self.config.name = self.config.name.or(name);
+        self.config = config.__in_place_of(self.config);
         self
     }
 
@@ -71,9 +69,8 @@ impl BlockingBuilder {
         self.apply(Env::read(prefix)?)
     }
 
-    fn apply(mut self, mut env: Env) -> Result<Self, ConfigError> {
-        self.config.apply_env(&mut env)?;
-        self.sources.was_read(env)?;
+    fn apply(mut self, env: Env) -> Result<Self, ConfigError> {
+        self.sources.read(env, |env| self.config.apply_env(env))?;
         Ok(self)
     }
 

@@ -142,11 +142,7 @@ impl Builder {
     /// Takes all settings of the pool from `config`. It replaces the settings that were set before, but keeps the name if `config`
     /// has none. Settings that are set after this call override it.
     pub fn config(mut self, config: Config) -> Self {
-        let name = self.config.get_name().map(str::to_owned);
-        self.config = match (config.get_name(), name) {
-            (None, Some(name)) => config.name(name),
-            _ => config,
-        };
+        self.config = config.__in_place_of(self.config);
         self
     }
 

@@ -1,13 +1,13 @@
 //! The serde implementations of settings, with the names and texts of the environment.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, Visitor},
 };
 
-use super::{Env, IdleOrder, env::Value};
+use super::{ConfigError, Env, IdleOrder, env::Value};
 
 impl<'de> Deserialize<'de> for Env {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -25,9 +25,17 @@ impl<'de> Visitor<'de> for Entries {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Env, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry::<String, Value>()? {
-            entries.push(entry);
+        let mut entries = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            let lower = name.to_lowercase();
+            if name != lower {
+                let expected = format!("written {lower}, in lower case");
+                return Err(A::Error::custom(ConfigError::secret(name, expected)));
+            }
+            if entries.insert(name, value).is_some() {
+                let expected = "set once, and is there twice";
+                return Err(A::Error::custom(ConfigError::secret(lower, expected)));
+            }
         }
         Ok(Env::from_map(entries))
     }

@@ -530,6 +530,16 @@ mod tests {
             says.starts_with("max_size is \"-1\", but must be a whole number"),
             "{says}"
         );
+        let says = error(r#"{"MAX_SIZE": 7}"#);
+        assert!(
+            says.starts_with("MAX_SIZE must be written max_size, in lower case"),
+            "{says}"
+        );
+        let says = error(r#"{"max_size": 7, "max_size": 8}"#);
+        assert!(
+            says.starts_with("max_size must be set once, and is there twice"),
+            "{says}"
+        );
         let says = error(r#"{"max_size": [7]}"#);
         assert!(
             says.contains("a text, a number, true, false or null"),

@@ -101,6 +101,31 @@ macro_rules! exclusive {
     }};
 }
 
+/// What is done to a pool as a whole, by methods that all kinds of pools have under the same names.
+macro_rules! as_a_whole {
+    () => {
+        fn resize(&self, size: u32) {
+            Self::resize(self, size).expect("the size is good");
+        }
+
+        fn retire_all(&self) {
+            Self::retire_all(self);
+        }
+
+        fn close(&self) {
+            Self::close(self);
+        }
+
+        fn is_closed(&self) -> bool {
+            Self::is_closed(self)
+        }
+
+        async fn drain(&self, within: Duration) -> Drained {
+            Self::drain(self, within).await
+        }
+    };
+}
+
 /// What is done with a lease that no other user shares.
 macro_rules! held_alone {
     ($lease:ident) => {
@@ -137,7 +162,7 @@ macro_rules! held_alone {
         }
     };
 }
-pub(super) use {exclusive, held_alone};
+pub(super) use {as_a_whole, exclusive, held_alone};
 
 /// Fails if waiters lack a resource that is known to be available. `more`: whether more may be opened for them.
 pub(super) fn missing(status: &Status, more: bool) -> Result<(), String> {

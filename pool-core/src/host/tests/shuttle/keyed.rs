@@ -6,7 +6,7 @@ use shuttle::thread;
 
 use super::{
     backend::{Backend, Item, KEYS, OF_KEY, Trouble, one_in, poll_once, yield_now},
-    face::{Face, Limit, exclusive, has_room, held_alone, missing},
+    face::{Face, Limit, as_a_whole, exclusive, has_room, held_alone, missing},
     models,
     world::{MAX_OPENING, SIZE},
 };
@@ -59,25 +59,7 @@ impl Face for KeyedPool<u8, Backend> {
         }
     }
 
-    fn resize(&self, size: u32) {
-        Self::resize(self, size).expect("the size is good");
-    }
-
-    fn retire_all(&self) {
-        Self::retire_all(self);
-    }
-
-    fn close(&self) {
-        Self::close(self);
-    }
-
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-
-    async fn drain(&self, within: Duration) -> Drained {
-        Self::drain(self, within).await
-    }
+    as_a_whole!();
 
     fn unserved(&self) -> Result<(), String> {
         let all = self.status();

@@ -6,7 +6,7 @@ use shuttle::rand::{Rng, thread_rng};
 
 use super::{
     backend::{Backend, CAPACITY, Item, Trouble, one_in, poll_once, up_to_ms, yield_now},
-    face::{Face, Limit},
+    face::{Face, Limit, as_a_whole},
     models,
     world::{MAX_OPENING, SHORT, SIZE},
 };
@@ -102,25 +102,7 @@ impl Face for SharedPool<Backend> {
         drop(self.warm_up().await);
     }
 
-    fn resize(&self, size: u32) {
-        Self::resize(self, size).expect("the size is good");
-    }
-
-    fn retire_all(&self) {
-        Self::retire_all(self);
-    }
-
-    fn close(&self) {
-        Self::close(self);
-    }
-
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-
-    async fn drain(&self, within: Duration) -> Drained {
-        Self::drain(self, within).await
-    }
+    as_a_whole!();
 
     /// The task that made a connection suspect or drained it may have gone with its runtime.
     fn mend(&self) {

@@ -147,12 +147,11 @@ fn are_the_same<S: Settings>(by_code: S, texts: &[(&str, &str)]) {
 
 const SEC: Duration = Duration::from_secs(1);
 
-#[test]
-fn those_of_a_pool_are_the_same_by_code_by_the_environment_and_by_serde() {
+/// What a pool and each key of a keyed one can be told alike, none of it as by default; and its texts.
+fn exclusive() -> (Config, Vec<(&'static str, &'static str)>) {
     let config = Config::new()
         .name("orders")
         .max_size(7)
-        .min_idle(2)
         .max_opening(3)
         .max_waiters(9)
         .acquire_timeout(SEC)
@@ -166,14 +165,12 @@ fn those_of_a_pool_are_the_same_by_code_by_the_environment_and_by_serde() {
         .check_after(7 * SEC)
         .keepalive(8 * SEC)
         .reclaim_after(9 * SEC)
-        .shed_target(10 * SEC)
         .leak_after(11 * SEC)
         .slow_get(None)
         .idle_order(IdleOrder::Fifo);
     let texts = [
         ("name", "orders"),
         ("max_size", "7"),
-        ("min_idle", "2"),
         ("max_opening", "3"),
         ("max_waiters", "9"),
         ("acquire_timeout", "1s"),
@@ -187,11 +184,18 @@ fn those_of_a_pool_are_the_same_by_code_by_the_environment_and_by_serde() {
         ("check_after", "7s"),
         ("keepalive", "8s"),
         ("reclaim_after", "9s"),
-        ("shed_target", "10s"),
         ("leak_after", "11s"),
         ("slow_get", "off"),
         ("idle_order", "fifo"),
     ];
+    (config, texts.to_vec())
+}
+
+#[test]
+fn those_of_a_pool_are_the_same_by_code_by_the_environment_and_by_serde() {
+    let (config, mut texts) = exclusive();
+    let config = config.min_idle(2).shed_target(10 * SEC);
+    texts.extend([("min_idle", "2"), ("shed_target", "10s")]);
     assert_eq!(
         (config.get_max_size(), config.get_max_waiters()),
         (7, Some(9))
@@ -205,25 +209,7 @@ fn those_of_a_pool_are_the_same_by_code_by_the_environment_and_by_serde() {
 
 #[test]
 fn those_of_a_keyed_pool_are_flat() {
-    let each = Config::new()
-        .name("shards")
-        .max_size(7)
-        .max_opening(3)
-        .max_waiters(9)
-        .acquire_timeout(SEC)
-        .create_timeout(2 * SEC)
-        .check_timeout(3 * SEC)
-        .reset_timeout(4 * SEC)
-        .close_timeout(5 * SEC)
-        .idle_timeout(None)
-        .max_lifetime(6 * SEC)
-        .lifetime_jitter(0.5)
-        .check_after(7 * SEC)
-        .keepalive(8 * SEC)
-        .reclaim_after(9 * SEC)
-        .leak_after(11 * SEC)
-        .slow_get(None)
-        .idle_order(IdleOrder::Fifo);
+    let (each, mut texts) = exclusive();
     let config = KeyedConfig::new()
         .max_total(70)
         .max_total_waiters(90)
@@ -233,30 +219,9 @@ fn those_of_a_keyed_pool_are_flat() {
         (Some(70), Some(90))
     );
     assert_eq!(config.get_each(), &each);
-    let texts = [
-        ("max_total", "70"),
-        ("max_total_waiters", "90"),
-        ("name", "shards"),
-        ("max_size", "7"),
-        ("max_opening", "3"),
-        ("max_waiters", "9"),
-        ("acquire_timeout", "1s"),
-        ("create_timeout", "2s"),
-        ("check_timeout", "3s"),
-        ("reset_timeout", "4s"),
-        ("close_timeout", "5s"),
-        ("idle_timeout", "off"),
-        ("max_lifetime", "6s"),
-        ("lifetime_jitter", "0.5"),
-        ("check_after", "7s"),
-        ("keepalive", "8s"),
-        ("reclaim_after", "9s"),
-        ("leak_after", "11s"),
-        ("slow_get", "off"),
-        ("idle_order", "fifo"),
-    ];
     // Those two that a keyed pool does not have are there all the same, at what they must be.
-    let texts = [&texts[..], &[("min_idle", "0"), ("shed_target", "off")]].concat();
+    texts.extend([("min_idle", "0"), ("shed_target", "off")]);
+    texts.extend([("max_total", "70"), ("max_total_waiters", "90")]);
     let texts: Vec<_> = texts
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))

@@ -149,6 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::same_however_set;
 
     fn read(vars: &[(&str, &str)]) -> Result<BlockingPool, ConfigError> {
         let env = Env::from_vars("HASH", vars.iter().copied());
@@ -172,26 +173,7 @@ mod tests {
             ("STACK_SIZE", "65536", &|of| of.stack_size(65_536)),
             ("IDLE_YIELDS", "1", &|of| of.idle_yields(1)),
         ];
-        for (name, text, set) in table {
-            let by_setter = set(BlockingPool::builder().name("hash")).config;
-            let vars = [("P_NAME", "hash"), (&*format!("P_{name}"), text)];
-            let env = Env::from_vars("P", vars);
-            let by_env = BlockingPool::builder().apply(env).unwrap().config;
-            assert_eq!(by_env, by_setter, "{name}");
-            #[cfg(feature = "serde")]
-            {
-                let name = name.to_lowercase();
-                let map = [("name", "hash"), (&*name, text)];
-                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
-                let by_serde: BlockingConfig = serde_json::from_str(&map).unwrap();
-                assert_eq!(by_serde, by_setter, "{name}");
-                let shown = serde_json::to_string(&by_serde).unwrap();
-                assert_eq!(
-                    serde_json::from_str::<BlockingConfig>(&shown).unwrap(),
-                    by_setter
-                );
-            }
-        }
+        same_however_set!(BlockingPool::builder, BlockingConfig, table);
     }
 
     #[test]

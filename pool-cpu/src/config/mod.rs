@@ -70,3 +70,28 @@ const MAX_THREADS: usize = 65_535;
 const MAX_QUEUE: usize = 1 << 24;
 
 const MIN_STACK: usize = 16 * 1024;
+
+/// Holds each setting of a table, by its name and text, to what its setter does: read from the environment, and read and written by serde.
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+macro_rules! same_however_set {
+    ($begin:path, $config:ty, $table:expr) => {
+        for (name, text, set) in $table {
+            let by_setter = set($begin().name("hash")).config;
+            let vars = [("P_NAME", "hash"), (&*format!("P_{name}"), text)];
+            let by_env = $begin().apply(Env::from_vars("P", vars)).unwrap().config;
+            assert_eq!(by_env, by_setter, "{name}");
+            #[cfg(feature = "serde")]
+            {
+                let name = name.to_lowercase();
+                let map = [("name", "hash"), (&*name, text)];
+                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
+                let by_serde: $config = serde_json::from_str(&map).unwrap();
+                assert_eq!(by_serde, by_setter, "{name}");
+                let shown = serde_json::to_string(&by_serde).unwrap();
+                assert_eq!(serde_json::from_str::<$config>(&shown).unwrap(), by_setter);
+            }
+        }
+    };
+}
+#[cfg(all(test, not(any(pool_loom, pool_shuttle))))]
+pub(crate) use same_however_set;

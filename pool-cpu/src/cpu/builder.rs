@@ -132,6 +132,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::same_however_set;
 
     fn read(vars: &[(&str, &str)]) -> Result<CpuPool, ConfigError> {
         let env = Env::from_vars("HASH", vars.iter().copied());
@@ -154,26 +155,7 @@ mod tests {
             ("STACK_SIZE", "65536", &|of| of.stack_size(65_536)),
             ("IDLE_YIELDS", "1", &|of| of.idle_yields(1)),
         ];
-        for (name, text, set) in table {
-            let by_setter = set(CpuPool::builder().name("hash")).config;
-            let vars = [("P_NAME", "hash"), (&*format!("P_{name}"), text)];
-            let env = Env::from_vars("P", vars);
-            let by_env = CpuPool::builder().apply(env).unwrap().config;
-            assert_eq!(by_env, by_setter, "{name}");
-            #[cfg(feature = "serde")]
-            {
-                let name = name.to_lowercase();
-                let map = [("name", "hash"), (&*name, text)];
-                let map = serde_json::to_string(&std::collections::BTreeMap::from(map)).unwrap();
-                let by_serde: CpuConfig = serde_json::from_str(&map).unwrap();
-                assert_eq!(by_serde, by_setter, "{name}");
-                let shown = serde_json::to_string(&by_serde).unwrap();
-                assert_eq!(
-                    serde_json::from_str::<CpuConfig>(&shown).unwrap(),
-                    by_setter
-                );
-            }
-        }
+        same_however_set!(CpuPool::builder, CpuConfig, table);
     }
 
     #[test]

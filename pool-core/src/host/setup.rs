@@ -1,6 +1,7 @@
 //! What every builder has beside its settings: an observer, metric names, and the environments that it read.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -81,16 +82,20 @@ pub(crate) use observing;
 /// other's metrics. The name is taken as long as the returned `Arc` is kept. For the crates of this workspace.
 #[doc(hidden)]
 pub fn __name_for(default: &'static str) -> Arc<str> {
-    static NAMES: Mutex<Vec<Weak<str>>> = Mutex::new(Vec::new());
+    // For each word, the names that were made of it, by their numbers.
+    static NAMES: Mutex<BTreeMap<&str, Vec<Weak<str>>>> = Mutex::new(BTreeMap::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names.retain(|name| name.strong_count() > 0);
-    let taken: Vec<_> = names.iter().filter_map(Weak::upgrade).collect();
-    let numbered = (2..).map(|number| format!("{default}-{number}"));
-    let free = std::iter::once(default.to_owned())
-        .chain(numbered)
-        .find(|name| taken.iter().all(|other| **other != **name));
-    let name = Arc::from(free.unwrap_or_default());
-    names.push(Arc::downgrade(&name));
+    let names = names.entry(default).or_default();
+    let free = names.iter().position(|name| name.strong_count() == 0);
+    let index = free.unwrap_or(names.len());
+    let name: Arc<str> = match index {
+        0 => default.into(),
+        _ => format!("{default}-{}", index + 1).into(),
+    };
+    match names.get_mut(index) {
+        Some(gone) => *gone = Arc::downgrade(&name),
+        None => names.push(Arc::downgrade(&name)),
+    }
     name
 }
 
@@ -111,5 +116,12 @@ mod tests {
             "a pool of tests",
             "as it was given"
         );
+    }
+    #[test]
+    fn thousands_without_a_name_have_a_number_each() {
+        let names: Vec<_> = (0..3_000).map(|_| __name_for("many of tests")).collect();
+        let apart: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(apart.len(), names.len());
+        assert_eq!(&**names.last().unwrap_or(&names[0]), "many of tests-3000");
     }
 }

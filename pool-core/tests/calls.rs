@@ -136,3 +136,53 @@ async fn a_call_inside_of_another_leaves_it_running() {
     calls.clear();
     assert!(!calls.is_interrupted());
 }
+
+/// Says of each resource that a call on it was dropped, and never that there is anything to clean.
+struct Liar;
+
+macro_rules! lies {
+    ($manager:ty, $($key:ty)?) => {
+        impl $manager for Liar {
+            type Resource = ();
+            type Error = Infallible;
+
+            async fn create(&self $(, _: &$key)?) -> Result<(), Infallible> {
+                Ok(())
+            }
+
+            async fn check(&self, (): &mut (), _: &Usage) -> Result<(), Infallible> {
+                Ok(())
+            }
+
+            fn is_interrupted(&self, (): &mut ()) -> bool {
+                true
+            }
+        }
+    };
+}
+
+lies!(Manager,);
+lies!(KeyedManager<u8>, u8);
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_says_so_of_all_costs_an_open_a_lease_and_no_place() {
+    const MANY: u64 = 10_000;
+    macro_rules! in_a_tight_loop {
+        ($pool:ident, $get:expr) => {{
+            for _ in 0..MANY {
+                drop($get.await.unwrap());
+            }
+            let status = $pool.status();
+            assert_eq!(
+                (status.opened, status.leased, status.timeouts()),
+                (MANY, 0, 0)
+            );
+            assert!($pool.drain(MS * 1_000).await.is_complete());
+            assert_eq!($pool.status().closed.by(CloseReason::Tainted), MANY);
+        }};
+    }
+    let pool = Pool::builder(Liar).max_size(2).build().unwrap();
+    in_a_tight_loop!(pool, pool.get());
+    let pool = KeyedPool::builder(Liar).max_size(2).build().unwrap();
+    in_a_tight_loop!(pool, pool.get(&7));
+}

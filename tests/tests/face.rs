@@ -248,9 +248,8 @@ fn declares(sources: &str, name: &str) -> bool {
         .into_iter()
         .any(after)
         || sources.contains(&format!(" {name} / get_{name}("))
-        || sources.contains(&format!("        {name} / get_{name}"))
-        || sources.contains(&format!("{name} for ["))
-        || sources.contains(&format!("{name} for ;"))
+        || sources.contains(&format!(" {name} for ["))
+        || sources.contains(&format!(" {name} for ;"))
 }
 
 #[test]

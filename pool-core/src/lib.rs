@@ -48,6 +48,7 @@ mod config;
 mod engine;
 pub mod fan_out;
 mod flight;
+mod gauge;
 mod host;
 mod keyed;
 mod limiter;
@@ -66,11 +67,13 @@ pub use config::{__Sources, __default_max_size};
 pub use config::{Config, ConfigError, Env, FromEnv, IdleOrder};
 pub use fan_out::fan_out;
 pub use flight::{Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Run};
+pub use gauge::Gauge;
 #[doc(hidden)]
 pub use host::__name_for;
 pub use host::{BoxError, Calls, Drained, Error, OpenError, Usage};
 pub use keyed::{
-    GetKeyed, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager, KeyedPool,
+    GetKeyed, GetMixed, Held, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager,
+    KeyedPool, MixedBuilder, MixedLease, MixedManager, MixedPool, MixedShare, MixedStatus, Opened,
 };
 pub use limiter::{
     Acquire, LimitError, Limiter, LimiterBuilder, LimiterConfig, LimiterStatus, Permit,
@@ -78,7 +81,7 @@ pub use limiter::{
 pub use observe::Status;
 pub use pool::{Builder, Get, Lease, Manager, ManagerFn, Pool, keyed_manager_fn, manager_fn};
 pub use shared::{
-    ConnectionDied, Gauge, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
+    ConnectionDied, GetShare, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool,
     SharedStatus,
 };
 

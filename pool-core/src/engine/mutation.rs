@@ -94,6 +94,34 @@ pub(crate) enum Mutation {
     LateCheckIsAwaited,
     /// As `LateCheckIsAwaited`, for a check of a key.
     KeyLateCheckIsAwaited,
+    /// A share of a resource that died is given back to what has its seat now.
+    MixedReturnToTheDead,
+    /// A share that comes back goes to no waiter.
+    MixedReturnServesNobody,
+    /// The last share of a resource that is drained does not close it.
+    MixedLastShareEndsNothing,
+    /// A shared resource that dies keeps its place until its last share comes back.
+    MixedDeadKeepsPlace,
+    /// More shares may be given than before, and the waiters are not served.
+    MixedCapacityServesNobody,
+    /// A waiter that goes keeps the share that was granted to it.
+    MixedCancelKeepsShare,
+    /// A shared resource in use is never drained for a key that has nothing.
+    MixedSharedNeverYields,
+    /// The capacity of a shared resource may rise, but not fall.
+    MixedCapacityNeverFalls,
+    /// A shared resource whose last share came back is not idle, so it is not evicted.
+    MixedUnusedIsNotEvicted,
+    /// What was opened serves one waiter, though it could serve more.
+    MixedOpenServesOne,
+    /// What was opened serves one, and the next open is expected to serve many all the same.
+    MixedExpectsTooMuch,
+    /// What is said of a connection before it is open is forgotten.
+    MixedEarlyWordIsLost,
+    /// A share that was taken back from a waiter that does not fetch it goes to nobody.
+    MixedReclaimKeepsShare,
+    /// A share of a suspect connection is given.
+    MixedShareOfSuspect,
     /// A thread without a runtime polls a timer of the pool.
     TimerIsPolledElsewhere,
     /// A thread that locks the pool does not see the waiters that joined by the inbox.

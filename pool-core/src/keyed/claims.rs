@@ -13,6 +13,7 @@
 //! places wants one ([`State::call_off`]). Each key keeps its oldest open, so that an open that is only slow completes.
 
 use super::{
+    grant::Lends,
     kernel::Kernel,
     seats::SeatState,
     state::{FAVOUR_EVERY, State},
@@ -27,7 +28,7 @@ use crate::{
     sync::Arc,
 };
 
-impl<K, T, E: Clone> State<K, T, E> {
+impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// Returns how many places the key wants, and the kind of its claim.
     pub(super) fn claim(&self, key: u32) -> (u32, Claim) {
         let Some(row) = self.table.get(key).filter(|_| !self.closed) else {
@@ -35,17 +36,12 @@ impl<K, T, E: Clone> State<K, T, E> {
         };
         let waiting = self.lanes.waiting(row.lane);
         let cold = self.table.cold(key);
-        let coming = row.coming(cold.late_checks);
-        // If a check is late, the idle resources may not answer either. Then idle resources do not count as supply: an open is more
-        // likely to succeed.
-        let comes = if cold.late_checks > 0 {
-            coming
-        } else {
-            coming + row.count(SeatState::Idle)
+        let missing = match waiting {
+            0 => 0,
+            waiting => self.missing(key, waiting),
         };
-        let missing = waiting.saturating_sub(comes as usize);
         // A probed key may also hold a place: the place of a lost open.
-        let firm = if row.held() == 0 {
+        let firm = if self.held(key) == 0 {
             Claim::Starved
         } else {
             Claim::Wanting
@@ -75,6 +71,21 @@ impl<K, T, E: Clone> State<K, T, E> {
         let may_open = cold.gate.may_open(most, self.now);
         let want = room.min(may_open.saturating_sub(attempts));
         (want.min(u32::try_from(missing).unwrap_or(u32::MAX)), claim)
+    }
+
+    /// Returns how many places would serve the waiters of `key` that nothing is coming for.
+    fn missing(&self, key: u32, waiting: usize) -> usize {
+        let (row, cold) = (self.table.at(key), self.table.cold(key));
+        let (free, unused) = self.free_shares(key);
+        // If a check is late, the idle resources may not answer either. Then idle resources do not count as supply: an open is more
+        // likely to succeed.
+        let idle = match cold.late_checks {
+            0 => row.count(SeatState::Idle) - unused,
+            _ => 0,
+        };
+        let comes = self.coming(key).saturating_add((idle + free) as usize);
+        let missing = waiting.saturating_sub(comes);
+        missing.div_ceil(self.expected(key) as usize)
     }
 
     /// Gives places to the keys in the order of their turns, and frees places for the claims that remain.
@@ -121,7 +132,7 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 
     /// Whether the bound in total allows another seat.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let uncounted = if mutation::on(Mutation::KeyOpeningIsNotCounted) {
             SeatState::Opening
         } else if mutation::on(Mutation::KeyEvictedFreesTooEarly) {
@@ -149,7 +160,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         let Some(other) = self.turns.other_than(key) else {
             return false;
         };
-        let yields = self.table.at(key).held() >= self.table.at(other).held() + 2;
+        let yields = self.held(key) >= self.held(other) + 2;
         if yields {
             self.turns.prefer(other);
         }
@@ -168,7 +179,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         if self.now < self.favours_next {
             self.favour_due = self.favours_next;
             self.call_keeper(self.favours_next, work);
-        } else if self.table.at(key).alive() > 0 {
+        } else if self.alive(key) > 0 {
             self.turns.pass(key);
         } else {
             self.favours_next = self.now + FAVOUR_EVERY;
@@ -189,7 +200,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             return false;
         }
         self.forget_ended();
-        let held = self.table.at(key).held();
+        let held = self.held(key);
         let owed = self
             .slow
             .iter()
@@ -215,7 +226,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
         let row = self.table.at(key);
         let earlier = row.late_opens() - u32::from(late);
-        earlier + row.alive() > 0 && row.held() >= held + 2
+        earlier + self.alive(key) > 0 && self.held(key) >= held + 2
     }
 
     /// Records that this open may owe its place to other keys from now on.

@@ -13,9 +13,12 @@ use std::{
 };
 
 use super::{
-    KeyedLease, KeyedManager, KeyedPool,
-    inner::{Grant, Inner, Slot},
+    KeyedLease, KeyedManager,
+    drives::{Drives, Exclusive},
+    inner::{Grant, Inner, Lent},
     kernel::{Asked, Kernel, Take},
+    leased::Leased,
+    shared::Shared,
 };
 #[cfg(feature = "tracing")]
 use crate::host::trace::Outcome;
@@ -27,15 +30,93 @@ use crate::{
     rt::{Handle, Instant},
 };
 
-/// The future of [`KeyedPool::get`]. Its setters can be called until it is first polled.
+/// The future of [`KeyedPool::get`](super::KeyedPool::get). Its setters can be called until it is first polled.
 #[must_use = "a get does nothing until it is awaited"]
 pub struct GetKeyed<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> {
-    pool: &'a KeyedPool<K, M>,
+    get: Get<'a, K, Exclusive<M>, Q>,
+}
+
+impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K, M, Q> {
+    #[inline]
+    pub(super) const fn new(get: Get<'a, K, Exclusive<M>, Q>) -> Self {
+        Self { get }
+    }
+
+    /// Sets the timeout of this get, instead of the `acquire_timeout` of its key. With a timeout of zero, the get takes a resource
+    /// that is idle and known to be good, or fails at once; it opens nothing.
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.get.limit(Limit::Timeout(limit));
+        self
+    }
+
+    /// Sets the deadline of this get, instead of the `acquire_timeout` of its key.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.get.limit(Limit::Deadline(deadline));
+        self
+    }
+
+    /// Names the holder of the lease, for [`KeyedPool::leases`](super::KeyedPool::leases) and leak reports.
+    pub const fn label(mut self, label: &'static str) -> Self {
+        self.get.label(label);
+        self
+    }
+}
+
+impl<K, M, Q> Future for GetKeyed<'_, K, M, Q>
+where
+    K: Borrow<Q> + Send + Sync + 'static,
+    M: KeyedManager<K>,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+{
+    type Output = Result<KeyedLease<K, M>, Error<M::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let got = ready!(self.get_mut().get.poll(context))?;
+        Poll::Ready(Ok(KeyedLease::new(got.exclusive())))
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> fmt::Debug for GetKeyed<'_, K, M, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get.show("GetKeyed", f)
+    }
+}
+
+/// A get of a key, of whichever pool.
+pub(super) struct Get<'a, K: Send + Sync + 'static, D: Drives<K>, Q: ?Sized> {
+    inner: &'a Arc<Inner<K, D>>,
     key: &'a Q,
     place: &'static Location<'static>,
     label: &'static str,
     phase: Step,
-    wait: Wait<Inner<K, M>>,
+    wait: Wait<Inner<K, D>>,
+}
+
+/// What a get received.
+pub(super) enum Got<K: Send + Sync + 'static, D: Drives<K>> {
+    One(Leased<K, D>),
+    Many(Shared<K, D>),
+}
+
+impl<K: Send + Sync + 'static, D: Drives<K>> Got<K, D> {
+    #[inline]
+    pub(super) fn new(lent: Lent<K, D>, inner: &Arc<Inner<K, D>>, now: Moment) -> Self {
+        match lent {
+            Lent::<K, D>::One(slot) => Self::One(Leased::new(slot, Arc::clone(inner), now)),
+            Lent::<K, D>::Many(token) => Self::Many(Shared::new(token, Arc::clone(inner))),
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static, M: KeyedManager<K>> Got<K, Exclusive<M>> {
+    #[inline]
+    pub(super) fn exclusive(self) -> Leased<K, Exclusive<M>> {
+        match self {
+            Self::One(leased) => leased,
+            Self::Many(shared) => match *shared.get() {},
+        }
+    }
 }
 
 /// What the future does when it is polled next.
@@ -47,40 +128,37 @@ enum Step {
     Done,
 }
 
-impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K, M, Q> {
+impl<'a, K: Send + Sync + 'static, D: Drives<K>, Q: ?Sized> Get<'a, K, D, Q> {
     #[inline]
     pub(super) const fn new(
-        pool: &'a KeyedPool<K, M>,
+        inner: &'a Arc<Inner<K, D>>,
         key: &'a Q,
         place: &'static Location<'static>,
+        label: &'static str,
     ) -> Self {
         Self {
-            pool,
+            inner,
             key,
             place,
-            label: "",
+            label,
             phase: Step::New,
             wait: Wait::new(),
         }
     }
 
-    /// Sets the timeout of this get, instead of the `acquire_timeout` of its key. With a timeout of zero, the get takes a resource
-    /// that is idle and known to be good, or fails at once; it opens nothing.
-    pub const fn timeout(mut self, limit: Duration) -> Self {
-        self.wait.limit(Limit::Timeout(limit));
-        self
+    pub(super) const fn limit(&mut self, limit: Limit) {
+        self.wait.limit(limit);
     }
 
-    /// Sets the deadline of this get, instead of the `acquire_timeout` of its key.
-    pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.wait.limit(Limit::Deadline(deadline));
-        self
-    }
-
-    /// Names the holder of the lease, for [`KeyedPool::leases`] and leak reports.
-    pub const fn label(mut self, label: &'static str) -> Self {
+    pub(super) const fn label(&mut self, label: &'static str) {
         self.label = label;
-        self
+    }
+
+    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("pool", &self.inner.host.name)
+            .field("state", &self.phase)
+            .finish_non_exhaustive()
     }
 
     const fn holder(&self, since: Moment) -> Holder {
@@ -92,10 +170,10 @@ impl<'a, K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> GetKeyed<'a, K
     }
 }
 
-impl<K, M, Q> GetKeyed<'_, K, M, Q>
+impl<K, D, Q> Get<'_, K, D, Q>
 where
     K: Borrow<Q> + Send + Sync + 'static,
-    M: KeyedManager<K>,
+    D: Drives<K>,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
 {
     /// Takes an idle resource, or joins the queue of the key.
@@ -107,8 +185,8 @@ where
         hash: u64,
         now: Moment,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Grant<K, M>, Error<M::Error>>> {
-        let inner = self.pool.inner();
+    ) -> Poll<Result<Grant<K, D>, Error<D::Error>>> {
+        let inner = self.inner;
         let holder = self.holder(now);
         let runtime = Handle::try_current();
         let mut made = None;
@@ -144,13 +222,13 @@ where
             let limit = || limit().unwrap_or(inner.config.acquire_timeout);
             if self.wait.is_over(inner, limit) {
                 return Poll::Ready(match idle() {
-                    Some(slot) => Ok(self.taken(slot)),
+                    Some(lent) => Ok(self.taken(lent)),
                     None => Err(self.at_once()),
                 });
             }
             let Ok(runtime) = &runtime else {
                 return Poll::Ready(match idle() {
-                    Some(slot) => Ok(self.taken(slot)),
+                    Some(lent) => Ok(self.taken(lent)),
                     None => Err(self.error(Kind::NoRuntime)),
                 });
             };
@@ -160,7 +238,7 @@ where
             }
             let (waker, exact) = (context.waker().clone(), || inner.now());
             match Kernel::take_or_wait(&inner.kernel, asked, now, exact, holder, waker) {
-                Take::Ready(slot) => return Poll::Ready(Ok(self.taken(slot))),
+                Take::Ready(lent) => return Poll::Ready(Ok(self.taken(lent))),
                 Take::Refused(refusal, work) => {
                     inner.perform(work);
                     // A refused get does not wait, so it does not find out later whether the keeper still comes. Look now.
@@ -190,20 +268,17 @@ where
         }
     }
 
-    /// Makes a grant of an idle slot that was taken.
-    fn taken(&self, mut slot: Box<Slot<K, M>>) -> Grant<K, M> {
-        let fit = self.pool.inner().is_fit(&mut slot);
-        Grant { slot, fit }
+    /// Makes a grant of what was idle, or had a free share, and was taken.
+    fn taken(&self, mut lent: Lent<K, D>) -> Grant<K, D> {
+        let fit = self.inner.is_fit(&mut lent);
+        Grant { lent, fit }
     }
 
     /// Returns the error of a get that may not wait and found no idle resource.
     #[cold]
-    fn at_once(&self) -> Error<M::Error> {
-        let inner = self.pool.inner();
-        let open = self
-            .pool
-            .status_of(self.key)
-            .map_or(0, |status| status.open);
+    fn at_once(&self) -> Error<D::Error> {
+        let inner = self.inner;
+        let open = inner.status_of(self.key).map_or(0, |status| status.open);
         let phase = if open > 0 { Phase::Wait } else { Phase::Create };
         if !inner.kernel.is_closed() {
             inner.kernel.count_timeout(inner.find(self.key).0, phase);
@@ -214,13 +289,13 @@ where
     /// Returns how long the get has waited so far.
     fn waited(&self) -> Duration {
         let began = self.wait.began();
-        began.map_or(Duration::ZERO, |began| self.pool.inner().now() - began)
+        began.map_or(Duration::ZERO, |began| self.inner.now() - began)
     }
 
     /// Returns the error of a get that cannot go on. If the pool is closed, the error says so.
     #[cold]
-    fn error(&self, kind: Kind) -> Error<M::Error> {
-        let inner = self.pool.inner();
+    fn error(&self, kind: Kind) -> Error<D::Error> {
+        let inner = self.inner;
         let closed = inner.kernel.is_closed();
         let kind = if closed { Kind::Closed } else { kind };
         inner.error_of(self.key, kind, self.waited(), None)
@@ -229,9 +304,9 @@ where
     /// Maps the outcome of a wait that has ended.
     fn ended(
         &self,
-        outcome: Result<Grant<K, M>, (Ended<M::Error>, Duration)>,
-    ) -> Result<Grant<K, M>, Error<M::Error>> {
-        let inner = self.pool.inner();
+        outcome: Result<Grant<K, D>, (Ended<D::Error>, Duration)>,
+    ) -> Result<Grant<K, D>, Error<D::Error>> {
+        let inner = self.inner;
         outcome.map_err(|(ended, waited)| match ended {
             Ended::Refused(refusal) => inner.refused(self.key, refusal, waited),
             Ended::Late(phase) => inner.error_of(self.key, Kind::Timeout(phase), waited, None),
@@ -240,18 +315,20 @@ where
     }
 }
 
-impl<K, M, Q> Future for GetKeyed<'_, K, M, Q>
+impl<K, D, Q> Get<'_, K, D, Q>
 where
     K: Borrow<Q> + Send + Sync + 'static,
-    M: KeyedManager<K>,
+    D: Drives<K>,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
 {
-    type Output = Result<KeyedLease<K, M>, Error<M::Error>>;
-
+    /// Polls the get. The future of the pool does it.
     #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let inner = this.pool.inner();
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Got<K, D>, Error<D::Error>>> {
+        let this = self;
+        let inner = this.inner;
         if this.phase == Step::New {
             // Spend budget, so that a loop of gets that are ready at once does not starve its executor.
             ready!(spend(context));
@@ -262,8 +339,8 @@ where
             let answer = match this.phase {
                 Step::New => {
                     let hash = inner.hash(this.key);
-                    if let Some(slot) = inner.take_fit(this.key, hash, now, holder) {
-                        let grant = Grant { slot, fit: true };
+                    if let Some(lent) = inner.take_fit(this.key, hash, now, holder) {
+                        let grant = Grant { lent, fit: true };
                         Poll::Ready(Ok(grant))
                     } else {
                         this.start(hash, now, context)
@@ -286,23 +363,23 @@ where
                         .end(&**inner, holder, Outcome::Failed(error.kind()));
                     return Poll::Ready(Err(error));
                 }
-                Ok(Grant { slot, fit: true }) => {
+                Ok(Grant { lent, fit: true }) => {
                     this.phase = Step::Done;
                     if let Some(began) = this.wait.began() {
                         if !waited {
                             let lasted = this.wait.lasted(inner);
-                            inner.kernel.count_wait(&slot, lasted);
+                            inner.kernel.count_wait(inner.link_of(&lent), lasted);
                         }
-                        inner.waited(slot.seat.key(), began);
+                        inner.waited(Inner::<K, D>::key_of_lent(&lent), began);
                     }
                     #[cfg(feature = "tracing")]
                     this.wait.trace.end(&**inner, holder, Outcome::Got);
-                    return Poll::Ready(Ok(KeyedLease::new(slot, Arc::clone(inner), now)));
+                    return Poll::Ready(Ok(Got::new(lent, inner, now)));
                 }
-                Ok(Grant { slot, fit: false }) => {
+                Ok(Grant { lent, fit: false }) => {
                     // The resource broke before the get received it. Its close makes room, and the get starts again with the time
                     // that is left.
-                    inner.never_had(slot, waited);
+                    inner.never_had(lent, waited);
                     this.phase = Step::New;
                 }
             }
@@ -310,11 +387,11 @@ where
     }
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> Drop for GetKeyed<'_, K, M, Q> {
+impl<K: Send + Sync + 'static, D: Drives<K>, Q: ?Sized> Drop for Get<'_, K, D, Q> {
     #[inline]
     fn drop(&mut self) {
         if self.wait.is_waiting() {
-            let inner = self.pool.inner();
+            let inner = self.inner;
             self.wait.leave(inner);
             #[cfg(feature = "tracing")]
             {
@@ -322,14 +399,5 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> Drop for GetKeyed<
                 self.wait.trace.end(&**inner, holder, Outcome::Cancelled);
             }
         }
-    }
-}
-
-impl<K: Send + Sync + 'static, M: KeyedManager<K>, Q: ?Sized> fmt::Debug for GetKeyed<'_, K, M, Q> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GetKeyed")
-            .field("pool", &self.pool.name())
-            .field("state", &self.phase)
-            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher, Hash},
     panic::resume_unwind,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Waker},
@@ -14,8 +14,10 @@ use std::{
 };
 
 use super::{
-    KeyedConfig, KeyedManager,
+    KeyedConfig,
     builder::Says,
+    drives::{Drives, Item},
+    grant::{self, Lends, Token},
     keep::Snapshot,
     kernel::{self, Kernel, Limits, TimedOut},
     limits::{KeyLimits, Terms},
@@ -29,6 +31,7 @@ use crate::{
         checks::{at_least_one, auto_waiters},
     },
     engine::{self, Backoff, Holder, Kept, Opened, Refusal},
+    gauge::{Gauge, LinkId, Listens, Word},
     host::{
         self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, OpenError, Opens, Polled, Round,
         Setup, TICK, Tends, Usage, Verdict, Waits, Words, caught, counted, is_interrupted, kind_of,
@@ -38,17 +41,15 @@ use crate::{
     observe::{CloseReason, LeaseInfo, Phase, Status, Timings},
 };
 
-pub(super) type Slot<K, M> =
-    seats::Slot<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
-pub(super) type Seat<K, M> =
-    seats::Seat<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
-pub(super) type Left<K, M> =
-    Work<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
-pub(super) type Cells<K, M> =
-    Kernel<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
+type Failed<K, D> = Failure<<D as Drives<K>>::Error>;
+pub(super) type Slot<K, D> = seats::Slot<K, Item<K, D>, Failed<K, D>>;
+pub(super) type Seat<K, D> = seats::Seat<K, Item<K, D>, Failed<K, D>>;
+pub(super) type Left<K, D> = Work<K, Item<K, D>, Failed<K, D>>;
+pub(super) type Cells<K, D> = Kernel<K, Item<K, D>, Failed<K, D>>;
+/// What a get receives.
+pub(super) type Lent<K, D> = grant::Grant<K, Item<K, D>, Failed<K, D>>;
 
-type Ticket<K, M> =
-    kernel::Ticket<K, <M as KeyedManager<K>>::Resource, Failure<<M as KeyedManager<K>>::Error>>;
+type Ticket<K, D> = kernel::Ticket<K, Item<K, D>, Failed<K, D>>;
 
 /// Seeded anew for each pool, so that nobody can make keys with equal hashes.
 #[cfg(not(pool_shuttle))]
@@ -58,9 +59,9 @@ type Hasher = std::hash::RandomState;
 type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// One keyed pool. Handles, leases and running tasks keep it alive; its keeper does not.
-pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    pub(super) kernel: engine::Arc<Cells<K, M>>,
-    pub(super) manager: M,
+pub(super) struct Inner<K: Send + Sync + 'static, D: Drives<K>> {
+    pub(super) kernel: engine::Arc<Cells<K, D>>,
+    pub(super) manager: D,
     pub(super) config: Config,
     /// How many gets may wait in all queues together, if the user has set it.
     total_waiters: Option<usize>,
@@ -71,16 +72,17 @@ pub(super) struct Inner<K: Send + Sync + 'static, M: KeyedManager<K>> {
     /// The limits of keys without limits of their own.
     terms: Arc<Terms>,
     hasher: Hasher,
+    weak: Weak<Self>,
 }
 
 /// A grant that a waiter fetched. The resource may have broken since it was returned, so `fit` says whether it is usable.
-pub(super) struct Grant<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    pub(super) slot: Box<Slot<K, M>>,
+pub(super) struct Grant<K: Send + Sync + 'static, D: Drives<K>> {
+    pub(super) lent: Lent<K, D>,
     pub(super) fit: bool,
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
-    pub(super) fn new(manager: M, config: KeyedConfig, says: Says<K>, setup: Setup) -> Self {
+impl<K: Send + Sync + 'static, D: Drives<K>> Inner<K, D> {
+    pub(super) fn new(manager: D, config: KeyedConfig, says: Says<K>, setup: Setup) -> Arc<Self> {
         let (max_total, max_waiters) = (config.total(), config.total_waiters());
         let total_waiters = config.get_max_total_waiters();
         let config = config.each;
@@ -95,17 +97,18 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             tick: TICK,
             rounds: rounds(&config),
         };
-        Self {
+        Arc::new_cyclic(|weak| Self {
+            weak: Weak::clone(weak),
             kernel: engine::Arc::new(Kernel::new(limits)),
             manager,
-            terms: Arc::new(Terms::new(&config, KeyLimits::new())),
+            terms: Arc::new(Terms::new(&config, KeyLimits::new(), D::EXPECTED)),
             config,
             total_waiters,
             host: Host::new(setup),
             timed_at: AtomicU64::new(u64::MAX),
             says,
             hasher: Hasher::default(),
-        }
+        })
     }
 
     /// Sets the bound in total. Also sets the bound of all queues together, unless the user has set it.
@@ -126,12 +129,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
 
     /// Returns the limits of this key. Runs user code.
     pub(super) fn terms_of(&self, key: &K) -> Result<Arc<Terms>, ConfigError> {
+        let expected = self.manager.expects(key);
         let limits = match &self.says.limits {
             Some(limits) => limits(key),
-            None => return Ok(Arc::clone(&self.terms)),
+            None if expected == self.terms.expected => return Ok(Arc::clone(&self.terms)),
+            None => KeyLimits::new(),
         };
         limits.validate()?;
-        let terms = Terms::new(&self.config, limits);
+        let terms = Terms::new(&self.config, limits, expected);
         Ok(if terms == *self.terms {
             Arc::clone(&self.terms)
         } else {
@@ -154,6 +159,24 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
                 .map_or(0, |terms| terms.max_size),
         };
         of_key.min(self.kernel.snapshot().max_size)
+    }
+
+    /// Returns the counts of one key, if it is in use.
+    pub(super) fn status_of<Q>(&self, key: &Q) -> Option<Status>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.snapshot_of(key).map(|of| status_of(&of))
+    }
+
+    /// Returns everything that is counted of one key, if it is in use.
+    pub(super) fn snapshot_of<Q>(&self, key: &Q) -> Option<Snapshot<Failed<K, D>>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.kernel.snapshot_of(self.find(key).0?)
     }
 
     /// Returns the place of this key, if it is in use, and the place of the youngest key with its hash. Compares with nothing
@@ -185,7 +208,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         times
     }
 
-    /// Takes an idle resource of this key that the manager does not call broken, if the key has no waiter.
+    /// Takes an idle resource of this key that the manager does not call broken, or a share, if the key has no waiter.
     #[inline]
     pub(super) fn take_fit<Q>(
         self: &Arc<Self>,
@@ -193,31 +216,29 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         hash: u64,
         now: Moment,
         holder: Holder,
-    ) -> Option<Box<Slot<K, M>>>
+    ) -> Option<Lent<K, D>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
         loop {
-            let mut slot = self.kernel.take(hash, now, holder)?;
+            let mut lent = self.kernel.take(hash, now, holder)?;
             let mut same = false;
             let fit = caught(|| {
-                let known: &K = slot.seat.key();
+                let known: &K = Self::key_of_lent(&lent);
                 same = known.borrow() == key;
-                same && !self.manager.is_broken(&mut slot.item)
+                same && self.is_usable(&mut lent)
             });
             match fit {
-                Ok(true) => return Some(slot),
-                _ if same => self.never_had(slot, false),
+                Ok(true) => return Some(lent),
+                _ if same => self.never_had(lent, false),
                 Ok(_) => {
                     // Another key has the same hash.
-                    self.kernel.uncount(&slot, false);
-                    self.lay_back(slot);
+                    self.uncount(lent);
                     return None;
                 }
                 Err(message) => {
-                    self.kernel.uncount(&slot, false);
-                    self.lay_back(slot);
+                    self.uncount(lent);
                     // The comparison of the keys panicked. That panic is the caller's.
                     resume_unwind(Box::new(message));
                 }
@@ -225,26 +246,82 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         }
     }
 
+    pub(super) fn key_of_lent(lent: &Lent<K, D>) -> &Arc<K> {
+        match lent {
+            Lent::<K, D>::One(slot) => slot.seat.key(),
+            Lent::<K, D>::Many(token) => D::key_of(&token.share),
+        }
+    }
+
+    pub(super) fn link_of(&self, lent: &Lent<K, D>) -> LinkId {
+        match lent {
+            Lent::<K, D>::One(slot) => self.kernel.link(&slot.seat),
+            Lent::<K, D>::Many(token) => token.link,
+        }
+    }
+
     #[inline]
-    pub(super) fn is_fit(&self, slot: &mut Slot<K, M>) -> bool {
-        caught(|| !self.manager.is_broken(&mut slot.item)).unwrap_or(false)
+    fn is_usable(&self, lent: &mut Lent<K, D>) -> bool {
+        match lent {
+            Lent::<K, D>::One(slot) => !slot.ended && !self.manager.is_broken(slot.item.one_mut()),
+            Lent::<K, D>::Many(token) => !D::is_dead(&token.share),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_fit(&self, lent: &mut Lent<K, D>) -> bool {
+        caught(|| self.is_usable(lent)).unwrap_or(false)
     }
 
     /// Discards a broken resource that was counted as leased, and that no get received.
     #[cold]
-    pub(super) fn never_had(self: &Arc<Self>, slot: Box<Slot<K, M>>, waited: bool) {
-        self.kernel.uncount(&slot, waited);
-        self.discard(slot, CloseReason::Broken);
+    pub(super) fn never_had(self: &Arc<Self>, lent: Lent<K, D>, waited: bool) {
+        match lent {
+            Lent::<K, D>::One(slot) => {
+                self.kernel.uncount(&slot, waited);
+                self.discard(slot, CloseReason::Broken);
+            }
+            Lent::<K, D>::Many(token) => self.never_shared(token, waited),
+        }
+    }
+
+    /// Puts back what was counted as lent, and was meant for another key.
+    #[cold]
+    fn uncount(self: &Arc<Self>, lent: Lent<K, D>) {
+        match lent {
+            Lent::<K, D>::One(slot) => {
+                self.kernel.uncount(&slot, false);
+                self.lay_back(slot);
+            }
+            Lent::<K, D>::Many(token) => self.never_shared(token, false),
+        }
+    }
+
+    fn never_shared(self: &Arc<Self>, token: Token<D::Shared>, waited: bool) {
+        let Token { link, share } = token;
+        drop(share);
+        self.perform(Kernel::never_shared(&self.kernel, link, waited, self.now()));
+    }
+
+    /// Ends a share.
+    #[inline]
+    pub(super) fn give_share_back(self: &Arc<Self>, token: Token<D::Shared>) {
+        let Token { link, share } = token;
+        // Whoever closes the resource must be its last holder.
+        drop(share);
+        if let Some(work) = Kernel::put_share(&self.kernel, link, self.last_tick()) {
+            self.perform(work);
+        }
     }
 
     /// Ends a lease. `timed_from` is when it began if it is timed exactly, and else `NEVER`.
     #[inline]
-    pub(super) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<K, M>>, timed_from: Moment) {
+    pub(super) fn give_back(self: &Arc<Self>, mut slot: Box<Slot<K, D>>, timed_from: Moment) {
         let (now, lasted) = self.lasted(timed_from);
-        slot.tainted |= is_interrupted(|| self.manager.is_interrupted(&mut slot.item));
+        slot.tainted |= is_interrupted(|| self.manager.is_interrupted(slot.item.one_mut()));
         let usage = usage_of(&slot, now);
         let verdict = verdict(
-            &mut slot.item,
+            slot.item.one_mut(),
             usage.tainted,
             |item| self.manager.is_broken(item),
             |item| self.manager.needs_reset(item, &usage),
@@ -283,13 +360,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// Puts back a resource that was not used.
-    pub(super) fn lay_back(self: &Arc<Self>, slot: Box<Slot<K, M>>) {
+    pub(super) fn lay_back(self: &Arc<Self>, slot: Box<Slot<K, D>>) {
         let now = self.now();
         self.perform(Kernel::put_unused(&self.kernel, slot, now));
     }
 
     /// Closes the resource and then frees its seat, on a task if there is a runtime.
-    fn close_slot(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
+    fn close_slot(self: &Arc<Self>, slot: Box<Slot<K, D>>, reason: CloseReason) {
         self.tell(slot.seat.key(), |observer, pool| {
             observer.closed(pool, reason);
         });
@@ -311,8 +388,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
         key: &Q,
         kind: Kind,
         waited: Duration,
-        failure: Option<Failure<M::Error>>,
-    ) -> Error<M::Error>
+        failure: Option<Failure<D::Error>>,
+    ) -> Error<D::Error>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -327,7 +404,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// Returns the error for a get of a key with invalid limits.
-    pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<M::Error>
+    pub(super) fn unusable<Q>(&self, key: &Q, error: ConfigError) -> Error<D::Error>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -340,9 +417,9 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     pub(super) fn refused<Q>(
         &self,
         key: &Q,
-        refusal: Refusal<Failure<M::Error>>,
+        refusal: Refusal<Failure<D::Error>>,
         waited: Duration,
-    ) -> Error<M::Error>
+    ) -> Error<D::Error>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -352,7 +429,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
     }
 
     /// Returns the counts of a key that is not in use.
-    fn empty(&self, key: &K) -> Snapshot<Failure<M::Error>> {
+    fn empty(&self, key: &K) -> Snapshot<Failure<D::Error>> {
         Snapshot {
             // A key with invalid limits may have no resource.
             max_size: self.terms_of(key).map_or(0, |terms| terms.max_size),
@@ -361,6 +438,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             closed: self.kernel.is_closed(),
             counters: super::counts::Counts::default(),
             last_error: None,
+            links: super::keep::Links::default(),
         }
     }
 
@@ -372,26 +450,26 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Inner<K, M> {
             .collect()
     }
 
-    /// Makes a grant of a slot that a waiter fetched. `lasted` is the duration of the wait, if it was timed; it is recorded only if
-    /// the resource is usable.
+    /// Makes a grant of what a waiter fetched. `lasted` is the duration of the wait, if it was timed; it is recorded only if the
+    /// resource is usable.
     fn granted(
         &self,
-        mut slot: Box<Slot<K, M>>,
+        mut lent: Lent<K, D>,
         lasted: impl FnOnce() -> Option<Duration>,
-    ) -> Grant<K, M> {
-        let fit = self.is_fit(&mut slot);
+    ) -> Grant<K, D> {
+        let fit = self.is_fit(&mut lent);
         if fit && let Some(lasted) = lasted() {
             self.kernel.time_wait(lasted);
         }
-        Grant { slot, fit }
+        Grant { lent, fit }
     }
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
-    type Kernel = Cells<K, M>;
-    type Error = M::Error;
+impl<K: Send + Sync + 'static, D: Drives<K>> Hosted for Inner<K, D> {
+    type Kernel = Cells<K, D>;
+    type Error = D::Error;
     type Key = K;
-    type Work = Left<K, M>;
+    type Work = Left<K, D>;
 
     #[cfg(feature = "tracing")]
     const HAS_KEYS: bool = true;
@@ -422,15 +500,19 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
         leases.map(|(_, lease)| lease).collect()
     }
 
-    fn perform(self: &Arc<Self>, work: Left<K, M>) {
+    fn perform(self: &Arc<Self>, work: Left<K, D>) {
         let Work {
             wakers,
             opens,
             checks,
             closes,
+            deaths,
             gone,
             called_off,
         } = work;
+        for shared in deaths {
+            D::died(&shared);
+        }
         wakers.wake();
         drop(gone);
         if called_off {
@@ -481,24 +563,24 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Hosted for Inner<K, M> {
     }
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
-    type Ticket = Ticket<K, M>;
-    type Grant = Grant<K, M>;
+impl<K: Send + Sync + 'static, D: Drives<K>> Waits for Inner<K, D> {
+    type Ticket = Ticket<K, D>;
+    type Grant = Grant<K, D>;
 
-    fn since(ticket: &Ticket<K, M>) -> Moment {
+    fn since(ticket: &Ticket<K, D>) -> Moment {
         ticket.since()
     }
 
     fn poll(
         self: &Arc<Self>,
-        ticket: &Ticket<K, M>,
+        ticket: &Ticket<K, D>,
         waker: &Waker,
         holder: Holder,
         lasted: impl FnOnce() -> Option<Duration>,
-    ) -> (Polled<Self>, Left<K, M>) {
+    ) -> (Polled<Self>, Left<K, D>) {
         let (polled, work) = Kernel::poll(&self.kernel, ticket, waker, holder);
         let polled = match polled {
-            kernel::Polled::Granted(slot) => Polled::Told(Ok(self.granted(slot, lasted))),
+            kernel::Polled::Granted(lent) => Polled::Told(Ok(self.granted(lent, lasted))),
             kernel::Polled::Refused(refusal) => Polled::Told(Err(refusal)),
             kernel::Polled::Pending { armed } => Polled::Pending { armed },
         };
@@ -507,39 +589,39 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Waits for Inner<K, M> {
 
     fn time_out(
         self: &Arc<Self>,
-        ticket: Ticket<K, M>,
+        ticket: Ticket<K, D>,
         holder: Holder,
         lasted: Duration,
-    ) -> Result<Result<Grant<K, M>, Refusal<Failure<M::Error>>>, Phase> {
+    ) -> Result<Result<Grant<K, D>, Refusal<Failure<D::Error>>>, Phase> {
         let (outcome, work) = self.kernel.time_out(ticket, holder);
         self.perform(work);
         match outcome {
-            TimedOut::Granted(slot) => Ok(Ok(self.granted(slot, || Some(lasted)))),
+            TimedOut::Granted(lent) => Ok(Ok(self.granted(lent, || Some(lasted)))),
             TimedOut::Refused(refusal) => Ok(Err(refusal)),
             TimedOut::Late(phase) => Err(phase),
         }
     }
 
-    fn cancel(self: &Arc<Self>, ticket: Ticket<K, M>) {
+    fn cancel(self: &Arc<Self>, ticket: Ticket<K, D>) {
         self.perform(Kernel::cancel(&self.kernel, ticket, self.now()));
     }
 }
 
 /// The right to open a resource, with the limits of its key when that was decided.
-pub(super) struct Opening<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    seat: Seat<K, M>,
+pub(super) struct Opening<K: Send + Sync + 'static, D: Drives<K>> {
+    seat: Seat<K, D>,
     terms: Arc<Terms>,
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Opens for Inner<K, M> {
-    type Seat = Opening<K, M>;
-    type Item = M::Resource;
+impl<K: Send + Sync + 'static, D: Drives<K>> Opens for Inner<K, D> {
+    type Seat = Opening<K, D>;
+    type Item = Item<K, D>;
 
-    fn key_of(&self, opening: &Opening<K, M>) -> Arc<K> {
+    fn key_of(&self, opening: &Opening<K, D>) -> Arc<K> {
         Arc::clone(opening.seat.key())
     }
 
-    fn terms(&self, opening: &Opening<K, M>) -> host::Terms {
+    fn terms(&self, opening: &Opening<K, D>) -> host::Terms {
         host::Terms {
             create_timeout: opening.terms.create_timeout,
             max_lifetime: opening.terms.max_lifetime,
@@ -547,32 +629,45 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Opens for Inner<K, M> {
         }
     }
 
-    fn is_wanted(&self, opening: &Opening<K, M>, _: bool) -> bool {
+    fn is_wanted(&self, opening: &Opening<K, D>, _: bool) -> bool {
         self.kernel.is_wanted(&opening.seat)
     }
 
-    async fn create(&self, opening: &Opening<K, M>) -> Result<M::Resource, M::Error> {
-        self.manager.create(opening.seat.key()).await
+    async fn create(&self, opening: &Opening<K, D>) -> Result<Item<K, D>, D::Error> {
+        let pool: Weak<dyn Listens> = self.weak.clone();
+        let link = self.kernel.link(&opening.seat);
+        let gauge = Gauge { pool, link };
+        self.manager.create(opening.seat.key(), gauge).await
     }
 
-    fn is_broken(&self, item: &mut M::Resource) -> bool {
-        self.manager.is_broken(item)
+    fn is_broken(&self, item: &mut Item<K, D>) -> bool {
+        match item {
+            Item::<K, D>::One(one) => self.manager.is_broken(one),
+            // Its gauge says so.
+            Item::<K, D>::Many(_) => false,
+        }
     }
 
     fn opened(
         self: &Arc<Self>,
-        opening: Opening<K, M>,
-        opened: Opened<M::Resource>,
+        opening: Opening<K, D>,
+        opened: Opened<Item<K, D>>,
         now: Moment,
-    ) -> Result<(), (Opening<K, M>, M::Resource)> {
-        self.perform(Kernel::opened(&self.kernel, opening.seat, opened, now));
-        Ok(())
+    ) -> Result<(), (Opening<K, D>, Item<K, D>)> {
+        let Opening { seat, terms } = opening;
+        match Kernel::opened(&self.kernel, seat, opened, now) {
+            Ok(work) => {
+                self.perform(work);
+                Ok(())
+            }
+            Err((seat, item)) => Err((Opening { seat, terms }, item)),
+        }
     }
 
     fn open_failed(
         self: &Arc<Self>,
-        opening: Opening<K, M>,
-        error: Failure<M::Error>,
+        opening: Opening<K, D>,
+        error: Failure<D::Error>,
         now: Moment,
         jitter: f64,
     ) {
@@ -580,11 +675,11 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Opens for Inner<K, M> {
         self.perform(Kernel::open_failed(&self.kernel, seat, error, now, jitter));
     }
 
-    fn called_off(self: &Arc<Self>, opening: Opening<K, M>) {
+    fn called_off(self: &Arc<Self>, opening: Opening<K, D>) {
         self.perform(Kernel::closed(&self.kernel, opening.seat, self.now()));
     }
 
-    async fn close(&self, item: M::Resource) {
+    async fn close(&self, item: Item<K, D>) {
         self.manager.close(item).await;
     }
 
@@ -593,15 +688,15 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Opens for Inner<K, M> {
     }
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
-    type Slot = Box<Slot<K, M>>;
-    type Closing = Seat<K, M>;
+impl<K: Send + Sync + 'static, D: Drives<K>> Tends for Inner<K, D> {
+    type Slot = Box<Slot<K, D>>;
+    type Closing = Seat<K, D>;
 
-    fn item(slot: &mut Box<Slot<K, M>>) -> &mut M::Resource {
+    fn item(slot: &mut Box<Slot<K, D>>) -> &mut Item<K, D> {
         &mut slot.item
     }
 
-    fn usage(slot: &Box<Slot<K, M>>, now: Moment) -> Usage {
+    fn usage(slot: &Box<Slot<K, D>>, now: Moment) -> Usage {
         usage_of(slot, now)
     }
 
@@ -613,29 +708,27 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
         self.config.reset_timeout
     }
 
-    async fn check(&self, item: &mut M::Resource, usage: &Usage) -> Result<(), M::Error> {
-        self.manager.check(item, usage).await
+    async fn check(&self, item: &mut Item<K, D>, usage: &Usage) -> Result<(), D::Error> {
+        self.manager.check(item.one_mut(), usage).await
     }
 
-    async fn reset(&self, item: &mut M::Resource, usage: &Usage) -> Result<(), M::Error> {
-        self.manager.reset(item, usage).await
+    async fn reset(&self, item: &mut Item<K, D>, usage: &Usage) -> Result<(), D::Error> {
+        self.manager.reset(item.one_mut(), usage).await
     }
 
-    fn was_reset(slot: &mut Box<Slot<K, M>>, now: Moment) {
+    fn was_reset(slot: &mut Box<Slot<K, D>>, now: Moment) {
         slot.tainted = false;
         slot.idle_since = now;
     }
 
-    fn put_clean(self: &Arc<Self>, slot: Box<Slot<K, M>>, now: Moment, took: Duration) {
+    fn put_clean(self: &Arc<Self>, slot: Box<Slot<K, D>>, now: Moment, took: Duration) {
         self.perform(Kernel::put_clean(&self.kernel, slot, now, took));
     }
 
     #[cold]
-    fn discard(self: &Arc<Self>, slot: Box<Slot<K, M>>, reason: CloseReason) {
+    fn discard(self: &Arc<Self>, slot: Box<Slot<K, D>>, reason: CloseReason) {
         let now = self.now();
-        let stillborn = reason == CloseReason::Broken
-            && slot.uses == 0
-            && now - slot.opened_at < host::STILLBORN;
+        let stillborn = reason == CloseReason::Broken && slot.is_stillborn(now);
         // Record the failed open before the close makes room for the next open.
         if stillborn {
             let (error, jitter) = (Arc::new(OpenError::Broken), fastrand::f64());
@@ -647,24 +740,42 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Tends for Inner<K, M> {
         self.perform(work);
     }
 
-    fn part(slot: Box<Slot<K, M>>) -> (M::Resource, Seat<K, M>) {
-        let Slot::<K, M> { item, seat, .. } = *slot;
+    fn part(slot: Box<Slot<K, D>>) -> (Item<K, D>, Seat<K, D>) {
+        let Slot::<K, D> { item, seat, .. } = *slot;
         (item, seat)
     }
 
-    fn closed(self: &Arc<Self>, seat: Seat<K, M>) {
+    fn closed(self: &Arc<Self>, seat: Seat<K, D>) {
         self.perform(Kernel::closed(&self.kernel, seat, self.now()));
     }
 }
 
+impl<K: Send + Sync + 'static, D: Drives<K>> Listens for Inner<K, D> {
+    fn said(&self, link: LinkId, word: Word) {
+        let Some(inner) = self.weak.upgrade() else {
+            return;
+        };
+        let (kernel, now) = (&self.kernel, self.now());
+        inner.perform(match word {
+            Word::Capacity(shares) => Kernel::set_capacity(kernel, link, shares, now),
+            Word::Suspect(suspect) => Kernel::set_suspect(kernel, link, suspect, now),
+            Word::Drain => Kernel::drain(kernel, link, CloseReason::GoingAway, now),
+            Word::Dead => {
+                let (error, jitter) = (Arc::new(OpenError::Broken), fastrand::f64());
+                Kernel::die(kernel, link, error, now, jitter)
+            }
+        });
+    }
+}
+
 #[cfg(feature = "metrics")]
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for Inner<K, M> {
+impl<K: Send + Sync + 'static, D: Drives<K>> Drop for Inner<K, D> {
     fn drop(&mut self) {
         host::Published::retire(self);
     }
 }
 
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for Inner<K, M> {
+impl<K: Send + Sync + 'static, D: Drives<K>> fmt::Debug for Inner<K, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
             .field("name", &self.host.name)
@@ -673,7 +784,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> fmt::Debug for Inner<K, M> {
 }
 
 #[inline]
-pub(super) fn usage_of<K, T, E: Clone>(slot: &seats::Slot<K, T, E>, now: Moment) -> Usage {
+pub(super) fn usage_of<K, T: Lends, E: Clone>(slot: &seats::Slot<K, T, E>, now: Moment) -> Usage {
     Usage {
         opened_at: slot.opened_at,
         idle_since: slot.idle_since,

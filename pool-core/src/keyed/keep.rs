@@ -7,6 +7,7 @@ use std::{cmp::Reverse, mem, sync::Arc as StdArc, task::Waker, time::Duration};
 
 use super::{
     counts::Counts,
+    grant::{Grant, Lends},
     kernel::{Kernel, Limits},
     limits::Terms,
     seats::{Seat, SeatState, Slot},
@@ -27,7 +28,7 @@ use crate::{
 /// The result of one round of the keeper.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Tick<K, T, E: Clone> {
+pub(super) struct Tick<K, T: Lends, E: Clone> {
     pub(super) work: Work<K, T, E>,
     /// Leases that have lasted too long, with their keys. Each lease is reported once.
     pub(super) leaks: Vec<Held<K>>,
@@ -51,6 +52,20 @@ pub(super) struct Snapshot<E> {
     pub(super) closed: bool,
     pub(super) counters: Counts,
     pub(super) last_error: Option<E>,
+    pub(super) links: Links,
+}
+
+/// Counts of shared resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    pub(super) open: u32,
+    /// How many give no more shares, and are closed with their last.
+    pub(super) draining: u32,
+    pub(super) suspect: u32,
+    /// Shares that are out, or granted.
+    pub(super) used: u32,
+    /// Shares that can be given.
+    pub(super) free: u32,
 }
 
 impl<E> Snapshot<E> {
@@ -59,7 +74,7 @@ impl<E> Snapshot<E> {
     }
 }
 
-impl<K, T, E: Clone> Kept for Kernel<K, T, E> {
+impl<K, T: Lends, E: Clone> Kept for Kernel<K, T, E> {
     fn post(&self) -> &Post {
         &self.post
     }
@@ -85,13 +100,13 @@ impl<K, T, E: Clone> Kept for Kernel<K, T, E> {
     }
 }
 
-impl<K, T, E: Clone> Watched for Kernel<K, T, E> {
+impl<K, T: Lends, E: Clone> Watched for Kernel<K, T, E> {
     fn with_watchers<R>(&self, look: impl FnOnce(&mut Watchers) -> R) -> R {
         look(&mut self.lock().watchers)
     }
 }
 
-impl<K, T, E: Clone> Kernel<K, T, E> {
+impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
     /// Runs a round of the keeper with this number. `None` if this keeper was replaced, or if the pool is closed and drained.
     pub(super) fn round(
         this: &Arc<Self>,
@@ -129,6 +144,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.keep_failing(this, now, &mut work);
         let leaks = state.leaks(limits, now);
         state.assign(this, now, &mut work);
+        state.drain_for_turns(now, &mut work);
         let next = state.next_round(now, limits);
         let before = state.bell.answer(keeper, next);
         let activity = state.counters.gets + state.counters.returns;
@@ -157,6 +173,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         state.now = state.now.max(now);
         state.max_total = max_total;
         while state.in_use() > max_total && state.retire_oldest(CloseReason::Shrunk, &mut work) {}
+        state.drain_surplus(None);
         state.assign(this, now, &mut work);
         work
     }
@@ -178,14 +195,14 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let row = state.table.at_mut(key);
         row.set_terms(terms);
         let (most, lane) = (row.terms().max_size, row.lane);
-        while state.table.at(key).held() > most
-            && let Some(index) = state.table.at(key).idle.end(true)
+        while state.held(key) > most
+            && let Some(index) = state.idle_of(key).first().copied()
             && let Some(slot) = state.pick_up(key, index)
         {
             state.retire(slot, CloseReason::Shrunk, &mut work);
         }
-        let idle = state.table.at(key).idle;
-        for index in state.seats.idle_of(idle) {
+        state.drain_surplus(Some(key));
+        for index in state.idle_of(key) {
             state.look_again(index, &mut work);
         }
         if most == 0 {
@@ -206,15 +223,17 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             None => {
                 state.oldest_generation = generation;
                 while state.retire_oldest(CloseReason::Retired, &mut work) {}
+                state.drain_all(None, CloseReason::Retired);
             }
             Some(place) if state.table.is_there(place) => {
                 let key = place.index;
                 state.table.at_mut(key).generation = generation;
-                while let Some(index) = state.table.at(key).idle.end(true)
-                    && let Some(slot) = state.pick_up(key, index)
-                {
-                    state.retire(slot, CloseReason::Retired, &mut work);
+                for index in state.idle_of(key) {
+                    if let Some(slot) = state.pick_up(key, index) {
+                        state.retire(slot, CloseReason::Retired, &mut work);
+                    }
                 }
+                state.drain_all(Some(key), CloseReason::Retired);
                 state.meet(this, key, now, &mut work);
             }
             Some(_) => return work,
@@ -271,6 +290,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             closed: state.closed,
             counters: state.counters,
             last_error: None,
+            links: state.seats.links(state.seats.all_shared()),
         }
     }
 
@@ -338,7 +358,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     }
 }
 
-impl<K, T, E: Clone> State<K, T, E> {
+impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// Takes back unfetched grants, and arms waiters that have waited for a while.
     fn keep_lines(&mut self, kernel: &Arc<Kernel<K, T, E>>, now: Moment, work: &mut Work<K, T, E>) {
         let Limits {
@@ -355,9 +375,9 @@ impl<K, T, E: Clone> State<K, T, E> {
         for place in &ticking {
             let lane = self.table.at(place.index).lane;
             let wakers = work.wakers.many();
-            for slot in self.lanes.reclaim(lane, now, reclaim_after, wakers) {
+            for grant in self.lanes.reclaim(lane, now, reclaim_after, wakers) {
                 self.count(place.index, |counters| counters.reclaimed += 1);
-                unfetched.push(slot);
+                unfetched.push(grant);
             }
         }
         if !unfetched.is_empty() && !mutation::on(Mutation::ReclaimParksOne) {
@@ -366,8 +386,11 @@ impl<K, T, E: Clone> State<K, T, E> {
                 self.refresh(key);
             }
         }
-        for slot in unfetched {
-            self.settle(kernel, slot, now, work);
+        for grant in unfetched {
+            if matches!(grant, Grant::Many(_)) && mutation::on(Mutation::MixedReclaimKeepsShare) {
+                continue;
+            }
+            self.take_back(kernel, grant, now, work);
         }
         for place in ticking {
             if !self.table.is_there(place) {
@@ -398,6 +421,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             }
             self.seats.look_at(index, Moment::NEVER);
             if self.seats.state(index) != SeatState::Idle {
+                if self.seats.is_shared(index) {
+                    self.expire(kernel, index, now, work);
+                }
                 continue;
             }
             let key = self.seats.key(index);
@@ -413,6 +439,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             } else if self.is_over(key, &slot, now) {
                 self.retire(slot, CloseReason::Lifetime, work);
             } else if lapsed(slot.used_at, terms.keepalive)
+                && !self.seats.is_shared(index)
                 && self.table.at(key).count(SeatState::Checking) < terms.max_opening
             {
                 self.begin_check(index, now, work);
@@ -517,6 +544,14 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
+    /// Returns the seats of the idle slots of `key`.
+    fn idle_of(&self, key: u32) -> Vec<u32> {
+        let mut idle = self.seats.idle_of(self.table.at(key).idle);
+        let links = self.table.cold(key).links.iter().copied();
+        idle.extend(links.filter(|link| self.seats.state(*link) == SeatState::Idle));
+        idle
+    }
+
     fn leaks(&mut self, limits: &Limits, now: Moment) -> Vec<Held<K>> {
         let Some(after) = limits.leak_after.filter(|_| now >= self.leaks_next) else {
             return Vec::new();
@@ -557,7 +592,9 @@ impl<K, T, E: Clone> State<K, T, E> {
         if let Some(Reverse((due, _))) = self.failing.peek() {
             next = next.min(*due);
         }
-        next.min(self.favour_due).max(now + MIN_ROUND)
+        next.min(self.favour_due)
+            .min(self.turn_at)
+            .max(now + MIN_ROUND)
     }
 
     /// Makes the slot idle again. If something is due for it already, the keeper looks at it at `later`, not at once.
@@ -604,6 +641,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             closed: self.closed,
             counters,
             last_error: cold.gate.last_error(),
+            links: self.seats.links(cold.links.iter().copied()),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    grant::{Grant, Lends},
     lanes,
     limits::Terms,
     seats::{Seat, SeatState, Slot},
@@ -23,6 +24,7 @@ use crate::{
         Backoff, Holder, Opened, Post, Refusal,
         mutation::{self, Mutation},
     },
+    gauge::LinkId,
     moment::Moment,
     observe::{CloseReason, Phase},
     sync::{Arc, KernelGuard, KernelMutex},
@@ -49,7 +51,7 @@ pub(super) struct Limits {
 
 /// The state machine of one keyed pool, over resources `T` of keys `K`, with open failures kept as `E`.
 #[derive(Debug)]
-pub(super) struct Kernel<K, T, E: Clone> {
+pub(super) struct Kernel<K, T: Lends, E: Clone> {
     /// The only lock. While it is held, nothing else is locked and no user code runs: no key is hashed, compared, cloned or
     /// dropped.
     pub(super) state: KernelMutex<State<K, T, E>>,
@@ -74,8 +76,8 @@ pub(super) enum Asked<'a, K> {
 
 /// The result of [`take_or_wait`](Kernel::take_or_wait).
 #[derive(Debug)]
-pub(super) enum Take<K, T, E: Clone> {
-    Ready(Box<Slot<K, T, E>>),
+pub(super) enum Take<K, T: Lends, E: Clone> {
+    Ready(Grant<K, T, E>),
     Queued(Queued<K, T, E>),
     /// The get is refused, and there may be work: a get of a failing key lets the pool try the key again.
     Refused(Refusal<E>, Work<K, T, E>),
@@ -84,11 +86,11 @@ pub(super) enum Take<K, T, E: Clone> {
 }
 
 /// Names a waiter.
-pub(super) type Ticket<K, T, E> = lanes::Ticket<Box<Slot<K, T, E>>, Refusal<E>>;
+pub(super) type Ticket<K, T, E> = lanes::Ticket<Grant<K, T, E>, Refusal<E>>;
 
 /// A place in a queue.
 #[derive(Debug)]
-pub(super) struct Queued<K, T, E: Clone> {
+pub(super) struct Queued<K, T: Lends, E: Clone> {
     pub(super) ticket: Ticket<K, T, E>,
     /// Whether the time at which the waiter joined is exact.
     pub(super) timed: bool,
@@ -98,8 +100,8 @@ pub(super) struct Queued<K, T, E: Clone> {
 
 /// The answer that a waiter gets when it is polled.
 #[derive(Debug)]
-pub(super) enum Polled<K, T, E: Clone> {
-    Granted(Box<Slot<K, T, E>>),
+pub(super) enum Polled<K, T: Lends, E: Clone> {
+    Granted(Grant<K, T, E>),
     Refused(Refusal<E>),
     /// There is no answer yet. If `armed`, the waiter keeps a timer for its deadline from now on.
     Pending {
@@ -109,16 +111,16 @@ pub(super) enum Polled<K, T, E: Clone> {
 
 /// What a waiter finds at its deadline.
 #[derive(Debug)]
-pub(super) enum TimedOut<K, T, E: Clone> {
+pub(super) enum TimedOut<K, T: Lends, E: Clone> {
     /// A grant came in time.
-    Granted(Box<Slot<K, T, E>>),
+    Granted(Grant<K, T, E>),
     /// A refusal came in time.
     Refused(Refusal<E>),
     /// There is no answer; the waiter was waiting for this phase to end.
     Late(Phase),
 }
 
-impl<K, T, E: Clone> Kernel<K, T, E> {
+impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             state: KernelMutex::new(State::new(&limits)),
@@ -140,12 +142,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
     /// Leases an idle slot of the key with this hash that is ready to be handed out, if the key has no waiter. The caller has to
     /// compare the key, since two keys may have the same hash, though that is rare.
     #[inline]
-    pub(super) fn take(
-        &self,
-        hash: u64,
-        now: Moment,
-        holder: Holder,
-    ) -> Option<Box<Slot<K, T, E>>> {
+    pub(super) fn take(&self, hash: u64, now: Moment, holder: Holder) -> Option<Grant<K, T, E>> {
         let mut state = self.lock();
         let key = state.table.only(hash)?;
         state.take(key, now, holder, self.limits.fifo)
@@ -157,7 +154,7 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         place: Place,
         now: Moment,
         holder: Holder,
-    ) -> Option<Box<Slot<K, T, E>>> {
+    ) -> Option<Grant<K, T, E>> {
         let mut state = self.lock();
         if !state.table.is_there(place) {
             return None;
@@ -228,8 +225,8 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                 )
             }
         };
-        if let Some(slot) = state.take(key, now, holder, this.limits.fifo) {
-            return Take::Ready(slot);
+        if let Some(grant) = state.take(key, now, holder, this.limits.fifo) {
+            return Take::Ready(grant);
         }
         match state.wait(this, key, now, exact, waker) {
             Ok(queued) => Take::Queued(queued),
@@ -283,10 +280,10 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
                 Poll::Pending => Polled::Pending {
                     armed: state.lanes.is_armed(ticket),
                 },
-                Poll::Ready(Ok(slot)) => {
-                    state.fetched(key, &slot, holder);
+                Poll::Ready(Ok(mut grant)) => {
+                    state.fetched(key, &mut grant, holder);
                     state.left(key, &mut work);
-                    Polled::Granted(slot)
+                    Polled::Granted(grant)
                 }
                 Poll::Ready(Err(refusal)) => {
                     state.left(key, &mut work);
@@ -310,9 +307,9 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let key = ticket.key;
         let (answer, spent) = state.lanes.cancel(ticket);
         let outcome = match answer {
-            Some(Ok(slot)) => {
-                state.fetched(key, &slot, holder);
-                TimedOut::Granted(slot)
+            Some(Ok(mut grant)) => {
+                state.fetched(key, &mut grant, holder);
+                TimedOut::Granted(grant)
             }
             Some(Err(refusal)) => TimedOut::Refused(refusal),
             None => {
@@ -340,12 +337,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             state.count(key, |counters| counters.cancelled += 1);
         }
         let refused = match answer {
-            Some(Ok(slot)) if mutation::on(Mutation::KeyCancelServesNobody) => {
+            Some(Ok(Grant::One(slot))) if mutation::on(Mutation::KeyCancelServesNobody) => {
                 state.lay_down(key, slot, &mut work);
                 None
             }
-            Some(Ok(slot)) => {
-                state.settle(this, slot, now, &mut work);
+            Some(Ok(Grant::Many(_))) if mutation::on(Mutation::MixedCancelKeepsShare) => None,
+            Some(Ok(grant)) => {
+                state.take_back(this, grant, now, &mut work);
                 None
             }
             Some(Err(refusal)) => Some(refusal),
@@ -383,6 +381,123 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         Some(work)
     }
 
+    /// Returns a share after use.
+    #[inline]
+    pub(super) fn put_share(this: &Arc<Self>, link: LinkId, now: Moment) -> Option<Work<K, T, E>> {
+        let mut state = this.lock();
+        state.counters.returns += 1;
+        if state.lays_share_back(link, now) {
+            return None;
+        }
+        let mut work = Work::default();
+        state.put_share(this, link, now, &mut work);
+        Some(work)
+    }
+
+    /// Takes back the count of a share that no get received, and the share.
+    pub(super) fn never_shared(
+        this: &Arc<Self>,
+        link: LinkId,
+        waited: bool,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.counters.gets -= 1;
+        if state.seats.is_there(link) {
+            let key = state.seats.key(link.index);
+            state.table.at_mut(key).gets -= 1;
+            if waited {
+                state.waits_on(key);
+            }
+        }
+        state.put_share(this, link, now, &mut work);
+        work
+    }
+
+    /// What is opened, or open, by this name is to give no more shares and leases, and to close when nobody uses it.
+    pub(super) fn drain(
+        this: &Arc<Self>,
+        link: LinkId,
+        reason: CloseReason,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        Self::on_link(this, link, now, |state, work| {
+            state.drain(this, link.index, reason, now, work);
+        })
+    }
+
+    /// The resource of this name is dead. `error` is kept if it dies just after it was opened and before anybody used it: that
+    /// counts as a failed open. `jitter` is uniform in `0.0..1.0`.
+    pub(super) fn die(
+        this: &Arc<Self>,
+        link: LinkId,
+        error: E,
+        now: Moment,
+        jitter: f64,
+    ) -> Work<K, T, E> {
+        Self::on_link(this, link, now, |state, work| {
+            let slot = state.seats.slot(link.index);
+            let stillborn = slot.is_some_and(|slot| slot.is_stillborn(now));
+            if stillborn {
+                let key = state.seats.key(link.index);
+                state.failed(key, error, now, jitter, work);
+                state.table.cold_mut(key).gate.doubt(now);
+                state.die(this, link.index, now, work);
+                state.tell_of_outage(key, work);
+            } else {
+                work.gone.errors.push(error);
+                state.die(this, link.index, now, work);
+            }
+        })
+    }
+
+    /// Sets how many may share the resource of this name.
+    pub(super) fn set_capacity(
+        this: &Arc<Self>,
+        link: LinkId,
+        capacity: u32,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        Self::on_link(this, link, now, |state, work| {
+            state.set_capacity(this, link.index, capacity, now, work);
+        })
+    }
+
+    /// Sets whether the resource of this name is suspect.
+    pub(super) fn set_suspect(
+        this: &Arc<Self>,
+        link: LinkId,
+        suspect: bool,
+        now: Moment,
+    ) -> Work<K, T, E> {
+        Self::on_link(this, link, now, |state, work| {
+            state.set_suspect(this, link.index, suspect, now, work);
+        })
+    }
+
+    /// Does something to what is opened, or open, by this name. If it has gone, nothing is to be done.
+    fn on_link(
+        this: &Arc<Self>,
+        link: LinkId,
+        now: Moment,
+        run: impl FnOnce(&mut State<K, T, E>, &mut Work<K, T, E>),
+    ) -> Work<K, T, E> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        let early = state.seats.state(link.index) == SeatState::Opening;
+        if state.seats.is_there(link) && !(early && mutation::on(Mutation::MixedEarlyWordIsLost)) {
+            run(&mut state, &mut work);
+        }
+        work
+    }
+
+    /// Returns the name of what is opened on this seat.
+    pub(super) fn link(&self, seat: &Seat<K, T, E>) -> LinkId {
+        self.lock().seats.link(seat.index())
+    }
+
     /// Returns a slot that was not used.
     pub(super) fn put_unused(
         this: &Arc<Self>,
@@ -407,7 +522,10 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         let key = state.seats.key(slot.seat.index());
         slot.check_due_at = now.due_after(state.table.at(key).terms().check_after_nanos);
         match state.seats.state(slot.seat.index()) {
-            SeatState::Checking => state.histograms.check.record(took),
+            SeatState::Checking => {
+                state.seats.set_suspect(slot.seat.index(), false);
+                state.histograms.check.record(took);
+            }
             SeatState::Resetting => state.histograms.reset.record(took),
             _ => {}
         }
@@ -415,16 +533,19 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// A resource was opened on this seat.
+    /// A resource was opened on this seat. Returns it if it died, or is not to be used any more, already.
     pub(super) fn opened(
         this: &Arc<Self>,
         seat: Seat<K, T, E>,
         opened: Opened<T>,
         now: Moment,
-    ) -> Work<K, T, E> {
+    ) -> Result<Work<K, T, E>, (Seat<K, T, E>, T)> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());
+        if state.seats.ends(seat.index()).is_some() {
+            return Err((seat, opened.item));
+        }
         // The open may have been called off meanwhile, but it was faster than that.
         state.set(seat.index(), SeatState::Opening);
         let gate = &mut state.table.cold_mut(key).gate;
@@ -445,6 +566,13 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         } else {
             state.seats.begun(seat.index()).generation
         };
+        let exclusive = !mutation::on(Mutation::MixedExpectsTooMuch);
+        state.table.cold_mut(key).expected = if opened.item.is_shared() {
+            state.seats.share(seat.index());
+            state.seats.shares(seat.index()).0.max(1)
+        } else {
+            u32::from(exclusive)
+        };
         let slot = Box::new(Slot {
             item: opened.item,
             opened_at: now,
@@ -456,11 +584,12 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
             generation,
             tainted: false,
             served: false,
+            ended: false,
             seat,
         });
         state.settle(this, slot, now, &mut work);
         state.call_keeper(now + this.limits.rounds, &mut work);
-        work
+        Ok(work)
     }
 
     /// An open on this seat has failed. `jitter` is uniform in `0.0..1.0`.
@@ -543,10 +672,14 @@ impl<K, T, E: Clone> Kernel<K, T, E> {
         self.lock().timed_wait(lasted);
     }
 
-    /// Counts the wait of a get that first received a broken resource, and then found this slot idle.
-    pub(super) fn count_wait(&self, slot: &Slot<K, T, E>, lasted: Option<Duration>) {
+    /// Counts the wait of a get that first received a broken resource, and then found this one idle, or with a free share.
+    pub(super) fn count_wait(&self, link: LinkId, lasted: Option<Duration>) {
         let mut state = self.lock();
-        let key = state.seats.key(slot.seat.index());
+        if !state.seats.is_there(link) {
+            // It died meanwhile.
+            return;
+        }
+        let key = state.seats.key(link.index);
         state.waited(key);
         if let Some(lasted) = lasted {
             state.timed_wait(lasted);

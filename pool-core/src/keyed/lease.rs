@@ -3,17 +3,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
 };
 
-use super::{
-    KeyedManager,
-    inner::{Inner, Slot, usage_of},
-};
-use crate::{
-    host::{Hosted, Usage},
-    moment::Moment,
-};
+use super::{KeyedManager, drives::Exclusive, leased::Leased};
+use crate::host::Usage;
 
 /// A leased resource of a key. Dropping the lease returns the resource to the pool, on any thread, with or without a runtime.
 ///
@@ -54,50 +47,34 @@ use crate::{
 /// # }
 /// ```
 pub struct KeyedLease<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    /// `None` only while the lease is being dropped or taken apart.
-    slot: Option<Box<Slot<K, M>>>,
-    /// When the lease began, if it is being timed; else `NEVER`.
-    timed_from: Moment,
-    inner: Arc<Inner<K, M>>,
+    leased: Leased<K, Exclusive<M>>,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
-    /// `now` may be rough.
     #[inline]
-    pub(super) fn new(mut slot: Box<Slot<K, M>>, inner: Arc<Inner<K, M>>, now: Moment) -> Self {
-        slot.uses = slot.uses.saturating_add(1);
-        slot.used_at = now;
-        let timed_from = if inner.times(now) {
-            inner.now()
-        } else {
-            Moment::NEVER
-        };
-        Self {
-            slot: Some(slot),
-            timed_from,
-            inner,
-        }
+    pub(super) const fn new(leased: Leased<K, Exclusive<M>>) -> Self {
+        Self { leased }
     }
 
     /// Returns the key of the resource.
     pub fn key(lease: &Self) -> &K {
-        lease.slot().seat.key()
+        lease.leased.key()
     }
 
     /// Taints the resource: the pool does not hand it on as it is. When the lease is returned, the resource is reset, or closed if
     /// the manager has no reset for it.
     pub fn taint(lease: &mut Self) {
-        lease.slot_mut().tainted = true;
+        *lease.leased.tainted() = true;
     }
 
     /// Whether the resource is tainted.
     pub fn is_tainted(lease: &Self) -> bool {
-        lease.slot().tainted
+        lease.leased.is_tainted()
     }
 
     /// Removes the taint: the resource is known to be clean again.
     pub fn untaint(lease: &mut Self) {
-        lease.slot_mut().tainted = false;
+        *lease.leased.tainted() = false;
     }
 
     /// Runs an operation that leaves the resource unusable if it does not run to its end. If the future is dropped or panics, the
@@ -106,75 +83,43 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
     /// # Cancel safety
     /// Dropping the future drops the operation and taints the lease.
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
-        let slot = lease.slot_mut();
-        let was = std::mem::replace(&mut slot.tainted, true);
-        let output = operation(&mut slot.item).await;
-        slot.tainted = was;
-        output
+        lease.leased.run(operation).await
     }
 
     /// Takes the resource out of the pool. The pool may open another in its place, and never closes this one.
-    pub fn detach(mut lease: Self) -> M::Resource {
-        let slot = lease.slot.take().expect(HELD);
-        let (_, lasted) = lease.inner.lasted(lease.timed_from);
-        lease.inner.kernel.count_use(lasted);
-        let Slot::<K, M> { item, seat, .. } = *slot;
-        drop(seat);
-        item
+    pub fn detach(lease: Self) -> M::Resource {
+        lease.leased.detach()
     }
 
     /// Returns the history of the resource.
     pub fn usage(lease: &Self) -> Usage {
-        usage_of(lease.slot(), lease.inner.now())
+        lease.leased.usage()
     }
 
     /// Sets the label of the holder, like [`GetKeyed::label`](super::GetKeyed::label).
     pub fn label(lease: &mut Self, label: &'static str) {
-        lease.inner.kernel.relabel(lease.slot(), label);
+        lease.leased.label(label);
     }
 
     /// Returns the manager of the lease's pool.
     pub fn manager(lease: &Self) -> &M {
-        &lease.inner.manager
-    }
-
-    #[inline]
-    fn slot(&self) -> &Slot<K, M> {
-        self.slot.as_ref().expect(HELD)
-    }
-
-    #[inline]
-    fn slot_mut(&mut self) -> &mut Slot<K, M> {
-        self.slot.as_mut().expect(HELD)
+        &lease.leased.inner().manager.0
     }
 }
-
-const HELD: &str = "a lease holds its slot until it is dropped";
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Deref for KeyedLease<K, M> {
     type Target = M::Resource;
 
     #[inline]
     fn deref(&self) -> &M::Resource {
-        &self.slot().item
+        self.leased.item()
     }
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> DerefMut for KeyedLease<K, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Resource {
-        &mut self.slot_mut().item
-    }
-}
-
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for KeyedLease<K, M> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(mut slot) = self.slot.take() {
-            // A panic may have interrupted a use of the resource at any point.
-            slot.tainted |= std::thread::panicking();
-            self.inner.give_back(slot, self.timed_from);
-        }
+        self.leased.item_mut()
     }
 }
 

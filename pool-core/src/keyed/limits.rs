@@ -128,11 +128,13 @@ pub(super) struct Terms {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) keepalive: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
+    /// How many one resource is expected to serve at once; 0 if nobody knows.
+    pub(super) expected: u32,
 }
 
 impl Terms {
     /// Returns the settings of the pool, overridden by `limits`.
-    pub(super) fn new(config: &Config, limits: KeyLimits) -> Self {
+    pub(super) fn new(config: &Config, limits: KeyLimits, expected: u32) -> Self {
         let config = match limits.max_size {
             Some(max_size) => config.clone().max_size(max_size),
             None => config.clone(),
@@ -147,6 +149,7 @@ impl Terms {
             idle_timeout: limits.idle_timeout.unwrap_or(config.idle_timeout),
             keepalive: config.keepalive,
             max_lifetime: limits.max_lifetime.unwrap_or(config.max_lifetime),
+            expected,
         }
     }
 }
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_not_said_for_a_key_is_as_for_all() {
         let config = Config::new().max_size(3).idle_timeout(None);
-        let plain = Terms::new(&config, KeyLimits::new());
+        let plain = Terms::new(&config, KeyLimits::new(), 1);
         assert_eq!(
             (plain.max_size, plain.max_waiters, plain.idle_timeout),
             (3, 1024, None)
@@ -166,7 +169,7 @@ mod tests {
         let limits = KeyLimits::new()
             .max_size(50)
             .idle_timeout(Some(Duration::from_secs(1)));
-        let own = Terms::new(&config, limits);
+        let own = Terms::new(&config, limits, 1);
         assert_eq!((own.max_size, own.max_waiters), (50, 1024));
         assert_eq!(own.idle_timeout, Some(Duration::from_secs(1)));
         assert_eq!(own.create_timeout, plain.create_timeout);

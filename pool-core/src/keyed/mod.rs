@@ -1,18 +1,26 @@
 //! Pools by key, with one bound in total.
 
+mod body;
 mod builder;
 mod claims;
 mod config;
 mod counts;
+mod drives;
 mod get;
+mod grant;
 mod inner;
 mod keep;
 mod kernel;
 mod lanes;
 mod lease;
+mod leased;
 mod limits;
 mod manager;
+mod mixed;
+mod opened;
 mod seats;
+mod shared;
+mod shares;
 mod sites;
 mod state;
 mod table;
@@ -22,24 +30,26 @@ mod turns;
 mod work;
 
 use std::{
-    borrow::Borrow, fmt, future::Future, hash::Hash, panic::Location, pin::Pin, sync::Arc,
-    task::Poll, time::Duration,
+    borrow::Borrow, fmt, future::Future, hash::Hash, panic::Location, sync::Arc, time::Duration,
 };
 
-pub use builder::KeyedBuilder;
+use body::Body;
+pub use builder::{KeyedBuilder, MixedBuilder};
 pub use config::KeyedConfig;
+use drives::Exclusive;
 pub use get::GetKeyed;
-use inner::{Inner, status_of, usage_of};
-use kernel::Kernel;
+use inner::{Inner, status_of};
 pub use lease::KeyedLease;
 pub use limits::KeyLimits;
 pub use manager::KeyedManager;
+pub use mixed::{GetMixed, Held, MixedLease, MixedManager, MixedPool, MixedShare, MixedStatus};
+pub use opened::Opened;
 
 use crate::{
     config::ConfigError,
-    engine::{Holder, Kept},
-    host::{self, Drained, Error, Hosted, Kind, Tends, Usage},
-    observe::{CloseReason, LeaseInfo, Status, Timings},
+    engine::Kept,
+    host::{Drained, Error, Usage},
+    observe::{LeaseInfo, Status, Timings},
 };
 
 /// A pool for each key (origin, shard, tenant), with a bound for each key and a bound in total.
@@ -92,7 +102,7 @@ use crate::{
 /// to the first waiter. The other keys matter only when the bound in total is reached:
 ///
 /// 1. The pool closes idle resources of other keys, one for each resource that is wanted, the longest idle first
-///    ([`CloseReason::Evicted`]). The place is free when the close has ended, so the bound holds at every moment.
+///    ([`Evicted`](crate::observe::CloseReason::Evicted)). The place is free when the close has ended, so the bound holds at every moment.
 /// 2. When no resource is idle, keys take turns. A key that has waiters and no open resource gets the place of the next resource
 ///    that is returned, in turn with the other keys that have none. Otherwise, a key whose resource is returned gives up the place
 ///    if it has at least two resources more than a key that wants more. So keys that all want more end up with equal shares. Only
@@ -125,12 +135,7 @@ use crate::{
 /// locked. So `Hash` and `Eq` may use the pool, and a panic in them affects only the get that called them. Both must give the same
 /// result every time, as for any map.
 pub struct KeyedPool<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    owner: Arc<Owner<K, M>>,
-}
-
-/// Shared by all handles of one pool, and only by them. Dropping it closes the pool.
-struct Owner<K: Send + Sync + 'static, M: KeyedManager<K>> {
-    inner: Arc<Inner<K, M>>,
+    body: Body<K, Exclusive<M>>,
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
@@ -139,17 +144,10 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         KeyedBuilder::new(manager)
     }
 
-    fn from_inner(inner: Inner<K, M>) -> Self {
+    fn from_inner(inner: Arc<Inner<K, Exclusive<M>>>) -> Self {
         Self {
-            owner: Arc::new(Owner {
-                inner: Arc::new(inner),
-            }),
+            body: Body::new(inner),
         }
-    }
-
-    #[inline]
-    fn inner(&self) -> &Arc<Inner<K, M>> {
-        &self.owner.inner
     }
 
     /// Gets a resource of `key`. The get takes an idle resource, or waits for a resource that is returned or opened. Gets of one
@@ -182,7 +180,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        GetKeyed::new(self, key, Location::caller())
+        GetKeyed::new(self.body.get(key, Location::caller()))
     }
 
     /// Gets `count` resources of `key` at once, and returns them all. So the first callers do not wait for opens, and the service
@@ -205,40 +203,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let place = Location::caller();
-        // Check the count first, so that a huge count does not make as many futures before it fails.
-        let most = self.inner().most_of(key);
-        let (count, mut refused) = if count > most {
-            let kind = Kind::TooLarge(most);
-            let error = self.inner().error_of(key, kind, Duration::ZERO, None);
-            (0, Some(error))
-        } else {
-            (count, None)
-        };
-        let gets = (0..count).map(|_| GetKeyed::new(self, key, place).label("warm-up"));
-        let (mut gets, mut leases): (Vec<_>, _) = (gets.collect(), Vec::new());
-        std::future::poll_fn(move |context| {
-            if let Some(error) = refused.take() {
-                return Poll::Ready(Err(error));
-            }
-            let mut next = 0;
-            while let Some(get) = gets.get_mut(next) {
-                match Pin::new(get).poll(context) {
-                    Poll::Ready(Ok(lease)) => {
-                        leases.push(lease);
-                        drop(gets.swap_remove(next));
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => next += 1,
-                }
-            }
-            if gets.is_empty() {
-                leases.clear();
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
-            }
-        })
+        self.body.warm_up(key, count, Location::caller())
     }
 
     /// Gets a resource of `key` that is idle and known to be good, if no get waits for it. Never waits.
@@ -252,32 +217,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let inner = self.inner();
-        let now = inner.rough_now();
-        let holder = Holder {
-            since: now,
-            place: Location::caller(),
-            label: "",
-        };
-        let mut taken = inner.take_fit(key, inner.hash(key), now, holder);
-        while taken.is_none()
-            && let (Some(place), _) = inner.find(key)
-            && let Some(mut slot) = inner.kernel.take_of(place, now, holder)
-        {
-            if inner.is_fit(&mut slot) {
-                taken = Some(slot);
-            } else {
-                inner.never_had(slot, false);
-            }
-        }
-        match taken {
-            Some(slot) => Ok(KeyedLease::new(slot, Arc::clone(inner), now)),
-            None => {
-                let closed = inner.kernel.is_closed();
-                let kind = if closed { Kind::Closed } else { Kind::Busy };
-                Err(inner.error_of(key, kind, Duration::ZERO, None))
-            }
-        }
+        let got = self.body.try_get(key, Location::caller())?;
+        Ok(KeyedLease::new(got.exclusive()))
     }
 
     /// Returns all counts of one key at this moment; `None` if the key is not in use.
@@ -286,40 +227,33 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let inner = self.inner();
-        let of = inner.kernel.snapshot_of(inner.find(key).0?)?;
-        Some(status_of(&of))
+        self.body.inner().status_of(key)
     }
 
     /// Returns the counts of every key in use. The counts of one key are taken at one moment.
     pub fn statuses(&self) -> Vec<(Arc<K>, Status)> {
-        let (mut from, mut statuses) = (0, Vec::new());
-        while let Some((next, part)) = self.inner().kernel.snapshots(from) {
-            from = next;
-            statuses.extend(part.into_iter().map(|(key, of)| (key, status_of(&of))));
-        }
-        statuses
+        self.body.statuses(status_of)
     }
 
     /// Returns all counts of this moment, for all keys together. The counters include keys that were removed.
     pub fn status(&self) -> Status {
-        Hosted::status(&**self.inner())
+        self.body.status()
     }
 
     /// Returns how many keys are in use.
     pub fn key_count(&self) -> usize {
-        self.inner().kernel.key_count()
+        self.body.inner().kernel.key_count()
     }
 
     /// Returns how long things took, for all keys together. Of leases and of waits, in every 10 ms one of any key is timed, and its
     /// sample counts for all that ended since the sample before it.
     pub fn timings(&self) -> Timings {
-        Hosted::timings(&**self.inner())
+        self.body.timings()
     }
 
     /// Lists the current leases, with their keys.
     pub fn leases(&self) -> Vec<(Arc<K>, LeaseInfo)> {
-        self.inner().leases_of(None)
+        self.body.inner().leases_of(None)
     }
 
     /// Lists the current leases of this key.
@@ -328,20 +262,17 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let inner = self.inner();
-        let place = inner.find(key).0;
-        let leases = place.map_or_else(Vec::new, |place| inner.leases_of(Some(place)));
-        leases.into_iter().map(|(_, lease)| lease).collect()
+        self.body.leases_of(key)
     }
 
     /// Returns the name of the pool, as used in messages and metrics.
     pub fn name(&self) -> &str {
-        &self.inner().host.name
+        &self.body.inner().host.name
     }
 
     /// Returns the manager.
     pub fn manager(&self) -> &M {
-        &self.inner().manager
+        &self.body.inner().manager.0
     }
 
     /// Changes the bound in total while the pool is in use. If it becomes smaller, surplus idle resources are closed now, the
@@ -350,7 +281,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// # Errors
     /// `max_total` is 0.
     pub fn resize(&self, max_total: u32) -> Result<(), ConfigError> {
-        self.inner().resize(max_total)
+        self.body.inner().resize(max_total)
     }
 
     /// Calls [`limits_of`](KeyedBuilder::limits_of) again for every key in use, for example because a tenant has another plan.
@@ -360,28 +291,13 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// Some limits are invalid ([`KeyLimits::validate`]); if there are several, the error is that of the first. A key with invalid
     /// limits keeps the limits that it had. All other keys have the new limits.
     pub fn reload_limits(&self) -> Result<(), ConfigError> {
-        let inner = self.inner();
-        let (mut from, mut outcome) = (0, Ok(()));
-        while let Some((next, part)) = inner.kernel.keys(from) {
-            from = next;
-            for (place, key) in part {
-                match inner.terms_of(&key) {
-                    Ok(terms) => {
-                        let now = inner.now();
-                        inner.perform(Kernel::set_terms(&inner.kernel, place, terms, now));
-                    }
-                    Err(error) => outcome = outcome.and(Err(error)),
-                }
-            }
-        }
-        outcome
+        self.body.reload_limits()
     }
 
     /// Closes all resources that are open now: idle resources at once, leased resources when they are returned, and resources that
     /// are being opened as soon as they are open.
     pub fn retire_all(&self) {
-        let inner = self.inner();
-        inner.perform(Kernel::reset(&inner.kernel, None, inner.now()));
+        self.body.retire_all();
     }
 
     /// Like [`retire_all`](Self::retire_all), for one key. Use it when its backend moved, or when its credentials changed.
@@ -390,10 +306,7 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let inner = self.inner();
-        if let Some(place) = inner.find(key).0 {
-            inner.perform(Kernel::reset(&inner.kernel, Some(place), inner.now()));
-        }
+        self.body.retire(key);
     }
 
     /// Closes the idle resources, of any key, for which `keep` returns false. Returns how many were closed.
@@ -401,30 +314,19 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// `keep` runs with no lock held. The resource that it looks at is not handed out meanwhile. If `keep` panics, this resource is
     /// dropped.
     pub fn retain(&self, mut keep: impl FnMut(&K, &mut M::Resource, &Usage) -> bool) -> usize {
-        let inner = self.inner();
-        let (mut from, mut closed) = (0, 0);
-        while let Some((next, mut slot)) = inner.kernel.next_idle(from) {
-            from = next;
-            let usage = usage_of(&slot, inner.now());
-            if keep(slot.seat.key(), &mut slot.item, &usage) {
-                inner.lay_back(slot);
-            } else {
-                closed += 1;
-                inner.discard(slot, CloseReason::NotRetained);
-            }
-        }
-        closed
+        self.body
+            .retain(|key, item, usage| keep(key, item.one_mut(), usage))
     }
 
     /// Closes the pool, without waiting. Waiting gets fail with [`Error::is_closed`], idle resources are closed now, and leased
     /// resources when they are returned.
     pub fn close(&self) {
-        self.inner().close();
+        self.body.inner().close();
     }
 
     /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
-        self.inner().kernel.is_closed()
+        self.body.inner().kernel.is_closed()
     }
 
     /// Closes the pool and waits until all its resources are closed, but no longer than `deadline`. The report lists what was still
@@ -439,21 +341,14 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedPool<K, M> {
     /// # Panics
     /// Panics if `drain` waits on a tokio runtime that was built without a timer.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        self.inner().close();
-        host::drain(self.inner(), deadline).await
-    }
-}
-
-impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drop for Owner<K, M> {
-    fn drop(&mut self) {
-        self.inner.close();
+        self.body.drain(deadline).await
     }
 }
 
 impl<K: Send + Sync + 'static, M: KeyedManager<K>> Clone for KeyedPool<K, M> {
     fn clone(&self) -> Self {
         Self {
-            owner: Arc::clone(&self.owner),
+            body: self.body.clone(),
         }
     }
 }

@@ -2,11 +2,24 @@
 //!
 //! An idle slot is on two lists: the list of its key, in the order in which slots were laid down, and the list of all keys by age,
 //! oldest first, for eviction. A slot that is being checked keeps its place in the list by age, since a check is not a use.
+//!
+//! A shared slot never leaves its row while it is open. It is idle while no share of it is out, and leased from its first share to
+//! its last. It is on the list by age while it is idle, and on no list of idle slots: its key lists its shared slots itself.
 
-use std::{mem, panic::Location, sync::Arc as StdArc};
+use std::{convert::Infallible, mem, panic::Location, sync::Arc as StdArc};
 
-use super::{kernel::Kernel, sites::Sites};
-use crate::{engine::Holder, moment::Moment, sync::Arc};
+use super::{grant::Lends, keep::Links, kernel::Kernel, opened::Opened, sites::Sites};
+use crate::{
+    engine::{
+        Holder,
+        mutation::{self, Mutation},
+    },
+    gauge::LinkId,
+    host::STILLBORN,
+    moment::Moment,
+    observe::CloseReason,
+    sync::Arc,
+};
 
 /// The state of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +48,7 @@ impl SeatState {
 /// The token of one seat. Dropping it frees the seat.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Seat<K, T, E: Clone> {
+pub(super) struct Seat<K, T: Lends, E: Clone> {
     // The fields of the hot path come first: see `Slot`.
     key: StdArc<K>,
     index: u32,
@@ -47,7 +60,7 @@ pub(super) struct Seat<K, T, E: Clone> {
 /// The fields of the hot path come first, so that they share a cache line if the resource is small.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Slot<K, T, E: Clone> {
+pub(super) struct Slot<K, T: Lends, E: Clone> {
     /// When the resource was last known to be good: when it was opened, checked or returned.
     pub(super) used_at: Moment,
     /// When the resource was last used: when it was opened or returned. Keepalive checks do not count.
@@ -60,6 +73,8 @@ pub(super) struct Slot<K, T, E: Clone> {
     pub(super) tainted: bool,
     /// Whether a caller has used the resource since its key had its turn. Only then may its place go to another key.
     pub(super) served: bool,
+    /// Whether the resource was reported dead or going away before a waiter fetched it.
+    pub(super) ended: bool,
     // `item` is declared before `seat`, so that the resource is dropped before its place is given away.
     pub(super) item: T,
     pub(super) seat: Seat<K, T, E>,
@@ -69,7 +84,14 @@ pub(super) struct Slot<K, T, E: Clone> {
     pub(super) check_due_at: Moment,
 }
 
-impl<K, T, E: Clone> Seat<K, T, E> {
+impl<K, T: Lends, E: Clone> Slot<K, T, E> {
+    /// Whether a resource that breaks now was never of use: nobody had a lease of it, and it was opened just before.
+    pub(super) fn is_stillborn(&self, now: Moment) -> bool {
+        self.uses == 0 && now - self.opened_at < STILLBORN
+    }
+}
+
+impl<K, T: Lends, E: Clone> Seat<K, T, E> {
     pub(super) const fn new(kernel: Arc<Kernel<K, T, E>>, key: StdArc<K>, index: u32) -> Self {
         Self { kernel, key, index }
     }
@@ -91,7 +113,7 @@ impl<K, T, E: Clone> Seat<K, T, E> {
     }
 }
 
-impl<K, T, E: Clone> Drop for Seat<K, T, E> {
+impl<K, T: Lends, E: Clone> Drop for Seat<K, T, E> {
     fn drop(&mut self) {
         // When a loom model has failed and is torn down, its mutexes are gone.
         let torn_down = cfg!(pool_loom) && std::thread::panicking();
@@ -106,12 +128,12 @@ impl<K, T, E: Clone> Drop for Seat<K, T, E> {
 
 /// All seats.
 #[derive(Debug)]
-pub(super) struct Seats<K, T, E: Clone> {
+pub(super) struct Seats<K, T: Lends, E: Clone> {
     rows: Vec<Row<K, T, E>>,
     notes: Vec<Note>,
     /// The list by age. It is separate and small so that it stays in the cache, since the neighbours of a seat are anywhere in
     /// memory.
-    ages: Vec<Link>,
+    ages: Vec<Neighbours>,
     sites: Sites,
     oldest: u32,
     youngest: u32,
@@ -122,8 +144,8 @@ pub(super) struct Seats<K, T, E: Clone> {
 /// The hot part of a seat, in half a cache line. In a large pool, nearly every get misses the cache here.
 #[derive(Debug)]
 #[repr(align(32))]
-struct Row<K, T, E: Clone> {
-    /// The slot, while it is idle.
+struct Row<K, T: Lends, E: Clone> {
+    /// The slot, while it is idle. A shared slot is here while it is leased, too.
     slot: Option<Box<Slot<K, T, E>>>,
     /// While idle: from then on the slot must be checked before use, or its lifetime is over. While leased: since when.
     at: Moment,
@@ -134,14 +156,17 @@ struct Row<K, T, E: Clone> {
     prev: u32,
     next: u32,
     state: SeatState,
-    /// Whether the open or check on this seat is late, so that it does not count as supply.
-    late: bool,
+    /// Whether the resource is lent in shares.
+    shared: bool,
     reported: bool,
     /// Whether the keeper has the seat in its heap, or nothing falls due there.
     noted: bool,
 }
 
-const _: () = assert!(size_of::<Row<(), (), ()>>() == 32);
+/// A resource that cannot be shared.
+type Exclusive = Opened<(), Infallible>;
+
+const _: () = assert!(size_of::<Row<(), Exclusive, ()>>() == 32);
 
 #[derive(Debug)]
 struct Note {
@@ -151,7 +176,17 @@ struct Note {
     open: u64,
     /// The number of the check; 0 while there is none.
     check: u64,
+    /// How many shares of a shared resource there may be at once.
+    capacity: u32,
+    /// How many shares of it are out, or granted.
+    used: u32,
     begun: Begun,
+    /// Whether the open or check on this seat is late, so that it does not count as supply.
+    late: bool,
+    /// Whether no new lease or share is given until the resource is trusted again.
+    suspect: bool,
+    /// Why the resource is closed as soon as nobody uses it, if it is.
+    ends: Option<CloseReason>,
 }
 
 /// How an open began.
@@ -168,7 +203,7 @@ pub(super) struct Begun {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct Neighbours {
     prev: u32,
     next: u32,
 }
@@ -184,7 +219,7 @@ pub(super) const NIL: u32 = u32::MAX;
 /// How many sites are kept in addition to two for each seat.
 const FEW_SITES: usize = 64;
 /// The link of a seat that is not on the list by age.
-const OUT: Link = Link {
+const OUT: Neighbours = Neighbours {
     prev: NIL - 1,
     next: NIL - 1,
 };
@@ -204,7 +239,7 @@ impl IdleList {
     }
 }
 
-impl<K, T, E: Clone> Seats<K, T, E> {
+impl<K, T: Lends, E: Clone> Seats<K, T, E> {
     pub(super) fn new() -> Self {
         Self {
             rows: Vec::new(),
@@ -248,7 +283,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             prev: NIL,
             next: NIL,
             state: SeatState::Opening,
-            late: false,
+            shared: false,
             reported: false,
             noted: false,
         };
@@ -256,7 +291,12 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             looked_at: Moment::NEVER,
             open,
             check: 0,
+            capacity: 1,
+            used: 0,
             begun,
+            late: false,
+            suspect: false,
+            ends: None,
         };
         self.counts[SeatState::Opening as usize] += 1;
         match self.free.pop() {
@@ -317,13 +357,13 @@ impl<K, T, E: Clone> Seats<K, T, E> {
         if !self.is_opening(index, open) {
             return None;
         }
-        let row = &mut self.rows[index as usize];
-        (!mem::replace(&mut row.late, true)).then_some(row.key)
+        let was = mem::replace(&mut self.notes[index as usize].late, true);
+        (!was).then_some(self.key(index))
     }
 
     /// Whether the open on this seat is late.
     pub(super) fn was_late(&self, index: u32) -> bool {
-        self.rows[index as usize].late
+        self.notes[index as usize].late
     }
 
     /// Records the number of a check that begins on this seat.
@@ -333,18 +373,19 @@ impl<K, T, E: Clone> Seats<K, T, E> {
 
     /// Marks this check as late, if it is still under way, and returns its key.
     pub(super) fn is_check_late(&mut self, index: u32, check: u64) -> Option<u32> {
-        if self.notes[index as usize].check != check {
+        let note = &mut self.notes[index as usize];
+        if note.check != check {
             return None;
         }
-        let row = &mut self.rows[index as usize];
-        row.late = true;
-        Some(row.key)
+        note.late = true;
+        Some(self.key(index))
     }
 
     /// Ends the check on this seat. Returns whether it was late.
     pub(super) fn end_check(&mut self, index: u32) -> bool {
-        self.notes[index as usize].check = 0;
-        mem::replace(&mut self.rows[index as usize].late, false)
+        let note = &mut self.notes[index as usize];
+        note.check = 0;
+        mem::replace(&mut note.late, false)
     }
 
     /// Returns how the open on this seat began.
@@ -361,10 +402,10 @@ impl<K, T, E: Clone> Seats<K, T, E> {
 
     /// Ends the open on this seat. Returns whether it was late, whether it was a probe, and whether it was lost.
     pub(super) fn end_open(&mut self, index: u32) -> (bool, bool, bool) {
-        let begun = &mut self.notes[index as usize].begun;
+        let Note { begun, late, .. } = &mut self.notes[index as usize];
         let probe = mem::replace(&mut begun.probe, false);
         let lost = mem::replace(&mut begun.lost, false);
-        let late = mem::replace(&mut self.rows[index as usize].late, false);
+        let late = mem::replace(late, false);
         (late, probe, lost)
     }
 
@@ -447,8 +488,14 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             last => self.rows[last as usize].next = index,
         }
         list.last = index;
+        self.link_age(index);
+    }
+
+    /// Appends the seat to the list by age, unless it is there.
+    #[inline]
+    fn link_age(&mut self, index: u32) {
         if self.ages[index as usize].prev == OUT.prev {
-            self.ages[index as usize] = Link {
+            self.ages[index as usize] = Neighbours {
                 prev: self.youngest,
                 next: NIL,
             };
@@ -458,6 +505,154 @@ impl<K, T, E: Clone> Seats<K, T, E> {
             }
             self.youngest = index;
         }
+    }
+
+    /// Puts a shared slot, of which no share is out, on its row.
+    pub(super) fn lay_shared(&mut self, slot: Box<Slot<K, T, E>>) {
+        let index = slot.seat.index();
+        let row = &mut self.rows[index as usize];
+        row.at = slot.expires_at;
+        (row.slot, row.prev, row.next) = (Some(slot), NIL, NIL);
+        self.link_age(index);
+    }
+
+    /// Takes a shared slot off its row.
+    pub(super) fn lift_shared(&mut self, index: u32) -> Option<Box<Slot<K, T, E>>> {
+        self.rows[index as usize].slot.take()
+    }
+
+    /// The resource on this seat is lent in shares.
+    pub(super) fn share(&mut self, index: u32) {
+        self.rows[index as usize].shared = true;
+    }
+
+    #[inline]
+    pub(super) fn is_shared(&self, index: u32) -> bool {
+        self.rows[index as usize].shared
+    }
+
+    /// Returns the name of what is opened, or open, on this seat.
+    pub(super) fn link(&self, index: u32) -> LinkId {
+        let serial = self.notes[index as usize].open;
+        LinkId { index, serial }
+    }
+
+    /// Whether this is still the name of what is opened, or open, on its seat, and that is not being closed.
+    pub(super) fn is_there(&self, link: LinkId) -> bool {
+        let row = &self.rows[link.index as usize];
+        let gone = matches!(row.state, SeatState::Free | SeatState::Closing);
+        !gone && self.notes[link.index as usize].open == link.serial
+    }
+
+    /// Returns how many shares of the resource on this seat may be out, and how many are.
+    #[inline]
+    pub(super) fn shares(&self, index: u32) -> (u32, u32) {
+        let note = &self.notes[index as usize];
+        (note.capacity, note.used)
+    }
+
+    /// Returns how many more shares may be given of the shared resource on this seat.
+    #[inline]
+    pub(super) fn free_shares(&self, index: u32) -> u32 {
+        let note = &self.notes[index as usize];
+        let suspect = note.suspect && !mutation::on(Mutation::MixedShareOfSuspect);
+        if suspect || note.ends.is_some() {
+            return 0;
+        }
+        note.capacity.saturating_sub(note.used)
+    }
+
+    pub(super) fn set_capacity(&mut self, index: u32, capacity: u32) {
+        self.notes[index as usize].capacity = capacity;
+    }
+
+    /// Gives a share of the resource on this seat. Returns whether it is the first.
+    #[inline]
+    pub(super) fn give_share(&mut self, index: u32) -> bool {
+        if let Some(slot) = &mut self.rows[index as usize].slot {
+            slot.uses = slot.uses.saturating_add(1);
+        }
+        let used = &mut self.notes[index as usize].used;
+        *used += 1;
+        *used == 1
+    }
+
+    /// A share of the resource on this seat came back. Returns whether it was the last.
+    #[inline]
+    pub(super) fn take_share(&mut self, index: u32) -> bool {
+        let used = &mut self.notes[index as usize].used;
+        *used -= 1;
+        *used == 0
+    }
+
+    /// The last share of the resource on this seat came back: it is idle from now on.
+    #[inline]
+    pub(super) fn rest(&mut self, index: u32, now: Moment) {
+        if let Some(slot) = &mut self.rows[index as usize].slot {
+            (slot.used_at, slot.idle_since) = (now, now);
+        }
+        self.link_age(index);
+    }
+
+    pub(super) fn is_suspect(&self, index: u32) -> bool {
+        self.notes[index as usize].suspect
+    }
+
+    pub(super) fn set_suspect(&mut self, index: u32, suspect: bool) {
+        self.notes[index as usize].suspect = suspect;
+    }
+
+    /// Sets when this idle slot is to be checked before use.
+    pub(super) fn set_ready_until(&mut self, index: u32, until: Moment) {
+        self.rows[index as usize].at = until;
+    }
+
+    /// Returns when the lifetime of this shared slot ends.
+    pub(super) fn expires_at(&self, index: u32) -> Moment {
+        self.rows[index as usize].at
+    }
+
+    /// Returns why the resource on this seat is closed as soon as nobody uses it, if it is.
+    pub(super) fn ends(&self, index: u32) -> Option<CloseReason> {
+        self.notes[index as usize].ends
+    }
+
+    /// The resource on this seat is closed as soon as nobody uses it.
+    pub(super) fn end(&mut self, index: u32, reason: CloseReason) {
+        self.notes[index as usize].ends = Some(reason);
+    }
+
+    /// Whether this seat holds a shared resource that gives no more shares, and is closed with its last.
+    #[inline]
+    pub(super) fn is_draining(&self, index: u32) -> bool {
+        let row = &self.rows[index as usize];
+        row.shared && row.state == SeatState::Leased && self.ends(index).is_some()
+    }
+
+    /// Returns the seats of shared resources that are open, of all keys.
+    pub(super) fn all_shared(&self) -> impl Iterator<Item = u32> {
+        let open = |row: &Row<K, T, E>| row.shared && row.slot.is_some();
+        let rows = (0..).zip(&self.rows);
+        rows.filter_map(move |(index, row)| open(row).then_some(index))
+    }
+
+    /// Returns the seats of shared resources that are in use, of all keys.
+    pub(super) fn shared_in_use(&self) -> impl Iterator<Item = u32> {
+        self.all_shared()
+            .filter(|index| self.state(*index) == SeatState::Leased)
+    }
+
+    /// Counts these shared resources, and their shares.
+    pub(super) fn links(&self, of: impl Iterator<Item = u32>) -> Links {
+        of.fold(Links::default(), |mut links, index| {
+            let (_, used) = self.shares(index);
+            links.open += 1;
+            links.draining += u32::from(self.is_draining(index));
+            links.suspect += u32::from(self.is_suspect(index));
+            links.used = links.used.saturating_add(used);
+            links.free = links.free.saturating_add(self.free_shares(index));
+            links
+        })
     }
 
     /// Whether this idle slot may be handed out as it is.
@@ -534,7 +729,7 @@ impl<K, T, E: Clone> Seats<K, T, E> {
 
     #[inline]
     fn unlink_age(&mut self, index: u32) {
-        let Link { prev, next } = mem::replace(&mut self.ages[index as usize], OUT);
+        let Neighbours { prev, next } = mem::replace(&mut self.ages[index as usize], OUT);
         if prev == OUT.prev {
             return;
         }
@@ -555,7 +750,7 @@ mod tests {
 
     #[test]
     fn sites_that_nothing_is_leased_from_any_more_are_forgotten() {
-        let mut seats: Seats<(), (), ()> = Seats::new();
+        let mut seats: Seats<(), Exclusive, ()> = Seats::new();
         let begun = Begun {
             generation: 0,
             spare: false,

@@ -22,6 +22,7 @@ use std::{
 
 use super::{
     counts::Counts,
+    grant::{Grant, Lends},
     kernel::{Kernel, Limits, Queued},
     lanes::Lanes,
     seats::{Begun, Seat, SeatState, Seats, Slot},
@@ -41,10 +42,10 @@ use crate::{
 
 /// What the lock guards.
 #[derive(Debug)]
-pub(super) struct State<K, T, E: Clone> {
+pub(super) struct State<K, T: Lends, E: Clone> {
     pub(super) table: Table<K, E>,
     pub(super) seats: Seats<K, T, E>,
-    pub(super) lanes: Lanes<Box<Slot<K, T, E>>, Refusal<E>>,
+    pub(super) lanes: Lanes<Grant<K, T, E>, Refusal<E>>,
     pub(super) turns: Turns,
     pub(super) max_total: u32,
     /// The bound on the waiters of all queues together.
@@ -85,6 +86,10 @@ pub(super) struct State<K, T, E: Clone> {
     remembered: usize,
     /// When the keeper has to come because a probe waits for its turn to be favoured.
     pub(super) favour_due: Moment,
+    /// How many shared resources give no more shares, and are closed with their last.
+    pub(super) draining: u32,
+    /// From when on a shared resource is drained for a key that wants a place, if nothing changes before that.
+    pub(super) turn_at: Moment,
     /// When the keeper next looks for leases that last too long.
     pub(super) leaks_next: Moment,
     pub(super) counters: Counts,
@@ -100,7 +105,7 @@ pub(super) struct State<K, T, E: Clone> {
     pub(super) watchers: Watchers,
 }
 
-impl<K, T, E: Clone> State<K, T, E> {
+impl<K, T: Lends, E: Clone> State<K, T, E> {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             table: Table::new(),
@@ -129,6 +134,8 @@ impl<K, T, E: Clone> State<K, T, E> {
             failing: BinaryHeap::new(),
             remembered: 0,
             favour_due: Moment::NEVER,
+            draining: 0,
+            turn_at: Moment::NEVER,
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),
             histograms: Histograms::default(),
@@ -139,7 +146,7 @@ impl<K, T, E: Clone> State<K, T, E> {
         }
     }
 
-    /// Leases an idle slot of `key` that is ready to be handed out as it is, if `key` has no waiter.
+    /// Leases an idle slot of `key` that is ready to be handed out as it is, or a share, if `key` has no waiter.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -147,18 +154,23 @@ impl<K, T, E: Clone> State<K, T, E> {
         now: Moment,
         holder: Holder,
         fifo: bool,
-    ) -> Option<Box<Slot<K, T, E>>> {
+    ) -> Option<Grant<K, T, E>> {
         // A closed pool has no idle slots, except after a panic of the kernel.
         if self.waiting(key) > 0 || self.closed {
             return None;
         }
         // Do not read the slot itself: it may not be in the cache, and other threads wait for this lock.
-        let (index, slot) = self.pick_ready(key, now, fifo)?;
-        self.set(index, SeatState::Leased);
-        self.seats.hold(index, holder);
+        let grant = match self.pick_ready(key, now, fifo) {
+            Some((index, slot)) => {
+                self.set(index, SeatState::Leased);
+                self.seats.hold(index, holder);
+                Grant::One(slot)
+            }
+            None => Grant::Many(self.pick_share(key, now)?),
+        };
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
-        Some(slot)
+        Some(grant)
     }
 
     /// Joins the queue of `key`. Refuses if opens fail for the key, or if the queue is full.
@@ -176,11 +188,7 @@ impl<K, T, E: Clone> State<K, T, E> {
             // The time at which the key is to be forgotten, unless another get asks for it.
             self.look_at_failing(key, now + REMEMBERED);
         }
-        let verdict = self
-            .table
-            .cold(key)
-            .gate
-            .verdict(self.table.at(key).alive());
+        let verdict = self.table.cold(key).gate.verdict(self.alive(key));
         if let Some(error) = verdict {
             self.count(key, |counters| counters.failed_fast += 1);
             return Err(Refusal::Connect(error));
@@ -232,11 +240,15 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 
     /// A waiter has fetched its grant.
-    pub(super) fn fetched(&mut self, key: u32, slot: &Slot<K, T, E>, holder: Holder) {
+    pub(super) fn fetched(&mut self, key: u32, grant: &mut Grant<K, T, E>, holder: Holder) {
         self.table.at_mut(key).gets += 1;
         self.counters.gets += 1;
         self.waited(key);
-        self.seats.hold(slot.seat.index(), holder);
+        if let Grant::One(slot) = grant {
+            let index = slot.seat.index();
+            self.seats.hold(index, holder);
+            slot.ended = self.seats.ends(index).is_some();
+        }
     }
 
     /// Counts a get of `key` that received a resource after a wait.
@@ -296,7 +308,12 @@ impl<K, T, E: Clone> State<K, T, E> {
     /// Makes the slot idle.
     #[inline]
     pub(super) fn lay(&mut self, key: u32, slot: Box<Slot<K, T, E>>) {
-        self.set(slot.seat.index(), SeatState::Idle);
+        let index = slot.seat.index();
+        self.set(index, SeatState::Idle);
+        if self.seats.is_shared(index) {
+            self.table.cold_mut(key).links.push(index);
+            return self.seats.lay_shared(slot);
+        }
         let row = self.table.at_mut(key);
         let checked_from = slot.used_at.due_after(row.terms().check_after_nanos);
         let ready_until = checked_from.min(slot.expires_at);
@@ -312,6 +329,9 @@ impl<K, T, E: Clone> State<K, T, E> {
     ) {
         let index = slot.seat.index();
         self.lay(key, slot);
+        if self.seats.is_suspect(index) && !self.seats.is_shared(index) {
+            self.seats.set_ready_until(index, Moment::from_nanos(0));
+        }
         self.look_again(index, work);
     }
 
@@ -322,7 +342,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             return;
         };
         let idle = terms.idle_timeout.map(|after| slot.idle_since + after);
-        let stale = terms.keepalive.map(|after| slot.used_at + after);
+        // A shared resource has somebody who looks after it: it says itself that it is not well.
+        let keepalive = terms.keepalive.filter(|_| !self.seats.is_shared(index));
+        let stale = keepalive.map(|after| slot.used_at + after);
         let due = [idle, stale, Some(slot.expires_at)];
         let due = due.into_iter().flatten().min().unwrap_or(Moment::NEVER);
         let looked_at = self.seats.looked_at(index);
@@ -365,6 +387,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             self.lay_down(key, slot, work);
         } else if served && self.yields(key) {
             self.retire(slot, CloseReason::Evicted, work);
+        } else if self.seats.is_shared(slot.seat.index()) {
+            // Its shares are handed out one by one.
+            self.lay_down(key, slot, work);
         } else {
             self.hand_on(kernel, key, slot, now, work);
         }
@@ -388,11 +413,14 @@ impl<K, T, E: Clone> State<K, T, E> {
         {
             self.hand_on(kernel, key, slot, now, work);
         }
+        if !self.table.cold(key).links.is_empty() {
+            self.hand_out(kernel, key, now, work);
+        }
         if self.table.cold(key).late_checks > 0 {
             self.refresh(key);
             self.assign(kernel, now, work);
         }
-        while self.waiting(key) > self.coming(key) as usize
+        while self.waiting(key) > self.coming(key)
             && let Some(index) = self.table.at(key).idle.end(fifo)
             && let Some(slot) = self.pick_up(key, index)
         {
@@ -407,10 +435,31 @@ impl<K, T, E: Clone> State<K, T, E> {
         self.assign(kernel, now, work);
     }
 
-    /// Returns how many slots are on their way to the waiters of `key`.
-    fn coming(&self, key: u32) -> u32 {
-        let late = self.table.cold(key).late_checks;
-        self.table.at(key).coming(late)
+    /// Returns how many waiters of `key` what is on its way serves.
+    pub(super) fn coming(&self, key: u32) -> usize {
+        let (row, cold) = (self.table.at(key), self.table.cold(key));
+        let opening = u64::from(row.opening()) * u64::from(self.expected(key));
+        let coming = opening + u64::from(row.coming_back(cold.late_checks));
+        usize::try_from(coming).unwrap_or(usize::MAX)
+    }
+
+    /// Returns how many waiters an open for `key` is expected to serve.
+    pub(super) fn expected(&self, key: u32) -> u32 {
+        match self.table.cold(key).expected {
+            0 => UNKNOWN,
+            expected => expected,
+        }
+    }
+
+    /// Returns how many seats of `key` are taken and will not be free without a decision: those that are not being closed, nor
+    /// drained.
+    pub(super) fn held(&self, key: u32) -> u32 {
+        self.table.at(key).held() - self.table.cold(key).draining
+    }
+
+    /// Returns how many seats of `key` hold an open resource that is neither being closed nor drained.
+    pub(super) fn alive(&self, key: u32) -> u32 {
+        self.held(key) - self.table.at(key).count(SeatState::Opening)
     }
 
     /// Begins a check of the slot that was idle on this seat.
@@ -472,7 +521,9 @@ impl<K, T, E: Clone> State<K, T, E> {
             Some(CloseReason::PoolClosed)
         } else if slot.generation < self.oldest_generation.max(row.generation) {
             Some(CloseReason::Retired)
-        } else if self.in_use() > self.max_total || row.held() > row.terms().max_size {
+        } else if let Some(reason) = self.seats.ends(slot.seat.index()) {
+            Some(reason)
+        } else if self.in_use() > self.max_total || self.held(key) > row.terms().max_size {
             Some(CloseReason::Shrunk)
         } else if self.is_over(key, slot, now) {
             Some(CloseReason::Lifetime)
@@ -496,14 +547,38 @@ impl<K, T, E: Clone> State<K, T, E> {
         work: &mut Work<K, T, E>,
     ) {
         self.set(slot.seat.index(), SeatState::Leased);
-        match self.lanes.grant(self.table.at(key).lane, slot, now) {
-            Ok(waker) => {
-                work.wakers.push(waker);
-                self.comes_by(key);
-                self.call_keeper(now + kernel.limits.reclaim_after, work);
-            }
-            // The queue is empty.
-            Err(slot) => self.lay_down(key, slot, work),
+        if let Err(Grant::One(slot)) = self.grant(kernel, key, Grant::One(slot), now, work) {
+            self.lay_down(key, slot, work);
+        }
+    }
+
+    /// Hands this grant to the first waiter of `key`. Returns it if the queue is empty.
+    pub(super) fn grant(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        key: u32,
+        grant: Grant<K, T, E>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) -> Result<(), Grant<K, T, E>> {
+        let waker = self.lanes.grant(self.table.at(key).lane, grant, now)?;
+        work.wakers.push(waker);
+        self.comes_by(key);
+        self.call_keeper(now + kernel.limits.reclaim_after, work);
+        Ok(())
+    }
+
+    /// Puts back a grant that nobody used.
+    pub(super) fn take_back(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        grant: Grant<K, T, E>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        match grant {
+            Grant::One(slot) => self.settle(kernel, slot, now, work),
+            Grant::Many(token) => self.put_share(kernel, token.link, now, work),
         }
     }
 
@@ -571,8 +646,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Refuses all waiters of `key`, if it is known that nothing can be opened for it.
     pub(super) fn tell_of_outage(&mut self, key: u32, work: &mut Work<K, T, E>) {
-        let row = self.table.at(key);
-        let (lane, alive) = (row.lane, row.alive());
+        let (lane, alive) = (self.table.at(key).lane, self.alive(key));
         let verdict = self.table.cold(key).gate.verdict(alive);
         if let Some(error) = verdict {
             let told = self.lanes.len_of(lane) as u64;
@@ -586,6 +660,7 @@ impl<K, T, E: Clone> State<K, T, E> {
     /// Frees a seat, and returns the state that it had.
     pub(super) fn vacate(&mut self, index: u32, work: &mut Work<K, T, E>) -> SeatState {
         let key = self.seats.key(index);
+        self.drained(index);
         let was = self.seats.vacate(index);
         self.table.at_mut(key).leave(was);
         match was {
@@ -633,8 +708,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Whether waiters of `key` have nothing coming, while a resource is idle that has to be checked first and is not being checked.
     pub(super) fn waits_unchecked(&self, key: u32) -> bool {
-        self.table.at(key).count(SeatState::Idle) > 0
-            && self.waiting(key) > self.coming(key) as usize
+        self.table.at(key).idle.end(true).is_some() && self.waiting(key) > self.coming(key)
     }
 
     /// Something of `key` that its waiters may have counted on is gone, and an idle resource has to be checked first. This thread may
@@ -679,6 +753,10 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     /// Takes this slot out of the idle list of its key.
     pub(super) fn pick_up(&mut self, key: u32, index: u32) -> Option<Box<Slot<K, T, E>>> {
+        if self.seats.is_shared(index) {
+            self.table.cold_mut(key).links.retain(|link| *link != index);
+            return self.seats.lift_shared(index);
+        }
         self.seats.pick_up(&mut self.table.at_mut(key).idle, index)
     }
 
@@ -710,6 +788,7 @@ impl<K, T, E: Clone> State<K, T, E> {
 
     #[inline]
     pub(super) fn set(&mut self, index: u32, state: SeatState) {
+        self.drained(index);
         let was = self.seats.set(index, state);
         let row = self.table.at_mut(self.seats.key(index));
         row.leave(was);
@@ -744,10 +823,10 @@ impl<K, T, E: Clone> State<K, T, E> {
         count(&mut self.table.cold_mut(key).counters);
     }
 
-    /// Returns how many seats are taken and not being closed. This is compared with a bound that became smaller.
+    /// Returns how many seats are taken and neither being closed nor drained. This is compared with a bound that became smaller.
     #[inline]
     pub(super) fn in_use(&self) -> u32 {
-        self.seats.taken() - self.seats.count(SeatState::Closing)
+        self.seats.taken() - self.seats.count(SeatState::Closing) - self.draining
     }
 
     /// The keeper looks after the queue of `key` from now on.
@@ -779,7 +858,7 @@ impl<K, T, E: Clone> State<K, T, E> {
     }
 }
 
-impl<K, T, E: Clone> Poisonable for State<K, T, E> {
+impl<K, T: Lends, E: Clone> Poisonable for State<K, T, E> {
     /// Closes the pool and leaves everything else as it is. A waiter is refused when it is polled, and a returned resource is
     /// closed. A half-done operation stays half done, so a count may be too high by one. Seats are no longer counted, so the pool
     /// counts as drained.
@@ -795,6 +874,9 @@ impl<K, T, E: Clone> Poisonable for State<K, T, E> {
 
 /// The entry of a seat where nothing falls due: the seat is noted, but not in the keeper's heap.
 const NEED_NOT: Moment = Moment::from_nanos(u64::MAX - 1);
+
+/// So many waiters are served by an open for a key of which nothing was open yet, as long as nobody knows better.
+const UNKNOWN: u32 = 16;
 
 /// So few stale entries in the keeper's heap are not worth a cleanup.
 const FEW: usize = 16;

@@ -83,6 +83,12 @@ pub(super) struct Cold<K, E> {
     pub(super) listed: bool,
     /// When the keeper looks at the key because opens for it fail. `NEVER` if it does not have to.
     pub(super) due: Moment,
+    /// The seats of the shared resources of the key that are open.
+    pub(super) links: Vec<u32>,
+    /// How many of these give no more shares, and are closed with their last.
+    pub(super) draining: u32,
+    /// How many waiters one open serves: the capacity of the last resource. 0 while nobody knows.
+    pub(super) expected: u32,
 }
 
 /// All keys.
@@ -216,7 +222,7 @@ impl<K, E: Clone> Table<K, E> {
         terms: StdArc<Terms>,
         backoff: Backoff,
     ) -> u32 {
-        let (hash, serial) = (half(hash), self.next_serial);
+        let (hash, serial, expected) = (half(hash), self.next_serial, terms.expected);
         self.next_serial += 1;
         let index = self.free_row();
         self.live += 1;
@@ -240,6 +246,9 @@ impl<K, E: Clone> Table<K, E> {
             ticks: false,
             listed: false,
             due: Moment::NEVER,
+            links: Vec::new(),
+            draining: 0,
+            expected,
         }));
         index
     }
@@ -378,17 +387,16 @@ impl Row {
         self.counts[1..].iter().sum()
     }
 
-    /// Returns how many seats hold an open resource that is not being closed.
-    pub(super) fn alive(&self) -> u32 {
-        self.held() - self.count(SeatState::Opening)
+    /// Returns how many slots are on their way back to waiters of the key. `late_checks` of its checks are late. Each late check
+    /// halves what the other checks count for.
+    pub(super) fn coming_back(&self, late_checks: u32) -> u32 {
+        let checking = self.count(SeatState::Checking) - late_checks;
+        self.count(SeatState::Resetting) + (checking >> late_checks.min(MOST_DOUBTS))
     }
 
-    /// Returns how many slots are on their way to waiters of the key. `late_checks` of its checks are late. Each late check halves
-    /// what the other checks count for.
-    pub(super) fn coming(&self, late_checks: u32) -> u32 {
-        let opening = self.count(SeatState::Opening) - self.late_opens();
-        let checking = self.count(SeatState::Checking) - late_checks;
-        opening + self.count(SeatState::Resetting) + (checking >> late_checks.min(MOST_DOUBTS))
+    /// Returns how many opens of the key are under way and not late.
+    pub(super) fn opening(&self) -> u32 {
+        self.count(SeatState::Opening) - self.late_opens()
     }
 }
 
@@ -436,7 +444,7 @@ mod tests {
 
     #[test]
     fn keys_of_one_hash_are_told_apart_and_go_one_by_one() {
-        let terms = StdArc::new(Terms::new(&Config::new(), KeyLimits::new()));
+        let terms = StdArc::new(Terms::new(&Config::new(), KeyLimits::new(), 1));
         let mut table: Table<char, ()> = Table::new();
         let add = |table: &mut Table<char, ()>, key| {
             table.add(

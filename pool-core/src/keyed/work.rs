@@ -3,6 +3,7 @@
 use std::{sync::Arc as StdArc, task::Waker};
 
 use super::{
+    grant::Lends,
     limits::Terms,
     seats::{Seat, Slot},
     table::Cold,
@@ -12,11 +13,13 @@ use crate::{host::caught, observe::CloseReason};
 /// The work that is left to do after the lock was released.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Work<K, T, E: Clone> {
+pub(super) struct Work<K, T: Lends, E: Clone> {
     pub(super) wakers: Wakers,
     pub(super) opens: Vec<(Seat<K, T, E>, StdArc<Terms>)>,
     pub(super) checks: Vec<Box<Slot<K, T, E>>>,
     pub(super) closes: Vec<(Box<Slot<K, T, E>>, CloseReason)>,
+    /// Shared resources that died. The holders of their shares are to be told.
+    pub(super) deaths: Vec<T::Share>,
     pub(super) gone: Gone<K, E>,
     /// An open was called off: the tasks of all opens have to look whether it is theirs.
     pub(super) called_off: bool,
@@ -36,13 +39,14 @@ pub(super) struct Wakers {
     more: Vec<Waker>,
 }
 
-impl<K, T, E: Clone> Default for Work<K, T, E> {
+impl<K, T: Lends, E: Clone> Default for Work<K, T, E> {
     fn default() -> Self {
         Self {
             wakers: Wakers::default(),
             opens: Vec::new(),
             checks: Vec::new(),
             closes: Vec::new(),
+            deaths: Vec::new(),
             gone: Gone {
                 keys: Vec::new(),
                 errors: Vec::new(),

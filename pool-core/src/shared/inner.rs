@@ -10,15 +10,14 @@ use std::{
 };
 
 use super::{
-    Gauge, SharedConfig, SharedManager, SharedStatus,
-    gauge::{Listens, Word},
-    link::LinkId,
+    SharedConfig, SharedManager, SharedStatus,
     links::{LinkLimits, Links, Ticket},
     places,
     work::Work,
 };
 use crate::{
     engine::{Holder, Kept, Opened, Refusal},
+    gauge::{Gauge, LinkId, Listens, Word},
     host::{
         self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, Opens, Polled, Round, Setup, TICK,
         Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,

@@ -40,14 +40,6 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// Names a connection, and stays valid as a name after the connection has gone: no two connections of a program have the same
-/// serial number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LinkId {
-    pub(super) index: u32,
-    pub(super) serial: u64,
-}
-
 /// The load of a connection, by which a get chooses.
 #[derive(Clone, Copy)]
 pub(super) struct Load {

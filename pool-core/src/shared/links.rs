@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::{
-    link::{self, LinkId},
+    link,
     places::{Places, Share},
     state::State,
     work::Work,
@@ -34,6 +34,7 @@ use crate::{
         Post, Refusal, Waiter,
         mutation::{self, Mutation},
     },
+    gauge::LinkId,
     moment::Moment,
     observe::{CloseReason, Phase},
     sync::{Arc, Mutex, MutexGuard},

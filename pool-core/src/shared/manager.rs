@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Gauge;
+use crate::Gauge;
 
 /// Opens and closes the connections of one [`SharedPool`](super::SharedPool).
 ///

@@ -3,7 +3,6 @@
 mod builder;
 mod config;
 mod counts;
-mod gauge;
 mod get;
 mod handle;
 mod inner;
@@ -24,7 +23,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::SharedBuilder;
 pub use config::SharedConfig;
-pub use gauge::Gauge;
 pub use get::GetShare;
 use handle::Handle;
 use inner::Inner;
@@ -87,7 +85,7 @@ use crate::{
 ///
 /// # Lifetime
 /// A connection that reaches its [`max_lifetime`](SharedConfig::max_lifetime) while it is in use takes no more shares as soon as
-/// its replacement is open. It then closes when its last share ends, like a connection that [drains](Gauge::drain). If there is no
+/// its replacement is open. It then closes when its last share ends, like a connection that [drains](crate::Gauge::drain). If there is no
 /// place for a replacement, it goes on until it has no shares, so that no get waits because of its age. It keeps its place until it
 /// is closed. To enforce a lifetime under load, set `max_size` to one more connection than is needed.
 ///

@@ -21,7 +21,8 @@ use std::{
     sync::{self, OnceLock, atomic::Ordering::Relaxed},
 };
 
-use super::link::{LinkId, Load};
+use super::link::Load;
+use crate::gauge::LinkId;
 use crate::{
     engine::mutation::{self, Mutation},
     sync::{

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     counts::{Counters, Times},
-    link::{Link, LinkId, Load, Phase},
+    link::{Link, Load, Phase},
     links::LinkLimits,
     places::{PlacesMut, Share},
     work::Work,
@@ -17,6 +17,7 @@ use crate::{
         Backoff, Bell, Gate, Line, Refusal, Watchers,
         mutation::{self, Mutation},
     },
+    gauge::LinkId,
     moment::{Moment, nanos_of},
     observe::CloseReason,
 };

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, task::Waker};
 
-use super::link::LinkId;
-use crate::observe::CloseReason;
+use crate::{gauge::LinkId, observe::CloseReason};
 
 /// The work that is left to do after the lock was released.
 #[derive(Debug)]

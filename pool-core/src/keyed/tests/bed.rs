@@ -6,14 +6,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc as StdArc, Mutex as StdMutex},
+    sync::{Arc as StdArc, Mutex as StdMutex, MutexGuard},
     task::{Context, Poll},
     time::Duration,
 };
 
 use crate::{
     engine::{Backoff, Holder, Opened, Refusal},
+    gauge::LinkId,
     keyed::{
+        grant::{Grant, Lends, Token},
         kernel::{Asked, Kernel, Limits, Polled, Take, Ticket},
         limits::Terms,
         seats::{Seat, SeatState, Slot},
@@ -28,6 +30,8 @@ pub(super) type TestSlot = Box<Slot<char, Item, &'static str>>;
 pub(super) type TestSeat = Seat<char, Item, &'static str>;
 pub(super) type TestWork = Work<char, Item, &'static str>;
 pub(super) type Answer = Result<TestSlot, Refusal<&'static str>>;
+pub(super) type Lent = Grant<char, Item, &'static str>;
+pub(super) type TestToken = Token<Share>;
 
 /// Shared by the resources of one test. It uses plain types, since the models do not explore the bookkeeping of the test.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ pub(super) struct Ledger {
     pub(super) opened: HashMap<char, u32>,
     /// How many opens of a key fail first.
     pub(super) fail: HashMap<char, u32>,
+    /// What opens of a key open: something that so many share; without an entry, something for one at a time.
+    pub(super) capacity: HashMap<char, u32>,
     pub(super) now_ms: u32,
 }
 
@@ -43,7 +49,22 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 pub(super) struct Item {
     key: char,
+    shared: bool,
     ledger: StdArc<StdMutex<Ledger>>,
+}
+
+/// What a holder of a share has.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) key: char,
+}
+
+impl Lends for Item {
+    type Share = Share;
+
+    fn share(&self) -> Option<Share> {
+        self.shared.then_some(Share { key: self.key })
+    }
 }
 
 impl Drop for Item {
@@ -102,6 +123,7 @@ impl Bed {
             idle_timeout: None,
             keepalive: None,
             max_lifetime: None,
+            expected: 1,
         };
         Self {
             kernel: Arc::new(Kernel::new(limits)),
@@ -149,8 +171,13 @@ impl Bed {
         let all: u32 = ledger.alive.values().sum();
         drop(ledger);
         assert!(all <= self.max_total, "the bound was exceeded: {all}");
+        let shared = ledger_of(&self.ledger).capacity.contains_key(&key);
         let ledger = StdArc::clone(&self.ledger);
-        Ok(Item { key, ledger })
+        Ok(Item {
+            key,
+            shared,
+            ledger,
+        })
     }
 
     /// Does the work at once that a pool does on its tasks.
@@ -160,6 +187,7 @@ impl Bed {
             opens,
             checks,
             closes,
+            deaths: _,
             gone,
             // A test that opens something asks `is_wanted` itself before the open ends.
             called_off: _,
@@ -187,14 +215,26 @@ impl Bed {
 
     pub(super) fn open_on(&self, seat: TestSeat) {
         let now = self.now();
-        self.perform(match self.open(**seat.key()) {
+        let key = **seat.key();
+        self.perform(match self.open(key) {
             Ok(item) => {
+                let capacity = ledger_of(&self.ledger).capacity.get(&key).copied();
+                if let Some(capacity) = capacity {
+                    // The task that drives it has read how many may share it before the open is over.
+                    self.set_capacity(self.kernel.link(&seat), capacity);
+                }
                 let opened = Opened {
                     item,
                     expires_at: Moment::NEVER,
                     took: Duration::ZERO,
                 };
-                Kernel::opened(&self.kernel, seat, opened, now)
+                match Kernel::opened(&self.kernel, seat, opened, now) {
+                    Ok(work) => work,
+                    Err((seat, item)) => {
+                        drop(item);
+                        Kernel::open_failed(&self.kernel, seat, "gone", now, 0.0)
+                    }
+                }
             }
             Err(error) => Kernel::open_failed(&self.kernel, seat, error, now, 0.0),
         });
@@ -211,6 +251,53 @@ impl Bed {
         if let Some(work) = Kernel::put(&self.kernel, slot, self.now(), None) {
             self.perform(work);
         }
+    }
+
+    /// Gives a share back.
+    pub(super) fn put_share(&self, token: TestToken) {
+        if let Some(work) = Kernel::put_share(&self.kernel, token.link, self.now()) {
+            self.perform(work);
+        }
+    }
+
+    /// Gives back what was lent.
+    pub(super) fn put_any(&self, lent: Lent) {
+        match lent {
+            Grant::One(slot) => self.put(slot),
+            Grant::Many(token) => self.put_share(token),
+        }
+    }
+
+    /// What is opened for `key` from now on is shared by so many.
+    pub(super) fn share(&self, key: char, capacity: u32) {
+        ledger_of(&self.ledger).capacity.insert(key, capacity);
+    }
+
+    pub(super) fn set_capacity(&self, link: LinkId, capacity: u32) {
+        let now = self.now();
+        self.perform(Kernel::set_capacity(&self.kernel, link, capacity, now));
+    }
+
+    pub(super) fn drain(&self, link: LinkId) {
+        let (reason, now) = (CloseReason::GoingAway, self.now());
+        self.perform(Kernel::drain(&self.kernel, link, reason, now));
+    }
+
+    pub(super) fn suspect(&self, link: LinkId, suspect: bool) {
+        let now = self.now();
+        self.perform(Kernel::set_suspect(&self.kernel, link, suspect, now));
+    }
+
+    /// A resource is expected to serve so many; 0 if nobody knows.
+    pub(super) fn expect(&mut self, expected: u32) {
+        let terms = Terms::clone(&self.terms);
+        self.terms = StdArc::new(Terms { expected, ..terms });
+    }
+
+    /// The resource of this name is dead.
+    pub(super) fn die(&self, link: LinkId) {
+        let now = self.now();
+        self.perform(Kernel::die(&self.kernel, link, "dead", now, 0.0));
     }
 
     pub(super) fn wait(&self, key: char) -> Wait {
@@ -244,8 +331,31 @@ pub(super) struct Wait {
 
 const HASH: u64 = 7;
 
+fn key_of(lent: &Lent) -> char {
+    match lent {
+        Grant::One(slot) => **slot.seat.key(),
+        Grant::Many(token) => token.share.key,
+    }
+}
+
+fn ledger_of(ledger: &StdMutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().expect("not poisoned")
+}
+
 impl Wait {
+    /// Polls a get of a key of which nothing is shared.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        let one = |lent| match lent {
+            Grant::One(slot) => slot,
+            Grant::Many(token) => panic!("a share was given: {token:?}"),
+        };
+        self.poll_any(context).map(|answer| answer.map(one))
+    }
+
+    pub(super) fn poll_any(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Lent, Refusal<&'static str>>> {
         let bed = self.bed.clone();
         let Some(ticket) = &self.ticket else {
             return self.start(context);
@@ -253,7 +363,7 @@ impl Wait {
         let (waker, holder) = (context.waker(), bed.holder());
         let (polled, work) = Kernel::poll(&bed.kernel, ticket, waker, holder);
         let answer = match polled {
-            Polled::Granted(slot) => Ok(slot),
+            Polled::Granted(lent) => Ok(lent),
             Polled::Refused(refusal) => Err(refusal),
             Polled::Pending { .. } => {
                 bed.perform(work);
@@ -265,14 +375,16 @@ impl Wait {
         Poll::Ready(answer)
     }
 
-    fn start(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+    fn start(&mut self, context: &mut Context<'_>) -> Poll<Result<Lent, Refusal<&'static str>>> {
         let bed = self.bed.clone();
         let (now, holder) = (bed.now(), bed.holder());
-        if let Some(slot) = bed.kernel.take(HASH, now, holder) {
-            if **slot.seat.key() == self.key {
-                return Poll::Ready(Ok(slot));
+        match bed.kernel.take(HASH, now, holder) {
+            Some(lent) if key_of(&lent) == self.key => return Poll::Ready(Ok(lent)),
+            Some(Grant::One(slot)) => bed.perform(Kernel::put_unused(&bed.kernel, slot, now)),
+            Some(Grant::Many(token)) => {
+                bed.perform(Kernel::never_shared(&bed.kernel, token.link, false, now));
             }
-            bed.perform(Kernel::put_unused(&bed.kernel, slot, now));
+            None => {}
         }
         let key = StdArc::new(self.key);
         loop {
@@ -290,9 +402,9 @@ impl Wait {
             };
             let (waker, exact) = (context.waker().clone(), || now);
             match Kernel::take_or_wait(&bed.kernel, asked, now, exact, holder, waker) {
-                Take::Ready(slot) => {
-                    assert_eq!(**slot.seat.key(), self.key, "that of another key");
-                    return Poll::Ready(Ok(slot));
+                Take::Ready(lent) => {
+                    assert_eq!(key_of(&lent), self.key, "that of another key");
+                    return Poll::Ready(Ok(lent));
                 }
                 Take::Refused(refusal, work) => {
                     bed.perform(work);

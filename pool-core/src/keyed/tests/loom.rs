@@ -17,6 +17,8 @@ use crate::{
     keyed::kernel::Kernel,
 };
 
+mod shares;
+
 /// Gets a resource of `key`, and waits as long as it takes.
 fn get(bed: &Bed, key: char) -> TestSlot {
     let mut wait = bed.wait(key);

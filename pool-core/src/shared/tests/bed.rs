@@ -17,9 +17,9 @@ use super::limits;
 use crate::engine::tests::block_on;
 use crate::{
     engine::Refusal,
+    gauge::LinkId,
     moment::Moment,
     shared::{
-        link::LinkId,
         links::{Links, Take, Ticket},
         places::Share,
         work::Work,

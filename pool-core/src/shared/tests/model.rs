@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use super::limits;
 use crate::{
     engine::{Kept, Refusal},
+    gauge::LinkId,
     moment::Moment,
     observe::CloseReason,
     shared::{
-        link::LinkId,
         links::{Links, Take, Ticket},
         places::Share,
         work::Work,

@@ -19,8 +19,9 @@ use crate::{
         mutation::{self, Mutation},
         tests::{ITERATIONS, PATIENCE, model, models},
     },
+    gauge::LinkId,
     observe::CloseReason,
-    shared::{link::LinkId, places::Share},
+    shared::places::Share,
 };
 
 const USERS: usize = 4;

@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Weak};
 
-use super::link::LinkId;
-
 /// Reports the state of a connection to its pool. Clones report for the same connection.
 ///
 /// A gauge keeps neither the pool nor the connection alive. After either is gone, the gauge does nothing.
@@ -59,22 +57,31 @@ use super::link::LinkId;
 /// ```
 #[derive(Clone)]
 pub struct Gauge {
-    pub(super) pool: Weak<dyn Listens>,
-    pub(super) link: LinkId,
+    pub(crate) pool: Weak<dyn Listens>,
+    pub(crate) link: LinkId,
 }
 
 /// Receives what a gauge says: the pool of the connection.
-pub(super) trait Listens: Send + Sync {
+pub(crate) trait Listens: Send + Sync {
     fn said(&self, link: LinkId, word: Word);
 }
 
 /// What a gauge can say about its connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Word {
+pub(crate) enum Word {
     Capacity(u32),
     Suspect(bool),
     Drain,
     Dead,
+}
+
+/// Names a connection, and stays valid as a name after the connection has gone: no two connections of a pool have the same serial
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId {
+    /// The place, or the seat, of the connection.
+    pub(crate) index: u32,
+    pub(crate) serial: u64,
 }
 
 impl Gauge {
@@ -100,7 +107,7 @@ impl Gauge {
         self.say(Word::Suspect(false));
     }
 
-    /// The connection is dead: calls in [`Share::run`](super::Share::run) end at once, and [`Share::died`](super::Share::died)
+    /// The connection is dead: calls in [`Share::run`](crate::Share::run) end at once, and [`Share::died`](crate::Share::died)
     /// returns.
     pub fn dead(&self) {
         self.say(Word::Dead);

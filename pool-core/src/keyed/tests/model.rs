@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -16,10 +16,17 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::bed::{Answer, Bed, Later, TestSeat, TestSlot, Wait};
+use super::bed::{Bed, Later, Lent, TestSeat, TestSlot, TestToken, Wait};
 use crate::{
     engine::Refusal,
-    keyed::{kernel::Kernel, limits::Terms, seats::SeatState, turns::Claim},
+    gauge::LinkId,
+    keyed::{
+        grant::{Grant, Lends},
+        kernel::Kernel,
+        limits::Terms,
+        seats::SeatState,
+        turns::Claim,
+    },
     observe::CloseReason,
 };
 
@@ -44,6 +51,19 @@ enum Step {
     /// This many milliseconds pass.
     Tick(u32),
     Close,
+    /// What is opened for a key from now on is shared by so many, or for one at a time.
+    Shares(char, Option<u32>),
+    PutShare(usize),
+    /// What the driver of a connection says of it, maybe long after it has gone.
+    Say(usize, Word),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Capacity(u32),
+    Suspect(bool),
+    Drain,
+    Die,
 }
 
 const KEYS: [char; 4] = ['a', 'b', 'c', 'd'];
@@ -73,6 +93,24 @@ fn step(sick: bool) -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Also steps of what is shared.
+fn step_of_shares() -> impl Strategy<Value = Step> {
+    let which = 0..8_usize;
+    let key = prop::sample::select(&KEYS[..]);
+    let word = prop_oneof![
+        4 => (0..4_u32).prop_map(Word::Capacity),
+        2 => any::<bool>().prop_map(Word::Suspect),
+        1 => Just(Word::Drain),
+        1 => Just(Word::Die),
+    ];
+    prop_oneof![
+        6 => step(false),
+        1 => (key, prop::option::of(0..4_u32)).prop_map(|(key, many)| Step::Shares(key, many)),
+        2 => which.clone().prop_map(Step::PutShare),
+        1 => (which, word).prop_map(|(n, word)| Step::Say(n, word)),
+    ]
+}
+
 struct Run {
     bed: Bed,
     max_size: u32,
@@ -80,6 +118,11 @@ struct Run {
     closed: bool,
     waits: Vec<Wait>,
     held: Vec<TestSlot>,
+    tokens: Vec<TestToken>,
+    /// All connections that were opened, or are being opened, of late.
+    links: VecDeque<LinkId>,
+    /// How many shares of each are out or granted.
+    used: HashMap<u32, (LinkId, u32)>,
     /// Idle seats, with the step at which each became idle.
     idle: HashMap<u32, usize>,
     steps: usize,
@@ -98,8 +141,9 @@ struct Run {
 const MOST: u32 = 4;
 
 impl Run {
-    fn new(max_size: u32, max_total: u32) -> Self {
+    fn new(max_size: u32, max_total: u32, expected: u32) -> Self {
         let mut bed = Bed::new(max_size, MOST);
+        bed.expect(expected);
         bed.later = Some(Arc::new(Mutex::new(Later::default())));
         bed.perform(Kernel::resize(&bed.kernel, max_total, bed.now()));
         Self {
@@ -109,6 +153,9 @@ impl Run {
             closed: false,
             waits: Vec::new(),
             held: Vec::new(),
+            tokens: Vec::new(),
+            links: VecDeque::new(),
+            used: HashMap::new(),
             idle: HashMap::new(),
             steps: 0,
             began: HashMap::new(),
@@ -135,7 +182,7 @@ impl Run {
             Step::Get(key) => {
                 let before = KEYS.map(|key| (key, self.in_line(key)));
                 let mut wait = self.bed.wait(key);
-                let polled = wait.poll(&mut Context::from_waker(Waker::noop()));
+                let polled = wait.poll_any(&mut Context::from_waker(Waker::noop()));
                 match polled {
                     Poll::Ready(Err(Refusal::Overloaded)) => self.found_it_full(key, before),
                     Poll::Ready(answer) => self.told(key, answer),
@@ -148,7 +195,7 @@ impl Run {
             Step::Poll(n) if n < self.waits.len() => {
                 let key = self.waits[n].key;
                 if let Poll::Ready(answer) =
-                    self.waits[n].poll(&mut Context::from_waker(Waker::noop()))
+                    self.waits[n].poll_any(&mut Context::from_waker(Waker::noop()))
                 {
                     drop(self.waits.remove(n));
                     self.told(key, answer);
@@ -207,8 +254,21 @@ impl Run {
                 self.closed = true;
                 self.bed.perform(self.bed.kernel.close());
             }
+            Step::Shares(key, many) => {
+                let mut ledger = self.bed.ledger.lock().unwrap();
+                match many {
+                    Some(capacity) => ledger.capacity.insert(key, capacity),
+                    None => ledger.capacity.remove(&key),
+                };
+            }
+            Step::PutShare(n) if n < self.tokens.len() => {
+                let token = self.tokens.remove(n);
+                self.bed.put_share(token);
+            }
+            Step::Say(n, word) if n < self.links.len() => self.say(self.links[n], word),
             _ => {}
         }
+        self.look_at_shares(true);
         if let Some((key, line)) = put {
             // The slot may go to another waiter of its key only if that leaves no key without a place.
             let handed_on = line > 0 && self.waiting(key) < line;
@@ -224,7 +284,22 @@ impl Run {
         self.tick();
         self.note_opens(waited);
         self.look_at_opens();
+        self.look_at_shares(false);
         self.compare();
+    }
+
+    fn say(&self, link: LinkId, word: Word) {
+        let shared = self.bed.kernel.lock().seats.is_shared(link.index);
+        if matches!(word, Word::Suspect(_)) && !shared {
+            // It would be checked for who joins, and the bed checks at once.
+            return;
+        }
+        match word {
+            Word::Capacity(capacity) => self.bed.set_capacity(link, capacity),
+            Word::Suspect(suspect) => self.bed.suspect(link, suspect),
+            Word::Drain => self.bed.drain(link),
+            Word::Die => self.bed.die(link),
+        }
     }
 
     /// Records slots that were evicted although no waiter had the right to it. One per second is allowed, for a failing key.
@@ -320,9 +395,14 @@ impl Run {
         })
     }
 
-    /// Returns how many resources of a key are open and not being closed.
+    /// Returns how many resources of a key are open, and neither being closed nor closed with their last share.
     fn open(&self, key: char) -> u32 {
-        self.bed.alive(key) - self.closing(key)
+        let state = self.bed.kernel.lock();
+        let shared = state.seats.all_shared();
+        let draining = shared.filter(|index| {
+            state.seats.is_draining(*index) && *state.table.cold(state.seats.key(*index)).key == key
+        });
+        self.bed.alive(key) - self.closing(key) - draining.count() as u32
     }
 
     /// Records new opens, and whether they began without a waiter.
@@ -333,6 +413,11 @@ impl Run {
         for (key, waited) in KEYS.into_iter().zip(waited) {
             let probes = !waited && self.waiting(key) == 0;
             for index in self.opening(key) {
+                let link = self.bed.kernel.lock().seats.link(index);
+                if !self.links.contains(&link) {
+                    self.links.push_front(link);
+                    self.links.truncate(8);
+                }
                 self.began.entry(index).or_insert((now, probes));
             }
         }
@@ -388,14 +473,18 @@ impl Run {
         self.idle_now();
     }
 
-    fn told(&mut self, key: char, answer: Answer) {
+    fn told(&mut self, key: char, answer: Result<Lent, Refusal<&'static str>>) {
         match answer {
-            Ok(slot) => {
+            Ok(Grant::Many(token)) => {
+                assert_eq!(token.share.key, key, "that of another key");
+                self.tokens.push(token);
+            }
+            Ok(Grant::One(slot)) => {
                 assert_eq!(**slot.seat.key(), key, "that of another key");
                 self.held.push(slot);
             }
             Err(Refusal::Closed) => assert!(self.closed),
-            Err(Refusal::Connect(error)) => assert_eq!(error, "down"),
+            Err(Refusal::Connect(error)) => assert!(["down", "gone", "dead"].contains(&error)),
             Err(Refusal::Overloaded) => {
                 let left = self.pushed_out.entry(key).or_default();
                 assert!(*left > 0, "{key} was pushed out for nobody");
@@ -452,6 +541,9 @@ impl Run {
             let Some(slot) = state.seats.slot(index) else {
                 continue;
             };
+            if state.seats.state(index) != SeatState::Idle {
+                continue;
+            }
             let again = slot.idle_since == self.bed.now();
             let laid = before.get(&index).filter(|_| !again);
             self.idle.insert(index, laid.copied().unwrap_or(self.steps));
@@ -463,7 +555,14 @@ impl Run {
         let evicted: Vec<u32> = self.later(|later| {
             let new = later.closes.iter().skip(closes.min(later.closes.len()));
             let evicted = new.filter(|(_, reason)| *reason == CloseReason::Evicted);
-            evicted.map(|(slot, _)| slot.seat.index()).collect()
+            // A shared one that was not idle was drained, because it was the turn of another key.
+            let idle = |slot: &TestSlot| {
+                !slot.item.is_shared() || self.idle.contains_key(&slot.seat.index())
+            };
+            evicted
+                .filter(|(slot, _)| idle(slot))
+                .map(|(slot, _)| slot.seat.index())
+                .collect()
         });
         let state = self.bed.kernel.lock();
         for index in &evicted {
@@ -471,7 +570,9 @@ impl Run {
                 continue;
             };
             for (other, later) in &self.idle {
-                let left = state.seats.state(*other) == SeatState::Idle;
+                // All keys have one hash here, so a get of another key may have had the exclusive one in its hand.
+                let alike = state.seats.is_shared(*other) == state.seats.is_shared(*index);
+                let left = state.seats.state(*other) == SeatState::Idle && alike;
                 assert!(!left || later >= laid, "a younger one was evicted");
             }
         }
@@ -515,12 +616,11 @@ impl Run {
             );
             let (idle, leased) = (of.count(SeatState::Idle), of.count(SeatState::Leased));
             assert_eq!(idle + leased + closing, alive, "{key}: alive");
-            assert!(leased >= held, "{key}: leased");
+            let (shared, used) = self.in_shares(**key);
+            assert!(leased >= held + shared, "{key}: leased");
             let gets = self.waits.iter().filter(|wait| wait.key == **key).count();
-            assert!(
-                (leased - held) as usize + of.waiting <= gets,
-                "{key}: in line"
-            );
+            let granted = (leased - held - shared) + used;
+            assert!(granted as usize + of.waiting <= gets, "{key}: in line");
             assert!(
                 alive + opening + called_off <= self.max_size,
                 "{key}: its bound"
@@ -546,8 +646,52 @@ impl Run {
         self.nobody_waits_for_what_could_be_had();
     }
 
+    /// Returns how many shared connections of a key are in use, and how many shares of them were granted and not fetched yet.
+    fn in_shares(&self, key: char) -> (u32, u32) {
+        let state = self.bed.kernel.lock();
+        let in_use = state.seats.shared_in_use();
+        let links = in_use.map(|index| (state.seats.link(index), index));
+        let links =
+            links.filter(|(_, index)| *state.table.cold(state.seats.key(*index)).key == key);
+        links.fold((0, 0), |(count, granted), (link, index)| {
+            let out = self.tokens.iter().filter(|token| token.link == link);
+            let (_, used) = state.seats.shares(index);
+            (count + 1, granted + used - out.count() as u32)
+        })
+    }
+
+    /// Checks that no share was given above the capacity of its connection, nor of one that gives none.
+    ///
+    /// Within `one` operation, no connection gives a share and is drained.
+    fn look_at_shares(&mut self, one: bool) {
+        let state = self.bed.kernel.lock();
+        let before = std::mem::take(&mut self.used);
+        for index in state.seats.all_shared() {
+            let ((capacity, used), link) = (state.seats.shares(index), state.seats.link(index));
+            let known = before.get(&index).filter(|(known, _)| *known == link);
+            let was = known.map_or(0, |(_, used)| *used);
+            let gives = state.seats.ends(index).is_none() && !state.seats.is_suspect(index);
+            assert!(
+                used <= was || used <= capacity,
+                "{used} shares of {capacity}"
+            );
+            assert!(used <= was || gives || !one, "a share of what gives none");
+            let idle = state.seats.state(index) == SeatState::Idle;
+            assert_eq!(idle, used == 0, "it is idle without a share");
+            self.used.insert(index, (link, used));
+        }
+    }
+
     fn nobody_waits_for_what_could_be_had(&self) {
         let state = self.bed.kernel.lock();
+        for index in state.seats.all_shared().filter(|_| !self.closed) {
+            let ((capacity, used), key) = (state.seats.shares(index), state.seats.key(index));
+            let gives = state.seats.ends(index).is_none() && !state.seats.is_suspect(index);
+            assert!(
+                state.waiting(key) == 0 || !gives || used >= capacity,
+                "a share is free"
+            );
+        }
         let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
         let mut wants = 0;
         for index in keys {
@@ -582,6 +726,10 @@ impl Run {
         for slot in self.held.drain(..) {
             self.bed.put(slot);
         }
+        for token in self.tokens.drain(..) {
+            self.bed.put_share(token);
+        }
+        assert_eq!(self.bed.kernel.snapshot().links.used, 0, "a share was lost");
         self.bed.perform(self.bed.kernel.close());
         for seat in self.later(|later| std::mem::take(&mut later.opens)) {
             drop(seat);
@@ -597,12 +745,30 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    fn any_sequence_of_steps_with_shares_is_as_the_model_says(
+        max_size in 1..4_u32,
+        max_total in 1..=MOST,
+        expected in 0..4_u32,
+        steps in prop::collection::vec(step_of_shares(), 1..160),
+    ) {
+        let mut run = Run::new(max_size, max_total, expected);
+        for step in &steps {
+            run.take(step);
+        }
+        run.finish();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
     fn any_sequence_of_steps_is_as_the_model_says(
         max_size in 1..4_u32,
         max_total in 1..=MOST,
         steps in prop::collection::vec(step(false), 1..120),
     ) {
-        let mut run = Run::new(max_size, max_total);
+        let mut run = Run::new(max_size, max_total, 1);
         for step in &steps {
             run.take(step);
         }
@@ -619,7 +785,7 @@ proptest! {
         max_total in 1..=MOST,
         steps in prop::collection::vec(step(true), 1..160),
     ) {
-        let mut run = Run::new(max_size, max_total);
+        let mut run = Run::new(max_size, max_total, 1);
         for step in &steps {
             run.take(step);
         }
@@ -629,7 +795,7 @@ proptest! {
 
 #[test]
 fn a_key_that_fails_and_is_asked_for_again_is_tried_no_longer_than_it_is_remembered() {
-    let mut run = Run::new(2, 3);
+    let mut run = Run::new(2, 3, 1);
     let long = Step::Tick(40_000);
     let steps = [
         Step::Get('a'),
@@ -687,7 +853,7 @@ fn what_comes_and_goes_leaves_nothing_behind_in_the_list_of_the_keeper() {
 
 #[test]
 fn a_prober_whose_open_was_lost_is_not_before_a_key_that_has_nothing() {
-    let mut run = Run::new(2, 1);
+    let mut run = Run::new(2, 1, 1);
     let steps = [
         Step::Get('c'),
         Step::Failed(0),

@@ -177,9 +177,9 @@ fn threads_of_a_blocking_pool_are_equally_nice_whoever_has_started_them() {
 // Work that a job leaves to rayon runs too, even if there is only one worker and no other worker could steal it.
 #[test]
 fn a_task_that_a_job_spawned_on_rayon_runs_after_it() {
-    let cpu = CpuPool::builder().threads(1).build().unwrap();
+    let cpu = CpuPool::builder().threads(1).name("left").build().unwrap();
     let (send, receive) = std::sync::mpsc::channel();
     cpu.run_sync(move || rayon::spawn(move || send.send(name()).unwrap()))
         .unwrap();
-    assert_eq!(receive.recv_timeout(LONG).unwrap(), "cpu-0");
+    assert_eq!(receive.recv_timeout(LONG).unwrap(), "left-0");
 }

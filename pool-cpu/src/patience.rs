@@ -12,6 +12,7 @@ use std::{
     hint::spin_loop,
     sync::atomic::AtomicU32,
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,23 +31,47 @@ pub(crate) struct Patience {
     /// How many jobs go without a look, since a look was in vain. This is a hint: it publishes no data, and a lost update does no
     /// harm.
     rest: AtomicU32,
+    /// How many more searches beyond half of the workers do not take place, since a worker found its core crowded. A hint too.
+    crowd: AtomicU32,
 }
 
 /// Counts a worker that is awake and searches for work, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Searching<'a>(&'a Patience);
+pub(crate) struct Searching<'a> {
+    patience: &'a Patience,
+    /// How long another thread may have the worker's core during a yield. After a longer yield the worker sleeps.
+    away: Duration,
+}
 
 impl Patience {
     pub(crate) fn new() -> Self {
         Self {
             searching: AtomicUsize::new(0),
             rest: AtomicU32::new(0),
+            crowd: AtomicU32::new(0),
         }
     }
 
-    pub(crate) fn search(&self) -> Searching<'_> {
+    /// Counts one more of `workers` workers, or returns `None` if the worker should sleep at once. Half of the workers may search.
+    /// More than that may search while the machine is quiet, and only as long as no other thread wants their core. A worker that
+    /// searches in vain takes the core from a thread that submits. That thread then submits so few jobs at a time that each job has
+    /// to wake a worker.
+    pub(crate) fn search(&self, workers: usize) -> Option<Searching<'_>> {
+        let away = if self.searching() < workers.div_ceil(2) {
+            CROWDED
+        } else {
+            let crowd = self.crowd.load(Ordering::Relaxed);
+            if crowd > 0 {
+                self.crowd.store(crowd - 1, Ordering::Relaxed);
+                return None;
+            }
+            WANTED
+        };
         self.enlist();
-        Searching(self)
+        Some(Searching {
+            patience: self,
+            away,
+        })
     }
 
     /// Like `search`, for a thread that is about to be started.
@@ -56,19 +81,15 @@ impl Patience {
 
     /// Takes over the count of an enlisted thread that has started.
     pub(crate) fn enlisted(&self) -> Searching<'_> {
-        Searching(self)
+        Searching {
+            patience: self,
+            away: CROWDED,
+        }
     }
 
     /// Ends the count of an enlisted thread that was not started.
     pub(crate) fn discharge(&self) {
-        drop(Searching(self));
-    }
-
-    /// Whether one more of `workers` workers may search for work. At most half of them search, and the others sleep at once. A
-    /// worker that searches in vain takes a core from the threads that submit. They then submit so few jobs at a time that each job
-    /// has to wake a worker.
-    pub(crate) fn has_room(&self, workers: usize) -> bool {
-        self.searching() < workers.div_ceil(2)
+        drop(self.enlisted());
     }
 
     /// Roughly how many workers search for work.
@@ -116,9 +137,23 @@ impl Patience {
     }
 }
 
+impl Searching<'_> {
+    /// Yields the core. Returns `false` if another thread had it for so long that the worker should sleep. A sleeping worker that
+    /// is called gets a core sooner than a worker that has just yielded.
+    pub(crate) fn came_back_soon(&self) -> bool {
+        let left = Instant::now();
+        thread::yield_now();
+        let gone = left.elapsed();
+        if gone >= CROWDED {
+            self.patience.crowd.store(CALM, Ordering::Relaxed);
+        }
+        gone < self.away
+    }
+}
+
 impl Drop for Searching<'_> {
     fn drop(&mut self) {
-        self.0.searching.fetch_sub(1, Ordering::Relaxed);
+        self.patience.searching.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -136,6 +171,12 @@ thread_local! {
     static LAST: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
 }
 
+/// Longer than a switch to another thread of the pool and back takes.
+const CROWDED: Duration = Duration::from_micros(100);
+/// Longer than another thread of the pool or the runtime needs to look for work, or to pass some jobs on.
+const WANTED: Duration = Duration::from_micros(10);
+/// How many searches beyond half of the workers do not take place after a core was crowded.
+const CALM: u32 = 64;
 /// A caller that has run this many jobs in a row before counts as alone.
 const ALONE: u32 = 3;
 /// How long a caller looks. This is longer than a runtime thread that was woken in vain keeps a worker's core, and no longer than
@@ -148,6 +189,8 @@ const REST: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::{sync::Arc, task::Wake};
 
     use super::*;
@@ -166,26 +209,33 @@ mod tests {
         let patience = Patience::new();
         let caller = waker();
         assert!((0..10).all(|_| !patience.may_look(&caller)));
-        let searching = patience.search();
+        let searching = patience.search(1).unwrap();
         assert!(patience.may_look(&caller));
         drop(searching);
         assert!(!patience.may_look(&caller));
     }
 
     #[test]
-    fn half_of_the_workers_look_for_work_at_most() {
+    fn half_of_the_workers_leave_their_core_when_another_thread_wants_it() {
         let patience = Patience::new();
-        assert!(patience.has_room(1) && patience.has_room(2));
-        let one = patience.search();
-        assert!(!patience.has_room(1) && !patience.has_room(2) && patience.has_room(3));
-        drop(one);
-        assert!(patience.has_room(1));
+        let searches: Vec<_> = (0..4).map(|_| patience.search(3).unwrap()).collect();
+        let away: Vec<_> = searches.iter().map(|search| search.away).collect();
+        assert_eq!(away, [CROWDED, CROWDED, WANTED, WANTED]);
+    }
+
+    #[test]
+    fn no_more_than_half_of_the_workers_look_for_work_after_a_core_was_crowded() {
+        let patience = Patience::new();
+        patience.crowd.store(CALM, Ordering::Relaxed);
+        let _one = patience.search(2).unwrap();
+        assert!((0..CALM).all(|_| patience.search(2).is_none()));
+        assert!(patience.search(2).is_some());
     }
 
     #[test]
     fn nobody_looks_who_is_not_alone_on_its_thread() {
         let patience = Patience::new();
-        let _searching = patience.search();
+        let _searching = patience.search(1).unwrap();
         let (one, another) = (waker(), waker());
         for _ in 0..10 {
             assert!(!patience.may_look(&one) && !patience.may_look(&another));
@@ -197,7 +247,7 @@ mod tests {
     #[test]
     fn what_does_not_pay_is_tried_seldom() {
         let patience = Patience::new();
-        let _searching = patience.search();
+        let _searching = patience.search(1).unwrap();
         let caller = waker();
         let mut looks = 0;
         for _ in 0..1000 {

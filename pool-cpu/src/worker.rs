@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -178,12 +177,15 @@ fn work_with<'a>(core: &'a Arc<Core>, me: usize, mut searching: Option<Searching
         }
         if core.help(me, rayon_core::yield_now) {
             rounds = 0;
-        } else if rounds < core.plan().idle_yields
-            && (searching.is_some() || core.patience().has_room(core.crew().alive()))
-        {
-            searching.get_or_insert_with(|| core.patience().search());
+            continue;
+        }
+        let may_search = rounds < core.plan().idle_yields;
+        if may_search && searching.is_none() {
+            searching = core.patience().search(core.crew().alive());
+        }
+        if let Some(search) = searching.as_ref().filter(|_| may_search) {
             rounds += 1;
-            if !came_back_soon() {
+            if !search.came_back_soon() {
                 rounds = core.plan().idle_yields;
             }
         } else {
@@ -209,14 +211,6 @@ fn retire(core: &Core, me: usize) {
     core.plan().hooks.stopped(me);
 }
 
-/// Yields the core. Returns `false` if other threads had the core for long. They keep the machine busy then, and a sleeping worker
-/// that is called gets a core sooner than a worker that has just yielded.
-fn came_back_soon() -> bool {
-    let left = Instant::now();
-    thread::yield_now();
-    left.elapsed() < CROWDED
-}
-
 /// Runs the pieces that jobs on this thread have left to rayon. Returns `false` if there were none.
 fn give_turn(core: &Core, me: usize) -> bool {
     let pieces = (0..PIECES).take_while(|_| core.help(me, rayon_core::yield_local));
@@ -228,6 +222,3 @@ const TURN: Duration = Duration::from_micros(50);
 
 /// The most pieces that run in one turn, because each piece may leave another one.
 const PIECES: usize = 64;
-
-/// Longer than a switch to another thread of the pool and back takes.
-const CROWDED: Duration = Duration::from_micros(100);

@@ -418,15 +418,13 @@ impl<T, E: Clone> Kernel<T, E> {
         slot.tag.lay_down();
         let mut state = self.lock_leaving_open();
         state.returned(lasted);
-        match state.pass_on(slot, now, &self.limits) {
-            Ok(put) => {
-                state.shut_behind_last();
-                put
-            }
-            Err(slot) => {
-                state.shut();
-                state.settle(slot, now, &self.limits)
-            }
+        if state.passes_on(&slot, now) {
+            let put = state.hand_to_first(slot, now, &self.limits);
+            state.shut_behind_last();
+            put
+        } else {
+            state.shut();
+            state.settle(slot, now, &self.limits)
         }
     }
 

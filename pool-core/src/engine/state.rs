@@ -139,21 +139,13 @@ impl<T, E: Clone> State<T, E> {
             .then_some((self.timed_at, room))
     }
 
-    /// Hands the slot to the first waiter, if the inbox is open and there is nothing else to decide. The waiters in the inbox
-    /// joined later.
+    /// Whether the slot is for the first waiter and nothing else is to be decided: the inbox is open, so a waiter is in the queue.
+    /// The waiters in the inbox joined later.
     #[inline]
-    pub(super) fn pass_on(
-        &mut self,
-        slot: Box<Slot<T, E>>,
-        now: Moment,
-        limits: &Limits,
-    ) -> Result<Put<T, E>, Box<Slot<T, E>>> {
+    pub(super) fn passes_on(&self, slot: &Slot<T, E>, now: Moment) -> bool {
         let good = slot.generation == self.generation && now < slot.expires_at;
         let usual = good && !self.is_shrinking() && !mutation::on(Mutation::NewcomerBarges);
-        if self.closed || !(self.is_open && usual) {
-            return Err(slot);
-        }
-        Ok(self.hand_to_first(slot, now, limits))
+        !self.closed && self.is_open && usual
     }
 
     /// Takes the next idle slot that is ready to be handed out.
@@ -371,8 +363,9 @@ impl<T, E: Clone> State<T, E> {
         self.hand_to_first(slot, now, limits)
     }
 
+    /// Hands the slot to the first waiter. Makes the slot idle if no waiter is in the queue.
     #[inline(always)]
-    fn hand_to_first(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
+    pub(super) fn hand_to_first(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
         match self.queue.grant(slot, now) {
             Ok(waker) => {
                 if mutation::on(Mutation::WakesLocked) {

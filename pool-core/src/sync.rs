@@ -165,10 +165,11 @@ impl<T: Poisonable> KernelMutex<T> {
     #[cfg(not(any(pool_loom, pool_shuttle)))]
     #[inline]
     fn lock_whole(&self) -> MutexGuard<'_, T> {
-        match self.state.0.try_lock() {
-            Ok(guard) => guard,
-            Err(_) => self.lock_held(),
+        // A lock that is poisoned is locked by the error, which must have gone when it is locked again.
+        if let Ok(guard) = self.state.0.try_lock() {
+            return guard;
         }
+        self.lock_held()
     }
 
     /// Locks while another thread holds the lock, or after a panic under it.

@@ -1451,14 +1451,9 @@ fn settings_that_do_not_go_with_keys_are_errors() {
     let says =
         |builder: KeyedBuilder<String, Shards>| builder.build().map(drop).unwrap_err().to_string();
     let shards = Shards::default();
-    let with = |config: Config| says(builder(&shards).config(config));
     assert_eq!(
-        with(Config::new().min_idle(1)),
-        "min_idle is 1, but must be 0 in a keyed pool"
-    );
-    assert_eq!(
-        with(Config::new().shed_target(Some(20 * MS))),
-        "shed_target is 20ms, but must be off in a keyed pool"
+        says(builder(&shards).max_size(2).min_idle(3)),
+        "min_idle is 3, but must be at most max_size, which is 2"
     );
     assert_eq!(
         says(builder(&shards).max_total(0)),

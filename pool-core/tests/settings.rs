@@ -245,18 +245,10 @@ fn those_of_a_keyed_pool_are_flat() {
         config
     );
     for (name, says) in [
-        ("min_idle", "P_MIN_IDLE is 1, but must be 0 in a keyed pool"),
         ("max_total", "P_MAX_TOTAL is 0, but must be at least 1"),
-        (
-            "shed_target",
-            "P_SHED_TARGET is 1s, but must be off in a keyed pool",
-        ),
+        ("max_size", "P_MAX_SIZE is 0, but must be at least 1"),
     ] {
-        let text = match name {
-            "min_idle" => "1",
-            "max_total" => "0",
-            _ => "1s",
-        };
+        let text = "0";
         let error = from_vars::<KeyedConfig>("P", &[(name.to_owned(), text.to_owned())]);
         assert_eq!(error.unwrap_err().to_string(), says);
     }

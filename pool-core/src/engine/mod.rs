@@ -36,6 +36,7 @@ pub(crate) use line::{Line, Waiter};
 pub(crate) use lock::Apart;
 pub(crate) use post::{Bell, Kept, Post};
 pub(crate) use seat::Seat;
+pub(crate) use shed::Shed;
 pub(crate) use slab::Slab;
 pub(crate) use slot::Slot;
 pub(crate) use stats::{Counters, Histograms, Sample};

@@ -50,7 +50,7 @@ impl Shed {
     }
 
     /// Called when a waiter joins an empty queue. The queue got short, so earlier intervals do not count.
-    pub(super) const fn begin_line(&mut self) {
+    pub(crate) const fn begin_line(&mut self) {
         self.fresh = false;
         self.overloaded = false;
         self.interval_ends = Moment::from_nanos(0);

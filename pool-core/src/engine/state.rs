@@ -365,7 +365,12 @@ impl<T, E: Clone> State<T, E> {
 
     /// Hands the slot to the first waiter. Makes the slot idle if no waiter is in the queue.
     #[inline(always)]
-    pub(super) fn hand_to_first(&mut self, slot: Box<Slot<T, E>>, now: Moment, limits: &Limits) -> Put<T, E> {
+    pub(super) fn hand_to_first(
+        &mut self,
+        slot: Box<Slot<T, E>>,
+        now: Moment,
+        limits: &Limits,
+    ) -> Put<T, E> {
         match self.queue.grant(slot, now) {
             Ok(waker) => {
                 if mutation::on(Mutation::WakesLocked) {

@@ -15,7 +15,7 @@ use crate::{
 /// Builds a [`KeyedPool`].
 ///
 /// The settings of [`Config`](crate::Config) apply to each key; the bounds in total are set here. Some settings differ from those
-/// of a [`Pool`](crate::Pool), or must not be used:
+/// of a [`Pool`](crate::Pool):
 ///
 /// | setting | in a keyed pool |
 /// |---|---|
@@ -23,8 +23,8 @@ use crate::{
 /// | [`idle_order`](crate::Config::idle_order), [`check_timeout`](crate::Config::check_timeout), [`reset_timeout`](crate::Config::reset_timeout), [`close_timeout`](crate::Config::close_timeout), [`reclaim_after`](crate::Config::reclaim_after), [`leak_after`](crate::Config::leak_after), [`keepalive`](crate::Config::keepalive), [`check_after`](crate::Config::check_after) | as in a pool, for all keys alike |
 /// | [`max_opening`](crate::Config::max_opening) | of one key; see [`KeyedPool`](KeyedPool#keys-that-hang-or-fail) for opens that hang |
 /// | [`max_waiters`](crate::Config::max_waiters) | of one key |
-/// | [`min_idle`](crate::Config::min_idle) | must be 0, because only a get brings a key into use |
-/// | [`shed_target`](crate::Config::shed_target) | must be off |
+/// | [`min_idle`](crate::Config::min_idle) | of one key, while the key is in use: from its first get until no resource of it was used for [`idle_timeout`](crate::Config::idle_timeout). The pool opens these only in places that no other key wants, and closes them for a key that does |
+/// | [`shed_target`](crate::Config::shed_target) | as in a pool, for the queue of each key |
 /// | [`slow_get`](crate::Config::slow_get) | as in a pool |
 #[must_use = "`build` makes the pool"]
 pub struct KeyedBuilder<K: Send + Sync + 'static, M: KeyedManager<K>> {

@@ -51,7 +51,11 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             let probes = cold.gate.is_failing() && self.is_remembered(key);
             let favoured = self.favoured == key || mutation::on(Mutation::KeyProberEvicts);
             let claim = if favoured { firm } else { Claim::Probe };
-            (usize::from(probes), claim)
+            match self.short_of_idle(key) {
+                0 => (usize::from(probes), claim),
+                _ if cold.gate.is_failing() => (usize::from(probes), claim),
+                short => (short as usize, Claim::Spare),
+            }
         } else if row.late_opens() > 0 && !mutation::on(Mutation::KeyHangingTakesAll) {
             (missing, Claim::Spare)
         } else {
@@ -86,6 +90,39 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         let comes = self.coming(key).saturating_add((idle + free) as usize);
         let missing = waiting.saturating_sub(comes);
         missing.div_ceil(self.expected(key) as usize)
+    }
+
+    /// Returns how many resources `key` lacks of those that it keeps idle, while it is in use and has no waiter.
+    fn short_of_idle(&self, key: u32) -> u32 {
+        let row = self.table.at(key);
+        let keeps = row.terms().min_idle;
+        if keeps == 0 || self.waiting(key) > 0 || !self.is_in_use(key) {
+            return 0;
+        }
+        let coming = row.opening() + row.coming_back(self.table.cold(key).late_checks);
+        keeps.saturating_sub(self.ready(key) + coming)
+    }
+
+    /// Returns how many resources of `key` can serve one more.
+    pub(super) fn ready(&self, key: u32) -> u32 {
+        let links = self.table.cold(key).links.iter();
+        let roomy = links.filter(|index| self.seats.free_shares(**index) > 0);
+        let (_, unused) = self.free_shares(key);
+        self.table.at(key).count(SeatState::Idle) - unused + roomy.count() as u32
+    }
+
+    /// Whether a resource of `key` is leased, or was within its idle timeout.
+    pub(super) fn is_in_use(&self, key: u32) -> bool {
+        let row = self.table.at(key);
+        if row.count(SeatState::Leased) > 0 {
+            return true;
+        }
+        let Some(timeout) = row.terms().idle_timeout else {
+            return true;
+        };
+        let idle = self.idle_of(key).into_iter();
+        let mut since = idle.filter_map(|index| Some(self.seats.slot(index)?.idle_since));
+        since.any(|since| self.now.since(since) < timeout)
     }
 
     /// Gives places to the keys in the order of their turns, and frees places for the claims that remain.

@@ -98,14 +98,6 @@ impl KeyedConfig {
     /// The error names the first setting that is out of its range, contradicts another setting, or cannot be used with keys.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.each.validate()?;
-        if self.each.min_idle > 0 {
-            let was = self.each.min_idle.to_string();
-            return Err(ConfigError::new("min_idle", was, "0 in a keyed pool"));
-        }
-        if let Some(target) = self.each.shed_target {
-            let was = format!("{target:?}");
-            return Err(ConfigError::new("shed_target", was, "off in a keyed pool"));
-        }
         at_least_one("max_total", self.total())
     }
 

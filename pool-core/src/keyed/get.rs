@@ -102,6 +102,7 @@ pub(super) enum Got<K: Send + Sync + 'static, D: Drives<K>> {
 impl<K: Send + Sync + 'static, D: Drives<K>> Got<K, D> {
     #[inline]
     pub(super) fn new(lent: Lent<K, D>, inner: &Arc<Inner<K, D>>, now: Moment) -> Self {
+        inner.handed_out(&lent);
         match lent {
             Lent::<K, D>::One(slot) => Self::One(Leased::new(slot, Arc::clone(inner), now)),
             Lent::<K, D>::Many(token) => Self::Many(Shared::new(token, Arc::clone(inner))),

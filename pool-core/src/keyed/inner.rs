@@ -303,6 +303,21 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Inner<K, D> {
         self.perform(Kernel::never_shared(&self.kernel, link, waited, self.now()));
     }
 
+    /// Something was taken. Opens what its key keeps idle.
+    #[cold]
+    fn refill(self: &Arc<Self>, lent: &Lent<K, D>) {
+        let link = self.link_of(lent);
+        self.perform(Kernel::refill(&self.kernel, link, self.now()));
+    }
+
+    /// Notes that a get has received this.
+    #[inline]
+    pub(super) fn handed_out(self: &Arc<Self>, lent: &Lent<K, D>) {
+        if self.config.min_idle > 0 {
+            self.refill(lent);
+        }
+    }
+
     /// Ends a share.
     #[inline]
     pub(super) fn give_share_back(self: &Arc<Self>, token: Token<D::Shared>) {
@@ -340,7 +355,7 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Inner<K, D> {
                 }
             }
             Verdict::Close(reason) => {
-                self.kernel.count_use(lasted);
+                self.kernel.count_use(&slot, lasted);
                 self.discard(slot, reason);
             }
         }

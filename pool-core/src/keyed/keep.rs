@@ -434,7 +434,10 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             let Some(slot) = self.pick_up(key, index) else {
                 continue;
             };
-            if lapsed(slot.idle_since, terms.idle_timeout) {
+            // Those that the key keeps idle stay while it is in use.
+            let kept =
+                terms.min_idle > 0 && self.ready(key) < terms.min_idle && self.is_in_use(key);
+            if lapsed(slot.idle_since, terms.idle_timeout) && !kept {
                 self.retire(slot, CloseReason::IdleTimeout, work);
             } else if self.is_over(key, &slot, now) {
                 self.retire(slot, CloseReason::Lifetime, work);
@@ -545,7 +548,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     }
 
     /// Returns the seats of the idle slots of `key`.
-    fn idle_of(&self, key: u32) -> Vec<u32> {
+    pub(super) fn idle_of(&self, key: u32) -> Vec<u32> {
         let mut idle = self.seats.idle_of(self.table.at(key).idle);
         let links = self.table.cold(key).links.iter().copied();
         idle.extend(links.filter(|link| self.seats.state(*link) == SeatState::Idle));

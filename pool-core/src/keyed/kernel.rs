@@ -371,7 +371,7 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         slot.served = true;
         let mut state = this.lock();
         let key = state.seats.key(slot.seat.index());
-        state.returned(lasted);
+        state.returned(key, lasted);
         if state.lies_still(key, &slot, now) {
             state.lay(key, slot);
             return None;
@@ -413,6 +413,14 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         }
         state.put_share(this, link, now, &mut work);
         work
+    }
+
+    /// Something of this name was taken without a wait. Opens what its key keeps idle.
+    pub(super) fn refill(this: &Arc<Self>, link: LinkId, now: Moment) -> Work<K, T, E> {
+        Self::on_link(this, link, now, |state, work| {
+            let key = state.seats.key(link.index);
+            state.meet(this, key, now, work);
+        })
     }
 
     /// What is opened, or open, by this name is to give no more shares and leases, and to close when nobody uses it.
@@ -635,7 +643,8 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
     pub(super) fn begin_reset(&self, slot: &mut Slot<K, T, E>, lasted: Option<Duration>) {
         slot.served = true;
         let mut state = self.lock();
-        state.returned(lasted);
+        let key = state.seats.key(slot.seat.index());
+        state.returned(key, lasted);
         state.set(slot.seat.index(), SeatState::Resetting);
     }
 
@@ -687,8 +696,10 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
     }
 
     /// Counts the end of a lease whose slot is not put back. `lasted` is its duration, if it was timed.
-    pub(super) fn count_use(&self, lasted: Option<Duration>) {
-        self.lock().returned(lasted);
+    pub(super) fn count_use(&self, slot: &Slot<K, T, E>, lasted: Option<Duration>) {
+        let mut state = self.lock();
+        let key = state.seats.key(slot.seat.index());
+        state.returned(key, lasted);
     }
 
     /// This slot is about to be closed, because its resource broke just after it was opened and before any get could use it. That

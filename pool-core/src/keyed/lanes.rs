@@ -112,6 +112,20 @@ impl<G, R> Lanes<G, R> {
         Ok(waker)
     }
 
+    /// Returns when the first waiter of this queue joined.
+    pub(super) fn first_since(&self, lane: u32) -> Option<Moment> {
+        self.lane(lane)?.queue.first().map(|((), since)| since)
+    }
+
+    /// Refuses the first waiter of this queue.
+    pub(super) fn refuse_first(&mut self, lane: u32, why: R) -> Option<Waker> {
+        let of = self.lanes.get_mut(lane)?;
+        let before = of.queue.len();
+        let waker = of.queue.refuse_first(why);
+        self.len -= before - of.queue.len();
+        waker
+    }
+
     /// Refuses all waiters of this queue.
     pub(super) fn refuse_all(&mut self, lane: u32, why: impl Fn() -> R) -> Vec<Waker> {
         let Some(of) = self.lanes.get_mut(lane) else {

@@ -74,7 +74,7 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Leased<K, D> {
     pub(super) fn detach(mut self) -> D::One {
         let slot = self.slot.take().expect(HELD);
         let (_, lasted) = self.inner.lasted(self.timed_from);
-        self.inner.kernel.count_use(lasted);
+        self.inner.kernel.count_use(&slot, lasted);
         let Slot::<K, D> { item, seat, .. } = *slot;
         drop(seat);
         item.into_one()

@@ -130,6 +130,8 @@ pub(super) struct Terms {
     pub(super) max_lifetime: Option<Duration>,
     /// How many one resource is expected to serve at once; 0 if nobody knows.
     pub(super) expected: u32,
+    pub(super) min_idle: u32,
+    pub(super) shed_target: Option<Duration>,
 }
 
 impl Terms {
@@ -150,6 +152,8 @@ impl Terms {
             keepalive: config.keepalive,
             max_lifetime: limits.max_lifetime.unwrap_or(config.max_lifetime),
             expected,
+            min_idle: config.min_idle,
+            shed_target: config.shed_target,
         }
     }
 }

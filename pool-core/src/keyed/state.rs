@@ -200,13 +200,18 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             self.count(key, |counters| counters.overloaded += 1);
             return Err(Refusal::Overloaded);
         }
-        let row = self.table.at_mut(key);
-        // One wait in each tick is timed exactly.
-        let timed = now != self.timed_at;
+        let row = self.table.at(key);
+        let (was_empty, acquire_timeout) = (row.lane == NIL, row.terms().acquire_timeout);
+        // One wait in each tick is timed exactly. With a shedder every wait is, since the shedder needs the times.
+        let shed = &mut self.table.cold_mut(key).shed;
+        let timed = now != self.timed_at || shed.is_some();
+        if let Some(shed) = shed.as_mut().filter(|_| was_empty) {
+            shed.begin_line();
+        }
         self.timed_at = now;
         let since = if timed { exact() } else { now };
+        let row = self.table.at_mut(key);
         let ticket = self.lanes.push(key, &mut row.lane, waker, since);
-        let acquire_timeout = row.terms().acquire_timeout;
         self.comes_by(key);
         self.meet(kernel, key, since, &mut work);
         self.call_keeper(since + kernel.limits.tick, &mut work);
@@ -272,10 +277,13 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     }
 
     #[inline]
-    pub(super) fn returned(&mut self, lasted: Option<Duration>) {
+    pub(super) fn returned(&mut self, key: u32, lasted: Option<Duration>) {
         self.counters.returns += 1;
         self.untimed_uses += 1;
         if let Some(lasted) = lasted {
+            if let Some(shed) = &mut self.table.cold_mut(key).shed {
+                shed.used(lasted);
+            }
             let weight = mem::take(&mut self.untimed_uses);
             self.histograms.used.record_weighted(lasted, weight);
         }
@@ -561,11 +569,28 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         now: Moment,
         work: &mut Work<K, T, E>,
     ) -> Result<(), Grant<K, T, E>> {
+        if self.table.cold(key).shed.is_some() {
+            self.shed_first(key, now, work);
+        }
         let waker = self.lanes.grant(self.table.at(key).lane, grant, now)?;
         work.wakers.push(waker);
         self.comes_by(key);
         self.call_keeper(now + kernel.limits.reclaim_after, work);
         Ok(())
+    }
+
+    /// Refuses the first waiters of `key` for as long as its shedder drops them.
+    #[cold]
+    fn shed_first(&mut self, key: u32, now: Moment, work: &mut Work<K, T, E>) {
+        let lane = self.table.at(key).lane;
+        while let Some(since) = self.lanes.first_since(lane)
+            && let Some(shed) = &mut self.table.cold_mut(key).shed
+            && shed.drops(now - since, now)
+        {
+            work.wakers
+                .push(self.lanes.refuse_first(lane, Refusal::Shed));
+            self.count(key, |counters| counters.shed += 1);
+        }
     }
 
     /// Puts back a grant that nobody used.

@@ -17,7 +17,7 @@ use super::{
     seats::{IdleList, SeatState},
 };
 use crate::{
-    engine::{Backoff, Gate},
+    engine::{Backoff, Gate, Shed},
     moment::Moment,
 };
 
@@ -89,6 +89,8 @@ pub(super) struct Cold<K, E> {
     pub(super) draining: u32,
     /// How many waiters one open serves: the capacity of the last resource. 0 while nobody knows.
     pub(super) expected: u32,
+    /// Refuses waiters of the key when its queue never gets short.
+    pub(super) shed: Option<Box<Shed>>,
 }
 
 /// All keys.
@@ -223,6 +225,7 @@ impl<K, E: Clone> Table<K, E> {
         backoff: Backoff,
     ) -> u32 {
         let (hash, serial, expected) = (half(hash), self.next_serial, terms.expected);
+        let shed = terms.shed_target;
         self.next_serial += 1;
         let index = self.free_row();
         self.live += 1;
@@ -249,6 +252,7 @@ impl<K, E: Clone> Table<K, E> {
             links: Vec::new(),
             draining: 0,
             expected,
+            shed: shed.map(|target| Box::new(Shed::new(target))),
         }));
         index
     }

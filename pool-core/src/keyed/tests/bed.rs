@@ -124,6 +124,8 @@ impl Bed {
             keepalive: None,
             max_lifetime: None,
             expected: 1,
+            min_idle: 0,
+            shed_target: None,
         };
         Self {
             kernel: Arc::new(Kernel::new(limits)),

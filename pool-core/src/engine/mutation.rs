@@ -122,6 +122,8 @@ pub(crate) enum Mutation {
     MixedReclaimKeepsShare,
     /// A share of a suspect connection is given.
     MixedShareOfSuspect,
+    /// An open that is for one caller alone counts as supply for the waiters.
+    MixedReservedIsSupply,
     /// A thread without a runtime polls a timer of the pool.
     TimerIsPolledElsewhere,
     /// A thread that locks the pool does not see the waiters that joined by the inbox.

@@ -99,7 +99,8 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         if keeps == 0 || self.waiting(key) > 0 || !self.is_in_use(key) {
             return 0;
         }
-        let coming = row.opening() + row.coming_back(self.table.cold(key).late_checks);
+        let cold = self.table.cold(key);
+        let coming = row.opening() - cold.reserved + row.coming_back(cold.late_checks);
         keeps.saturating_sub(self.ready(key) + coming)
     }
 
@@ -280,10 +281,19 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             .retain(|(index, open)| seats.is_opening(*index, *open));
     }
 
+    /// The open on this seat is over, or late. If it was reserved, it is not any more.
+    pub(super) fn end_reserve(&mut self, index: u32) {
+        if self.seats.end_reserve(index) {
+            let key = self.seats.key(index);
+            self.table.cold_mut(key).reserved -= 1;
+        }
+    }
+
     /// Updates the counts of late, lost and probing opens after the open on this seat has ended or was called off.
     #[cold]
     pub(super) fn open_ended(&mut self, index: u32) {
         let key = self.seats.key(index);
+        self.end_reserve(index);
         let (late, probe, lost) = self.seats.end_open(index);
         *self.table.at_mut(key).late() -= u32::from(late);
         if lost {

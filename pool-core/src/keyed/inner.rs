@@ -17,10 +17,12 @@ use super::{
     KeyedConfig,
     builder::Says,
     drives::{Drives, Item},
+    get::Got,
     grant::{self, Lends, Token},
     keep::Snapshot,
     kernel::{self, Kernel, Limits, TimedOut},
     limits::{KeyLimits, Terms},
+    reopen::{Outcome, Reserved},
     seats::{self, SeatState},
     table::Place,
     work::Work,
@@ -547,7 +549,14 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Hosted for Inner<K, D> {
             drop(runtime.spawn(host::check(Arc::clone(self), slot)));
         }
         for (seat, terms) in opens {
-            drop(runtime.spawn(host::open(Arc::clone(self), Opening { seat, terms })));
+            drop(runtime.spawn(host::open(
+                Arc::clone(self),
+                Opening {
+                    seat,
+                    terms,
+                    to: None,
+                },
+            )));
         }
     }
 
@@ -626,6 +635,18 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Waits for Inner<K, D> {
 pub(super) struct Opening<K: Send + Sync + 'static, D: Drives<K>> {
     seat: Seat<K, D>,
     terms: Arc<Terms>,
+    /// The caller for whom it is opened, if it is for one alone.
+    to: Option<Reserved<K, D>>,
+}
+
+impl<K: Send + Sync + 'static, D: Drives<K>> Opening<K, D> {
+    pub(super) fn reserved(seat: Seat<K, D>, terms: Arc<Terms>, to: Reserved<K, D>) -> Self {
+        Self {
+            seat,
+            terms,
+            to: Some(to),
+        }
+    }
 }
 
 impl<K: Send + Sync + 'static, D: Drives<K>> Opens for Inner<K, D> {
@@ -669,13 +690,19 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Opens for Inner<K, D> {
         opened: Opened<Item<K, D>>,
         now: Moment,
     ) -> Result<(), (Opening<K, D>, Item<K, D>)> {
-        let Opening { seat, terms } = opening;
-        match Kernel::opened(&self.kernel, seat, opened, now) {
-            Ok(work) => {
+        let Opening { seat, terms, to } = opening;
+        let holder = to.as_ref().map(|to| to.holder);
+        match Kernel::opened(&self.kernel, seat, opened, now, holder) {
+            Ok((lent, work)) => {
                 self.perform(work);
+                if let Some(to) = to
+                    && let Some(lent) = lent
+                {
+                    to.tell(Outcome::Opened(Got::new(lent, self, now)));
+                }
                 Ok(())
             }
-            Err((seat, item)) => Err((Opening { seat, terms }, item)),
+            Err((seat, item)) => Err((Opening { seat, terms, to }, item)),
         }
     }
 
@@ -686,8 +713,12 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Opens for Inner<K, D> {
         now: Moment,
         jitter: f64,
     ) {
-        let Opening { seat, .. } = opening;
+        let Opening { seat, to, .. } = opening;
+        let failure = Arc::clone(&error);
         self.perform(Kernel::open_failed(&self.kernel, seat, error, now, jitter));
+        if let Some(to) = to {
+            to.tell(Outcome::Failed(failure));
+        }
     }
 
     fn called_off(self: &Arc<Self>, opening: Opening<K, D>) {

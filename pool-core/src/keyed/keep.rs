@@ -462,6 +462,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         {
             self.opens.pop_front();
             if let Some(key) = self.seats.is_late(index, open) {
+                self.end_reserve(index);
                 *self.table.at_mut(key).late() += 1;
                 if !self.seats.begun(index).spare {
                     self.may_owe(index, open);

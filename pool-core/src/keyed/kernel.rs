@@ -541,13 +541,15 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         work
     }
 
-    /// A resource was opened on this seat. Returns it if it died, or is not to be used any more, already.
+    /// A resource was opened on this seat. Returns it if it died, or is not to be used any more, already. If it is `reserved` for
+    /// somebody, that one gets it.
     pub(super) fn opened(
         this: &Arc<Self>,
         seat: Seat<K, T, E>,
         opened: Opened<T>,
         now: Moment,
-    ) -> Result<Work<K, T, E>, (Seat<K, T, E>, T)> {
+        reserved: Option<Holder>,
+    ) -> Result<(Option<Grant<K, T, E>>, Work<K, T, E>), (Seat<K, T, E>, T)> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());
@@ -595,9 +597,36 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
             ended: false,
             seat,
         });
-        state.settle(this, slot, now, &mut work);
+        let grant = match reserved {
+            Some(holder) => state.lend(this, slot, now, holder, &mut work),
+            None => {
+                state.settle(this, slot, now, &mut work);
+                None
+            }
+        };
         state.call_keeper(now + this.limits.rounds, &mut work);
-        Ok(work)
+        Ok((grant, work))
+    }
+
+    /// The resource of a lease is about to be closed, and another to be opened on its seat for the same caller. `None` if that may
+    /// not be opened now: the pool is closed, the resource would have to make room, opens of its key fail, or as many as may be are
+    /// under way. `lasted` is the duration of the lease, if it was timed.
+    pub(super) fn begin_reopen(
+        this: &Arc<Self>,
+        slot: &Slot<K, T, E>,
+        lasted: Option<Duration>,
+        now: Moment,
+    ) -> Option<(StdArc<Terms>, Work<K, T, E>)> {
+        let mut work = Work::default();
+        let mut state = this.lock();
+        state.now = state.now.max(now);
+        let index = slot.seat.index();
+        let key = state.seats.key(index);
+        state.returned(key, lasted);
+        state.may_reopen(key).then(|| {
+            state.reopen(key, index, now, &mut work);
+            (StdArc::clone(state.table.at(key).terms()), work)
+        })
     }
 
     /// An open on this seat has failed. `jitter` is uniform in `0.0..1.0`.

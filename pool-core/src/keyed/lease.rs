@@ -2,11 +2,14 @@
 
 use std::{
     fmt,
+    future::Future,
+    hash::Hash,
     ops::{Deref, DerefMut},
+    panic::Location,
 };
 
-use super::{KeyedManager, drives::Exclusive, leased::Leased};
-use crate::host::Usage;
+use super::{KeyedManager, drives::Exclusive, leased::Leased, reopen::reopen};
+use crate::host::{Error, Usage};
 
 /// A leased resource of a key. Dropping the lease returns the resource to the pool, on any thread, with or without a runtime.
 ///
@@ -84,6 +87,29 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> KeyedLease<K, M> {
     /// Dropping the future drops the operation and taints the lease.
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
         lease.leased.run(operation).await
+    }
+
+    /// Closes the resource and opens another in its place, for this caller: for a connection that turned out to be dead when it was
+    /// used, and a call that may be repeated. The open is one like any other: it is bounded by `create_timeout`, it counts
+    /// as an attempt where opens fail, the observer is told, and the new resource has an age of its own. If the pool may not open one
+    /// there at the moment (it became smaller, opens fail, `max_opening` are under way, another key has nothing), the caller gets
+    /// one like any other: this is a return and a [`get`](super::KeyedPool::get).
+    ///
+    /// # Errors
+    /// As for [`get`](super::KeyedPool::get). The lease has ended in any case.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the open. What it opens serves others.
+    ///
+    /// # Panics
+    /// Panics on a tokio runtime that was built without a timer.
+    #[track_caller]
+    pub fn reopen(lease: Self) -> impl Future<Output = Result<Self, Error<M::Error>>> + Send
+    where
+        K: Hash + Eq + Clone,
+    {
+        let reopened = reopen(lease.leased, Location::caller());
+        async { Ok(Self::new(reopened.await?.exclusive())) }
     }
 
     /// Takes the resource out of the pool. The pool may open another in its place, and never closes this one.

@@ -80,6 +80,13 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Leased<K, D> {
         item.into_one()
     }
 
+    /// Takes the lease apart.
+    #[allow(clippy::type_complexity, reason = "the parts of a lease")]
+    pub(super) fn into_parts(mut self) -> (Box<Slot<K, D>>, Arc<Inner<K, D>>, Moment) {
+        let slot = self.slot.take().expect(HELD);
+        (slot, Arc::clone(&self.inner), self.timed_from)
+    }
+
     pub(super) fn usage(&self) -> Usage {
         usage_of(self.slot(), self.inner.now())
     }

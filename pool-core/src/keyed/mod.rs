@@ -18,6 +18,7 @@ mod limits;
 mod manager;
 mod mixed;
 mod opened;
+mod reopen;
 mod seats;
 mod shared;
 mod shares;

@@ -187,6 +187,8 @@ struct Note {
     suspect: bool,
     /// Why the resource is closed as soon as nobody uses it, if it is.
     ends: Option<CloseReason>,
+    /// Whether the open is for one caller, who had a lease on this seat, so that it is no supply for the waiters.
+    reserved: bool,
 }
 
 /// How an open began.
@@ -297,6 +299,7 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
             late: false,
             suspect: false,
             ends: None,
+            reserved: false,
         };
         self.counts[SeatState::Opening as usize] += 1;
         match self.free.pop() {
@@ -312,6 +315,30 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
                 (self.rows.len() - 1) as u32
             }
         }
+    }
+
+    /// Prepares a seat, whose resource is about to be closed, for an open that is for the caller who had it.
+    pub(super) fn reopen(&mut self, index: u32, open: u64, begun: Begun) {
+        let row = &mut self.rows[index as usize];
+        (row.slot, row.at, row.prev, row.next) = (None, Moment::NEVER, NIL, NIL);
+        (row.shared, row.reported, row.noted) = (false, false, false);
+        self.notes[index as usize] = Note {
+            looked_at: Moment::NEVER,
+            open,
+            check: 0,
+            capacity: 1,
+            used: 0,
+            begun,
+            late: false,
+            suspect: false,
+            ends: None,
+            reserved: true,
+        };
+    }
+
+    /// Whether the open on this seat was reserved; from now on it is not.
+    pub(super) fn end_reserve(&mut self, index: u32) -> bool {
+        mem::replace(&mut self.notes[index as usize].reserved, false)
     }
 
     #[inline]

@@ -446,7 +446,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// Returns how many waiters of `key` what is on its way serves.
     pub(super) fn coming(&self, key: u32) -> usize {
         let (row, cold) = (self.table.at(key), self.table.cold(key));
-        let opening = u64::from(row.opening()) * u64::from(self.expected(key));
+        let opening = u64::from(row.opening() - cold.reserved) * u64::from(self.expected(key));
         let coming = opening + u64::from(row.coming_back(cold.late_checks));
         usize::try_from(coming).unwrap_or(usize::MAX)
     }
@@ -520,6 +520,69 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         let seat = Seat::new(Arc::clone(kernel), self.table.cold(key).key.clone(), index);
         work.opens.push((seat, terms));
         self.call_keeper(now + LATE, work);
+    }
+
+    /// Whether an open for `key` may begin now on a seat that it has: see [`reopen`](Self::reopen).
+    pub(super) fn may_reopen(&self, key: u32) -> bool {
+        let (row, cold) = (self.table.at(key), self.table.cold(key));
+        let fits = self.in_use() <= self.max_total && self.held(key) <= row.terms().max_size;
+        let opening = row.count(SeatState::Opening);
+        let may_open = cold.gate.may_open(row.terms().max_opening, self.now);
+        // A key that has nothing goes first: it would get the place of what is returned broken.
+        !self.closed && fits && opening < may_open && self.turns.starved() == 0
+    }
+
+    /// The resource on this seat is closed, and another is opened there for the caller that had it.
+    pub(super) fn reopen(&mut self, key: u32, index: u32, now: Moment, work: &mut Work<K, T, E>) {
+        let open = self.next_open;
+        self.next_open += 1;
+        let begun = Begun {
+            generation: self.generation,
+            spare: false,
+            probe: false,
+            lost: false,
+        };
+        self.count(key, |counters| {
+            counters.closed[CloseReason::Broken.index()] += 1;
+        });
+        self.set(index, SeatState::Opening);
+        self.seats.reopen(index, open, begun);
+        self.table.cold_mut(key).reserved += 1;
+        if mutation::on(Mutation::MixedReservedIsSupply) {
+            self.end_reserve(index);
+        }
+        self.opens.push_back((index, open, now));
+        self.call_keeper(now + LATE, work);
+    }
+
+    /// Lends what was opened to the caller for whom it was. `None` if it may not stay open.
+    pub(super) fn lend(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        slot: Box<Slot<K, T, E>>,
+        now: Moment,
+        holder: Holder,
+        work: &mut Work<K, T, E>,
+    ) -> Option<Grant<K, T, E>> {
+        self.now = self.now.max(now);
+        let index = slot.seat.index();
+        let key = self.seats.key(index);
+        let grant = if let Some(reason) = self.must_close(key, &slot, now) {
+            self.retire(slot, reason, work);
+            None
+        } else if self.seats.is_shared(index) {
+            self.lay_down(key, slot, work);
+            self.pick_share(key, now).map(Grant::Many)
+        } else {
+            self.set(index, SeatState::Leased);
+            self.seats.hold(index, holder);
+            Some(Grant::One(slot))
+        };
+        let given = u64::from(grant.is_some());
+        self.table.at_mut(key).gets += given;
+        self.counters.gets += given;
+        self.meet(kernel, key, now, work);
+        grant
     }
 
     /// Returns why this slot may not stay open, if there is a reason.

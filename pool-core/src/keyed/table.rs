@@ -89,6 +89,8 @@ pub(super) struct Cold<K, E> {
     pub(super) draining: u32,
     /// How many waiters one open serves: the capacity of the last resource. 0 while nobody knows.
     pub(super) expected: u32,
+    /// How many opens of the key that are not late are for one caller each, and no supply for the waiters.
+    pub(super) reserved: u32,
     /// Refuses waiters of the key when its queue never gets short.
     pub(super) shed: Option<Box<Shed>>,
 }
@@ -252,6 +254,7 @@ impl<K, E: Clone> Table<K, E> {
             links: Vec::new(),
             draining: 0,
             expected,
+            reserved: 0,
             shed: shed.map(|target| Box::new(Shed::new(target))),
         }));
         index

@@ -2,14 +2,17 @@
 
 use std::{
     fmt,
+    future::Future,
+    hash::Hash,
     ops::{Deref, DerefMut},
+    panic::Location,
 };
 
 use super::{Mixed, MixedManager};
 use crate::{
     ConnectionDied,
-    host::{Usage, unless},
-    keyed::{get::Got, leased::Leased, shared::Shared},
+    host::{Error, Usage, unless},
+    keyed::{get::Got, leased::Leased, reopen::reopen, shared::Shared},
 };
 
 /// What a get of a [`MixedPool`](super::MixedPool) returns: a connection of its own, or a share of one.
@@ -114,6 +117,29 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> MixedLease<K, M> {
     /// Dropping the future drops the operation and taints the lease.
     pub async fn run<T>(lease: &mut Self, operation: impl AsyncFnOnce(&mut M::One) -> T) -> T {
         lease.leased.run(operation).await
+    }
+
+    /// Closes the connection and opens another in its place, for this caller: for a connection that turned out to be dead when it was
+    /// used, and a call that may be repeated. The other may be a shared one. The open is one like any other: it is bounded by `create_timeout`, it counts
+    /// as an attempt where opens fail, the observer is told, and the new connection has an age of its own. If the pool may not open one
+    /// there at the moment (it became smaller, opens fail, `max_opening` are under way, another key has nothing), the caller gets
+    /// one like any other: this is a return and a [`get`](super::MixedPool::get).
+    ///
+    /// # Errors
+    /// As for [`get`](super::MixedPool::get). The lease has ended in any case.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the open. What it opens serves others.
+    ///
+    /// # Panics
+    /// Panics on a tokio runtime that was built without a timer.
+    #[track_caller]
+    pub fn reopen(lease: Self) -> impl Future<Output = Result<Held<K, M>, Error<M::Error>>> + Send
+    where
+        K: Hash + Eq + Clone,
+    {
+        let reopened = reopen(lease.leased, Location::caller());
+        async { Ok(Held::new(reopened.await?)) }
     }
 
     /// Takes the connection out of the pool. The pool may open another in its place, and never closes this one.

@@ -230,8 +230,8 @@ impl Bed {
                     expires_at: Moment::NEVER,
                     took: Duration::ZERO,
                 };
-                match Kernel::opened(&self.kernel, seat, opened, now) {
-                    Ok(work) => work,
+                match Kernel::opened(&self.kernel, seat, opened, now, None) {
+                    Ok((_, work)) => work,
                     Err((seat, item)) => {
                         drop(item);
                         Kernel::open_failed(&self.kernel, seat, "gone", now, 0.0)
@@ -240,6 +240,28 @@ impl Bed {
             }
             Err(error) => Kernel::open_failed(&self.kernel, seat, error, now, 0.0),
         });
+    }
+
+    /// Closes the resource of a lease, and opens another in its place, for which it runs `between`.
+    pub(super) fn reopen(&self, slot: TestSlot, between: impl FnOnce()) -> TestSlot {
+        let (now, key) = (self.now(), **slot.seat.key());
+        let begun = Kernel::begin_reopen(&self.kernel, &slot, None, now);
+        let (_, work) = begun.expect("nothing is in its way");
+        let Slot { item, seat, .. } = *slot;
+        drop(item);
+        self.perform(work);
+        between();
+        let opened = Opened {
+            item: self.open(key).expect("nothing fails"),
+            expires_at: Moment::NEVER,
+            took: Duration::ZERO,
+        };
+        let opened = Kernel::opened(&self.kernel, seat, opened, now, Some(self.holder()));
+        let Ok((Some(Grant::One(slot)), work)) = opened else {
+            panic!("it is for the one that had it")
+        };
+        self.perform(work);
+        slot
     }
 
     /// Drops the resource, then frees its seat.

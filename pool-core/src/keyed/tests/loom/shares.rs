@@ -289,6 +289,20 @@ models! {
         bed.finish();
     }, caught by mutant_a_cancel_keeps_its_share = MixedCancelKeepsShare;
 
+    /// While a caller renews its connection in place, a get that joins has one opened of its own: it does not count on what is
+    /// another's.
+    a_reserved_open_against_who_joins(EXHAUSTIVE) {
+        let bed = Bed::new(2, 2);
+        let Grant::One(held) = get(&bed, 'a') else {
+            panic!("it is for one at a time")
+        };
+        let joins = spawn(&bed, |bed| touch(bed, 'a'));
+        let held = bed.reopen(held, || joins.join().unwrap());
+        assert_eq!(bed.opened('a'), 3);
+        bed.put(held);
+        bed.finish();
+    }, caught by mutant_a_reserved_open_is_supply = MixedReservedIsSupply;
+
     /// More shares than before serve the waiter that joins the queue at that moment.
     a_rising_capacity_against_who_joins(EXHAUSTIVE) {
         let bed = shared(1);

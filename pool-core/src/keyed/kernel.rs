@@ -88,6 +88,9 @@ pub(super) enum Take<K, T: Lends, E: Clone> {
 /// Names a waiter.
 pub(super) type Ticket<K, T, E> = lanes::Ticket<Grant<K, T, E>, Refusal<E>>;
 
+/// What is lent of a resource that was opened for somebody, and what is left to do.
+type Settled<K, T, E> = (Option<Grant<K, T, E>>, Work<K, T, E>);
+
 /// A place in a queue.
 #[derive(Debug)]
 pub(super) struct Queued<K, T: Lends, E: Clone> {
@@ -549,7 +552,7 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         opened: Opened<T>,
         now: Moment,
         reserved: Option<Holder>,
-    ) -> Result<(Option<Grant<K, T, E>>, Work<K, T, E>), (Seat<K, T, E>, T)> {
+    ) -> Result<Settled<K, T, E>, (Seat<K, T, E>, T)> {
         let mut work = Work::default();
         let mut state = this.lock();
         let key = state.seats.key(seat.index());

@@ -15,8 +15,8 @@ use metrics::{
     SharedString, Unit, set_default_local_recorder,
 };
 use pool_core::{
-    Builder, KeyedManager, KeyedPool, Manager, Pool, SharedManager, SharedPool, Usage,
-    observe::MetricNames,
+    Builder, KeyedManager, KeyedPool, Manager, MixedManager, MixedPool, Opened, Pool,
+    SharedManager, SharedPool, Usage, observe::MetricNames,
 };
 use tokio::time::sleep;
 
@@ -456,6 +456,52 @@ impl SharedManager for Streams {
         gauge.set_capacity(4);
         Ok(())
     }
+}
+
+impl MixedManager<u8> for Streams {
+    type One = ();
+    type Many = ();
+    type Error = std::io::Error;
+
+    /// Key 0 has connections for one at a time.
+    async fn create(&self, key: &u8, gauge: pool_core::Gauge) -> std::io::Result<Opened<(), ()>> {
+        gauge.set_capacity(4);
+        Ok(match key {
+            0 => Opened::One(()),
+            _ => Opened::Many(()),
+        })
+    }
+
+    async fn check(&self, _: &mut (), _: &Usage) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mixed_pool_is_published_with_its_shares() {
+    let told = Told::default();
+    let _on = set_default_local_recorder(&told);
+    let builder = MixedPool::builder(Streams).name("http").max_total(3);
+    let pool = builder.metric_names(MetricNames::Own).build().unwrap();
+    let mut held = Vec::new();
+    for key in [0, 1, 1, 1, 2] {
+        held.push(pool.get(&key).await.unwrap());
+    }
+    sleep(2 * SEC).await;
+    let shares =
+        |state: &str| told.gauge("pool.shares", &format!("pool.name=http,pool.state={state}"));
+    let count =
+        |state: &str| told.gauge("pool.count", &format!("pool.name=http,pool.state={state}"));
+    assert_eq!((shares("used"), shares("free")), (Some(4.0), Some(4.0)));
+    assert_eq!((count("used"), count("idle")), (Some(3.0), Some(0.0)));
+    held.truncate(2);
+    sleep(2 * SEC).await;
+    assert_eq!((shares("used"), shares("free")), (Some(1.0), Some(7.0)));
+    assert_eq!((count("used"), count("idle")), (Some(2.0), Some(1.0)));
+    assert_eq!(told.counter("pool.gets", "pool.name=http"), Some(5));
+    pool.close();
+    sleep(2 * SEC).await;
+    assert_eq!((shares("used"), shares("free")), (Some(1.0), Some(0.0)));
 }
 
 #[tokio::test(start_paused = true)]

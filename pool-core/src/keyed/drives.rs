@@ -22,6 +22,10 @@ pub(super) trait Drives<K>: Send + Sync + 'static {
     /// How many a resource is expected to serve at once, for most keys; 0 if nobody knows.
     const EXPECTED: u32;
 
+    /// Whether resources may be shared, so that shares are published.
+    #[cfg(feature = "metrics")]
+    const SHARES: bool;
+
     /// Returns how many a resource of this key is expected to serve at once; 0 if nobody knows.
     fn expects(&self, key: &K) -> u32;
 
@@ -71,6 +75,8 @@ impl<K: Send + Sync + 'static, M: KeyedManager<K>> Drives<K> for Exclusive<M> {
     }
 
     const EXPECTED: u32 = 1;
+    #[cfg(feature = "metrics")]
+    const SHARES: bool = false;
 
     fn expects(&self, _: &K) -> u32 {
         1

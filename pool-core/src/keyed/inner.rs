@@ -512,6 +512,21 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Hosted for Inner<K, D> {
         timings_of(self.kernel.histograms())
     }
 
+    #[cfg(feature = "metrics")]
+    fn for_publishing(&self) -> crate::observe::Snapshot {
+        let of = self.kernel.snapshot();
+        let shares = crate::observe::Shares {
+            used: of.links.used,
+            free: of.links.free,
+        };
+        crate::observe::Snapshot {
+            status: status_of(&of),
+            timings: Hosted::timings(self),
+            min_idle: self.min_idle(),
+            shares: D::SHARES.then_some(shares),
+        }
+    }
+
     fn leases(&self) -> Vec<LeaseInfo> {
         let leases = self.leases_of(None).into_iter();
         leases.map(|(_, lease)| lease).collect()

@@ -290,7 +290,7 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
             closed: state.closed,
             counters: state.counters,
             last_error: None,
-            links: state.seats.links(state.seats.all_shared()),
+            links: state.links(state.seats.all_shared()),
         }
     }
 
@@ -548,6 +548,15 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         }
     }
 
+    /// Counts these shared resources, and their shares.
+    fn links(&self, of: impl Iterator<Item = u32>) -> Links {
+        let mut links = self.seats.links(of);
+        if self.closed {
+            links.free = 0;
+        }
+        links
+    }
+
     /// Returns the seats of the idle slots of `key`.
     pub(super) fn idle_of(&self, key: u32) -> Vec<u32> {
         let mut idle = self.seats.idle_of(self.table.at(key).idle);
@@ -645,7 +654,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             closed: self.closed,
             counters,
             last_error: cold.gate.last_error(),
-            links: self.seats.links(cold.links.iter().copied()),
+            links: self.links(cold.links.iter().copied()),
         }
     }
 }

@@ -63,6 +63,8 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> Drives<K> for Mixed<M> {
     }
 
     const EXPECTED: u32 = 0;
+    #[cfg(feature = "metrics")]
+    const SHARES: bool = true;
 
     fn expects(&self, key: &K) -> u32 {
         self.0.expects(key).map_or(0, |expected| expected.max(1))

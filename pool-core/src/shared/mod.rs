@@ -90,7 +90,8 @@ use crate::{
 /// is closed. To enforce a lifetime under load, set `max_size` to one more connection than is needed.
 ///
 /// # Limits
-/// A get looks at every connection, so the pool is made for tens of connections, not for thousands.
+/// With a `max_size` of 1, a connection that drains has the only place until its last share ends: a caller that holds a share of it
+/// and waits for another waits in vain. A get looks at every connection, so the pool is made for tens of connections, not for thousands.
 pub struct SharedPool<M: SharedManager> {
     handle: Arc<Handle<M>>,
     owner: Arc<Owner<M>>,

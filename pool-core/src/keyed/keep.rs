@@ -420,8 +420,10 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
                 continue;
             }
             self.seats.look_at(index, Moment::NEVER);
-            if self.seats.state(index) != SeatState::Idle {
-                if self.seats.is_shared(index) {
+            let state = self.seats.state(index);
+            if state != SeatState::Idle {
+                // Its last resource was shared also if the seat is free, and its key may have gone.
+                if state == SeatState::Leased && self.seats.is_shared(index) {
                     self.expire(kernel, index, now, work);
                 }
                 continue;

@@ -15,8 +15,8 @@
 use super::{
     grant::Lends,
     kernel::Kernel,
-    seats::SeatState,
-    state::{FAVOUR_EVERY, State},
+    seats::{SeatState, Slot},
+    state::{FAVOUR_EVERY, LATE, State},
     table::NIL,
     turns::Claim,
     work::Work,
@@ -87,7 +87,8 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             0 => row.count(SeatState::Idle) - unused,
             _ => 0,
         };
-        let comes = self.coming(key).saturating_add((idle + free) as usize);
+        let there = idle.saturating_add(free) as usize;
+        let comes = self.coming(key).saturating_add(there);
         let missing = waiting.saturating_sub(comes);
         missing.div_ceil(self.expected(key) as usize)
     }
@@ -158,7 +159,11 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         if self.turns.wanted() <= self.seats.count(SeatState::Closing) as usize {
             return false;
         }
-        let Some(index) = self.seats.oldest() else {
+        let evicted = self
+            .seats
+            .idle_by_age()
+            .find(|index| !self.is_barren(*index));
+        let Some(index) = evicted else {
             return self.call_off(key, work);
         };
         let other = self.seats.key(index);
@@ -167,6 +172,16 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         };
         self.retire(slot, CloseReason::Evicted, work);
         true
+    }
+
+    /// Whether this idle resource is shared, was opened less than [`LATE`] ago, and has given nothing since, though its key has
+    /// waiters. It has no capacity, or is suspect, and the next may be no better. So it is not evicted yet: else a backend of such
+    /// connections would be dialled without a pause.
+    fn is_barren(&self, index: u32) -> bool {
+        let unused = |slot: &Slot<K, T, E>| slot.uses == 0 && self.now < slot.opened_at + LATE;
+        self.seats.is_shared(index)
+            && self.waiting(self.seats.key(index)) > 0
+            && self.seats.slot(index).is_some_and(unused)
     }
 
     /// Whether the bound in total allows another seat.

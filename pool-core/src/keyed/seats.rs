@@ -6,7 +6,7 @@
 //! A shared slot never leaves its row while it is open. It is idle while no share of it is out, and leased from its first share to
 //! its last. It is on the list by age while it is idle, and on no list of idle slots: its key lists its shared slots itself.
 
-use std::{convert::Infallible, mem, panic::Location, sync::Arc as StdArc};
+use std::{convert::Infallible, iter::successors, mem, panic::Location, sync::Arc as StdArc};
 
 use super::{grant::Lends, keep::Links, kernel::Kernel, opened::Opened, sites::Sites};
 use crate::{
@@ -723,12 +723,17 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
 
     /// Returns the idle slot of any key that has not been used for longest.
     pub(super) fn oldest(&self) -> Option<u32> {
-        let mut index = self.oldest;
+        self.idle_by_age().next()
+    }
+
+    /// Returns the seats of all idle slots, the slot that was idle for longest first.
+    pub(super) fn idle_by_age(&self) -> impl Iterator<Item = u32> {
+        let listed = |index: u32| (index != NIL).then_some(index);
+        let ages = successors(listed(self.oldest), move |index| {
+            listed(self.ages[*index as usize].next)
+        });
         // Slots that are being checked are on the list too, but only a few.
-        while index != NIL && self.rows[index as usize].state != SeatState::Idle {
-            index = self.ages[index as usize].next;
-        }
-        (index != NIL).then_some(index)
+        ages.filter(|index| self.rows[*index as usize].state == SeatState::Idle)
     }
 
     /// Returns when the keeper looks at each seat.

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod lies;
 mod upkeep;
 
 use std::{

@@ -407,12 +407,13 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         let mut work = Work::default();
         let mut state = this.lock();
         state.counters.gets -= 1;
-        if state.seats.is_there(link) {
-            let key = state.seats.key(link.index);
+        let there = state.seats.is_there(link);
+        let key = there.then(|| state.seats.key(link.index));
+        if let Some(key) = key {
             state.table.at_mut(key).gets -= 1;
-            if waited {
-                state.waits_on(key);
-            }
+        }
+        if waited {
+            state.waits_on(key);
         }
         state.put_share(this, link, now, &mut work);
         work
@@ -704,7 +705,7 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         state.table.at_mut(key).gets -= 1;
         state.counters.gets -= 1;
         if waited {
-            state.waits_on(key);
+            state.waits_on(Some(key));
         }
     }
 

@@ -262,9 +262,13 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         self.untimed_waits += 1;
     }
 
-    /// Takes back the count of [`waited`](Self::waited): the resource was broken, so the get waits on.
-    pub(super) fn waits_on(&mut self, key: u32) {
-        self.count(key, |counters| counters.waited -= 1);
+    /// Takes back the count of [`waited`](Self::waited): the resource was broken, so the get waits on. Without a key, the key may
+    /// have gone with the resource, and only the counts of the pool are right.
+    pub(super) fn waits_on(&mut self, key: Option<u32>) {
+        match key {
+            Some(key) => self.count(key, |counters| counters.waited -= 1),
+            None => self.counters.waited -= 1,
+        }
         self.untimed_waits -= 1;
     }
 

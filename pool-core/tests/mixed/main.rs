@@ -4,7 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod counts;
+mod demand;
 mod lies;
+mod told;
+mod turns;
 mod upkeep;
 
 use std::{

@@ -1,0 +1,146 @@
+//! Whose turn it is, where connections are always in use.
+
+use futures_util::future::join_all;
+use pool_core::observe::CloseReason;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    NEW, OLD, Pool, by_key,
+    common::{MS, SEC, settle},
+    dials, ends, get, get_some, origins,
+};
+
+/// Uses `key` so that at every moment a share of each of its connections is out, until the pool is closed.
+fn always_in_use(pool: &Pool, key: u32, users: u32) -> Vec<JoinHandle<()>> {
+    let users = (0..users).map(|user| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            sleep(user * MS).await;
+            while let Ok(held) = pool.get(&key).await {
+                sleep(10 * MS).await;
+                drop(held);
+            }
+        })
+    });
+    users.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_starves_has_its_turn_in_a_tenth_of_a_second() {
+    for key in [OLD, 9] {
+        let pool = origins(by_key).max_total(1).build().unwrap();
+        let users = always_in_use(&pool, NEW, 3);
+        sleep(SEC).await;
+        let began = Instant::now();
+        let had = get(&pool, key).await;
+        let waited = began.elapsed();
+        assert!((90 * MS..150 * MS).contains(&waited), "{waited:?}");
+        drop(had);
+        pool.close();
+        join_all(users).await;
+        ends(pool, 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_with_most_connections_gives_one_up_and_the_only_one_of_a_key_stays() {
+    let pool = origins(by_key).max_total(4).build().unwrap();
+    let only = always_in_use(&pool, 9, 2);
+    settle().await;
+    let many = always_in_use(&pool, 2, 6);
+    sleep(SEC).await;
+    assert_eq!(pool.status_of(&2).unwrap().shared, 3);
+    let began = Instant::now();
+    let had = get(&pool, OLD).await;
+    assert!(began.elapsed() < 150 * MS, "{:?}", began.elapsed());
+    assert_eq!(pool.status_of(&9).unwrap().connections.opened, 1);
+    assert_eq!(pool.status_of(&2).unwrap().shared, 2);
+    assert_eq!(pool.status().connections.closed.by(CloseReason::Evicted), 1);
+    drop(had);
+    pool.close();
+    join_all(only.into_iter().chain(many)).await;
+    ends(pool, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_keys_that_are_always_in_use_share_two_places_and_none_starves() {
+    let builder = origins(by_key).max_total(2);
+    let pool = builder.acquire_timeout(60 * SEC).build().unwrap();
+    let began = Instant::now();
+    let users = (11..21).map(|key| {
+        let pool = pool.clone();
+        async move {
+            let mut served = 0;
+            while began.elapsed() < 60 * SEC {
+                let held = get(&pool, key).await;
+                sleep(10 * MS).await;
+                drop(held);
+                served += 1;
+            }
+            served
+        }
+    });
+    let served = join_all(users).await;
+    assert!(served.iter().all(|served| *served > 10), "{served:?}");
+    ends(pool, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_stream_that_is_drained_for_another_key_goes_on_and_costs_one_connection() {
+    let pool = origins(by_key).max_total(2).build().unwrap();
+    let streams = get_some(&pool, 2, 4).await;
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { get(&pool, OLD).await.id }
+    });
+    sleep(SEC).await;
+    let status = pool.status();
+    assert_eq!((status.draining, status.shares), (1, 4));
+    assert!(!waits.is_finished());
+    drop(streams);
+    assert_eq!(waits.await.unwrap(), 3);
+    ends(pool, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_of_either_kind_goes_before_one_in_use_does() {
+    let pool = origins(by_key).max_total(3).build().unwrap();
+    let share = get(&pool, NEW).await;
+    drop((get(&pool, OLD).await, get(&pool, 2).await));
+    for key in [8, 9] {
+        let began = Instant::now();
+        drop(get(&pool, key).await);
+        assert!(began.elapsed() < MS);
+    }
+    assert_eq!(pool.status().draining, 0);
+    assert_eq!(pool.status_of(&NEW).unwrap().shares, 1);
+    assert_eq!(dials(&pool), 5);
+    drop(share);
+    ends(pool, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gets_of_one_key_are_served_in_order_whatever_they_get() {
+    let pool = origins(by_key).max_size(1).build().unwrap();
+    let held = get_some(&pool, 2, 2).await;
+    let order = std::sync::Mutex::new(Vec::new());
+    let gets = (0..20).map(|number| {
+        let (pool, order) = (&pool, &order);
+        async move {
+            let had = get(pool, 2).await;
+            order.lock().unwrap().push(number);
+            sleep(MS).await;
+            drop(had);
+        }
+    });
+    tokio::join!(join_all(gets), async {
+        sleep(MS).await;
+        drop(held);
+    });
+    let order = order.into_inner().unwrap();
+    assert!(order.is_sorted(), "{order:?}");
+    ends(pool, 0).await;
+}

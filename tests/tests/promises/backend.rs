@@ -117,6 +117,7 @@ pub(crate) struct Backend {
     born: Mutex<Born>,
     pub(crate) rude: Rude,
     opened: AtomicU64,
+    died: AtomicU64,
     opening: AtomicU32,
     alive: AtomicU32,
     /// How many there were at once at most: open, being opened, or being closed.
@@ -133,6 +134,7 @@ impl Backend {
             born: Mutex::new(Born::Well),
             rude: Rude::default(),
             opened: AtomicU64::new(0),
+            died: AtomicU64::new(0),
             opening: AtomicU32::new(0),
             alive: AtomicU32::new(0),
             held: AtomicU32::new(0),
@@ -155,6 +157,11 @@ impl Backend {
 
     pub(crate) fn opened(&self) -> u64 {
         self.opened.load(SeqCst)
+    }
+
+    /// How many went without a close after their gauge had said that they are dead.
+    pub(crate) fn died(&self) -> u64 {
+        self.died.load(SeqCst)
     }
 
     pub(crate) fn opening(&self) -> u32 {
@@ -183,12 +190,13 @@ impl Backend {
         match (born, &thing.gauge) {
             (Born::Well, _) => {}
             (Born::Broken, None) => thing.broken.store(true, SeqCst),
-            (Born::Broken, Some(gauge)) => gauge.dead(),
+            (Born::Broken, Some(_)) => thing.breaks(),
             (Born::Dying, None) => thing.dies.store(true, SeqCst),
             (Born::Dying, Some(gauge)) => {
-                let gauge = gauge.clone();
+                let (gauge, dead) = (gauge.clone(), Arc::clone(&thing.dead));
                 drop(tokio::spawn(async move {
                     tokio::task::yield_now().await;
+                    dead.store(true, SeqCst);
                     gauge.dead();
                 }));
             }
@@ -216,6 +224,8 @@ impl<'a> Opening<'a> {
             broken: AtomicBool::new(false),
             dies: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
+            dead: Arc::default(),
+            parted: AtomicBool::new(false),
             gauge,
             backend: Arc::clone(self.0),
         }
@@ -239,6 +249,10 @@ pub(crate) struct Thing {
     dies: AtomicBool,
     /// There is something for a reset to do.
     pub(crate) dirty: AtomicBool,
+    /// Its gauge was told that it is dead.
+    dead: Arc<AtomicBool>,
+    /// It was given to a close.
+    parted: AtomicBool,
     gauge: Option<Gauge>,
     backend: Arc<Backend>,
 }
@@ -246,7 +260,10 @@ pub(crate) struct Thing {
 impl Thing {
     pub(crate) fn breaks(&self) {
         match &self.gauge {
-            Some(gauge) => gauge.dead(),
+            Some(gauge) => {
+                self.dead.store(true, SeqCst);
+                gauge.dead();
+            }
             None => self.broken.store(true, SeqCst),
         }
     }
@@ -261,6 +278,11 @@ impl Thing {
         broken
     }
 
+    /// A close has it.
+    pub(crate) fn parts(&self) {
+        self.parted.store(true, SeqCst);
+    }
+
     pub(crate) fn needs_reset(&self) -> bool {
         Rude::about(&self.backend.rude.needs_reset);
         self.dirty.load(SeqCst)
@@ -269,6 +291,9 @@ impl Thing {
 
 impl Drop for Thing {
     fn drop(&mut self) {
+        if self.dead.load(SeqCst) && !self.parted.load(SeqCst) {
+            self.backend.died.fetch_add(1, SeqCst);
+        }
         self.backend.alive.fetch_sub(1, SeqCst);
         self.backend.held.fetch_sub(1, SeqCst);
         Rude::about(&self.backend.rude.drop);

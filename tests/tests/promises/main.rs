@@ -22,6 +22,7 @@ mod faces {
     pub(crate) mod flight;
     pub(crate) mod keyed;
     mod limiter;
+    pub(crate) mod mixed;
     pub(crate) mod pool;
     mod shared;
     mod workers;
@@ -148,6 +149,8 @@ macro_rules! tends {
 
 tends!(pool: pool_core::Pool<crate::faces::pool::Things>);
 tends!(keyed: crate::faces::keyed::Keyed);
+tends!(mixed_one: crate::faces::mixed::Mixed<false>);
+opens!(mixed_many: crate::faces::mixed::Mixed<true>;);
 opens!(shared: pool_core::SharedPool<crate::faces::pool::Things>;);
 lends_on_tokio!(limiter: pool_core::Limiter;);
 lends!(cpu: pool_cpu::CpuPool;);
@@ -184,9 +187,15 @@ flies! {
 }
 
 /// Whose promises which module holds, and why it does not make the others.
-const FACES: [(&str, &[&str], &str); 7] = [
+const FACES: [(&str, &[&str], &str); 9] = [
     ("pool", pool::KEEPS, ""),
     ("keyed", keyed::KEEPS, ""),
+    ("mixed_one", mixed_one::KEEPS, ""),
+    (
+        "mixed_many",
+        mixed_many::KEEPS,
+        "the driver of a connection says how that is: nothing is checked",
+    ),
     (
         "shared",
         shared::KEEPS,
@@ -242,7 +251,7 @@ fn every_promise_is_kept_or_it_is_said_why() {
         }
     }
     let width = promises.iter().map(|promise| promise.len()).max().unwrap();
-    let names = FACES.map(|(name, ..)| format!("{name:>8}")).concat();
+    let names = FACES.map(|(name, ..)| format!("{name:>11}")).concat();
     println!("{:width$} {names}", "");
     for promise in &promises {
         let cells = FACES.map(|(face, keeps, why)| {
@@ -256,7 +265,7 @@ fn every_promise_is_kept_or_it_is_said_why() {
                 !mark.is_empty() || !why.is_empty(),
                 "{face}: {promise}: why not?"
             );
-            format!("{mark:>8}")
+            format!("{mark:>11}")
         });
         println!("{promise:width$} {}", cells.concat());
     }

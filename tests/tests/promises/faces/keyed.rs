@@ -7,7 +7,7 @@ use pool_core::{Config, Drained, KeyedLease, KeyedManager, KeyedPool, Usage};
 use crate::{
     backend::{Backend, Observer, Oops, Stage, Thing},
     face::{Face, Get, Lends, Limit, config},
-    faces::pool::{Things, mistake, told},
+    faces::pool::{Things, mistake, tends, told, within},
 };
 
 const KEY: u32 = 7;
@@ -20,23 +20,7 @@ impl KeyedManager<u32> for Things {
         self.0.open(None).await
     }
 
-    async fn check(&self, _: &mut Thing, _: &Usage) -> Result<(), Oops> {
-        self.0.run(Stage::Check).await
-    }
-
-    fn needs_reset(&self, thing: &mut Thing, _: &Usage) -> bool {
-        thing.needs_reset()
-    }
-
-    async fn reset(&self, thing: &mut Thing, _: &Usage) -> Result<(), Oops> {
-        self.0.run(Stage::Reset).await?;
-        *thing.dirty.get_mut() = false;
-        Ok(())
-    }
-
-    fn is_broken(&self, thing: &mut Thing) -> bool {
-        thing.is_broken()
-    }
+    tends!();
 
     async fn close(&self, thing: Thing) {
         let _ = self.0.run(Stage::Close).await;
@@ -55,15 +39,7 @@ impl Lends for Keyed {
 
     fn get(&self, limit: Limit) -> Get<Self::Lease> {
         let pool = self.clone();
-        Box::pin(async move {
-            let get = Self::get(&pool, &KEY);
-            let get = match limit {
-                Limit::Own => get,
-                Limit::Within(limit) => get.timeout(limit),
-                Limit::Until(deadline) => get.deadline(deadline),
-            };
-            get.await.map_err(told)
-        })
+        Box::pin(async move { within!(Self::get(&pool, &KEY), limit) })
     }
 
     fn in_line(&self) -> usize {

@@ -12,6 +12,43 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Things(pub(crate) Arc<Backend>);
 
+/// What a manager of things does that are lent to one at a time, but for opening and closing them.
+macro_rules! tends {
+    () => {
+        async fn check(&self, _: &mut Thing, _: &Usage) -> Result<(), Oops> {
+            self.0.run(Stage::Check).await
+        }
+
+        fn needs_reset(&self, thing: &mut Thing, _: &Usage) -> bool {
+            thing.needs_reset()
+        }
+
+        async fn reset(&self, thing: &mut Thing, _: &Usage) -> Result<(), Oops> {
+            self.0.run(Stage::Reset).await?;
+            *thing.dirty.get_mut() = false;
+            Ok(())
+        }
+
+        fn is_broken(&self, thing: &mut Thing) -> bool {
+            thing.is_broken()
+        }
+    };
+}
+
+/// A get of any of the pools, limited as a test wants it, and what it was told.
+macro_rules! within {
+    ($get:expr, $limit:expr) => {{
+        let get = $get;
+        let get = match $limit {
+            Limit::Own => get,
+            Limit::Within(limit) => get.timeout(limit),
+            Limit::Until(deadline) => get.deadline(deadline),
+        };
+        get.await.map_err(told)
+    }};
+}
+pub(crate) use {tends, within};
+
 impl Manager for Things {
     type Resource = Thing;
     type Error = Oops;
@@ -20,23 +57,7 @@ impl Manager for Things {
         self.0.open(None).await
     }
 
-    async fn check(&self, _: &mut Thing, _: &Usage) -> Result<(), Oops> {
-        self.0.run(Stage::Check).await
-    }
-
-    fn needs_reset(&self, thing: &mut Thing, _: &Usage) -> bool {
-        thing.needs_reset()
-    }
-
-    async fn reset(&self, thing: &mut Thing, _: &Usage) -> Result<(), Oops> {
-        self.0.run(Stage::Reset).await?;
-        *thing.dirty.get_mut() = false;
-        Ok(())
-    }
-
-    fn is_broken(&self, thing: &mut Thing) -> bool {
-        thing.is_broken()
-    }
+    tends!();
 
     async fn close(&self, thing: Thing) {
         let _ = self.0.run(Stage::Close).await;
@@ -53,15 +74,7 @@ impl Lends for Pool<Things> {
 
     fn get(&self, limit: Limit) -> Get<Lease<Things>> {
         let pool = self.clone();
-        Box::pin(async move {
-            let get = Self::get(&pool);
-            let get = match limit {
-                Limit::Own => get,
-                Limit::Within(limit) => get.timeout(limit),
-                Limit::Until(deadline) => get.deadline(deadline),
-            };
-            get.await.map_err(told)
-        })
+        Box::pin(async move { within!(Self::get(&pool), limit) })
     }
 
     fn in_line(&self) -> usize {

@@ -7,7 +7,7 @@ use pool_core::{Config, Drained, Gauge, Share, SharedConfig, SharedManager, Shar
 use crate::{
     backend::{Backend, Observer, Oops, Stage, Thing},
     face::{Face, Get, Lends, Limit, config},
-    faces::pool::{Things, told},
+    faces::pool::{Things, told, within},
 };
 
 impl SharedManager for Things {
@@ -34,15 +34,7 @@ impl Lends for SharedPool<Things> {
 
     fn get(&self, limit: Limit) -> Get<Share<Things>> {
         let pool = self.clone();
-        Box::pin(async move {
-            let get = Self::get(&pool);
-            let get = match limit {
-                Limit::Own => get,
-                Limit::Within(limit) => get.timeout(limit),
-                Limit::Until(deadline) => get.deadline(deadline),
-            };
-            get.await.map_err(told)
-        })
+        Box::pin(async move { within!(Self::get(&pool), limit) })
     }
 
     fn in_line(&self) -> usize {

@@ -4,11 +4,12 @@ use std::io;
 
 use pool_core::{
     Acquire, BoxError, Builder, Calls, Config, ConfigError, ConnectionDied, Drained, Env, Error,
-    Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Gauge, Get, GetKeyed, GetShare,
-    IdleOrder, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager, KeyedPool, Lease,
-    LimitError, Limiter, LimiterBuilder, LimiterConfig, LimiterStatus, Manager, OpenError, Permit,
-    Pool, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool, SharedStatus, Status,
-    Usage,
+    Flight, FlightBuilder, FlightConfig, FlightError, FlightStatus, Gauge, Get, GetKeyed, GetMixed,
+    GetShare, Held, IdleOrder, KeyLimits, KeyedBuilder, KeyedConfig, KeyedLease, KeyedManager,
+    KeyedPool, Lease, LimitError, Limiter, LimiterBuilder, LimiterConfig, LimiterStatus, Manager,
+    MixedBuilder, MixedLease, MixedManager, MixedPool, MixedShare, MixedStatus, OpenError, Opened,
+    Permit, Pool, Share, SharedBuilder, SharedConfig, SharedManager, SharedPool, SharedStatus,
+    Status, Usage,
     fan_out::{FanOut, FanOutConfig, ItemError, Iter, Progress},
     observe::{CloseReason, Closes, Histogram, LeaseInfo, Phase, Timings},
 };
@@ -45,6 +46,20 @@ impl KeyedManager<u8> for Things {
     }
 }
 
+impl MixedManager<u8> for Things {
+    type One = Unshared;
+    type Many = u8;
+    type Error = io::Error;
+
+    async fn create(&self, _: &u8, _: Gauge) -> io::Result<Opened<Unshared, u8>> {
+        Ok(Opened::Many(0))
+    }
+
+    async fn check(&self, _: &mut Unshared, _: &Usage) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What many use at once has to be.
 impl SharedManager for Things {
     type Resource = u8;
@@ -70,11 +85,11 @@ macro_rules! are {
 // Handles, plain data, errors.
 are! {
     plain:
-    Pool<Things>, KeyedPool<u8, Things>, SharedPool<Things>, Limiter, Flight<u8, u8, io::Error>,
-    Builder<Things>, KeyedBuilder<u8, Things>, SharedBuilder<Things>, LimiterBuilder,
+    Pool<Things>, KeyedPool<u8, Things>, MixedPool<u8, Things>, SharedPool<Things>, Limiter, Flight<u8, u8, io::Error>,
+    Builder<Things>, KeyedBuilder<u8, Things>, MixedBuilder<u8, Things>, SharedBuilder<Things>, LimiterBuilder,
     FlightBuilder<u8, u8, io::Error>,
     Config, KeyedConfig, SharedConfig, LimiterConfig, FlightConfig, FanOutConfig, KeyLimits, Env, IdleOrder,
-    Status, SharedStatus, LimiterStatus, FlightStatus, Timings, Histogram, LeaseInfo, Closes, CloseReason, Phase,
+    Status, MixedStatus, SharedStatus, LimiterStatus, FlightStatus, Timings, Histogram, LeaseInfo, Closes, CloseReason, Phase,
     Usage, Drained, Progress, Gauge, Calls,
     Error<io::Error>, OpenError<io::Error>, LimitError, FlightError<io::Error>, ItemError<io::Error>, ConfigError,
     BoxError, ConnectionDied,
@@ -83,14 +98,14 @@ are! {
 // What is held, and what is awaited: in any task.
 are! {
     is_send:
-    Lease<Things>, KeyedLease<u8, Things>, Share<Things>, Permit, Get<'static, Things>,
-    GetKeyed<'static, u8, Things, u8>, GetShare<Things>, Acquire, FanOut<'static, Iter<std::vec::IntoIter<u8>>>,
+    Lease<Things>, KeyedLease<u8, Things>, Held<u8, Things>, MixedLease<u8, Things>, MixedShare<u8, Things>, Share<Things>, Permit, Get<'static, Things>,
+    GetKeyed<'static, u8, Things, u8>, GetMixed<'static, u8, Things, u8>, GetShare<Things>, Acquire, FanOut<'static, Iter<std::vec::IntoIter<u8>>>,
 }
 
 // A share is of what is shared anyway; a permit is but a count.
 are! {
     is_sync:
-    Share<Things>, Permit, Acquire, Lease<Shareable>,
+    Share<Things>, MixedShare<u8, Things>, Permit, Acquire, Lease<Shareable>,
 }
 
 /// A lease of what can be shared can be.

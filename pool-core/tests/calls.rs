@@ -3,7 +3,10 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use pool_core::{Calls, KeyedManager, KeyedPool, Manager, Pool, Usage, observe::CloseReason};
+use pool_core::{
+    Calls, Gauge, Held, KeyedManager, KeyedPool, Manager, MixedLease, MixedManager, MixedPool,
+    Opened, Pool, Usage, observe::CloseReason,
+};
 use tokio::time::timeout;
 
 /// What is asked next gets the reply to what was asked before, if that was not waited for.
@@ -31,14 +34,11 @@ struct Wires {
 }
 
 macro_rules! manages {
-    ($manager:ty, $($key:ty)?) => {
+    ($manager:ty { $($opens:item)+ }) => {
         impl $manager for Wires {
-            type Resource = Wire;
             type Error = Infallible;
 
-            async fn create(&self $(, _: &$key)?) -> Result<Wire, Infallible> {
-                Ok(Wire::default())
-            }
+            $($opens)+
 
             async fn check(&self, _: &mut Wire, _: &Usage) -> Result<(), Infallible> {
                 Ok(())
@@ -62,8 +62,36 @@ macro_rules! manages {
     };
 }
 
-manages!(Manager,);
-manages!(KeyedManager<u8>, u8);
+manages!(Manager {
+    type Resource = Wire;
+
+    async fn create(&self) -> Result<Wire, Infallible> {
+        Ok(Wire::default())
+    }
+});
+manages!(KeyedManager<u8> {
+    type Resource = Wire;
+
+    async fn create(&self, _: &u8) -> Result<Wire, Infallible> {
+        Ok(Wire::default())
+    }
+});
+manages!(MixedManager<u8> {
+    type One = Wire;
+    type Many = ();
+
+    async fn create(&self, _: &u8, _: Gauge) -> Result<Opened<Wire, ()>, Infallible> {
+        Ok(Opened::One(Wire::default()))
+    }
+});
+
+/// What is had of a mixed pool whose connections are all for one at a time.
+fn alone<M: MixedManager<u8>>(held: Held<u8, M>) -> MixedLease<u8, M> {
+    match held {
+        Held::One(lease) => lease,
+        Held::Many(_) => panic!("nothing is shared"),
+    }
+}
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -102,6 +130,17 @@ async fn a_call_that_was_dropped_half_way_is_not_the_next_user_s() {
             (status.opened, closed),
             if cleans { (1, 0) } else { (2, 1) }
         );
+        let pool = MixedPool::builder(Wires { cleans })
+            .max_size(1)
+            .build()
+            .unwrap();
+        the_next_has_its_own_answer!(async { pool.get(&7).await.map(alone) });
+        let status = pool.status().connections;
+        let closed = status.closed.by(CloseReason::Tainted);
+        assert_eq!(
+            (status.opened, closed),
+            if cleans { (1, 0) } else { (2, 1) }
+        );
     }
 }
 
@@ -121,6 +160,14 @@ async fn a_manager_that_panics_when_it_is_asked_does_not_know_and_so_it_is_close
     pool.get(&7).await.unwrap().replies = vec![1, 2, 3];
     assert!(pool.get(&7).await.unwrap().replies.is_empty());
     assert_eq!(pool.status().closed.by(CloseReason::Tainted), 1);
+    let pool = MixedPool::builder(Wires { cleans: false })
+        .max_size(1)
+        .build()
+        .unwrap();
+    alone(pool.get(&7).await.unwrap()).replies = vec![1, 2, 3];
+    assert!(alone(pool.get(&7).await.unwrap()).replies.is_empty());
+    let closed = pool.status().connections.closed;
+    assert_eq!(closed.by(CloseReason::Tainted), 1);
 }
 
 #[tokio::test]
@@ -141,14 +188,11 @@ async fn a_call_inside_of_another_leaves_it_running() {
 struct Liar;
 
 macro_rules! lies {
-    ($manager:ty, $($key:ty)?) => {
+    ($manager:ty { $($opens:item)+ }) => {
         impl $manager for Liar {
-            type Resource = ();
             type Error = Infallible;
 
-            async fn create(&self $(, _: &$key)?) -> Result<(), Infallible> {
-                Ok(())
-            }
+            $($opens)+
 
             async fn check(&self, (): &mut (), _: &Usage) -> Result<(), Infallible> {
                 Ok(())
@@ -161,28 +205,50 @@ macro_rules! lies {
     };
 }
 
-lies!(Manager,);
-lies!(KeyedManager<u8>, u8);
+lies!(Manager {
+    type Resource = ();
+
+    async fn create(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+});
+lies!(KeyedManager<u8> {
+    type Resource = ();
+
+    async fn create(&self, _: &u8) -> Result<(), Infallible> {
+        Ok(())
+    }
+});
+lies!(MixedManager<u8> {
+    type One = ();
+    type Many = ();
+
+    async fn create(&self, _: &u8, _: Gauge) -> Result<Opened<(), ()>, Infallible> {
+        Ok(Opened::One(()))
+    }
+});
 
 #[tokio::test(start_paused = true)]
 async fn a_manager_that_says_so_of_all_costs_an_open_a_lease_and_no_place() {
     const MANY: u64 = 10_000;
     macro_rules! in_a_tight_loop {
-        ($pool:ident, $get:expr) => {{
+        ($pool:ident $(. $of:ident)?, $get:expr) => {{
             for _ in 0..MANY {
                 drop($get.await.unwrap());
             }
-            let status = $pool.status();
+            let status = $pool.status()$(.$of)?;
             assert_eq!(
                 (status.opened, status.leased, status.timeouts()),
                 (MANY, 0, 0)
             );
             assert!($pool.drain(MS * 1_000).await.is_complete());
-            assert_eq!($pool.status().closed.by(CloseReason::Tainted), MANY);
+            assert_eq!($pool.status()$(.$of)?.closed.by(CloseReason::Tainted), MANY);
         }};
     }
     let pool = Pool::builder(Liar).max_size(2).build().unwrap();
     in_a_tight_loop!(pool, pool.get());
     let pool = KeyedPool::builder(Liar).max_size(2).build().unwrap();
     in_a_tight_loop!(pool, pool.get(&7));
+    let pool = MixedPool::builder(Liar).max_size(2).build().unwrap();
+    in_a_tight_loop!(pool.connections, pool.get(&7));
 }

@@ -4,10 +4,29 @@
 use std::{error::Error as StdError, io};
 
 use anyhow::Context;
-use pool_core::{Flight, KeyedPool, Pool, fan_out, keyed_manager_fn, manager_fn};
+use pool_core::{
+    Flight, Gauge, KeyedPool, MixedManager, MixedPool, Opened, Pool, Usage, fan_out,
+    keyed_manager_fn, manager_fn,
+};
 
 async fn refused() -> anyhow::Result<()> {
     Err(io::Error::other("no route to 10.0.0.7")).context("cannot log in")
+}
+
+struct Origins;
+
+impl MixedManager<u8> for Origins {
+    type One = ();
+    type Many = ();
+    type Error = anyhow::Error;
+
+    async fn create(&self, _: &u8, _: Gauge) -> anyhow::Result<Opened<(), ()>> {
+        refused().await.map(Opened::Many)
+    }
+
+    async fn check(&self, (): &mut (), _: &Usage) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// How often a chain of errors says something, as it is printed by `{:#}`.
@@ -22,6 +41,7 @@ async fn an_error_of_anyhow_is_a_manager_s_a_flight_s_and_an_item_s_error_and_is
     let keyed = KeyedPool::builder(keyed_manager_fn(|_: &u8| refused()))
         .build()
         .unwrap();
+    let mixed = MixedPool::builder(Origins).build().unwrap();
     let flight: Flight<u8, (), anyhow::Error> = Flight::new();
     // As a service would write it.
     let ask = async || -> anyhow::Result<()> {
@@ -30,6 +50,10 @@ async fn an_error_of_anyhow_is_a_manager_s_a_flight_s_and_an_item_s_error_and_is
     };
     let by_key = async || -> anyhow::Result<()> {
         keyed.get(&1).await.map_err(pool_core::Error::into_boxed)?;
+        Ok(())
+    };
+    let of_any_kind = async || -> anyhow::Result<()> {
+        mixed.get(&1).await.map_err(pool_core::Error::into_boxed)?;
         Ok(())
     };
     let together = async || -> anyhow::Result<()> {
@@ -54,6 +78,7 @@ async fn an_error_of_anyhow_is_a_manager_s_a_flight_s_and_an_item_s_error_and_is
     for error in [
         ask().await.unwrap_err(),
         by_key().await.unwrap_err(),
+        of_any_kind().await.unwrap_err(),
         together().await.unwrap_err(),
         each().await.unwrap_err(),
         leased().await.unwrap_err(),

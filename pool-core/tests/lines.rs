@@ -10,7 +10,8 @@ use std::{
 };
 
 use pool_core::{
-    Gauge, KeyedPool, Limiter, Pool, SharedManager, SharedPool, keyed_manager_fn, manager_fn,
+    Gauge, KeyedPool, Limiter, MixedManager, MixedPool, Opened, Pool, SharedManager, SharedPool,
+    Usage, keyed_manager_fn, manager_fn,
 };
 
 /// Opens one, and then no more.
@@ -31,6 +32,31 @@ impl SharedManager for Unit {
         static OPENED: AtomicBool = AtomicBool::new(false);
         gauge.set_capacity(1);
         open_one(&OPENED).await
+    }
+}
+
+/// Opens connections for one at a time, or connections of which each may have one share.
+struct Mixed {
+    shared: bool,
+    opened: &'static AtomicBool,
+}
+
+impl MixedManager<u32> for Mixed {
+    type One = ();
+    type Many = ();
+    type Error = io::Error;
+
+    async fn create(&self, _: &u32, _: Gauge) -> io::Result<Opened<(), ()>> {
+        open_one(self.opened).await?;
+        Ok(if self.shared {
+            Opened::Many(())
+        } else {
+            Opened::One(())
+        })
+    }
+
+    async fn check(&self, (): &mut (), _: &Usage) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -93,6 +119,21 @@ async fn that_of_all_keys_follows_the_size_in_total() {
         Box::pin(async { pool.get(&0).await.is_err_and(|error| error.is_overloaded()) })
     };
     line_follows(get, |size| pool.resize(size).unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_of_all_keys_follows_the_size_in_total_whatever_is_shared() {
+    static OPENED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    for (shared, opened) in [false, true].into_iter().zip(&OPENED) {
+        let builder = MixedPool::builder(Mixed { shared, opened });
+        let builder = builder.max_size(1).max_total(1).max_waiters(usize::MAX);
+        let pool = builder.build().unwrap();
+        let _held = pool.get(&0).await.unwrap();
+        let get = || -> Get<'_> {
+            Box::pin(async { pool.get(&0).await.is_err_and(|error| error.is_overloaded()) })
+        };
+        line_follows(get, |size| pool.resize(size).unwrap()).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

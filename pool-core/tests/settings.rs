@@ -6,8 +6,8 @@ use std::{fmt::Debug, io, time::Duration};
 
 use pool_core::{
     Config, ConfigError, Env, Flight, FlightConfig, Gauge, IdleOrder, KeyedConfig, KeyedPool,
-    Limiter, LimiterConfig, Pool, SharedConfig, SharedManager, SharedPool, fan_out,
-    fan_out::FanOutConfig, keyed_manager_fn, manager_fn,
+    Limiter, LimiterConfig, MixedManager, MixedPool, Opened, Pool, SharedConfig, SharedManager,
+    SharedPool, Usage, fan_out, fan_out::FanOutConfig, keyed_manager_fn, manager_fn,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -379,6 +379,20 @@ impl SharedManager for Lines {
     }
 }
 
+impl MixedManager<u8> for Lines {
+    type One = ();
+    type Many = ();
+    type Error = io::Error;
+
+    async fn create(&self, _: &u8, _: Gauge) -> io::Result<Opened<(), ()>> {
+        Ok(Opened::Many(()))
+    }
+
+    async fn check(&self, (): &mut (), _: &Usage) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A builder of each kind: it keeps its name when it is given a config that has none, takes that of one that has, and says it.
 #[test]
 fn a_builder_keeps_its_name_unless_a_config_has_one_and_tells_both_apart() {
@@ -420,6 +434,7 @@ fn a_builder_keeps_its_name_unless_a_config_has_one_and_tells_both_apart() {
         KeyedPool::builder(keyed_manager_fn(|_: &u8| open())),
         Config
     );
+    names!(MixedPool::<u8, Lines>::builder(Lines), Config);
     names!(Limiter::builder(3), LimiterConfig);
     names!(Flight::<u8, ()>::builder(), FlightConfig);
     assert_eq!(

@@ -9,8 +9,8 @@ use std::{
 };
 
 use pool_core::{
-    Flight, Gauge, KeyedPool, Limiter, Pool, SharedManager, SharedPool, keyed_manager_fn,
-    manager_fn,
+    Flight, Gauge, KeyedPool, Limiter, MixedManager, MixedPool, Opened, Pool, SharedManager,
+    SharedPool, Usage, keyed_manager_fn, manager_fn,
 };
 use pool_cpu::{BlockingPool, CpuPool};
 use pool_db::{postgres, sqlite};
@@ -34,12 +34,28 @@ impl SharedManager for Lines {
     }
 }
 
+impl MixedManager<u8> for Lines {
+    type One = ();
+    type Many = ();
+    type Error = io::Error;
+
+    async fn create(&self, _: &u8, _: Gauge) -> io::Result<Opened<(), ()>> {
+        Ok(Opened::One(()))
+    }
+
+    async fn check(&self, (): &mut (), _: &Usage) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// For everything that has a builder: an expression over one, as a statement each.
 macro_rules! over_all {
     ($begin:ident => $each:block) => {{
         let $begin = || Pool::builder(manager_fn(open));
         $each
         let $begin = || KeyedPool::builder(keyed_manager_fn(|_: &u8| open()));
+        $each
+        let $begin = || MixedPool::<u8, Lines>::builder(Lines);
         $each
         let $begin = || SharedPool::builder(Lines);
         $each
@@ -88,6 +104,7 @@ fn pools_without_a_name_are_told_apart() {
         "keyed pool",
         KeyedPool::builder(keyed_manager_fn(|_: &u8| open()))
     );
+    apart!("mixed pool", MixedPool::<u8, Lines>::builder(Lines));
     apart!("shared pool", SharedPool::builder(Lines));
     apart!("sqlite", sqlite::Pool::builder().memory());
     apart!(
@@ -113,6 +130,7 @@ async fn each_ends_by_a_drain_and_says_then_that_it_is_closed() {
     }
     ends!(Pool::builder(manager_fn(open)), pool => pool.get());
     ends!(KeyedPool::builder(keyed_manager_fn(|_: &u8| open())), pool => pool.get(&1));
+    ends!(MixedPool::builder(Lines), pool => pool.get(&1));
     ends!(SharedPool::builder(Lines), pool => pool.get());
     ends!(sqlite::Pool::builder().memory(), pool => pool.get());
     ends!(postgres::Pool::builder().url("postgres://me@localhost:1/shop"), pool => pool.get());
@@ -136,6 +154,7 @@ fn each_takes_the_bound_of_its_line_and_has_a_status() {
     bounded!(
         Pool::builder(manager_fn(open)),
         KeyedPool::builder(keyed_manager_fn(|_: &u8| open())),
+        MixedPool::<u8, Lines>::builder(Lines),
         SharedPool::builder(Lines),
         Limiter::builder(3),
         Flight::<u8, ()>::builder(),
@@ -160,6 +179,7 @@ fn what_has_a_size_can_be_given_another_and_refuses_none() {
     resizes!(
         "max_size": Pool::builder(manager_fn(open)).build().unwrap(),
         "max_total": KeyedPool::builder(keyed_manager_fn(|_: &u8| open())).build().unwrap(),
+        "max_total": MixedPool::<u8, Lines>::builder(Lines).build().unwrap(),
         "max_size": SharedPool::builder(Lines).build().unwrap(),
         "limit": Limiter::new(3),
         "max_size": sqlite::Pool::builder().memory().build().unwrap(),

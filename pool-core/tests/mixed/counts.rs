@@ -2,7 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     task::Poll,
     thread,
 };
@@ -226,4 +226,74 @@ async fn a_get_that_is_dropped_after_it_was_handed_a_share_costs_nothing() {
     }
     assert_eq!(pool.status().connections.cancelled, 100);
     ends(pool, 0).await;
+}
+
+#[test]
+fn gauges_that_say_anything_at_any_time_lose_no_place_and_no_waiter() {
+    let runtime = Runtime::new().unwrap();
+    let pool = origins(by_key).max_size(2).max_total(5).build().unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(7);
+            while !over.load(SeqCst) {
+                let gauges = pool.manager().count.gauges.lock().unwrap().clone();
+                for _ in 0..8 {
+                    // Of those that were opened lately, most are still there.
+                    let late = gauges.len().saturating_sub(random.usize(1..8));
+                    let Some(gauge) = gauges.get(late) else { break };
+                    match random.u32(..20) {
+                        0 => gauge.dead(),
+                        1 => gauge.drain(),
+                        2..5 => gauge.suspect(),
+                        5..10 => gauge.trust(),
+                        _ => gauge.set_capacity(random.u32(..6)),
+                    }
+                }
+                thread::yield_now();
+            }
+        });
+        let users = (0..4).map(|seed| {
+            let (pool, handle) = (&pool, runtime.handle().clone());
+            threads.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut had = 0;
+                for _ in 0..5000 {
+                    let key = [OLD, 2, NEW, 9][random.usize(..4)];
+                    // One that is suspect, or has no capacity, may be all there is.
+                    let got = handle.block_on(async { pool.get(&key).timeout(50 * MS).await });
+                    had += u32::from(got.is_ok());
+                }
+                had
+            })
+        });
+        let had: u32 = users
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|user| user.join().unwrap())
+            .sum();
+        over.store(true, SeqCst);
+        assert!(had > 1000, "{had}");
+    });
+    pool.retire_all();
+    runtime.block_on(async {
+        let all = get_some(&pool, OLD, 2).await;
+        let more = get_some(&pool, NEW, 8).await;
+        let last = get_some(&pool, 9, 9).await;
+        let status = pool.status();
+        assert_eq!(
+            (status.shares, status.connections.leased),
+            (17, 5),
+            "{status:?}"
+        );
+        adds_up(&status);
+        drop((all, more, last));
+        let count = pool.manager().count.clone();
+        assert!(
+            pool.drain(10 * SEC).await.is_complete(),
+            "{:?}",
+            pool.status()
+        );
+        assert_eq!(count.alive.load(SeqCst), 0);
+    });
 }

@@ -12,6 +12,7 @@
 mod backend;
 mod face;
 mod keyed;
+mod mixed;
 mod pool;
 mod shared;
 mod user;

@@ -16,7 +16,7 @@ use std::{
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::{
-    Gauge, KeyedManager, Manager, SharedManager, Usage,
+    Gauge, KeyedManager, Manager, MixedManager, Opened, SharedManager, Usage,
     rt::{self, simulated::fail},
 };
 
@@ -115,8 +115,10 @@ pub(super) struct Item {
     /// `None` when the resource takes no place of the pool any more.
     place: Mutex<Option<Place>>,
     key: Option<u8>,
-    /// The gauge of a shared connection.
+    /// Where the connection says how it is, if its kind of pool listens.
     pub(super) gauge: Option<Gauge>,
+    /// How many users may have it at once.
+    most: u32,
     /// How many users, or calls of the manager, use the resource.
     held: AtomicU32,
     /// The last user left it in the middle of a call.
@@ -141,8 +143,7 @@ impl Item {
 
     /// A user got the resource, or a share of it.
     pub(super) fn handed_out(&self) {
-        let most = self.gauge.as_ref().map_or(1, |_| CAPACITY);
-        if self.held.fetch_add(1, SeqCst) >= most {
+        if self.held.fetch_add(1, SeqCst) >= self.most {
             fail("a resource is in too many hands".to_owned());
         }
         if self.dirty.load(SeqCst) {
@@ -214,6 +215,15 @@ impl Backend {
         }
     }
 
+    /// Says something of a connection before the pool has it.
+    fn speaks_early(&self, gauge: &Gauge) {
+        if self.is_troubled(20) {
+            gauge.dead();
+        } else if self.is_troubled(20) {
+            gauge.drain();
+        }
+    }
+
     fn is_troubled(&self, one: u32) -> bool {
         !self.0.well.load(SeqCst) && one_in(one)
     }
@@ -229,6 +239,7 @@ impl Backend {
             place: Mutex::new(Some(place)),
             key,
             gauge,
+            most: 1,
             held: AtomicU32::new(0),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(false),
@@ -296,7 +307,7 @@ impl Backend {
     }
 }
 
-/// What the managers of both kinds of exclusive pools do, except for the open.
+/// What managers do with a resource that one user has at a time, except for opening and closing it.
 macro_rules! tends {
     () => {
         async fn check(&self, item: &mut Item, _: &Usage) -> Result<(), Trouble> {
@@ -314,10 +325,6 @@ macro_rules! tends {
         fn is_broken(&self, item: &mut Item) -> bool {
             self.hung_up(item)
         }
-
-        async fn close(&self, item: Item) {
-            self.part_with(item).await;
-        }
     };
 }
 
@@ -330,6 +337,10 @@ impl Manager for Backend {
     }
 
     tends!();
+
+    async fn close(&self, item: Item) {
+        self.part_with(item).await;
+    }
 }
 
 impl KeyedManager<u8> for Backend {
@@ -341,6 +352,39 @@ impl KeyedManager<u8> for Backend {
     }
 
     tends!();
+
+    async fn close(&self, item: Item) {
+        self.part_with(item).await;
+    }
+}
+
+impl MixedManager<u8> for Backend {
+    type One = Item;
+    type Many = Item;
+    type Error = Trouble;
+
+    /// A key may have connections of both kinds.
+    async fn create(&self, key: &u8, gauge: Gauge) -> Result<Opened<Item, Item>, Trouble> {
+        let mut item = self.open(Some(*key), Some(gauge.clone())).await?;
+        self.speaks_early(&gauge);
+        if one_in(3) {
+            return Ok(Opened::One(item));
+        }
+        gauge.set_capacity(CAPACITY);
+        item.most = CAPACITY;
+        Ok(Opened::Many(item))
+    }
+
+    fn expects(&self, key: &u8) -> Option<u32> {
+        (*key == KEYS[0]).then_some(CAPACITY)
+    }
+
+    tends!();
+
+    async fn close(&self, connection: Opened<Item, Item>) {
+        let (Opened::One(item) | Opened::Many(item)) = connection;
+        self.part_with(item).await;
+    }
 }
 
 impl SharedManager for Backend {
@@ -348,13 +392,10 @@ impl SharedManager for Backend {
     type Error = Trouble;
 
     async fn create(&self, gauge: Gauge) -> Result<Item, Trouble> {
-        let item = self.open(None, Some(gauge.clone())).await?;
+        let mut item = self.open(None, Some(gauge.clone())).await?;
         gauge.set_capacity(CAPACITY);
-        if self.is_troubled(20) {
-            gauge.dead();
-        } else if self.is_troubled(20) {
-            gauge.drain();
-        }
+        item.most = CAPACITY;
+        self.speaks_early(&gauge);
         Ok(item)
     }
 

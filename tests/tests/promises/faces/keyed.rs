@@ -62,7 +62,7 @@ impl Lends for Keyed {
 
 impl Face for Keyed {
     const TENDS: bool = true;
-    const SHEDS: bool = false;
+    const SHEDS: bool = true;
 
     fn new(backend: &Arc<Backend>, config: Config) -> Self {
         let things = Things(Arc::clone(backend));

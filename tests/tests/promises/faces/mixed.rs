@@ -85,7 +85,7 @@ impl<const SHARED: bool> Lends for Mixed<SHARED> {
 
 impl<const SHARED: bool> Face for Mixed<SHARED> {
     const TENDS: bool = !SHARED;
-    const SHEDS: bool = false;
+    const SHEDS: bool = true;
 
     fn new(backend: &Arc<Backend>, config: Config) -> Self {
         let observer = Observer(Arc::clone(backend));

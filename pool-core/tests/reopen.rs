@@ -271,3 +271,43 @@ fn without_a_runtime_it_is_a_return_and_a_get() {
     assert!(error.unwrap().err().unwrap().is_no_runtime());
     runtime.block_on(async { assert_eq!(pool.get(&1).await.unwrap().number, 1) });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_renewals_loses_nothing_whoever_gives_up() {
+    let server = Server::default();
+    let pool = KeyedPool::builder(server.clone()).max_size(8).max_total(12);
+    let pool = pool.max_opening(2).build().unwrap();
+    let users = (0..60_u32).map(|user| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let key = u8::try_from((user + round) % 3).unwrap();
+                let lease = pool.get(&key).await.unwrap();
+                // Some give up while the old one is closed, some while the next is opened, and most stay.
+                let patience = MS * [5, 25, 60_000, 60_000][((user * 7 + round) % 4) as usize];
+                if let Ok(lease) = timeout(patience, KeyedLease::reopen(lease)).await {
+                    sleep(MS).await;
+                    drop(lease.unwrap());
+                }
+            }
+        })
+    });
+    for user in users.collect::<Vec<_>>() {
+        user.await.unwrap();
+    }
+    sleep(SEC).await;
+    let of = pool.status();
+    assert_eq!(
+        (of.leased, of.opening, of.closing, of.waiting),
+        (0, 0, 0, 0)
+    );
+    assert_eq!((of.idle, of.open), (server.0.alive.load(SeqCst), of.idle));
+    assert!(server.0.most.load(SeqCst) <= 12, "the bound holds");
+    assert_eq!(
+        of.opened,
+        of.closed.total() + u64::from(of.open),
+        "each is closed once: {of:?}"
+    );
+    assert!(pool.drain(SEC).await.is_complete());
+    assert_eq!(server.0.alive.load(SeqCst), 0);
+}

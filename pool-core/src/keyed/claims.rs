@@ -12,6 +12,8 @@
 //! turn as if its key had a waiter ([`State::favour`]). An open that holds a place for long is called off when a key with fewer
 //! places wants one ([`State::call_off`]). Each key keeps its oldest open, so that an open that is only slow completes.
 
+use std::time::Duration;
+
 use super::{
     grant::Lends,
     kernel::Kernel,
@@ -113,18 +115,17 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         self.table.at(key).count(SeatState::Idle) - unused + roomy.count() as u32
     }
 
-    /// Whether a resource of `key` is leased, or was within its idle timeout.
+    /// Whether a resource of `key` is leased, or was within its idle timeout. What nobody has used yet does not count: a key would be
+    /// kept open by what replaces that.
     pub(super) fn is_in_use(&self, key: u32) -> bool {
         let row = self.table.at(key);
         if row.count(SeatState::Leased) > 0 {
             return true;
         }
-        let Some(timeout) = row.terms().idle_timeout else {
-            return true;
-        };
+        let timeout = row.terms().idle_timeout.unwrap_or(Duration::MAX);
         let idle = self.idle_of(key).into_iter();
-        let mut since = idle.filter_map(|index| Some(self.seats.slot(index)?.idle_since));
-        since.any(|since| self.now.since(since) < timeout)
+        let mut used = idle.filter_map(|index| self.seats.slot(index).filter(|slot| slot.uses > 0));
+        used.any(|slot| self.now.since(slot.idle_since) < timeout)
     }
 
     /// Gives places to the keys in the order of their turns, and frees places for the claims that remain.

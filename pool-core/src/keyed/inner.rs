@@ -820,7 +820,10 @@ impl<K: Send + Sync + 'static, D: Drives<K>> Listens for Inner<K, D> {
         inner.perform(match word {
             Word::Capacity(shares) => Kernel::set_capacity(kernel, link, shares, now),
             Word::Suspect(suspect) => Kernel::set_suspect(kernel, link, suspect, now),
-            Word::Drain => Kernel::drain(kernel, link, CloseReason::GoingAway, now),
+            Word::Drain => {
+                let (error, jitter) = (Arc::new(OpenError::Gone), fastrand::f64());
+                Kernel::go_away(kernel, link, error, now, jitter)
+            }
             Word::Dead => {
                 let (error, jitter) = (Arc::new(OpenError::Broken), fastrand::f64());
                 Kernel::die(kernel, link, error, now, jitter)

@@ -144,7 +144,7 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         state.keep_failing(this, now, &mut work);
         let leaks = state.leaks(limits, now);
         state.assign(this, now, &mut work);
-        state.drain_for_turns(now, &mut work);
+        state.drain_for_turns(this, now, &mut work);
         let next = state.next_round(now, limits);
         let before = state.bell.answer(keeper, next);
         let activity = state.counters.gets + state.counters.returns;

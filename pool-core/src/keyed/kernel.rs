@@ -439,6 +439,20 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         })
     }
 
+    /// The backend of the resource of this name wants no more calls on it. `error` is as for [`die`](Self::die).
+    pub(super) fn go_away(
+        this: &Arc<Self>,
+        link: LinkId,
+        error: E,
+        now: Moment,
+        jitter: f64,
+    ) -> Work<K, T, E> {
+        Self::end(this, link, error, now, jitter, |state, work| {
+            let reason = CloseReason::GoingAway;
+            state.drain(this, link.index, reason, now, work);
+        })
+    }
+
     /// The resource of this name is dead. `error` is kept if it dies just after it was opened and before anybody used it: that
     /// counts as a failed open. `jitter` is uniform in `0.0..1.0`.
     pub(super) fn die(
@@ -448,18 +462,32 @@ impl<K, T: Lends, E: Clone> Kernel<K, T, E> {
         now: Moment,
         jitter: f64,
     ) -> Work<K, T, E> {
+        Self::end(this, link, error, now, jitter, |state, work| {
+            state.die(this, link.index, now, work);
+        })
+    }
+
+    /// The resource of this name is of no more use, which `end` brings about.
+    fn end(
+        this: &Arc<Self>,
+        link: LinkId,
+        error: E,
+        now: Moment,
+        jitter: f64,
+        end: impl FnOnce(&mut State<K, T, E>, &mut Work<K, T, E>),
+    ) -> Work<K, T, E> {
         Self::on_link(this, link, now, |state, work| {
             let slot = state.seats.slot(link.index);
             let stillborn = slot.is_some_and(|slot| slot.is_stillborn(now));
+            let key = state.seats.key(link.index);
             if stillborn {
-                let key = state.seats.key(link.index);
                 state.failed(key, error, now, jitter, work);
                 state.table.cold_mut(key).gate.doubt(now);
-                state.die(this, link.index, now, work);
+                end(state, work);
                 state.tell_of_outage(key, work);
             } else {
                 work.gone.errors.push(error);
-                state.die(this, link.index, now, work);
+                end(state, work);
             }
         })
     }

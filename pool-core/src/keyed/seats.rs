@@ -649,6 +649,11 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
         self.notes[index as usize].ends = Some(reason);
     }
 
+    /// The resource on this seat is not closed after all.
+    pub(super) fn recall(&mut self, index: u32) {
+        self.notes[index as usize].ends = None;
+    }
+
     /// Whether this seat holds a shared resource that gives no more shares, and is closed with its last.
     #[inline]
     pub(super) fn is_draining(&self, index: u32) -> bool {

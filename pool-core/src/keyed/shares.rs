@@ -203,6 +203,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         let key = self.seats.key(index);
         self.table.cold_mut(key).draining += 1;
         self.draining += 1;
+        self.turn_drains += u32::from(reason == CloseReason::Evicted);
         self.refresh(key);
     }
 
@@ -210,9 +211,32 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     #[inline]
     pub(super) fn drained(&mut self, index: u32) {
         if self.seats.is_draining(index) {
-            let key = self.seats.key(index);
-            self.table.cold_mut(key).draining -= 1;
-            self.draining -= 1;
+            self.count_drained(index);
+        }
+    }
+
+    #[cold]
+    fn count_drained(&mut self, index: u32) {
+        let key = self.seats.key(index);
+        self.table.cold_mut(key).draining -= 1;
+        self.draining -= 1;
+        self.turn_drains -= u32::from(self.seats.ends(index) == Some(CloseReason::Evicted));
+    }
+
+    /// Lets shares be given again of what was drained for the turns of other keys, since none wants a place any more.
+    fn recall_drains(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        let in_use: Vec<_> = self.seats.shared_in_use().collect();
+        for index in in_use {
+            if self.seats.ends(index) == Some(CloseReason::Evicted) {
+                self.count_drained(index);
+                self.seats.recall(index);
+                self.meet(kernel, self.seats.key(index), now, work);
+            }
         }
     }
 
@@ -333,7 +357,18 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// Drains shared resources that are in use, because other keys want places and nothing is idle, closing, or given back in
     /// between. It is the turn of a shared resource: an exclusive one gives its place up when it is returned, and a shared one may
     /// never be without a share.
-    pub(super) fn drain_for_turns(&mut self, now: Moment, work: &mut Work<K, T, E>) {
+    ///
+    /// No more are drained at a time than there are keys that have nothing, and an eighth of the bound: with streams that last, one
+    /// such key would cost all others what they have. If no key wants a place any more, they go on.
+    pub(super) fn drain_for_turns(
+        &mut self,
+        kernel: &Arc<Kernel<K, T, E>>,
+        now: Moment,
+        work: &mut Work<K, T, E>,
+    ) {
+        if self.turn_drains > 0 && self.turns.wanted() == 0 && !self.closed {
+            self.recall_drains(kernel, now, work);
+        }
         let stuck = self.turns.wanted() > 0
             && self.seats.count(SeatState::Closing) == 0
             && self.seats.oldest().is_none()
@@ -349,14 +384,17 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             }
             self.turn_at = now + TURN;
         } else if now >= self.turn_at {
-            let mut due = self.turns.starved();
+            let starved = u32::try_from(self.turns.starved()).unwrap_or(u32::MAX);
+            let most = starved.saturating_add(self.max_total / 8).max(1);
+            let mut due = starved.min(most.saturating_sub(self.turn_drains));
             while due > 0
                 && let Some(index) = self.owing(0)
             {
                 self.begin_drain(index, CloseReason::Evicted);
                 due -= 1;
             }
-            if self.turns.starved() == 0
+            if starved == 0
+                && self.turn_drains < most
                 && let Some(other) = self.turns.first(Claim::Wanting)
                 && let Some(index) = self.owing(self.held(other) + 1)
             {

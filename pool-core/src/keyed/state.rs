@@ -88,6 +88,8 @@ pub(super) struct State<K, T: Lends, E: Clone> {
     pub(super) favour_due: Moment,
     /// How many shared resources give no more shares, and are closed with their last.
     pub(super) draining: u32,
+    /// How many of these are drained because it is the turn of another key.
+    pub(super) turn_drains: u32,
     /// From when on a shared resource is drained for a key that wants a place, if nothing changes before that.
     pub(super) turn_at: Moment,
     /// When the keeper next looks for leases that last too long.
@@ -135,6 +137,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             remembered: 0,
             favour_due: Moment::NEVER,
             draining: 0,
+            turn_drains: 0,
             turn_at: Moment::NEVER,
             leaks_next: Moment::from_nanos(0),
             counters: Counts::default(),

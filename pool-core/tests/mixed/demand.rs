@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     NEW, OLD, Origins, Plan, Pool, built, by_key,
-    common::{MS, settle},
+    common::{MS, SEC, settle},
     dials, ends, get, get_some, origins, slow,
 };
 
@@ -168,4 +168,33 @@ async fn a_get_that_may_not_wait_takes_a_free_share_or_fails_at_once() {
     assert!(pool.get(&NEW).timeout(Duration::ZERO).await.is_err());
     assert!(pool.try_get(&NEW).unwrap_err().is_busy());
     ends_with(pool, all).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_nobody_asks_for_any_more_is_not_kept_open_by_its_own_replacements() {
+    for plan in [Plan::One, Plan::Many(4), Plan::Many(0)] {
+        let builder = slow(MS, move |_| plan).min_idle(2);
+        let builder = builder.idle_timeout(10 * SEC).max_lifetime(4 * SEC);
+        let pool = builder.build().unwrap();
+        drop(pool.get(&NEW).timeout(SEC).await);
+        sleep(600 * SEC).await;
+        let found = (dials(&pool) < 20, pool.key_count());
+        assert_eq!(found, (true, 0), "{plan:?}: {}", dials(&pool));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_wants_no_calls_on_what_it_opens_is_not_dialled_without_a_pause() {
+    let pool = slow(MS, |_| Plan::Many(0)).build().unwrap();
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get(&NEW).timeout(10 * SEC).await.is_ok() }
+    });
+    for _ in 0..5_000 {
+        let gauges = std::mem::take(&mut *pool.manager().count.gauges.lock().unwrap());
+        gauges.iter().for_each(pool_core::Gauge::drain);
+        sleep(2 * MS).await;
+    }
+    assert!(!waits.await.unwrap());
+    assert!(dials(&pool) < 60, "{}", dials(&pool));
 }

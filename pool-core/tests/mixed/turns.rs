@@ -144,3 +144,44 @@ async fn gets_of_one_key_are_served_in_order_whatever_they_get() {
     assert!(order.is_sorted(), "{order:?}");
     ends(pool, 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_behind_long_streams_does_not_cost_all_others_what_they_have() {
+    let pool = origins(by_key).max_total(8).build().unwrap();
+    let mut streams = Vec::new();
+    for key in 11..19 {
+        streams.push(get(&pool, key).await);
+    }
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get(&OLD).timeout(30 * SEC).await.is_ok() }
+    });
+    sleep(12 * SEC).await;
+    assert_eq!(pool.status().draining, 2, "{:?}", pool.status());
+    assert!(!waits.await.unwrap(), "no stream ends");
+    // It has gone: what was drained for it serves its own again.
+    sleep(2 * SEC).await;
+    assert_eq!(pool.status().draining, 0);
+    for key in 11..19 {
+        streams.push(get(&pool, key).await);
+    }
+    assert_eq!(dials(&pool), 8);
+    drop(streams);
+    ends(pool, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_unused_for_longest_is_evicted_first_of_either_kind() {
+    let pool = origins(by_key).max_total(3).build().unwrap();
+    for key in [NEW, 5, OLD, NEW] {
+        drop(get(&pool, key).await);
+        sleep(SEC).await;
+    }
+    let six = get(&pool, 6).await;
+    assert!(pool.status_of(&5).is_none(), "it was the longest unused");
+    let seven = get(&pool, 7).await;
+    assert!(pool.status_of(&OLD).is_none());
+    assert_eq!(pool.status_of(&NEW).unwrap().connections.idle, 1);
+    drop((six, seven));
+    ends(pool, 0).await;
+}

@@ -269,6 +269,7 @@ impl Run {
             _ => {}
         }
         self.look_at_shares(true);
+        self.note_ends();
         if let Some((key, line)) = put {
             // The slot may go to another waiter of its key only if that leaves no key without a place.
             let handed_on = line > 0 && self.waiting(key) < line;
@@ -444,6 +445,15 @@ impl Run {
         }
     }
 
+    /// Records the keys of connections that ended before they were of use, which are failed opens.
+    fn note_ends(&mut self) {
+        let state = self.bed.kernel.lock();
+        let keys = (0..state.table.slots()).filter(|index| state.table.get(*index).is_some());
+        let colds = keys.map(|index| state.table.cold(index));
+        let failing = colds.filter(|cold| cold.gate.is_failing());
+        self.failing.extend(failing.map(|cold| *cold.key));
+    }
+
     fn opens(&mut self, step: &Step, n: usize) {
         let seat = self.later(|later| {
             let len = later.opens.len();
@@ -570,9 +580,10 @@ impl Run {
                 continue;
             };
             for (other, later) in &self.idle {
-                // All keys have one hash here, so a get of another key may have had the exclusive one in its hand.
-                let alike = state.seats.is_shared(*other) == state.seats.is_shared(*index);
-                let left = state.seats.state(*other) == SeatState::Idle && alike;
+                // All keys have one hash here, so a get of another key may have had one of them in its hand. An exclusive one
+                // is the youngest of its key then anyway.
+                let shared = [*index, *other].map(|seat| state.seats.is_shared(seat));
+                let left = state.seats.state(*other) == SeatState::Idle && shared == [false; 2];
                 assert!(!left || later >= laid, "a younger one was evicted");
             }
         }

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{keyed, work};
+use super::{keyed, mixed, work};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,12 @@ pub(super) enum Case {
     /// 64 tasks on 2 connections of 32, one yield while holding.
     #[value(name = "shared-64on2")]
     Shared64on2,
+    /// A get and return of a share of the connection of one key, by one task.
+    MixedShare,
+    /// 64 tasks on 2 connections of 32 of one key, one yield while holding.
+    MixedOne,
+    /// 64 tasks that each go over 16 keys, one yield while holding: shares of 2 connections a key beside a connection for each.
+    MixedKeys,
     /// A get and return by one task, of a random one of 10,000 keys, beside one `HashMap` of `Vec`s under a lock.
     KeyedRandom,
     /// A get by one task that fails fast, or of the one key that works, while 10,000 keys cannot be opened.
@@ -64,6 +70,9 @@ impl Case {
             Self::FanOut => "fan-out",
             Self::SharedAlone => "shared-alone",
             Self::Shared64on2 => "shared-64on2",
+            Self::MixedShare => "mixed-share",
+            Self::MixedOne => "mixed-one",
+            Self::MixedKeys => "mixed-keys",
             Self::KeyedRandom => "keyed-random",
             Self::Failing10k => "failing10k",
             Self::Flight => "flight",
@@ -79,6 +88,9 @@ impl Case {
             (Self::FanOut, Side::Measure) => "buffer_unordered",
             (Self::SharedAlone | Self::Shared64on2, Side::Ours) => "SharedPool",
             (Self::SharedAlone | Self::Shared64on2, Side::Measure) => "Pool",
+            (Self::MixedShare | Self::MixedOne | Self::MixedKeys, Side::Ours) => "MixedPool",
+            (Self::MixedShare | Self::MixedOne, Side::Measure) => "SharedPool",
+            (Self::MixedKeys, Side::Measure) => "KeyedPool",
             (Self::KeyedRandom, Side::Ours) => "KeyedPool",
             (Self::KeyedRandom, Side::Measure) => "bare map",
             (Self::Failing10k, Side::Ours) => "KeyedPool",
@@ -88,15 +100,18 @@ impl Case {
         }
     }
 
-    /// How much ours may take.
-    pub(super) fn bar(self) -> Bar {
-        Bar::Times(match self {
-            Self::Failing10k => return Bar::Ns(10_000.0),
+    /// How much ours may take, if there is a bar.
+    pub(super) fn bar(self) -> Option<Bar> {
+        Some(Bar::Times(match self {
+            Self::Failing10k => return Some(Bar::Ns(10_000.0)),
+            Self::MixedShare => return None,
+            Self::MixedOne => 1.5,
+            Self::MixedKeys => 2.0,
             Self::LimiterAlone | Self::Limiter64on8 | Self::FanOut => 1.0,
             Self::SharedAlone | Self::KeyedRandom => 2.0,
             Self::Shared64on2 => 0.5,
             Self::Flight => 1.2,
-        })
+        }))
     }
 
     /// Nanoseconds for one of it, on a runtime of its own.
@@ -109,6 +124,9 @@ impl Case {
             Self::FanOut => single()?.block_on(work::items(ours, 100_000 / times)),
             Self::SharedAlone => single()?.block_on(work::gets_alone(ours, 500_000 / times)),
             Self::Shared64on2 => pair()?.block_on(work::gets_crowd(ours, 2_000 / times)),
+            Self::MixedShare => single()?.block_on(mixed::share_alone(ours, 500_000 / times)),
+            Self::MixedOne => pair()?.block_on(mixed::shares_crowd(ours, 2_000 / times)),
+            Self::MixedKeys => pair()?.block_on(mixed::keys_crowd(ours, 2_000 / times)),
             Self::KeyedRandom => {
                 let (keys, gets) = (keyed::keys(quick), 500_000 / times);
                 match side {

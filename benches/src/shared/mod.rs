@@ -4,6 +4,7 @@
 mod case;
 mod keyed;
 mod memory;
+mod mixed;
 mod run;
 mod work;
 

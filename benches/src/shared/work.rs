@@ -34,7 +34,7 @@ impl Manager for Counters {
 
 /// A number that 32 may look at together.
 #[derive(Debug)]
-struct Numbers;
+pub(super) struct Numbers;
 
 impl SharedManager for Numbers {
     type Resource = u64;
@@ -46,17 +46,18 @@ impl SharedManager for Numbers {
     }
 }
 
-const TASKS: usize = 64;
+pub(super) const TASKS: usize = 64;
 const PERMITS: u32 = 8;
 const SHARES: u32 = 32;
-const CONNECTIONS: u32 = 2;
+pub(super) const CONNECTIONS: u32 = 2;
 
 /// Nanoseconds for each of `count` since `start`.
 pub(super) fn each(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
-async fn joined(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+/// Waits for all of them.
+pub(super) async fn joined(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }

@@ -197,6 +197,13 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// Lets no more shares be given of this resource that is in use.
     pub(super) fn begin_drain(&mut self, index: u32, reason: CloseReason) {
         if self.seats.is_draining(index) {
+            // What is drained for a turn may be recalled, but not if there is another reason by now.
+            if self.seats.ends(index) == Some(CloseReason::Evicted)
+                && reason != CloseReason::Evicted
+            {
+                self.turn_drains -= 1;
+                self.seats.end(index, reason);
+            }
             return;
         }
         self.seats.end(index, reason);
@@ -358,8 +365,9 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// between. It is the turn of a shared resource: an exclusive one gives its place up when it is returned, and a shared one may
     /// never be without a share.
     ///
-    /// No more are drained at a time than there are keys that have nothing, and an eighth of the bound: with streams that last, one
-    /// such key would cost all others what they have. If no key wants a place any more, they go on.
+    /// At most an eighth of the bound is drained at a time, and one at least. With shares that last, more would cost all other keys
+    /// what they have: a key whose connection is drained has nothing, and wants a place itself. If no key wants a place any more,
+    /// what was drained goes on.
     pub(super) fn drain_for_turns(
         &mut self,
         kernel: &Arc<Kernel<K, T, E>>,
@@ -385,7 +393,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             self.turn_at = now + TURN;
         } else if now >= self.turn_at {
             let starved = u32::try_from(self.turns.starved()).unwrap_or(u32::MAX);
-            let most = starved.saturating_add(self.max_total / 8).max(1);
+            let most = (self.max_total / 8).max(1);
             let mut due = starved.min(most.saturating_sub(self.turn_drains));
             while due > 0
                 && let Some(index) = self.owing(0)

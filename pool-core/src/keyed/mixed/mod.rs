@@ -122,7 +122,8 @@ use crate::{
 /// Keys take turns as in a [`KeyedPool`](crate::KeyedPool#fairness-between-keys). A shared connection may never be without a share,
 /// so it gives its place up otherwise: when keys have waited for a place in vain for 100 ms, and nothing is idle or being closed,
 /// the least used shared connection of the key with the most connections takes no more shares, and closes with its last share. The
-/// only connection of a key comes last.
+/// only connection of a key comes last. At most an eighth of `max_total` is drained so at a time, and at least one. If no key wants
+/// a place any more, such a connection takes shares again.
 ///
 /// # Lifetime
 /// A shared connection that reaches its [`max_lifetime`](crate::Config::max_lifetime) while it is in use takes no more shares if its

@@ -15,6 +15,7 @@
 //! wait relies on a keeper only as long as the keeper comes by. A get that is refused performs what is due itself. See
 //! `PROTOCOL.md`.
 
+mod alarm;
 mod boxed;
 mod budget;
 mod calls;
@@ -41,6 +42,7 @@ mod wait;
 
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
+pub(crate) use alarm::Alarm;
 pub use boxed::BoxError;
 pub(crate) use budget::spend;
 pub use calls::Calls;

@@ -1,10 +1,7 @@
 //! What the handles, shares and tasks of a shared pool have in common.
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     task::{Context, Waker},
     time::Duration,
 };
@@ -19,20 +16,18 @@ use crate::{
     engine::{Holder, Kept, Opened, Refusal},
     gauge::{Gauge, LinkId, Listens, Word},
     host::{
-        self, ARM_AFTER, Error, Failure, Host, Hosted, Kind, Opens, Polled, Round, Setup, TICK,
-        Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,
+        self, ARM_AFTER, Alarm, Error, Failure, Host, Hosted, Kind, Opens, Polled, Round, Setup,
+        TICK, Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,
     },
     moment::Moment,
     observe::{CloseReason, Closes, LeaseInfo, Phase, Status, Timings},
-    rt::Notify,
 };
 
 /// A connection, with the alarm that tells the holders of its shares that it died.
 #[derive(Debug)]
 pub(super) struct Wired<C> {
     pub(super) connection: C,
-    pub(super) dead: AtomicBool,
-    pub(super) alarm: Notify,
+    pub(super) death: Alarm,
 }
 
 type Connections<M> =
@@ -224,9 +219,7 @@ impl<M: SharedManager> Hosted for Inner<M> {
             .map(|link| OnPlace::new(self, link))
             .collect();
         for wired in deaths {
-            // Ordering: Release pairs with the Acquire in `Share::is_dead`.
-            wired.dead.store(true, Ordering::Release);
-            drop(caught(|| wired.alarm.notify_waiters()));
+            wired.death.ring();
             self.tell(&(), |observer, pool| {
                 observer.closed(pool, CloseReason::Broken);
             });
@@ -374,8 +367,7 @@ impl<M: SharedManager> Opens for Inner<M> {
     ) -> Result<(), (OnPlace<M>, M::Resource)> {
         let wired = Arc::new(Wired {
             connection: opened.item,
-            dead: AtomicBool::new(false),
-            alarm: Notify::new(),
+            death: Alarm::new(),
         });
         let link = place.link;
         let mut work = self.links.opened(link, wired, opened.expires_at, now);

@@ -1,11 +1,6 @@
 //! The guard of a share of a connection.
 
-use std::{
-    error::Error,
-    fmt,
-    ops::Deref,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{error::Error, fmt, ops::Deref, sync::Arc};
 
 use super::{SharedManager, handle::Handle, inner::Wired, places};
 use crate::{
@@ -100,8 +95,7 @@ impl<M: SharedManager> Share<M> {
 
     /// Whether the connection is dead.
     pub fn is_dead(share: &Self) -> bool {
-        // Ordering: Acquire pairs with the Release in `Inner::perform`.
-        share.wired().dead.load(Ordering::Acquire)
+        share.wired().death.has_rung()
     }
 
     /// Waits until the connection dies, without a timeout. For a `select!` beside other work.
@@ -109,15 +103,7 @@ impl<M: SharedManager> Share<M> {
     /// # Cancel safety
     /// Dropping the future only stops the wait.
     pub async fn died(share: &Self) {
-        let wired = share.wired();
-        loop {
-            let alarm = wired.alarm.notified();
-            // Look after `notified` was called, so that no alarm between the two is missed.
-            if Self::is_dead(share) {
-                return;
-            }
-            alarm.await;
-        }
+        share.wired().death.rings().await;
     }
 
     /// Runs an operation, but no longer than the connection lives.

@@ -206,7 +206,7 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> MixedShare<K, M> {
 
     /// Whether the connection is dead.
     pub fn is_dead(share: &Self) -> bool {
-        share.shared.get().is_dead()
+        share.shared.get().death.has_rung()
     }
 
     /// Waits until the connection dies, without a timeout. For a `select!` beside other work.
@@ -214,15 +214,7 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> MixedShare<K, M> {
     /// # Cancel safety
     /// Dropping the future only stops the wait.
     pub async fn died(share: &Self) {
-        let wired = share.shared.get();
-        loop {
-            let alarm = wired.alarm.notified();
-            // Look after `notified` was called, so that no alarm between the two is missed.
-            if wired.is_dead() {
-                return;
-            }
-            alarm.await;
-        }
+        share.shared.get().death.rings().await;
     }
 
     /// Runs an operation, but no longer than the connection lives.

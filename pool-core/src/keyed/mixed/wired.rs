@@ -1,43 +1,28 @@
 //! A shared connection, with the alarm that tells the holders of its shares that it died.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use super::MixedManager;
 use crate::{
     gauge::Gauge,
-    host::{Usage, caught},
+    host::{Alarm, Usage},
     keyed::{
         drives::{Drives, Item},
         opened::Opened,
     },
-    rt::Notify,
 };
 
 /// A shared connection as its holders have it.
 pub(in crate::keyed) struct Wired<K, C> {
     pub(super) connection: C,
     pub(super) key: Arc<K>,
-    dead: AtomicBool,
-    pub(super) alarm: Notify,
-}
-
-impl<K, C> Wired<K, C> {
-    pub(super) fn is_dead(&self) -> bool {
-        // Ordering: Acquire pairs with the Release in `died`.
-        self.dead.load(Ordering::Acquire)
-    }
+    pub(super) death: Alarm,
 }
 
 impl<K, C> fmt::Debug for Wired<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wired")
-            .field("dead", &self.dead)
+            .field("death", &self.death)
             .finish_non_exhaustive()
     }
 }
@@ -56,8 +41,7 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> Drives<K> for Mixed<M> {
             Opened::Many(connection) => Opened::Many(Arc::new(Wired {
                 connection,
                 key: Arc::clone(key),
-                dead: AtomicBool::new(false),
-                alarm: Notify::new(),
+                death: Alarm::new(),
             })),
         })
     }
@@ -112,12 +96,10 @@ impl<K: Send + Sync + 'static, M: MixedManager<K>> Drives<K> for Mixed<M> {
 
     #[inline]
     fn is_dead(shared: &Self::Shared) -> bool {
-        shared.is_dead()
+        shared.death.has_rung()
     }
 
     fn died(shared: &Self::Shared) {
-        // Ordering: Release pairs with the Acquire in `is_dead`.
-        shared.dead.store(true, Ordering::Release);
-        drop(caught(|| shared.alarm.notify_waiters()));
+        shared.death.ring();
     }
 }

@@ -52,6 +52,7 @@ mod gauge;
 mod host;
 mod keyed;
 mod limiter;
+mod load;
 mod moment;
 pub mod observe;
 mod pool;

@@ -55,7 +55,6 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             let claim = if favoured { firm } else { Claim::Probe };
             match self.short_of_idle(key) {
                 0 => (usize::from(probes), claim),
-                _ if cold.gate.is_failing() => (usize::from(probes), claim),
                 short => (short as usize, Claim::Spare),
             }
         } else if row.late_opens() > 0 && !mutation::on(Mutation::KeyHangingTakesAll) {
@@ -95,14 +94,14 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         missing.div_ceil(self.expected(key) as usize)
     }
 
-    /// Returns how many resources `key` lacks of those that it keeps idle, while it is in use and has no waiter.
+    /// Returns how many resources `key` lacks of those that it keeps idle, while it is in use, has no waiter and does not fail.
     fn short_of_idle(&self, key: u32) -> u32 {
         let row = self.table.at(key);
-        let keeps = row.terms().min_idle;
-        if keeps == 0 || self.waiting(key) > 0 || !self.is_in_use(key) {
+        let (keeps, cold) = (row.terms().min_idle, self.table.cold(key));
+        let busy = self.waiting(key) > 0 || cold.gate.is_failing();
+        if keeps == 0 || busy || !self.is_in_use(key) {
             return 0;
         }
-        let cold = self.table.cold(key);
         let coming = row.opening() - cold.reserved + row.coming_back(cold.late_checks);
         keeps.saturating_sub(self.ready(key) + coming)
     }

@@ -16,6 +16,7 @@ use crate::{
     },
     gauge::LinkId,
     host::STILLBORN,
+    load::Load,
     moment::Moment,
     observe::CloseReason,
     sync::Arc,
@@ -241,6 +242,39 @@ impl IdleList {
     }
 }
 
+impl<K, T: Lends, E: Clone> Row<K, T, E> {
+    const fn opening(key: u32) -> Self {
+        Self {
+            slot: None,
+            at: Moment::NEVER,
+            key,
+            prev: NIL,
+            next: NIL,
+            state: SeatState::Opening,
+            shared: false,
+            reported: false,
+            noted: false,
+        }
+    }
+}
+
+impl Note {
+    const fn opening(open: u64, begun: Begun) -> Self {
+        Self {
+            looked_at: Moment::NEVER,
+            open,
+            check: 0,
+            capacity: 1,
+            used: 0,
+            begun,
+            late: false,
+            suspect: false,
+            ends: None,
+            reserved: false,
+        }
+    }
+}
+
 impl<K, T: Lends, E: Clone> Seats<K, T, E> {
     pub(super) fn new() -> Self {
         Self {
@@ -278,29 +312,7 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
 
     /// Takes a free seat for an open for `key`.
     pub(super) fn occupy(&mut self, key: u32, open: u64, begun: Begun) -> u32 {
-        let row = Row {
-            slot: None,
-            at: Moment::NEVER,
-            key,
-            prev: NIL,
-            next: NIL,
-            state: SeatState::Opening,
-            shared: false,
-            reported: false,
-            noted: false,
-        };
-        let note = Note {
-            looked_at: Moment::NEVER,
-            open,
-            check: 0,
-            capacity: 1,
-            used: 0,
-            begun,
-            late: false,
-            suspect: false,
-            ends: None,
-            reserved: false,
-        };
+        let (row, note) = (Row::opening(key), Note::opening(open, begun));
         self.counts[SeatState::Opening as usize] += 1;
         match self.free.pop() {
             Some(index) => {
@@ -317,22 +329,12 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
         }
     }
 
-    /// Prepares a seat, whose resource is about to be closed, for an open that is for the caller who had it.
+    /// Prepares an opening seat, whose resource is about to be closed, for an open that is for the caller who had it.
     pub(super) fn reopen(&mut self, index: u32, open: u64, begun: Begun) {
-        let row = &mut self.rows[index as usize];
-        (row.slot, row.at, row.prev, row.next) = (None, Moment::NEVER, NIL, NIL);
-        (row.shared, row.reported, row.noted) = (false, false, false);
+        self.rows[index as usize] = Row::opening(self.key(index));
         self.notes[index as usize] = Note {
-            looked_at: Moment::NEVER,
-            open,
-            check: 0,
-            capacity: 1,
-            used: 0,
-            begun,
-            late: false,
-            suspect: false,
-            ends: None,
             reserved: true,
+            ..Note::opening(open, begun)
         };
     }
 
@@ -576,6 +578,17 @@ impl<K, T: Lends, E: Clone> Seats<K, T, E> {
     pub(super) fn shares(&self, index: u32) -> (u32, u32) {
         let note = &self.notes[index as usize];
         (note.capacity, note.used)
+    }
+
+    /// Returns the load of the shared resource on this seat.
+    #[inline]
+    pub(super) fn load(&self, index: u32) -> Load {
+        let note = &self.notes[index as usize];
+        Load {
+            used: note.used,
+            of: note.capacity,
+            serial: note.open,
+        }
     }
 
     /// Returns how many more shares may be given of the shared resource on this seat.

@@ -71,17 +71,18 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     fn least_loaded(&self, key: u32, now: Moment) -> Option<u32> {
         let links = self.table.cold(key).links.iter().copied();
         let roomy = links.filter(|index| self.seats.free_shares(*index) > 0);
-        roomy.min_by(|one, other| {
-            let over = |index: u32| now >= self.seats.expires_at(index);
-            let ((of, used), (other_of, other_used)) =
-                (self.seats.shares(*one), self.seats.shares(*other));
-            let ours = u64::from(used) * u64::from(other_of);
-            let theirs = u64::from(other_used) * u64::from(of);
-            let age = |index: u32| self.seats.link(index).serial;
-            let younger = || age(*other).cmp(&age(*one));
-            let by_load = || ours.cmp(&theirs).then_with(younger);
-            over(*one).cmp(&over(*other)).then_with(by_load)
-        })
+        let looked = roomy.map(|index| {
+            let over = now >= self.seats.expires_at(index);
+            (over, self.seats.load(index), index)
+        });
+        let least = looked.reduce(|best, other| {
+            let comes_before = match best.0 == other.0 {
+                true => other.1.comes_before(best.1),
+                false => best.0,
+            };
+            if comes_before { other } else { best }
+        });
+        least.map(|(_, _, index)| index)
     }
 
     /// Whether no share of this resource is out, and its lifetime is over.

@@ -506,8 +506,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         now: Moment,
         work: &mut Work<K, T, E>,
     ) {
-        let open = self.next_open;
-        self.next_open += 1;
+        let open = self.number_open();
         let probe = claim == Claim::Probe || self.favoured == key;
         let begun = Begun {
             generation: self.generation,
@@ -529,6 +528,13 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
         self.call_keeper(now + LATE, work);
     }
 
+    /// Returns the number of an open that begins.
+    const fn number_open(&mut self) -> u64 {
+        let open = self.next_open;
+        self.next_open += 1;
+        open
+    }
+
     /// Whether an open for `key` may begin now on a seat that it has: see [`reopen`](Self::reopen).
     pub(super) fn may_reopen(&self, key: u32) -> bool {
         let (row, cold) = (self.table.at(key), self.table.cold(key));
@@ -541,8 +547,7 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
 
     /// The resource on this seat is closed, and another is opened there for the caller that had it.
     pub(super) fn reopen(&mut self, key: u32, index: u32, now: Moment, work: &mut Work<K, T, E>) {
-        let open = self.next_open;
-        self.next_open += 1;
+        let open = self.number_open();
         let begun = Begun {
             generation: self.generation,
             spare: false,

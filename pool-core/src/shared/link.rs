@@ -40,25 +40,6 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// The load of a connection, by which a get chooses.
-#[derive(Clone, Copy)]
-pub(super) struct Load {
-    pub(super) used: u32,
-    /// How many shares the connection takes. Not 0.
-    pub(super) of: u32,
-    pub(super) serial: u64,
-}
-
-impl Load {
-    /// Whether this load is less than `other`, or equal with a younger connection.
-    #[inline]
-    pub(super) fn comes_before(self, other: Self) -> bool {
-        let ours = u64::from(self.used) * u64::from(other.of);
-        let theirs = u64::from(other.used) * u64::from(self.of);
-        ours < theirs || (ours == theirs && self.serial > other.serial)
-    }
-}
-
 impl Link {
     /// Whether the connection is drained as soon as another is open.
     pub(super) fn is_replaced(&self) -> bool {

@@ -21,8 +21,6 @@ use std::{
     sync::{self, OnceLock, atomic::Ordering::Relaxed},
 };
 
-use super::link::Load;
-use crate::gauge::LinkId;
 use crate::{
     engine::mutation::{self, Mutation},
     sync::{
@@ -30,6 +28,7 @@ use crate::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use crate::{gauge::LinkId, load::Load};
 
 /// The places of one shared pool. Places are added when they are needed, and live as long as the pool.
 pub(super) struct Places<C> {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     counts::{Counters, Times},
-    link::{Link, Load, Phase},
+    link::{Link, Phase},
     links::LinkLimits,
     places::{PlacesMut, Share},
     work::Work,
@@ -18,6 +18,7 @@ use crate::{
         mutation::{self, Mutation},
     },
     gauge::LinkId,
+    load::Load,
     moment::{Moment, nanos_of},
     observe::CloseReason,
 };

@@ -5,10 +5,10 @@ use std::{convert::Infallible, time::Duration};
 
 use futures_util::FutureExt;
 use pool_core::{
-    Gauge, Held, KeyedPool, MixedManager, MixedPool, Opened, Usage, keyed_manager_fn,
+    Error, Gauge, Held, KeyedPool, MixedManager, MixedPool, Opened, Usage, keyed_manager_fn,
     observe::CloseReason,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -124,27 +124,34 @@ async fn a_connection_with_a_free_share_is_one_that_a_key_keeps() {
     assert!(matches!((first, second), (Held::Many(_), Held::Many(_))));
 }
 
-/// Asks for a resource of a key 40 times in each 100 ms, where 10 are served. Returns how many were shed, and how long those that
-/// were served waited at most.
-async fn overload<F>(get: impl Fn() -> F) -> (u32, Duration)
+/// Asks 400 times a second for what each holds for `hold`, where 100 a second are served. Returns how many were shed, and how long
+/// those that were served took at most.
+async fn overload<F, L>(hold: Duration, get: impl Fn() -> F) -> (u32, Duration)
 where
-    F: Future<Output = Result<bool, ()>> + Send + 'static,
+    F: Future<Output = Result<L, Error<Infallible>>> + Send + 'static,
+    L: Send + 'static,
 {
     let (mut shed, mut slowest) = (0, Duration::ZERO);
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..1_000 {
         let get = get();
         running.spawn(async move {
-            let began = tokio::time::Instant::now();
-            (get.await, began.elapsed())
+            let began = Instant::now();
+            let got = get.await;
+            if got.is_ok() {
+                sleep(hold).await;
+            }
+            (got.map(drop), began.elapsed())
         });
         sleep(Duration::from_micros(2_500)).await;
     }
     while let Some(done) = running.join_next().await {
         match done.unwrap() {
-            (Ok(true), lasted) => slowest = slowest.max(lasted),
-            (Ok(false), _) => shed += 1,
-            (Err(()), _) => panic!("it failed otherwise"),
+            (Ok(()), lasted) => slowest = slowest.max(lasted),
+            (Err(error), _) => {
+                assert!(error.is_overloaded(), "{error}");
+                shed += 1;
+            }
         }
     }
     (shed, slowest)
@@ -153,25 +160,11 @@ where
 #[tokio::test(start_paused = true)]
 async fn the_queue_of_a_key_that_never_gets_short_is_shed() {
     let pool = KeyedPool::builder(keyed_manager_fn(|_: &u8| open()));
-    let pool = pool
-        .max_size(1)
-        .max_waiters(2_000)
-        .shed_target(20 * MS)
-        .build()
-        .unwrap();
-    let (shed, slowest) = overload(|| {
+    let pool = pool.max_size(1).max_waiters(2_000).shed_target(20 * MS);
+    let pool = pool.build().unwrap();
+    let (shed, slowest) = overload(10 * MS, || {
         let pool = pool.clone();
-        async move {
-            match pool.get(&1).await {
-                Ok(lease) => {
-                    sleep(10 * MS).await;
-                    drop(lease);
-                    Ok(true)
-                }
-                Err(error) if error.is_overloaded() => Ok(false),
-                Err(_) => Err(()),
-            }
-        }
+        async move { pool.get(&1).await }
     })
     .await;
     assert!(shed > 500, "{shed} of 1,000");
@@ -184,25 +177,11 @@ async fn the_queue_of_a_key_that_never_gets_short_is_shed() {
 #[tokio::test(start_paused = true)]
 async fn the_queue_for_shares_is_shed_like_any_other() {
     let pool = MixedPool::builder(Mixed { shared: true });
-    let pool = pool
-        .max_size(1)
-        .max_waiters(2_000)
-        .shed_target(20 * MS)
-        .build()
-        .unwrap();
-    let (shed, slowest) = overload(|| {
+    let pool = pool.max_size(1).max_waiters(2_000).shed_target(20 * MS);
+    let pool = pool.build().unwrap();
+    let (shed, slowest) = overload(20 * MS, || {
         let pool = pool.clone();
-        async move {
-            match pool.get(&1).await {
-                Ok(held) => {
-                    sleep(20 * MS).await;
-                    drop(held);
-                    Ok(true)
-                }
-                Err(error) if error.is_overloaded() => Ok(false),
-                Err(_) => Err(()),
-            }
-        }
+        async move { pool.get(&1).await }
     })
     .await;
     assert!(shed > 500, "{shed} of 1,000");

@@ -3,30 +3,24 @@
 use std::{
     fmt,
     future::Future,
-    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pool_core::{Lease, Manager};
 use tokio::time::Instant;
 
-use crate::Error;
+use crate::{Driver, Error};
 
-/// The future of a pool's `get`, which returns a connection `C`. Its setters may be called before its first poll.
+/// The future of a pool's [`get`](crate::Pool::get), which returns a connection. Its setters may be called before its first poll.
 #[must_use = "a get does nothing until it is awaited"]
-pub struct Get<'a, M: Manager, C> {
-    get: pool_core::Get<'a, M>,
-    connection: PhantomData<fn() -> C>,
+pub struct Get<'a, D: Driver> {
+    get: pool_core::Get<'a, D::Manager>,
 }
 
-impl<'a, M: Manager, C> Get<'a, M, C> {
-    pub(crate) const fn new(get: pool_core::Get<'a, M>) -> Self {
-        Self {
-            get,
-            connection: PhantomData,
-        }
+impl<'a, D: Driver> Get<'a, D> {
+    pub(crate) const fn new(get: pool_core::Get<'a, D::Manager>) -> Self {
+        Self { get }
     }
 
     /// Replaces the pool's `acquire_timeout` for this get. With zero, the get takes an idle connection or fails at once.
@@ -45,23 +39,18 @@ impl<'a, M: Manager, C> Get<'a, M, C> {
     }
 }
 
-impl<M, C> Future for Get<'_, M, C>
-where
-    M: Manager,
-    C: From<Lease<M>>,
-    Error: From<pool_core::Error<M::Error>>,
-{
-    type Output = Result<C, Error>;
+impl<D: Driver> Future for Get<'_, D> {
+    type Output = Result<D::Connection, Error>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.get)
             .poll(context)
-            .map(|lease| Ok(C::from(lease?)))
+            .map(|lease| Ok(D::Connection::from(lease?)))
     }
 }
 
-impl<M: Manager, C> fmt::Debug for Get<'_, M, C> {
+impl<D: Driver> fmt::Debug for Get<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get.fmt(f)
     }

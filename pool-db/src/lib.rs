@@ -14,9 +14,10 @@
 //! pool-db = { version = "0.1", features = ["sqlite"] }
 //! ```
 //!
-//! Both drivers use the engine of `pool-core`. A pool never has more connections than its `max_size`, and serves callers in order
-//! of arrival. Every wait has a timeout. A connection is cleaned before the next caller gets it. Without a driver the crate only
-//! has [`Config`] and the errors.
+//! Both drivers use the engine of `pool-core`, and have one face: `sqlite::Pool` is [`Pool`]`<Sqlite>`, `postgres::Pool` is
+//! [`Pool`]`<Postgres>`, and [`Builder`], [`Get`] and [`Error`] are the same for both. A pool never has more connections than its `max_size`, and serves callers in order
+//! of arrival. Every wait has a timeout. A connection is cleaned before the next caller gets it. Without a driver
+//! the crate has nothing to make a pool of.
 //!
 #![cfg_attr(feature = "sqlite", doc = "```")]
 #![cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -64,17 +65,23 @@
 
 mod address;
 mod bounded;
+mod builder;
+mod driver;
 mod environment;
 mod error;
 mod get;
+mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use builder::Builder;
+pub use driver::Driver;
 pub use error::Error;
 pub use get::Get;
-pub use pool_core::{Config, ConfigError, Drained, Status};
+pub use pool::Pool;
+pub use pool_core::{Config, ConfigError, Drained, Status, observe};
 
 /// Compiles and runs the example of the README. The front page of the documentation is the text above.
 #[cfg(all(doctest, feature = "sqlite"))]

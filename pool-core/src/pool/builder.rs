@@ -1,11 +1,12 @@
 //! The builder of a pool.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Manager, Pool, inner::Inner};
 use crate::{
     config::{Config, ConfigError, Env},
     host::{Setup, observing},
+    observe::Observer,
 };
 
 /// Builds a [`Pool`]. Each setting of [`Config`] has a method here.
@@ -99,6 +100,13 @@ impl<M: Manager> Builder<M> {
     #[doc(hidden)]
     pub fn __word(mut self, word: &'static str) -> Self {
         self.setup.word(word);
+        self
+    }
+
+    /// Sets an observer that another builder already has. For the crates of this workspace.
+    #[doc(hidden)]
+    pub fn __observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.setup.observer = Some(observer);
         self
     }
 

@@ -1,83 +1,10 @@
-//! The builder of a pool of PostgreSQL connections.
+//! The settings of a builder that only PostgreSQL has.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use pool_core::{__Sources, __checks::no_zeros, __config, Config, ConfigError, Env};
-
-use super::{
-    Manager, Pool, SslMode,
-    settings::{EXPECTED, LIBPQ, Settings},
-};
-use crate::{address::Address, environment::Environment};
-
-/// Builds a [`Pool`]. It has a method for every setting of [`Config`], and for the settings of the driver.
-///
-/// With the feature `serde` the builder can be read from any format, flat, with the names of the environment in lower case and the
-/// same texts for values.
-///
-/// ```
-/// use std::time::Duration;
-/// use pool_db::postgres::{Pool, SslMode};
-///
-/// let pool = Pool::builder()
-///     .url("postgres://me@db.example/orders")
-///     .ssl_mode(SslMode::VerifyFull)
-///     .name("orders")
-///     .max_size(8)
-///     .idle_timeout(None)
-///     .query_timeout(Duration::from_secs(5))
-///     .build()?;
-/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
-/// # Ok::<(), pool_db::ConfigError>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "`build` makes the pool"]
-pub struct Builder {
-    config: Config,
-    url: Option<Address>,
-    /// The settings from a driver's config or the environment, in place of the address.
-    settings: Option<Settings>,
-    ssl_mode: Option<SslMode>,
-    root_certificate: Option<PathBuf>,
-    query_timeout: Option<Duration>,
-    statement_cache: usize,
-    on_connect: String,
-    sources: __Sources,
-    /// The environment variables outside the prefix that some settings came from.
-    beside: Environment,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            config: Config::new(),
-            url: None,
-            settings: None,
-            ssl_mode: None,
-            root_certificate: None,
-            query_timeout: Some(Duration::from_secs(30)),
-            statement_cache: 128,
-            on_connect: String::new(),
-            sources: __Sources::default(),
-            beside: Environment::default(),
-        }
-    }
-}
+use super::{Builder, SslMode, settings::Settings};
 
 impl Builder {
-    /// Creates a builder with the default settings, and without the address of a server.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the address: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`,
-    /// `sslrootcert`, `application_name`, `connect_timeout`, `options` and so on). This method does not read libpq's environment
-    /// variables.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        (self.url, self.settings) = (Some(Address(url.into())), None);
-        self
-    }
-
     /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
     pub fn driver_config(mut self, config: tokio_postgres::Config) -> Self {
         let mut settings = Settings {
@@ -89,7 +16,7 @@ impl Builder {
             tokio_postgres::config::SslMode::Require => SslMode::Require,
             _ => SslMode::Prefer,
         });
-        (self.url, self.settings) = (None, Some(settings));
+        (self.url, self.settings.connect) = (None, Some(settings));
         self
     }
 
@@ -97,155 +24,40 @@ impl Builder {
     ///
     /// Default: `prefer`, as in libpq.
     pub fn ssl_mode(mut self, mode: impl Into<Option<SslMode>>) -> Self {
-        self.ssl_mode = mode.into();
+        self.settings.ssl_mode = mode.into();
         self
     }
 
     /// Sets the PEM file of trusted root certificates. Takes precedence over the address. Default, if certificates are verified:
     /// Mozilla's root certificates.
     pub fn root_certificate(mut self, file: impl Into<PathBuf>) -> Self {
-        self.root_certificate = Some(file.into());
-        self
-    }
-
-    /// How long one statement may take, from its request to its last row. `None` (`off`) means no limit. Not zero. Default: 30 s.
-    pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.query_timeout = limit.into();
+        self.settings.root_certificate = Some(file.into());
         self
     }
 
     /// How many prepared statements each connection keeps. The least recently used statement is evicted first. 0 disables the
     /// cache, for proxies that do not support prepared statements. Default: 128.
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
-        self.statement_cache = capacity;
+        self.settings.statement_cache = capacity;
         self
     }
 
     /// Sets SQL that runs on each new connection, and again after a connection was cleaned: `SET statement_timeout = '10s'`.
     pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
-        self.on_connect = sql.into();
+        self.settings.on_connect = sql.into();
         self
-    }
-
-    /// Takes all settings of the pool from `config`. It replaces the settings that were set before, but keeps the name if `config`
-    /// has none. Settings that are set after this call override it.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config.__in_place_of(self.config);
-        self
-    }
-
-    /// Overrides the settings so far with environment variables.
-    ///
-    /// The address is read from `{PREFIX}_URL`, or else from `DATABASE_URL`. What the address leaves open is read from libpq's
-    /// `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`,
-    /// `PGSSLKEY`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGTARGETSESSIONATTRS`. The driver's settings are
-    /// `{PREFIX}_SSL_MODE`, `_ROOT_CERTIFICATE`, `_QUERY_TIMEOUT` (or `off`), `_STATEMENT_CACHE` and `_ON_CONNECT`. The pool's
-    /// settings are read by [`Config::apply_env`] (`_NAME`, `_MAX_SIZE`, `_ACQUIRE_TIMEOUT` and so on).
-    ///
-    /// # Errors
-    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
-    pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, Environment::read(&LIBPQ)?)
-    }
-
-    /// Builds the pool. The first get opens a connection.
-    ///
-    /// # Errors
-    /// A setting is out of its range or contradicts another setting, the address is invalid or missing, or a certificate cannot be
-    /// read.
-    pub fn build(self) -> Result<Pool, ConfigError> {
-        let (sources, beside) = (self.sources.clone(), self.beside.clone());
-        self.make()
-            .map_err(|error| beside.blame(sources.blame(error)))
-    }
-
-    fn make(self) -> Result<Pool, ConfigError> {
-        self.config.validate()?;
-        no_zeros([("query_timeout", self.query_timeout.into())])?;
-        let mut settings = match (self.settings, self.url) {
-            (Some(settings), _) => settings,
-            (None, Some(Address(url))) => Settings::parse("url", &url)?,
-            (None, None) => {
-                let expected = format!(
-                    "set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}"
-                );
-                return Err(ConfigError::secret("url", expected));
-            }
-        };
-        settings.tls.mode = self.ssl_mode.or(settings.tls.mode);
-        let own = self.root_certificate.is_some();
-        settings.tls.root_certificate = self.root_certificate.or(settings.tls.root_certificate);
-        let settings = settings.complete()?;
-        // The error names the builder's setting, if the value came from that setting.
-        let named = |error: ConfigError| match (error.setting(), error.value()) {
-            ("sslrootcert", Some(value)) if own => {
-                ConfigError::new("root_certificate", value, error.expected())
-            }
-            _ => error,
-        };
-        let manager = Manager {
-            tls: settings.tls.connector().map_err(named)?,
-            target: settings.target(),
-            driver: settings.driver,
-            statement_cache: self.statement_cache,
-            query_timeout: self.query_timeout,
-            setup: self.on_connect,
-        };
-        let pool = pool_core::Pool::builder(manager)
-            .config(self.config)
-            .__word("postgres")
-            .build()?;
-        Ok(Pool::new(pool))
-    }
-
-    fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {
-        let named = beside.take_url(&mut env)?;
-        let (mut settings, mut found) = match (named, self.settings.take(), &self.url) {
-            (Some((name, url)), _, _) => (Settings::parse(&name, &url)?, true),
-            (None, Some(settings), _) => (settings, true),
-            (None, None, Some(Address(url))) => (Settings::parse("url", url)?, true),
-            (None, None, None) => (Settings::default(), false),
-        };
-        found |= settings.fill(&beside)?;
-        self.settings = found.then_some(settings);
-        if let Some(mode) = env.take("SSL_MODE")? {
-            self.ssl_mode = Some(mode);
-        }
-        if let Some(file) = env.take::<String>("ROOT_CERTIFICATE")? {
-            self.root_certificate = Some(file.into());
-        }
-        if let Some(limit) = env.take("QUERY_TIMEOUT")? {
-            self.query_timeout = limit;
-        }
-        if let Some(capacity) = env.take("STATEMENT_CACHE")? {
-            self.statement_cache = capacity;
-        }
-        if let Some(sql) = env.take("ON_CONNECT")? {
-            self.on_connect = sql;
-        }
-        self.config.apply_env(&mut env)?;
-        self.sources.was_read(env)?;
-        self.beside = beside;
-        Ok(self)
-    }
-}
-
-__config! { __setters { [] Builder = config } }
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for Builder {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let env = Env::deserialize(deserializer)?;
-        let read = Self::new().apply(env, Environment::default());
-        read.map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use std::time::Duration;
+
+    use pool_core::ConfigError;
+
+    use super::{super::Pool, *};
+    use crate::environment::Environment;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
         let (env, beside) = Environment::of(vars);
@@ -391,16 +203,9 @@ mod tests {
                 of.idle_order(pool_core::IdleOrder::Fifo)
             }),
         ];
-        let shown = |builder: Builder| {
-            let (sources, beside) = (__Sources::default(), Environment::default());
-            format!(
-                "{:?}",
-                Builder {
-                    sources,
-                    beside,
-                    ..builder
-                }
-            )
+        let shown = |mut builder: Builder| {
+            (builder.sources, builder.beside) = Default::default();
+            format!("{builder:?}")
         };
         for (name, text, set) in table {
             let by_setter = shown(set(Builder::new().name("orders")));

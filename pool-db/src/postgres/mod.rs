@@ -26,23 +26,54 @@
 //!   the connection.
 //! - Every call has a timeout (`query_timeout`), so a server that hangs or is unreachable causes an error in time. The error of a
 //!   lost connection says why it was lost. When the server is back, the next get connects again.
+//!
+//! # Settings
+//! An address is `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`, `sslrootcert`,
+//! `application_name`, `connect_timeout`, `options` and so on). The variables of the driver are `{PREFIX}_SSL_MODE`,
+//! `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE` and `_ON_CONNECT`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]),
+//! what the address leaves open is read from libpq's `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
+//! `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and
+//! `PGTARGETSESSIONATTRS`. Where it is not read, these have no effect.
+//!
+//! `query_timeout` is the time that one statement may take, from its request to its last row.
 
 mod builder;
 mod client;
 mod connection;
+mod driver;
 mod manager;
-mod pool;
 mod settings;
 mod state;
 mod statements;
 mod tls;
 mod transaction;
 
-pub use builder::Builder;
 pub use client::{Client, Query};
 pub use connection::Connection;
+pub use driver::{DriverSettings, Postgres};
 pub use manager::Manager;
-pub use pool::Pool;
 pub use tls::SslMode;
 pub use tokio_postgres;
 pub use transaction::{Transaction, TransactionBuilder};
+
+/// A pool of connections to one PostgreSQL server.
+pub type Pool = crate::Pool<Postgres>;
+
+/// Builds a [`Pool`] of PostgreSQL connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_db::postgres::{Pool, SslMode};
+///
+/// let pool = Pool::builder()
+///     .url("postgres://me@db.example/orders")
+///     .ssl_mode(SslMode::VerifyFull)
+///     .name("orders")
+///     .max_size(8)
+///     .idle_timeout(None)
+///     .query_timeout(Duration::from_secs(5))
+///     .build()?;
+/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
+/// # Ok::<(), pool_db::ConfigError>(())
+/// ```
+pub type Builder = crate::Builder<Postgres>;

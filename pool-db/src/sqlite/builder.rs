@@ -1,82 +1,13 @@
-//! The builder of a pool of SQLite connections.
+//! The settings of a builder that only SQLite has.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use pool_core::{__Sources, __checks::no_zeros, __config, __name_for, Config, ConfigError, Env};
-use pool_cpu::BlockingPool;
-
-use super::{
-    Manager, Pool,
-    location::{Access, EXPECTED, Location},
-    session::{Plan, Session},
-};
-use crate::{address::Address, environment::Environment};
-
-/// Builds a [`Pool`]. It has a method for every setting of [`Config`], and for the settings of the driver.
-///
-/// With the feature `serde` the builder can be read from any format, flat, with the names of the environment in lower case and the
-/// same texts for values.
-///
-/// ```
-/// use std::time::Duration;
-/// use pool_db::sqlite::Pool;
-///
-/// let pool = Pool::builder()
-///     .path("orders.db")
-///     .name("orders")
-///     .max_size(8)
-///     .idle_timeout(None)
-///     .query_timeout(Duration::from_secs(5))
-///     .pragma("mmap_size", "0")
-///     .build()?;
-/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
-/// # Ok::<(), pool_db::ConfigError>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "`build` makes the pool"]
-pub struct Builder {
-    config: Config,
-    url: Option<Address>,
-    path: Option<PathBuf>,
-    read_only: bool,
-    busy_timeout: Duration,
-    query_timeout: Option<Duration>,
-    statement_cache: usize,
-    threads: Option<usize>,
-    pragmas: Vec<(String, String)>,
-    sources: __Sources,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            config: Config::new(),
-            url: None,
-            path: None,
-            read_only: false,
-            busy_timeout: Duration::from_secs(5),
-            query_timeout: Some(Duration::from_secs(30)),
-            statement_cache: 64,
-            threads: None,
-            pragmas: Vec::new(),
-            sources: __Sources::default(),
-        }
-    }
-}
+use super::Builder;
 
 impl Builder {
-    /// Creates a builder with the default settings, and without the address of a database.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Opens this file as the database. The file is created if it is missing.
     pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
-        (self.path, self.url) = (Some(path.into()), None);
+        (self.settings.path, self.url) = (Some(path.into()), None);
         self
     }
 
@@ -86,44 +17,30 @@ impl Builder {
         self.url("sqlite::memory:")
     }
 
-    /// Sets the address: `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. `?mode=ro` opens the file for reading only. With
-    /// `?mode=rw` a missing file is an error. With `?mode=rwc` (the default) a missing file is created. `%20` and the like are
-    /// decoded.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        (self.path, self.url) = (None, Some(Address(url.into())));
-        self
-    }
-
     /// Opens the file for reading only. The file must exist. Default: false.
     pub const fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+        self.settings.read_only = read_only;
         self
     }
 
     /// How long a statement waits for a lock of another connection before it fails with `SQLITE_BUSY`. With zero, it does not wait.
     /// Default: 5 s.
     pub const fn busy_timeout(mut self, limit: Duration) -> Self {
-        self.busy_timeout = limit;
-        self
-    }
-
-    /// How long one `run` may take, including its wait for a worker. `None` (`off`) means no limit. Not zero. Default: 30 s.
-    pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.query_timeout = limit.into();
+        self.settings.busy_timeout = limit;
         self
     }
 
     /// How many prepared statements each connection keeps for `prepare_cached`. The least recently used statement is evicted first.
     /// Default: 64.
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
-        self.statement_cache = capacity;
+        self.settings.statement_cache = capacity;
         self
     }
 
     /// How many worker threads the pool may start. A worker starts when there is a job for it. Workers beyond `max_size` are never
     /// busy. At least 1. `None` (`auto`) means as many as `max_size`. Default: `None`.
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
-        self.threads = threads.into();
+        self.settings.threads = threads.into();
         self
     }
 
@@ -133,217 +50,22 @@ impl Builder {
     ///
     /// In the environment and in serde, all pragmas are one text: `{PREFIX}_PRAGMAS="mmap_size=0, cache_size=-2000"`.
     pub fn pragma(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let name = name.into();
-        self.pragmas.retain(|(set, _)| *set != name);
-        self.pragmas.push((name, value.into()));
+        self.settings.pragma(name.into(), value.into());
         self
     }
-
-    /// Takes all settings of the pool from `config`. It replaces the settings that were set before, but keeps the name if `config`
-    /// has none. Settings that are set after this call override it.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config.__in_place_of(self.config);
-        self
-    }
-
-    /// Overrides the settings so far with environment variables. The address is read from `{PREFIX}_URL` or `{PREFIX}_PATH`, or
-    /// else from `DATABASE_URL`. The driver's settings are `{PREFIX}_READ_ONLY`, `_BUSY_TIMEOUT`, `_QUERY_TIMEOUT` (or `off`),
-    /// `_STATEMENT_CACHE`, `_THREADS` (or `auto`) and `_PRAGMAS`. The pool's settings are read by [`Config::apply_env`] (`_NAME`,
-    /// `_MAX_SIZE`, `_ACQUIRE_TIMEOUT` and so on).
-    ///
-    /// # Errors
-    /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
-    pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, &Environment::read(&[])?)
-    }
-
-    /// Builds the pool. The first get opens the file and starts a worker.
-    ///
-    /// # Errors
-    /// A setting is out of its range or contradicts another setting, or there is no address.
-    pub fn build(self) -> Result<Pool, ConfigError> {
-        let sources = self.sources.clone();
-        self.make().map_err(|error| sources.blame(error))
-    }
-
-    fn make(self) -> Result<Pool, ConfigError> {
-        self.config.validate()?;
-        let (location, access) = self.location()?;
-        if i32::try_from(self.busy_timeout.as_millis()).is_err() {
-            return Err(ConfigError::new(
-                "busy_timeout",
-                format!("{:?}", self.busy_timeout),
-                "at most 24 days",
-            ));
-        }
-        no_zeros([("query_timeout", self.query_timeout.into())])?;
-        let plan = Plan {
-            source: location.source(access),
-            busy_timeout: self.busy_timeout,
-            statement_cache: self.statement_cache,
-            pragmas: self.all_pragmas(&location, access),
-        };
-        let anchor = match location {
-            Location::File(_) => None,
-            Location::Memory => Some(Mutex::new(open_anchor(&plan)?)),
-        };
-        let name = self.config.get_name();
-        let name: Arc<str> = name.map_or_else(|| __name_for("sqlite"), Into::into);
-        let max_size = self.config.get_max_size() as usize;
-        let workers = BlockingPool::builder()
-            .name(&*name)
-            .max_threads(self.threads.unwrap_or(max_size))
-            // One job for each connection, and one for each connection that is being closed after its place was freed.
-            .queue(2 * max_size)
-            // `query_timeout` or a timeout of the pool already bounds each wait.
-            .queue_timeout(None)
-            .build()
-            .map_err(|error| match (error.setting(), error.value()) {
-                ("max_threads", Some(threads)) => {
-                    ConfigError::new("threads", threads, error.expected())
-                }
-                _ => error,
-            })?;
-        let config = self.config.name(&*name);
-        let manager = Manager {
-            workers,
-            query_timeout: self.query_timeout,
-            target: format!("sqlite {location}"),
-            plan: Arc::new(plan),
-            _name: name,
-            _anchor: anchor,
-        };
-        let pool = pool_core::Pool::builder(manager).config(config).build()?;
-        Ok(Pool::new(pool))
-    }
-
-    fn apply(mut self, mut env: Env, beside: &Environment) -> Result<Self, ConfigError> {
-        let path: Option<String> = env.take("PATH")?;
-        let url = beside.take_url(&mut env)?;
-        match (path, url) {
-            (Some(_), Some((name, _))) if name == env.name_of("URL") => {
-                let expected = format!("left out where {name} is set");
-                return Err(ConfigError::secret(env.name_of("PATH"), expected));
-            }
-            (Some(path), _) => self = self.path(path),
-            (None, Some((name, url))) => {
-                Location::parse(&name, &url)?;
-                self = self.url(url);
-            }
-            (None, None) => {}
-        }
-        if let Some(read_only) = env.take("READ_ONLY")? {
-            self.read_only = read_only;
-        }
-        if let Some(limit) = env.take("BUSY_TIMEOUT")? {
-            self.busy_timeout = limit;
-        }
-        if let Some(limit) = env.take("QUERY_TIMEOUT")? {
-            self.query_timeout = limit;
-        }
-        if let Some(capacity) = env.take("STATEMENT_CACHE")? {
-            self.statement_cache = capacity;
-        }
-        if let Some(threads) = env.take("THREADS")? {
-            self.threads = threads;
-        }
-        let pragmas = env.take_with("PRAGMAS", PRAGMAS, parse_pragmas)?;
-        for (name, value) in pragmas.into_iter().flatten() {
-            self = self.pragma(name, value);
-        }
-        self.config.apply_env(&mut env)?;
-        self.sources.was_read(env)?;
-        Ok(self)
-    }
-
-    fn location(&self) -> Result<(Location, Access), ConfigError> {
-        let (location, access) = match (&self.path, &self.url) {
-            (Some(path), _) => (Location::File(path.clone()), None),
-            (None, Some(Address(url))) => Location::parse("url", url)?,
-            (None, None) => {
-                let expected =
-                    format!("set, as DATABASE_URL in the environment or in code: {EXPECTED}");
-                return Err(ConfigError::secret("url", expected));
-            }
-        };
-        let access = if self.read_only {
-            Access::ReadOnly
-        } else {
-            access.unwrap_or(Access::Create)
-        };
-        if location == Location::Memory && access == Access::ReadOnly {
-            return Err(ConfigError::new(
-                "read_only",
-                "true",
-                "false for a database in memory, which begins empty",
-            ));
-        }
-        Ok((location, access))
-    }
-
-    /// Returns the pragmas that were set, and the defaults of those that were not.
-    fn all_pragmas(&self, location: &Location, access: Access) -> Vec<(String, String)> {
-        let has_log = *location != Location::Memory && access != Access::ReadOnly;
-        let wal = has_log.then_some(("journal_mode", "wal"));
-        let defaults = wal
-            .into_iter()
-            .chain([("synchronous", "normal"), ("foreign_keys", "on")]);
-        let is_set = |name: &str| self.pragmas.iter().any(|(set, _)| set == name);
-        let defaults = defaults.filter(|(name, _)| !is_set(name));
-        defaults
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .chain(self.pragmas.clone())
-            .collect()
-    }
-}
-
-__config! { __setters { [] Builder = config } }
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for Builder {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let env = Env::deserialize(deserializer)?;
-        let read = Self::new().apply(env, &Environment::default());
-        read.map_err(D::Error::custom)
-    }
-}
-
-/// Parses names and values, in the order in which they are set.
-fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    let pragma = |part: &str| {
-        let (name, value) = part.split_once('=')?;
-        let (name, value) = (name.trim(), value.trim());
-        (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
-    };
-    parts.map(pragma).collect()
-}
-
-const PRAGMAS: &str = "names and values, as mmap_size=0, cache_size=-2000";
-
-/// Opens the connection that keeps a database in memory alive. Does no I/O.
-fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
-    Session::open(plan).map_err(|error| {
-        ConfigError::new(
-            "pragmas",
-            format!("{:?}", plan.pragmas),
-            format!("ones that SQLite takes ({error})"),
-        )
-    })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use pool_core::{Config, ConfigError};
+
+    use super::{super::Pool, *};
+    use crate::environment::Environment;
 
     fn built(vars: &[(&str, &str)]) -> Result<Pool, ConfigError> {
         let (env, beside) = Environment::of(vars);
-        Builder::new().apply(env, &beside)?.build()
+        Builder::new().apply(env, beside)?.build()
     }
 
     #[test]
@@ -447,40 +169,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pragma_replaces_the_default_of_its_name() {
-        let pragmas = |builder: Builder| {
-            let (location, access) = builder.location().unwrap();
-            builder
-                .all_pragmas(&location, access)
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect::<Vec<_>>()
-        };
-        let file = Builder::new().path("app.db");
-        assert_eq!(
-            pragmas(file.clone()),
-            ["journal_mode=wal", "synchronous=normal", "foreign_keys=on"]
-        );
-        assert_eq!(
-            pragmas(
-                file.clone()
-                    .pragma("journal_mode", "delete")
-                    .pragma("mmap_size", "1000")
-            ),
-            [
-                "synchronous=normal",
-                "foreign_keys=on",
-                "journal_mode=delete",
-                "mmap_size=1000"
-            ]
-        );
-        assert_eq!(
-            pragmas(file.read_only(true)),
-            ["synchronous=normal", "foreign_keys=on"]
-        );
-    }
-
-    #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
         let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 28] = [
@@ -517,9 +205,9 @@ mod tests {
             ("LEAK_AFTER", "1s", &|of| of.leak_after(second)),
             ("SLOW_GET", "off", &|of| of.slow_get(None)),
         ];
-        let shown = |builder: Builder| {
-            let sources = __Sources::default();
-            format!("{:?}", Builder { sources, ..builder })
+        let shown = |mut builder: Builder| {
+            (builder.sources, builder.beside) = Default::default();
+            format!("{builder:?}")
         };
         for (name, text, set) in table {
             let by_setter = shown(set(Builder::new().name("orders")));
@@ -528,7 +216,7 @@ mod tests {
                 (&*format!("POOL_DB_{name}"), text),
             ];
             let (env, beside) = Environment::of(&named);
-            let by_env = Builder::new().apply(env, &beside).unwrap();
+            let by_env = Builder::new().apply(env, beside).unwrap();
             assert_eq!(shown(by_env), by_setter, "{name}");
             #[cfg(feature = "serde")]
             {

@@ -26,18 +26,47 @@
 //! - An abandoned call is stopped. No other caller gets its connection before the call has ended (see [`Connection::run`]).
 //! - A transaction that was left open is rolled back before the next caller gets the connection. After a panic of a closure, only
 //!   its connection is closed.
+//!
+//! # Settings
+//! An address is `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. `?mode=ro` opens the file for reading only. With `?mode=rw` a
+//! missing file is an error. With `?mode=rwc` (the default) a missing file is created. `%20` and the like are decoded. The variables
+//! of the driver are `{PREFIX}_PATH`, `_READ_ONLY`, `_BUSY_TIMEOUT`, `_STATEMENT_CACHE`, `_THREADS` (or `auto`) and `_PRAGMAS`.
+//!
+//! `query_timeout` is the time that one `run` may take, including its wait for a worker.
 
 mod builder;
 mod connection;
+mod driver;
 mod location;
 mod manager;
 mod pool;
 mod session;
 mod stop;
 
-pub use builder::Builder;
 pub use connection::Connection;
+pub use driver::{DriverSettings, Sqlite};
 pub use manager::Manager;
-pub use pool::Pool;
 pub use rusqlite;
 pub use session::Session;
+
+/// A pool of connections to one SQLite database.
+pub type Pool = crate::Pool<Sqlite>;
+
+/// Builds a [`Pool`] of SQLite connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use pool_db::sqlite::Pool;
+///
+/// let pool = Pool::builder()
+///     .path("orders.db")
+///     .name("orders")
+///     .max_size(8)
+///     .idle_timeout(None)
+///     .query_timeout(Duration::from_secs(5))
+///     .pragma("mmap_size", "0")
+///     .build()?;
+/// assert_eq!((pool.name(), pool.status().max_size), ("orders", 8));
+/// # Ok::<(), pool_db::ConfigError>(())
+/// ```
+pub type Builder = crate::Builder<Sqlite>;

@@ -1,0 +1,117 @@
+//! What PostgreSQL adds to the face of all drivers.
+
+use std::path::PathBuf;
+
+use pool_core::{ConfigError, Env};
+
+use super::{
+    Builder, Connection, Manager, Pool, SslMode,
+    settings::{EXPECTED, LIBPQ, Settings},
+};
+use crate::{Driver, address::Address, driver::sealed::Sealed};
+
+/// PostgreSQL, by tokio-postgres. The type only names the driver: `pool_db::Pool<Postgres>` is [`postgres::Pool`](Pool).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Postgres;
+
+/// The settings of a [`Builder`] that only this driver has. The setters of the builder set them.
+#[derive(Clone, Debug)]
+pub struct DriverSettings {
+    /// The settings from a driver's config or the environment, in place of the address.
+    pub(super) connect: Option<Settings>,
+    pub(super) ssl_mode: Option<SslMode>,
+    pub(super) root_certificate: Option<PathBuf>,
+    pub(super) statement_cache: usize,
+    pub(super) on_connect: String,
+}
+
+impl Default for DriverSettings {
+    fn default() -> Self {
+        Self {
+            connect: None,
+            ssl_mode: None,
+            root_certificate: None,
+            statement_cache: 128,
+            on_connect: String::new(),
+        }
+    }
+}
+
+impl Sealed for Postgres {}
+
+impl Driver for Postgres {
+    type Manager = Manager;
+    type Connection = Connection;
+    type Settings = DriverSettings;
+    type Beside = ();
+
+    const WORD: &'static str = "postgres";
+    const VARIABLES: &'static [&'static str] = &LIBPQ;
+
+    fn read(
+        builder: &mut Builder,
+        url: Option<(String, String)>,
+        env: &mut Env,
+    ) -> Result<(), ConfigError> {
+        let own = &mut builder.settings;
+        let (mut connect, mut found) = match (url, builder.url.take(), own.connect.take()) {
+            (Some((name, url)), _, _) => (Settings::parse(&name, &url)?, true),
+            (None, Some(Address(url)), _) => (Settings::parse("url", &url)?, true),
+            (None, None, Some(connect)) => (connect, true),
+            (None, None, None) => (Settings::default(), false),
+        };
+        found |= connect.fill(&builder.beside)?;
+        own.connect = found.then_some(connect);
+        if let Some(mode) = env.take("SSL_MODE")? {
+            own.ssl_mode = Some(mode);
+        }
+        if let Some(file) = env.take::<String>("ROOT_CERTIFICATE")? {
+            own.root_certificate = Some(file.into());
+        }
+        if let Some(capacity) = env.take("STATEMENT_CACHE")? {
+            own.statement_cache = capacity;
+        }
+        if let Some(sql) = env.take("ON_CONNECT")? {
+            own.on_connect = sql;
+        }
+        Ok(())
+    }
+
+    fn build(builder: Builder) -> Result<Pool, ConfigError> {
+        let manager = manager(&builder).map_err(|error| builder.beside.blame(error))?;
+        Ok(Pool::new(builder.core(manager)?, ()))
+    }
+}
+
+fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
+    let own = &builder.settings;
+    let mut connect = match (&builder.url, &own.connect) {
+        (Some(Address(url)), _) => Settings::parse("url", url)?,
+        (None, Some(connect)) => connect.clone(),
+        (None, None) => {
+            let expected =
+                format!("set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}");
+            return Err(ConfigError::secret("url", expected));
+        }
+    };
+    connect.tls.mode = own.ssl_mode.or(connect.tls.mode);
+    let root = own.root_certificate.clone();
+    connect.tls.root_certificate = root.or(connect.tls.root_certificate);
+    let connect = connect.complete()?;
+    // The error names the builder's setting, if the value came from that setting.
+    let named = |error: ConfigError| match (error.setting(), error.value()) {
+        ("sslrootcert", Some(value)) if own.root_certificate.is_some() => {
+            ConfigError::new("root_certificate", value, error.expected())
+        }
+        _ => error,
+    };
+    Ok(Manager {
+        tls: connect.tls.connector().map_err(named)?,
+        target: connect.target(),
+        driver: connect.driver,
+        statement_cache: own.statement_cache,
+        query_timeout: builder.query_timeout,
+        setup: own.on_connect.clone(),
+    })
+}

@@ -203,6 +203,24 @@ impl Error {
         Self::new(Kind::Database, message.to_owned(), None)
     }
 
+    /// A commit of a transaction in which a statement was abandoned.
+    pub(crate) fn abandoned_in_transaction() -> Self {
+        let message = "the transaction was rolled back: the future of a statement in it was dropped, or timed out";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+
+    /// A session that cannot be made as good as new.
+    pub(crate) fn spoilt() -> Self {
+        let message = "the session cannot be used again: the server ends it, or its prepared statements were all dropped";
+        Self::new(Kind::Disconnected, message.to_owned(), None)
+    }
+
+    /// Another number of rows than the call allows.
+    pub(crate) fn row_count(found: usize, expected: &str) -> Self {
+        let message = format!("the statement returned {found} rows, but must return {expected}");
+        Self::new(Kind::Other, message, None)
+    }
+
     /// An abandoned statement has not ended.
     pub(crate) fn still_busy(after: Duration) -> Self {
         Self::new(

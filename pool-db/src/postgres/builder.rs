@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Builder, SslMode, settings::Settings};
+use super::{Builder, Reset, SslMode, settings::Settings};
 
 impl Builder {
     /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
@@ -47,6 +47,13 @@ impl Builder {
         self.settings.on_connect = sql.into();
         self
     }
+
+    /// Sets when a session is cleaned between two callers: `{PREFIX}_RESET` is `seen`, `always`, `discard-all` or `nothing`. Default:
+    /// [`Reset::Seen`].
+    pub fn reset(mut self, policy: Reset) -> Self {
+        self.settings.reset = policy;
+        self
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +87,10 @@ mod tests {
             "postgres at db.example:5432/shop as me"
         );
         assert_eq!(pool.manager().query_timeout, None);
-        assert_eq!(pool.manager().driver.get_application_name(), Some("web"));
+        assert_eq!(
+            pool.manager().dial.config.get_application_name(),
+            Some("web")
+        );
         let pool = built(&[("DATABASE_URL", url), ("POOL_DB_URL", "postgres://other")]).unwrap();
         assert_eq!(pool.manager().target, "postgres at other:5432");
         let pool = built(&[("PGHOST", "db.example"), ("PGPORT", "6543")]).unwrap();
@@ -169,7 +179,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 26] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 27] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
@@ -181,6 +191,7 @@ mod tests {
             ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
             ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
             ("ON_CONNECT", "SELECT 1", &|of| of.on_connect("SELECT 1")),
+            ("RESET", "discard-all", &|of| of.reset(Reset::DiscardAll)),
             ("MAX_SIZE", "7", &|of| of.max_size(7)),
             ("MIN_IDLE", "2", &|of| of.min_idle(2)),
             ("MAX_OPENING", "3", &|of| of.max_opening(3)),

@@ -2,22 +2,24 @@
 
 use std::{
     fmt,
-    future::Future,
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
 
-use tokio::task::JoinHandle;
-use tokio_postgres::{Config, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio::sync::RwLock;
+use tokio_postgres::{Row, SimpleQueryMessage, Statement};
 
 use super::{
-    state::{State, is_harmless},
+    dial::{Dial, Dialled},
+    line::Line,
+    query::{Params, Query},
+    session::{Left, Session},
+    statements::Statements,
     transaction::{Transaction, TransactionBuilder},
 };
-use crate::{Error, bounded::bounded};
+use crate::Error;
 
 /// One connection to a server. It runs statements and transactions, and keeps prepared statements.
 ///
@@ -27,49 +29,35 @@ use crate::{Error, bounded::bounded};
 ///
 /// # Cancel safety
 /// For every method: dropping its future does not take back a request that was sent. The request may or may not take effect. Within
-/// a transaction it is committed or rolled back with the transaction. No other caller gets the connection before the server has
-/// ended the request or was told to cancel it.
+/// a transaction it is rolled back with the transaction, which can then no longer be committed. No other caller gets the connection
+/// before the server has ended the request.
 pub struct Client {
-    driver: tokio_postgres::Client,
-    pub(super) state: State,
+    pub(super) driver: Arc<tokio_postgres::Client>,
+    pub(super) session: Arc<Session>,
+    pub(super) statements: Statements<Statement>,
+    /// Read by each task that prepares a statement, until it is done.
+    pub(super) preparing: Arc<RwLock<()>>,
     pub(super) query_timeout: Option<Duration>,
-    task: Task,
-}
-
-/// The SQL to run: text, which is prepared once for each connection, or a prepared statement.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Query<'a> {
-    /// One statement, with parameters as `$1`, `$2`.
-    Sql(&'a str),
-    /// A statement from [`Client::prepare_cached`] of the same connection.
-    Prepared(&'a Statement),
+    pub(super) line: Line,
 }
 
 impl Client {
-    pub(super) async fn connect(
-        config: &Config,
-        tls: MakeRustlsConnect,
+    /// Begins to drive a connection.
+    pub(super) fn new(
+        dial: &Arc<Dial>,
+        dialled: Dialled,
         statement_cache: usize,
         query_timeout: Option<Duration>,
-    ) -> Result<Self, tokio_postgres::Error> {
-        let (driver, mut connection) = config.connect(tls).await?;
-        let lost = Arc::new(OnceLock::new());
-        let state = State::new(statement_cache, Arc::clone(&lost));
-        let task = tokio::spawn(async move {
-            if let Err(error) = (&mut connection).await {
-                // This cannot fail: only this line sets the error.
-                drop(lost.set(error));
-            }
-            // Only this drop tells the waiting requests, which then read the error.
-            drop(connection);
-        });
-        Ok(Self {
-            driver,
-            state,
+    ) -> Self {
+        let (driver, session, line) = Line::new(dial, dialled);
+        Self {
+            driver: Arc::new(driver),
+            session,
+            statements: Statements::new(statement_cache),
+            preparing: Arc::default(),
             query_timeout,
-            task: Task(task),
-        })
+            line,
+        }
     }
 
     /// Runs a statement and returns its rows.
@@ -90,12 +78,9 @@ impl Client {
     pub async fn query<'a>(
         &self,
         query: impl Into<Query<'a>>,
-        params: &[&(dyn ToSql + Sync)],
+        params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
-        self.run(query.into(), async move |statement: Statement| {
-            self.driver.query(&statement, params).await
-        })
-        .await
+        Ok(self.rows(query.into(), params).await?.0)
     }
 
     /// Runs a statement that returns exactly one row.
@@ -105,12 +90,13 @@ impl Client {
     pub async fn query_one<'a>(
         &self,
         query: impl Into<Query<'a>>,
-        params: &[&(dyn ToSql + Sync)],
+        params: Params<'_>,
     ) -> Result<Row, Error> {
-        self.run(query.into(), async move |statement: Statement| {
-            self.driver.query_one(&statement, params).await
-        })
-        .await
+        let mut rows = self.rows(query.into(), params).await?.0;
+        match (rows.pop(), rows.len()) {
+            (Some(row), 0) => Ok(row),
+            (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
+        }
     }
 
     /// Runs a statement that returns one row or none.
@@ -120,12 +106,13 @@ impl Client {
     pub async fn query_opt<'a>(
         &self,
         query: impl Into<Query<'a>>,
-        params: &[&(dyn ToSql + Sync)],
+        params: Params<'_>,
     ) -> Result<Option<Row>, Error> {
-        self.run(query.into(), async move |statement: Statement| {
-            self.driver.query_opt(&statement, params).await
-        })
-        .await
+        let mut rows = self.rows(query.into(), params).await?.0;
+        if rows.len() > 1 {
+            return Err(Error::row_count(rows.len(), "at most 1"));
+        }
+        Ok(rows.pop())
     }
 
     /// Runs a statement and returns how many rows it changed.
@@ -135,12 +122,9 @@ impl Client {
     pub async fn execute<'a>(
         &self,
         query: impl Into<Query<'a>>,
-        params: &[&(dyn ToSql + Sync)],
+        params: Params<'_>,
     ) -> Result<u64, Error> {
-        self.run(query.into(), async move |statement: Statement| {
-            self.driver.execute(&statement, params).await
-        })
-        .await
+        Ok(self.rows(query.into(), params).await?.1)
     }
 
     /// Prepares a statement, or returns it from the prepared statements that this connection keeps (`statement_cache`).
@@ -150,8 +134,7 @@ impl Client {
     /// # Errors
     /// As for [`query`](Self::query).
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
-        self.run(Query::Sql(sql), async |statement| Ok(statement))
-            .await
+        self.request(self.statement(sql)).await
     }
 
     /// Runs several statements, separated by `;` and without parameters, and drops their results.
@@ -161,8 +144,7 @@ impl Client {
     /// # Errors
     /// As for [`query`](Self::query). The statements before the failed one have taken effect, unless they are in a transaction.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        self.state.leave_behind();
-        self.batch(sql).await
+        self.request(self.driver.batch_execute(sql)).await
     }
 
     /// Like [`batch_execute`](Self::batch_execute), but returns the results, as text.
@@ -170,7 +152,6 @@ impl Client {
     /// # Errors
     /// As for [`batch_execute`](Self::batch_execute).
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
-        self.state.leave_behind();
         self.request(self.driver.simple_query(sql)).await
     }
 
@@ -199,10 +180,10 @@ impl Client {
 
     /// Makes the pool clean the session (settings, locks, temporary tables) when the connection is returned.
     ///
-    /// This is only needed if the first word of a statement does not show that the statement changes the session, as in `SELECT
-    /// set_config(..)` and `SELECT pg_advisory_lock(..)`.
+    /// This is only needed for what a function that a statement calls does to the session, as in `SELECT set_config(..)` and `SELECT
+    /// pg_advisory_lock(..)`. [`Reset::Always`](super::Reset::Always) does it for every lease.
     pub fn clean_on_return(&self) {
-        self.state.leave_behind();
+        self.session.leaves(Left::SETTINGS);
     }
 
     /// Sets the timeout of every further call on this connection. `None` means no timeout. For the next caller, the pool's
@@ -211,10 +192,31 @@ impl Client {
         self.query_timeout = limit;
     }
 
-    /// Returns the driver's own client, for `COPY`, streams of rows and cancellation. Its calls have no timeout. The session is
-    /// cleaned when the connection is returned.
+    /// Cancels what the server still works on for earlier calls on this connection whose futures were dropped or timed out, and
+    /// waits until it has ended. The next call waits for that otherwise.
+    ///
+    /// In a transaction, the transaction has failed afterwards, unless the statement had ended before.
+    ///
+    /// # Errors
+    /// - [`Error::is_abandoned`] when the statement has not ended within half a second.
+    /// - [`Error::is_disconnected`] when the connection was lost.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the wait only.
+    pub async fn cancel_abandoned(&self) -> Result<(), Error> {
+        if self.session.may_be_busy() {
+            self.line.cancel().await;
+            self.quiet().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the driver's own client, for what this type lacks. Its calls have no timeout. The session is cleaned when the
+    /// connection is returned.
     pub fn driver(&self) -> &tokio_postgres::Client {
-        self.state.leave_behind();
+        self.session.unseen();
+        self.session.let_copy_in(true);
+        self.session.leaves(Left::SETTINGS);
         &self.driver
     }
 
@@ -223,14 +225,9 @@ impl Client {
         self.driver.is_closed()
     }
 
-    /// Runs statements whose effects on the session the pool already tracks.
-    pub(super) async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.request(self.driver.batch_execute(sql)).await
-    }
-
     /// Sends statements without waiting for the answer. Later requests are sent after them.
     pub(super) fn send(&self, sql: &str) {
-        self.state.begin();
+        self.session.unseen();
         // The driver sends the request at the first poll.
         let mut context = Context::from_waker(Waker::noop());
         let _ = pin!(self.driver.batch_execute(sql))
@@ -238,116 +235,22 @@ impl Client {
             .is_ready();
     }
 
+    /// Ends the connection, and waits until the server has ended it.
+    pub(super) async fn close(self) {
+        let Self {
+            driver,
+            line,
+            statements,
+            ..
+        } = self;
+        // The connection ends when the last handle of the driver's client is gone.
+        drop((statements, driver));
+        line.close().await;
+    }
+
     /// Makes exactly one round trip.
     pub(super) async fn check(&self) -> Result<(), Error> {
         self.request(self.driver.check_connection()).await
-    }
-
-    /// Restores the session to the state of a new session. Afterwards the server has answered all requests.
-    pub(super) async fn settle(&mut self, setup: &str) -> Result<(), Error> {
-        if self.state.is_unclean() {
-            // `ROLLBACK` outside a transaction would write a warning to the server's log.
-            let done = self
-                .batch(&format!("BEGIN; ROLLBACK; {CLEAN} {setup}"))
-                .await;
-            match done {
-                // The transaction that was left open had failed, and rejects all other statements.
-                Err(error)
-                    if error.as_sqlstate() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) =>
-                {
-                    self.batch(&format!("ROLLBACK; {CLEAN} {setup}")).await?;
-                }
-                done => done?,
-            }
-        } else {
-            self.check().await?;
-        }
-        self.state.settled();
-        Ok(())
-    }
-
-    /// Closes the connection in an orderly way. If the server is busy with an abandoned statement, cancels the statement.
-    pub(super) async fn close(self, tls: MakeRustlsConnect) {
-        let Self {
-            driver,
-            state,
-            mut task,
-            ..
-        } = self;
-        if state.is_running() && !driver.is_closed() {
-            // The result does not matter, because the connection ends in any case.
-            drop(driver.cancel_token().cancel_query(tls).await);
-            return;
-        }
-        drop(driver);
-        task.ended().await;
-    }
-
-    /// Prepares the statement if necessary, and runs it.
-    async fn run<T, F>(&self, query: Query<'_>, run: impl Fn(Statement) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, tokio_postgres::Error>>,
-    {
-        let sql = match query {
-            Query::Prepared(statement) => return self.request(run(statement.clone())).await,
-            Query::Sql(sql) => sql,
-        };
-        if !is_harmless(sql) {
-            self.state.leave_behind();
-        }
-        let work = async {
-            let statement = self.prepared(sql).await?;
-            match run(statement).await {
-                Err(error) if is_stale(&error) => {
-                    // The statement did not run. Within a transaction the second attempt only says that the transaction has failed,
-                    // so the first error is returned then.
-                    self.state.statements.forget(sql);
-                    let Ok(statement) = self.prepared(sql).await else {
-                        return Err(error);
-                    };
-                    run(statement).await
-                }
-                result => result,
-            }
-        };
-        self.request(work).await
-    }
-
-    async fn prepared(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        if let Some(statement) = self.state.statements.find(sql) {
-            return Ok(statement);
-        }
-        let statement = self.driver.prepare(sql).await?;
-        self.state.statements.keep(sql, statement.clone());
-        Ok(statement)
-    }
-
-    /// Sends a request and waits for its answer. Every request goes through this function or through [`send`](Self::send).
-    async fn request<T>(
-        &self,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        self.state.begin();
-        let result = bounded(self.query_timeout, work).await?;
-        self.state.end(result)
-    }
-}
-
-impl<'a> From<&'a str> for Query<'a> {
-    fn from(sql: &'a str) -> Self {
-        Self::Sql(sql)
-    }
-}
-
-impl<'a> From<&'a String> for Query<'a> {
-    fn from(sql: &'a String) -> Self {
-        Self::Sql(sql)
-    }
-}
-
-impl<'a> From<&'a Statement> for Query<'a> {
-    fn from(statement: &'a Statement) -> Self {
-        Self::Prepared(statement)
     }
 }
 
@@ -355,42 +258,11 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("is_closed", &self.is_closed())
+            .field("process_id", &self.session.process_id())
+            .field("is_standby", &self.session.is_in_recovery())
             .finish_non_exhaustive()
     }
 }
-
-/// The task that reads and writes the socket. Its drop ends the task.
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Task {
-    async fn ended(&mut self) {
-        // A panic of the driver ends the connection as well.
-        drop((&mut self.0).await);
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Whether the statement was prepared before its tables were changed, or the server no longer knows it.
-fn is_stale(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        Some(code) if *code == SqlState::INVALID_SQL_STATEMENT_NAME => true,
-        // Only the text "cached plan must not change result type" distinguishes this error from others with the same code.
-        Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => {
-            error.as_db_error().and_then(|error| error.routine()) == Some("RevalidateCachedQuery")
-        }
-        _ => false,
-    }
-}
-
-/// `DISCARD ALL` without the parts that drop the prepared statements.
-const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
 
 #[cfg(test)]
 mod tests {

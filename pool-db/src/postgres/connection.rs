@@ -1,13 +1,11 @@
 //! A leased PostgreSQL connection.
 
-use std::{
-    fmt,
-    ops::{Deref, DerefMut},
-};
+use std::{fmt, ops::Deref, time::Duration};
 
 use pool_core::Lease;
 
-use super::{Client, Manager};
+use super::{Client, Manager, Transaction, TransactionBuilder};
+use crate::Error;
 
 /// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool. [`Client`] has its methods.
 ///
@@ -18,6 +16,25 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Begins a transaction. Its drop rolls it back. See [`Client::transaction`].
+    ///
+    /// # Errors
+    /// As for [`Client::query`].
+    pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
+        self.lease.transaction().await
+    }
+
+    /// Begins a transaction with options, such as a serializable transaction.
+    pub fn build_transaction(&mut self) -> TransactionBuilder<'_> {
+        self.lease.build_transaction()
+    }
+
+    /// Sets the timeout of every further call of this lease. `None` means no timeout. For the next caller, the pool's
+    /// `query_timeout` applies again.
+    pub fn set_query_timeout(&mut self, limit: impl Into<Option<Duration>>) {
+        self.lease.query_timeout = limit.into();
+    }
+
     /// Takes the connection out of the pool. The pool may open another connection in its place.
     pub fn detach(self) -> Client {
         Lease::detach(self.lease)
@@ -39,13 +56,6 @@ impl Deref for Connection {
     #[inline]
     fn deref(&self) -> &Client {
         &self.lease
-    }
-}
-
-impl DerefMut for Connection {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.lease
     }
 }
 

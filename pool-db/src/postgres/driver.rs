@@ -1,11 +1,12 @@
 //! What PostgreSQL adds to the face of all drivers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use pool_core::{ConfigError, Env};
 
 use super::{
-    Builder, Connection, Manager, Pool, SslMode,
+    Builder, Connection, Manager, Pool, Reset, SslMode,
+    dial::Dial,
     settings::{EXPECTED, LIBPQ, Settings},
 };
 use crate::{Driver, address::Address, driver::sealed::Sealed};
@@ -24,6 +25,7 @@ pub struct DriverSettings {
     pub(super) root_certificate: Option<PathBuf>,
     pub(super) statement_cache: usize,
     pub(super) on_connect: String,
+    pub(super) reset: Reset,
 }
 
 impl Default for DriverSettings {
@@ -34,6 +36,7 @@ impl Default for DriverSettings {
             root_certificate: None,
             statement_cache: 128,
             on_connect: String::new(),
+            reset: Reset::default(),
         }
     }
 }
@@ -75,6 +78,9 @@ impl Driver for Postgres {
         if let Some(sql) = env.take("ON_CONNECT")? {
             own.on_connect = sql;
         }
+        if let Some(policy) = env.take("RESET")? {
+            own.reset = policy;
+        }
         Ok(())
     }
 
@@ -106,12 +112,17 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         }
         _ => error,
     };
-    Ok(Manager {
+    let target = connect.target();
+    let dial = Dial {
         tls: connect.tls.connector().map_err(named)?,
-        target: connect.target(),
-        driver: connect.driver,
+        config: connect.driver,
+    };
+    Ok(Manager {
+        dial: Arc::new(dial),
+        target,
         statement_cache: own.statement_cache,
         query_timeout: builder.query_timeout,
         setup: own.on_connect.clone(),
+        reset: own.reset,
     })
 }

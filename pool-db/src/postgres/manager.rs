@@ -1,24 +1,20 @@
 //! Opens, checks, resets and closes connections to a PostgreSQL server.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use pool_core::Usage;
-use tokio::time::timeout;
-use tokio_postgres::Config;
-use tokio_postgres_rustls::MakeRustlsConnect;
-
-use super::Client;
+use super::{Client, Reset, dial::Dial};
 use crate::Error;
+use pool_core::Usage;
 
 /// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager {
-    pub(super) driver: Config,
-    pub(super) tls: MakeRustlsConnect,
+    pub(super) dial: Arc<Dial>,
     /// The name of the server in error messages.
     pub(super) target: String,
     pub(super) statement_cache: usize,
     pub(super) query_timeout: Option<Duration>,
     pub(super) setup: String,
+    pub(super) reset: Reset,
 }
 
 impl pool_core::Manager for Manager {
@@ -26,19 +22,19 @@ impl pool_core::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Client, Error> {
-        let connected = Client::connect(
-            &self.driver,
-            self.tls.clone(),
+        let dialled = self.dial.connect().await;
+        let dialled = dialled.map_err(|error| Error::connect(&self.target, error))?;
+        let client = Client::new(
+            &self.dial,
+            dialled,
             self.statement_cache,
             self.query_timeout,
-        )
-        .await;
-        let client = connected.map_err(|error| Error::connect(&self.target, error))?;
+        );
         if !self.setup.is_empty() {
-            client
-                .batch(&self.setup)
-                .await
-                .map_err(|error| Error::connect(&self.target, error))?;
+            let cleaning = client.session.clean();
+            let done = client.batch_execute(&self.setup).await;
+            done.map_err(|error| Error::connect(&self.target, error))?;
+            cleaning.done();
         }
         Ok(client)
     }
@@ -48,7 +44,7 @@ impl pool_core::Manager for Manager {
     }
 
     fn needs_reset(&self, client: &mut Client, usage: &Usage) -> bool {
-        usage.tainted || client.state.is_running() || client.state.is_unclean()
+        usage.tainted || !client.is_clean(self.reset)
     }
 
     async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
@@ -56,24 +52,16 @@ impl pool_core::Manager for Manager {
             // A panic may have stopped the caller at any point.
             client.clean_on_return();
         }
-        if !client.state.is_running() {
-            return client.settle(&self.setup).await;
-        }
-        // Most abandoned statements end soon. Otherwise the connection is closed, and the close cancels the statement. The
-        // connection is not kept: nothing says when the server receives the cancel request, and it could hit a statement of the
-        // next caller.
-        match timeout(GRACE, client.settle(&self.setup)).await {
-            Ok(settled) => settled,
-            Err(_) => Err(Error::still_busy(GRACE)),
-        }
+        client.settle(self.reset, &self.setup).await
     }
 
     fn is_broken(&self, client: &mut Client) -> bool {
-        client.is_closed() || client.state.is_ending()
+        // A server that has begun to refuse writes is not the one that was connected to.
+        client.is_closed() || client.session.is_spoilt() || client.session.take_read_only()
     }
 
     async fn close(&self, client: Client) {
-        client.close(self.tls.clone()).await;
+        client.close().await;
     }
 }
 
@@ -84,6 +72,3 @@ impl fmt::Debug for Manager {
             .finish_non_exhaustive()
     }
 }
-
-/// How long an abandoned statement may go on before its connection is closed.
-const GRACE: Duration = Duration::from_millis(100);

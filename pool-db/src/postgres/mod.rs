@@ -19,18 +19,20 @@
 //!
 //! # Guarantees
 //! - Each connection keeps its prepared statements. A statement that became invalid because a table was changed is prepared again.
-//! - A connection is clean when a caller gets it: no transaction is open, no `SET` or lock is left, and no statement is running.
-//!   For a connection that only ran plain statements and finished transactions, this costs nothing. Otherwise it costs one round
-//!   trip after the connection was returned.
-//! - Dropping a future is safe. If the server does not soon end an abandoned statement, the pool cancels the statement and replaces
-//!   the connection.
+//! - A connection is clean when a caller gets it: no transaction is open, no `SET` or lock is left, and no statement is running. The
+//!   pool knows that from the answers of the server, not from the text of the statements. For a connection that only ran plain
+//!   statements and finished transactions, it costs nothing. Otherwise it costs one round trip after the connection was returned.
+//!   [`Reset`] has the policies.
+//! - Dropping a future is safe. A statement that was abandoned and does not end within 100 ms is cancelled on the server.
+//! - The server never has more connections than `max_size`: a connection keeps its place until the server has closed it, for up to
+//!   `close_timeout`.
 //! - Every call has a timeout (`query_timeout`), so a server that hangs or is unreachable causes an error in time. The error of a
 //!   lost connection says why it was lost. When the server is back, the next get connects again.
 //!
 //! # Settings
 //! An address is `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`, `sslrootcert`,
 //! `application_name`, `connect_timeout`, `options` and so on). The variables of the driver are `{PREFIX}_SSL_MODE`,
-//! `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE` and `_ON_CONNECT`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]),
+//! `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`, `_ON_CONNECT` and `_RESET`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]),
 //! what the address leaves open is read from libpq's `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
 //! `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and
 //! `PGTARGETSESSIONATTRS`. Where it is not read, these have no effect.
@@ -40,18 +42,26 @@
 mod builder;
 mod client;
 mod connection;
+mod dial;
 mod driver;
+mod line;
 mod manager;
+mod query;
+mod reset;
+mod session;
 mod settings;
-mod state;
+mod socket;
 mod statements;
 mod tls;
 mod transaction;
+mod wire;
 
-pub use client::{Client, Query};
+pub use client::Client;
 pub use connection::Connection;
 pub use driver::{DriverSettings, Postgres};
 pub use manager::Manager;
+pub use query::Query;
+pub use reset::Reset;
 pub use tls::SslMode;
 pub use tokio_postgres;
 pub use transaction::{Transaction, TransactionBuilder};

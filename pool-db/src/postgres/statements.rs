@@ -1,71 +1,98 @@
 //! The prepared statements that a connection keeps.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio_postgres::Statement;
+use hashlink::LruCache;
 
 /// A bounded cache of statements by their text. The least recently used statement is evicted first.
+///
+/// A text is prepared once, however many callers ask for it at the same time: they wait for one [`Slot`].
 #[derive(Debug)]
-pub(super) struct Statements<S = Statement> {
-    capacity: usize,
+pub(super) struct Statements<S> {
     // No user code runs under this lock.
     kept: Mutex<Kept<S>>,
 }
 
 #[derive(Debug)]
 struct Kept<S> {
-    by_text: HashMap<Box<str>, (S, u64)>,
-    /// Counts uses. The most recently used statement has the highest number.
-    uses: u64,
+    by_text: LruCache<Box<str>, Arc<Slot<S>>>,
+    /// The session's epoch in which these statements were prepared.
+    epoch: u32,
 }
 
-impl<S: Clone> Statements<S> {
+/// The place of one statement.
+#[derive(Debug)]
+pub(super) struct Slot<S> {
+    statement: OnceLock<S>,
+    /// Held by the task that prepares the statement.
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+impl<S> Slot<S> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            statement: OnceLock::new(),
+            turn: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    pub(super) fn get(&self) -> Option<&S> {
+        self.statement.get()
+    }
+
+    /// Sets the statement. Only the holder of the `turn` does that, once.
+    pub(super) fn set(&self, statement: S) {
+        drop(self.statement.set(statement));
+    }
+}
+
+impl<S> Statements<S> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            capacity,
             kept: Mutex::new(Kept {
-                by_text: HashMap::new(),
-                uses: 0,
+                by_text: LruCache::new(capacity),
+                epoch: 0,
             }),
         }
     }
 
-    pub(super) fn find(&self, sql: &str) -> Option<S> {
+    /// The slot of a text, which may be empty. Without capacity, each call gets a slot of its own.
+    ///
+    /// `epoch` is that of the session. Statements of an earlier one are gone from the server.
+    pub(super) fn slot(&self, sql: &str, epoch: u32) -> Arc<Slot<S>> {
         let mut kept = self.lock();
-        let uses = kept.uses + 1;
-        kept.uses = uses;
-        let (statement, used) = kept.by_text.get_mut(sql)?;
-        *used = uses;
-        Some(statement.clone())
-    }
-
-    pub(super) fn keep(&self, sql: &str, statement: S) {
-        if self.capacity == 0 {
-            return;
-        }
-        let mut kept = self.lock();
-        let oldest = (kept.by_text.len() >= self.capacity && !kept.by_text.contains_key(sql))
-            .then(|| {
-                kept.by_text
-                    .iter()
-                    .min_by_key(|(_, (_, used))| *used)
-                    .map(|(sql, _)| sql.clone())
-            })
-            .flatten();
-        let gone = oldest.and_then(|oldest| kept.by_text.remove(&oldest));
-        kept.uses += 1;
-        let uses = kept.uses;
-        let replaced = kept.by_text.insert(sql.into(), (statement, uses));
-        drop(kept);
+        let stale = (kept.epoch != epoch).then(|| {
+            kept.epoch = epoch;
+            drained(&mut kept.by_text)
+        });
+        let slot = if let Some(slot) = kept.by_text.get(sql) {
+            Arc::clone(slot)
+        } else {
+            let slot = Slot::new();
+            let gone = kept.by_text.insert(sql.into(), Arc::clone(&slot));
+            drop((kept, gone));
+            slot
+        };
         // The drop of a statement makes the driver send a request, so it happens after the unlock.
-        drop((gone, replaced));
+        drop(stale);
+        slot
     }
 
-    pub(super) fn forget(&self, sql: &str) {
-        let gone = self.lock().by_text.remove(sql);
+    /// Drops the statement of a text, unless another has taken its place.
+    pub(super) fn forget(&self, sql: &str, slot: &Arc<Slot<S>>) {
+        let mut kept = self.lock();
+        let is_it = kept
+            .by_text
+            .peek(sql)
+            .is_some_and(|kept| Arc::ptr_eq(kept, slot));
+        let gone = is_it.then(|| kept.by_text.remove(sql));
+        drop(kept);
+        drop(gone);
+    }
+
+    /// Drops all statements.
+    pub(super) fn clear(&self) {
+        let gone = drained(&mut self.lock().by_text);
         drop(gone);
     }
 
@@ -74,39 +101,63 @@ impl<S: Clone> Statements<S> {
     }
 }
 
+/// Takes everything out of a cache, which keeps its capacity.
+fn drained<S>(cache: &mut LruCache<Box<str>, Arc<Slot<S>>>) -> LruCache<Box<str>, Arc<Slot<S>>> {
+    let capacity = cache.capacity();
+    std::mem::replace(cache, LruCache::new(capacity))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn keep(statements: &Statements<u32>, sql: &str, number: u32) {
+        statements.slot(sql, 0).set(number);
+    }
+
+    fn find(statements: &Statements<u32>, sql: &str) -> Option<u32> {
+        statements.slot(sql, 0).get().copied()
+    }
+
     #[test]
     fn the_one_that_was_not_used_longest_goes_first() {
         let statements = Statements::new(2);
-        statements.keep("a", 1);
-        statements.keep("b", 2);
-        assert_eq!(statements.find("a"), Some(1));
-        statements.keep("c", 3);
-        assert_eq!(
-            (
-                statements.find("a"),
-                statements.find("b"),
-                statements.find("c")
-            ),
-            (Some(1), None, Some(3))
-        );
-        statements.keep("c", 4);
-        assert_eq!(
-            (statements.find("a"), statements.find("c")),
-            (Some(1), Some(4)),
-            "a replacement takes no place"
-        );
-        statements.forget("a");
-        assert_eq!(statements.find("a"), None);
+        keep(&statements, "a", 1);
+        keep(&statements, "b", 2);
+        assert_eq!(find(&statements, "a"), Some(1));
+        keep(&statements, "c", 3);
+        assert_eq!(find(&statements, "a"), Some(1));
+        assert_eq!(find(&statements, "b"), None, "and takes a place again");
+        assert_eq!(find(&statements, "c"), None);
+    }
+
+    #[test]
+    fn a_slot_is_forgotten_only_by_those_who_used_it() {
+        let statements = Statements::new(2);
+        keep(&statements, "a", 1);
+        let old = statements.slot("a", 0);
+        statements.forget("a", &old);
+        assert_eq!(find(&statements, "a"), None);
+        keep(&statements, "a", 2);
+        statements.forget("a", &old);
+        assert_eq!(find(&statements, "a"), Some(2));
+        statements.clear();
+        assert_eq!(find(&statements, "a"), None);
+    }
+
+    #[test]
+    fn statements_of_another_epoch_are_gone() {
+        let statements = Statements::new(2);
+        keep(&statements, "a", 1);
+        assert_eq!(statements.slot("a", 1).get(), None);
+        statements.slot("a", 1).set(2);
+        assert_eq!(statements.slot("a", 1).get(), Some(&2));
     }
 
     #[test]
     fn without_capacity_nothing_is_kept() {
         let statements = Statements::new(0);
-        statements.keep("a", 1);
-        assert_eq!(statements.find("a"), None);
+        keep(&statements, "a", 1);
+        assert_eq!(find(&statements, "a"), None);
     }
 }

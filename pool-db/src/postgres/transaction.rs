@@ -32,22 +32,32 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// - [`Error::is_database`] when the server rejects the commit, for example because of a deferred constraint, or when an
-    ///   earlier statement of the transaction had failed. (In the second case the server would answer the commit without an error
-    ///   and roll back.) In both cases the transaction is rolled back.
+    ///   earlier statement of the transaction had failed. (In the second case the server answers the commit without an error, and
+    ///   rolls back.) In both cases the transaction is rolled back.
+    /// - [`Error::is_abandoned`] when the future of a statement of the transaction was dropped, or timed out, so that nothing says
+    ///   what the statement did. The transaction is rolled back.
     /// - [`Error::is_disconnected`] or [`Error::is_timeout`], after which it is unknown whether the transaction was committed.
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll, it is unknown whether the transaction is committed.
     pub async fn commit(mut self) -> Result<(), Error> {
-        if self.client.state.has_failed() {
+        if self.client.session.was_abandoned() {
             self.rollback().await?;
-            return Err(Error::failed_transaction());
+            return Err(Error::abandoned_in_transaction());
         }
         self.is_open = false;
-        match self.depth {
-            0 => self.client.batch("COMMIT").await,
-            depth => self.client.batch(&format!("RELEASE pool_db_{depth}")).await,
+        if self.depth > 0 {
+            return self
+                .client
+                .batch_execute(&format!("RELEASE pool_db_{}", self.depth))
+                .await;
         }
+        self.client.batch_execute("COMMIT").await?;
+        // The server answers the commit of a transaction that has failed without an error, and rolls back.
+        if self.client.session.was_rolled_back() {
+            return Err(Error::failed_transaction());
+        }
+        Ok(())
     }
 
     /// Rolls the transaction back, and waits until that is done. Dropping the transaction does the same without waiting.
@@ -59,8 +69,7 @@ impl Transaction<'_> {
     /// If the future is dropped, the transaction is rolled back all the same.
     pub async fn rollback(mut self) -> Result<(), Error> {
         self.is_open = false;
-        self.client.state.restart();
-        self.client.batch(&self.undo()).await
+        self.client.batch_execute(&self.undo()).await
     }
 
     /// Begins a savepoint, which can be rolled back on its own.
@@ -82,16 +91,13 @@ impl Transaction<'_> {
 
 impl<'a> Transaction<'a> {
     async fn begin(client: &'a mut Client, depth: u32, sql: &str) -> Result<Self, Error> {
-        if depth == 0 {
-            client.state.restart();
-        }
         // Created before the request is sent: if this future is dropped meanwhile, the drop of `transaction` rolls back.
         let transaction = Self {
             client,
             depth,
             is_open: true,
         };
-        transaction.client.batch(sql).await?;
+        transaction.client.batch_execute(sql).await?;
         Ok(transaction)
     }
 }
@@ -99,7 +105,6 @@ impl<'a> Transaction<'a> {
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if self.is_open {
-            self.client.state.restart();
             self.client.send(&self.undo());
         }
     }

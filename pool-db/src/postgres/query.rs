@@ -1,0 +1,204 @@
+//! How a statement is run.
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::TryStreamExt as _;
+use tokio_postgres::{Row, RowStream, Statement, error::SqlState, types::ToSql, types::WrongType};
+
+use super::{
+    Client,
+    session::{Lost, Status},
+    statements::Slot,
+};
+use crate::{Error, bounded::bounded};
+
+/// The SQL to run: text, which is prepared once for each connection, or a prepared statement.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Query<'a> {
+    /// One statement, with parameters as `$1`, `$2`.
+    Sql(&'a str),
+    /// A statement from [`Client::prepare_cached`] of the same connection.
+    Prepared(&'a Statement),
+}
+
+/// The parameters of a statement.
+pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Client {
+    /// Runs a statement and reads all of its rows.
+    pub(super) async fn rows(
+        &self,
+        query: Query<'_>,
+        params: Params<'_>,
+    ) -> Result<(Vec<Row>, u64), Error> {
+        self.request(async {
+            let mut stream = std::pin::pin!(self.start(query, params).await?);
+            let mut rows = Vec::new();
+            while let Some(row) = stream.try_next().await? {
+                rows.push(row);
+            }
+            Ok((rows, stream.rows_affected().unwrap_or_default()))
+        })
+        .await
+    }
+
+    /// Sends a statement, and returns when the server has begun to run it.
+    ///
+    /// A statement that the server cannot run as it was prepared is prepared again. The server says so before it runs anything.
+    pub(super) async fn start(
+        &self,
+        query: Query<'_>,
+        params: Params<'_>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let sql = match query {
+            Query::Prepared(statement) => return self.run(statement, params).await,
+            Query::Sql(sql) => sql,
+        };
+        let slot = self.slot(sql);
+        let was_kept = slot.get().is_some();
+        let statement = self.prepared(sql, &slot).await?;
+        let error = match self.run(&statement, params).await {
+            Err(error) if was_kept => error,
+            done => return done,
+        };
+        match Stale::of(&error) {
+            None => return Err(error),
+            Some(Stale::Statement) => self.statements.forget(sql, &slot),
+            Some(Stale::All) => {
+                // What happened to one statement has happened to others as well: they fail one after the other otherwise.
+                self.statements.clear();
+                self.driver.clear_type_cache();
+            }
+        }
+        // In a transaction the server takes nothing more, unless it was never asked.
+        if self.session.status() == Status::Failed {
+            return Err(error);
+        }
+        let slot = self.slot(sql);
+        let statement = self.prepared(sql, &slot).await?;
+        self.run(&statement, params).await
+    }
+
+    /// Prepares a statement, or finds it among those that are kept.
+    pub(super) async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        self.prepared(sql, &self.slot(sql)).await
+    }
+
+    fn slot(&self, sql: &str) -> Arc<Slot<Statement>> {
+        self.statements.slot(sql, self.session.epoch())
+    }
+
+    /// Prepares the statement of a slot, once for all who ask.
+    async fn prepared(
+        &self,
+        sql: &str,
+        slot: &Arc<Slot<Statement>>,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = slot.get() {
+            return Ok(statement.clone());
+        }
+        // A prepare whose future is dropped would leave its statement on the server. So it has a task of its own.
+        let (driver, slot, text) = (Arc::clone(&self.driver), Arc::clone(slot), sql.to_owned());
+        let preparing = Arc::clone(&self.preparing).read_owned().await;
+        let task = tokio::spawn(async move {
+            let _preparing = preparing;
+            let _turn = slot.turn.lock().await;
+            if let Some(statement) = slot.get() {
+                return Ok(statement.clone());
+            }
+            let statement = driver.prepare(&text).await?;
+            slot.set(statement.clone());
+            Ok(statement)
+        });
+        match task.await {
+            Ok(prepared) => prepared,
+            // The runtime ends, and the connection with it: the driver says so.
+            Err(_) => self.driver.prepare(sql).await,
+        }
+    }
+
+    async fn run(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        self.driver
+            .query_raw(statement, params.iter().copied())
+            .await
+    }
+
+    /// Sends a request and waits for its answer. Every request goes through this function or through [`send`](Self::send).
+    pub(super) async fn request<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let asked = self.session.ask();
+        match bounded(self.query_timeout, work).await? {
+            Ok(value) => {
+                asked.answered();
+                Ok(value)
+            }
+            Err(error) => {
+                // After any other error the server may still send more of the answer.
+                if error.as_db_error().is_some() {
+                    asked.answered();
+                }
+                Err(self.explain(error))
+            }
+        }
+    }
+
+    /// The error of a request, with what is known of the connection.
+    pub(super) fn explain(&self, error: tokio_postgres::Error) -> Error {
+        if error.is_closed() && self.session.lost.get().is_some() {
+            Error::disconnected(Lost(Arc::clone(&self.session)))
+        } else {
+            error.into()
+        }
+    }
+}
+
+/// What the server, or the driver, no longer has as it was when the statement was prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stale {
+    Statement,
+    All,
+}
+
+impl Stale {
+    fn of(error: &tokio_postgres::Error) -> Option<Self> {
+        let Some(said) = error.as_db_error() else {
+            // The type of a parameter has changed on the server, or it never fitted. Nothing was sent.
+            let is_type = std::error::Error::source(error)
+                .is_some_and(|source| source.downcast_ref::<WrongType>().is_some());
+            return is_type.then_some(Self::Statement);
+        };
+        let code = said.code();
+        if *code == SqlState::INVALID_SQL_STATEMENT_NAME {
+            return Some(Self::All);
+        }
+        // Only the routine ("cached plan must not change result type") tells this error from others with the same code.
+        let is_plan = *code == SqlState::FEATURE_NOT_SUPPORTED
+            && said.routine() == Some("RevalidateCachedQuery");
+        is_plan.then_some(Self::All)
+    }
+}
+
+impl<'a> From<&'a str> for Query<'a> {
+    fn from(sql: &'a str) -> Self {
+        Self::Sql(sql)
+    }
+}
+
+impl<'a> From<&'a String> for Query<'a> {
+    fn from(sql: &'a String) -> Self {
+        Self::Sql(sql)
+    }
+}
+
+impl<'a> From<&'a Statement> for Query<'a> {
+    fn from(statement: &'a Statement) -> Self {
+        Self::Prepared(statement)
+    }
+}

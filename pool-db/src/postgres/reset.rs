@@ -1,0 +1,143 @@
+//! Makes a session as good as new between two callers.
+
+use std::time::Duration;
+
+use pool_core::FromEnv;
+use tokio::time::timeout;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{
+    Client,
+    session::{Left, Status},
+};
+use crate::Error;
+
+/// When a session is cleaned between two callers: what one caller may leave to the next.
+///
+/// Whatever the policy, a transaction that was left open is rolled back, and a statement that is still running has ended, before
+/// another caller gets the connection. What is done is done after the connection was returned, not while its caller waits.
+///
+/// Cleaning restores the settings and the role, and ends cursors, session locks, notifications, temporary tables, sequence values
+/// and statements that SQL has prepared. The statements that the connection keeps for its callers stay, unless the policy says
+/// otherwise. `on_connect` runs again. It takes one round trip, or two after an SQL `PREPARE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reset {
+    /// `seen`: after statements that say in their answer that they change the session, such as `SET`, `CREATE TEMP TABLE`, `LISTEN`
+    /// and `PREPARE`, and after those that do not say what they do: `DO`, `CALL` and `EXPLAIN`. Otherwise cleaning costs nothing.
+    ///
+    /// The server does not say what the functions that a statement calls do: `set_config(..)`, `pg_advisory_lock(..)`, the last
+    /// value of a sequence. Follow those by [`Client::clean_on_return`], or choose `Always`.
+    #[default]
+    Seen,
+    /// `always`: after each lease.
+    Always,
+    /// `discard-all`: after each lease, and the connection's prepared statements are dropped as well, as by `DISCARD ALL`.
+    DiscardAll,
+    /// `nothing`: never. Settings, locks and temporary tables stay for the next caller.
+    Nothing,
+}
+
+impl FromEnv for Reset {
+    const EXPECTED: &'static str = "seen, always, discard-all or nothing";
+
+    fn from_env(text: &str) -> Option<Self> {
+        match text {
+            "seen" => Some(Self::Seen),
+            "always" => Some(Self::Always),
+            "discard-all" => Some(Self::DiscardAll),
+            "nothing" => Some(Self::Nothing),
+            _ => None,
+        }
+    }
+}
+
+impl Client {
+    /// Whether the session is as good as new.
+    pub(super) fn is_clean(&self, policy: Reset) -> bool {
+        let session = &self.session;
+        !session.may_be_busy()
+            && session.status() == Status::Idle
+            && match policy {
+                Reset::Seen => !session.has_left_something(),
+                Reset::Always | Reset::DiscardAll => false,
+                Reset::Nothing => true,
+            }
+    }
+
+    /// Makes the session as good as new. Afterwards the server has answered all requests.
+    ///
+    /// # Errors
+    /// The connection must be closed.
+    pub(super) async fn settle(&mut self, policy: Reset, setup: &str) -> Result<(), Error> {
+        // A task that still prepares for a caller who has left would do so within the next caller's transaction.
+        drop(self.preparing.write().await);
+        if self.session.may_be_busy() && timeout(GRACE, self.quiet()).await.is_err() {
+            self.line.cancel().await;
+            self.quiet().await?;
+        }
+        self.session.let_copy_in(false);
+        if self.session.is_spoilt() {
+            return Err(Error::spoilt());
+        }
+        let undo = match self.session.status() {
+            Status::Idle => "",
+            Status::InTransaction | Status::Failed => "ROLLBACK; ",
+        };
+        if policy == Reset::Nothing || (policy == Reset::Seen && !self.session.has_left_something())
+        {
+            if !undo.is_empty() {
+                self.batch_execute(undo).await?;
+            }
+            return Ok(());
+        }
+        let cleaning = self.session.clean();
+        if policy == Reset::DiscardAll {
+            self.statements.clear();
+        }
+        self.batch_execute(&format!("{undo}{CLEAN} {setup}"))
+            .await?;
+        if policy != Reset::Seen || self.session.has_left(Left::STATEMENTS) {
+            self.deallocate().await?;
+        }
+        cleaning.done();
+        Ok(())
+    }
+
+    /// Waits until the server has answered all requests.
+    pub(super) async fn quiet(&self) -> Result<(), Error> {
+        // The last request is answered last.
+        match timeout(PATIENCE, self.driver.check_connection()).await {
+            Ok(Ok(())) => {
+                self.session.settled();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.explain(error)),
+            Err(_) => Err(Error::still_busy(PATIENCE)),
+        }
+    }
+
+    /// Drops the statements that SQL has prepared. The driver's own stay.
+    async fn deallocate(&self) -> Result<(), Error> {
+        let names = "SELECT quote_ident(name) FROM pg_prepared_statements WHERE from_sql";
+        let mut deallocate = String::new();
+        for message in self.simple_query(names).await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                let name = row.get(0).unwrap_or_default();
+                deallocate.push_str(&format!("DEALLOCATE {name}; "));
+            }
+        }
+        if deallocate.is_empty() {
+            return Ok(());
+        }
+        self.batch_execute(&deallocate).await
+    }
+}
+
+/// `DISCARD ALL` without the parts that drop the prepared statements.
+const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+/// How long an abandoned statement may go on before it is cancelled.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long the server may take to end a statement that it was asked to cancel. Also how long answers may stay unread.
+const PATIENCE: Duration = Duration::from_millis(500);

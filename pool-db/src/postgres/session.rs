@@ -1,0 +1,438 @@
+//! What is known of a connection's session on the server.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering::Relaxed},
+};
+
+/// The state of a session on the server, as the messages that went by tell it.
+///
+/// The task that reads and writes the socket updates it. The holder of the connection reads it.
+// Ordering: `Relaxed` is enough for all of these. An answer reaches the holder through the driver's channel, after the bytes of the
+// answer were looked at, and the channel makes these writes visible. What was not answered yet is known by `unanswered` and
+// `abandoned`: the holder then asks the server, and waits for that answer.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    status: AtomicU8,
+    /// How many requests were written and not answered.
+    unanswered: AtomicU32,
+    /// Whether a request's future was dropped before its answer. It may not even have been written yet.
+    abandoned: AtomicBool,
+    /// Whether requests were sent whose answers nobody waits for.
+    unseen: AtomicBool,
+    /// Whether a `COPY` goes on.
+    copies: AtomicBool,
+    /// Whether the holder sends the data of a `COPY` itself.
+    may_copy_in: AtomicBool,
+    left: AtomicU8,
+    /// Whether the server has dropped the statements that the driver keeps for itself.
+    is_useless: AtomicBool,
+    /// Whether the server said that it ends the connection.
+    is_ending: AtomicBool,
+    /// Whether the pool itself is cleaning: what is completed now leaves nothing.
+    is_cleaning: AtomicBool,
+    was_rolled_back: AtomicBool,
+    /// How often the statements of this session were dropped.
+    epoch: AtomicU32,
+    process_id: AtomicI32,
+    is_standby: AtomicU8,
+    is_read_only: AtomicU8,
+    /// Whether a statement was refused because the server only reads (25006).
+    was_read_only: AtomicBool,
+    pub(super) lost: OnceLock<tokio_postgres::Error>,
+}
+
+/// The status of a session in the server's last `ReadyForQuery`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Status {
+    /// In no transaction.
+    #[default]
+    Idle,
+    InTransaction,
+    /// In a transaction in which a statement has failed. It can only be rolled back.
+    Failed,
+}
+
+/// What statements may have left on a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left(u8);
+
+impl Left {
+    /// Settings, locks, temporary tables, cursors, notifications.
+    pub(super) const SETTINGS: Self = Self(1);
+    /// Statements that SQL has prepared.
+    pub(super) const STATEMENTS: Self = Self(2);
+}
+
+/// What the messages tell: the side of [`Wire`](super::wire::Wire).
+impl Session {
+    /// A request was written.
+    pub(super) fn asks(&self) {
+        self.unanswered.fetch_add(1, Relaxed);
+    }
+
+    /// The server ignores a request that was counted.
+    pub(super) fn is_ignored(&self) {
+        self.unanswered.fetch_sub(1, Relaxed);
+    }
+
+    /// The server waits for requests. `answers` says whether it has answered one.
+    pub(super) fn is_ready(&self, status: Status, answers: bool) {
+        self.status.store(status as u8, Relaxed);
+        if answers {
+            self.unanswered.fetch_sub(1, Relaxed);
+        }
+    }
+
+    pub(super) fn has_id(&self, process_id: i32) {
+        self.process_id.store(process_id, Relaxed);
+    }
+
+    pub(super) fn copies(&self, copies: bool) {
+        self.copies.store(copies, Relaxed);
+    }
+
+    pub(super) fn may_copy_in(&self) -> bool {
+        self.may_copy_in.load(Relaxed)
+    }
+
+    pub(super) fn is_standby(&self, is: bool) {
+        self.is_standby.store(known(is), Relaxed);
+    }
+
+    pub(super) fn is_read_only_by_default(&self, is: bool) {
+        self.is_read_only.store(known(is), Relaxed);
+    }
+
+    pub(super) fn leaves(&self, left: Left) {
+        if !self.is_cleaning.load(Relaxed) {
+            self.left.fetch_or(left.0, Relaxed);
+        }
+    }
+
+    /// The server has refused a request, with a SQLSTATE.
+    pub(super) fn refused(&self, is_fatal: bool, code: &[u8]) {
+        if is_fatal {
+            self.is_ending.store(true, Relaxed);
+        }
+        if code == b"25006" {
+            self.was_read_only.store(true, Relaxed);
+        }
+    }
+
+    /// A statement was completed. `is_rowless` says that it returned no rows to the client, whatever its tag says.
+    pub(super) fn completed(&self, tag: &str, is_rowless: bool) {
+        match Effect::of(tag, is_rowless) {
+            Effect::None => {}
+            Effect::Begins => self.was_rolled_back.store(false, Relaxed),
+            Effect::RollsBack => self.was_rolled_back.store(true, Relaxed),
+            Effect::Leaves(left) => self.leaves(left),
+            Effect::Spoils if self.is_cleaning.load(Relaxed) => {}
+            Effect::Spoils => {
+                self.epoch.fetch_add(1, Relaxed);
+                self.is_useless.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+/// What the holder of the connection asks and says.
+impl Session {
+    /// The id of the server's process, or what a proxy says in its place.
+    pub(super) fn process_id(&self) -> i32 {
+        self.process_id.load(Relaxed)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        match self.status.load(Relaxed) {
+            0 => Status::Idle,
+            1 => Status::InTransaction,
+            _ => Status::Failed,
+        }
+    }
+
+    /// Begins a request. Its drop before [`Asked::answered`] abandons the request.
+    pub(super) const fn ask(&self) -> Asked<'_> {
+        Asked(Some(self))
+    }
+
+    /// Records that a request is sent whose answer nobody waits for.
+    pub(super) fn unseen(&self) {
+        self.unseen.store(true, Relaxed);
+    }
+
+    /// Whether the server may still work on a request that nobody waits for.
+    pub(super) fn may_be_busy(&self) -> bool {
+        self.was_abandoned() || self.unseen.load(Relaxed) || self.unanswered.load(Relaxed) > 0
+    }
+
+    /// Whether a request was abandoned since the session was [`settled`](Self::settled).
+    pub(super) fn was_abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+
+    /// The last request that was sent has been answered, and so have all before it.
+    pub(super) fn settled(&self) {
+        self.abandoned.store(false, Relaxed);
+        self.unseen.store(false, Relaxed);
+    }
+
+    /// Lets the holder send the data of a `COPY`, or ends that.
+    pub(super) fn let_copy_in(&self, may: bool) {
+        self.may_copy_in.store(may, Relaxed);
+    }
+
+    /// Whether the last transaction that has ended was rolled back, whatever was asked for.
+    pub(super) fn was_rolled_back(&self) -> bool {
+        self.was_rolled_back.load(Relaxed)
+    }
+
+    /// Whether the connection cannot be used by another caller, whatever is done to it.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.is_ending.load(Relaxed) || self.is_useless.load(Relaxed)
+    }
+
+    /// Changes whenever all statements of the session were dropped.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Relaxed)
+    }
+
+    /// Whether the server only reads: a standby, or one that was switched to that. `None` if it did not say (before version 14).
+    pub(super) fn only_reads(&self) -> Option<bool> {
+        let standby = is_known(self.is_standby.load(Relaxed))?;
+        Some(standby || is_known(self.is_read_only.load(Relaxed))?)
+    }
+
+    /// Whether the server is a standby. `None` if it did not say (before version 14).
+    pub(super) fn is_in_recovery(&self) -> Option<bool> {
+        is_known(self.is_standby.load(Relaxed))
+    }
+
+    /// Whether a statement was refused since the last call, because the server or its transaction only reads.
+    pub(super) fn take_read_only(&self) -> bool {
+        self.was_read_only.swap(false, Relaxed)
+    }
+
+    pub(super) fn has_left(&self, left: Left) -> bool {
+        self.left.load(Relaxed) & left.0 != 0
+    }
+
+    pub(super) fn has_left_something(&self) -> bool {
+        self.left.load(Relaxed) != 0
+    }
+
+    /// Begins to clean: what the statements of the pool do leaves nothing. The drop of the result ends that.
+    pub(super) fn clean(&self) -> Cleaning<'_> {
+        self.is_cleaning.store(true, Relaxed);
+        Cleaning(self)
+    }
+}
+
+/// A request whose answer is awaited.
+#[derive(Debug)]
+pub(super) struct Asked<'a>(Option<&'a Session>);
+
+impl Asked<'_> {
+    pub(super) fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.abandoned.store(true, Relaxed);
+        }
+    }
+}
+
+/// A session that is being cleaned.
+#[derive(Debug)]
+pub(super) struct Cleaning<'a>(&'a Session);
+
+impl Cleaning<'_> {
+    /// Everything is as it was when the session began.
+    pub(super) fn done(self) {
+        self.0.left.store(0, Relaxed);
+    }
+}
+
+impl Drop for Cleaning<'_> {
+    fn drop(&mut self) {
+        self.0.is_cleaning.store(false, Relaxed);
+    }
+}
+
+/// What a completed statement does to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    None,
+    Begins,
+    RollsBack,
+    Leaves(Left),
+    /// Nothing can make the session as good as new.
+    Spoils,
+}
+
+impl Effect {
+    /// The effect of a statement by the tag of its completion ([`CommandComplete`]), such as `INSERT 0 1`. A tag that is not known
+    /// to leave nothing leaves something.
+    ///
+    /// `EXPLAIN` says nothing of the statement that `EXPLAIN ANALYZE` runs. `SELECT` is also the tag of `SELECT .. INTO` and `CREATE
+    /// TABLE .. AS`, which return no rows.
+    ///
+    /// [`CommandComplete`]: https://www.postgresql.org/docs/current/protocol-message-formats.html
+    fn of(tag: &str, is_rowless: bool) -> Self {
+        let is_count = |c: char| c.is_ascii_digit() || c == ' ';
+        match tag.trim_end_matches(is_count) {
+            "SELECT" if is_rowless => Self::Leaves(Left::SETTINGS),
+            "BEGIN" | "START TRANSACTION" | "COMMIT" => Self::Begins,
+            "ROLLBACK" => Self::RollsBack,
+            "PREPARE" => Self::Leaves(Left::STATEMENTS),
+            // The driver has statements of its own, and does not notice that they are gone. A library stays loaded.
+            "DISCARD ALL" | "DEALLOCATE ALL" | "LOAD" => Self::Spoils,
+            tag if HARMLESS.contains(&tag) => Self::None,
+            tag if tag.starts_with("DROP ") || tag.starts_with("ALTER ") => Self::None,
+            _ => Self::Leaves(Left::SETTINGS),
+        }
+    }
+}
+
+/// The tags of statements that leave nothing.
+const HARMLESS: [&str; 33] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "SHOW",
+    "FETCH",
+    "MOVE",
+    "COPY",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET CONSTRAINTS",
+    "LOCK TABLE",
+    "NOTIFY",
+    "UNLISTEN",
+    "CLOSE CURSOR",
+    "CLOSE CURSOR ALL",
+    "DEALLOCATE",
+    "DISCARD PLANS",
+    "DISCARD SEQUENCES",
+    "DISCARD TEMP",
+    "PREPARE TRANSACTION",
+    "COMMIT PREPARED",
+    "ROLLBACK PREPARED",
+    "TRUNCATE TABLE",
+    "ANALYZE",
+    "VACUUM",
+    "CHECKPOINT",
+    "REFRESH MATERIALIZED VIEW",
+    "REINDEX",
+    "CLUSTER",
+    "COMMENT",
+    "GRANT",
+];
+
+const fn known(is: bool) -> u8 {
+    1 + is as u8
+}
+
+const fn is_known(said: u8) -> Option<bool> {
+    match said {
+        0 => None,
+        1 => Some(false),
+        _ => Some(true),
+    }
+}
+
+/// Why the connection ended, as an error that can be returned.
+#[derive(Debug)]
+pub(super) struct Lost(pub(super) std::sync::Arc<Session>);
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.lost.get() {
+            Some(error) if !error.is_closed() => error.fmt(f),
+            _ => f.write_str("the server hung up"),
+        }
+    }
+}
+
+impl std::error::Error for Lost {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(self.0.lost.get()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_of_a_statement_says_what_it_leaves() {
+        let leaves = Effect::Leaves(Left::SETTINGS);
+        for (tag, effect) in [
+            ("SELECT 5", Effect::None),
+            ("INSERT 0 1", Effect::None),
+            ("BEGIN", Effect::Begins),
+            ("COMMIT", Effect::Begins),
+            ("ROLLBACK", Effect::RollsBack),
+            ("ROLLBACK PREPARED", Effect::None),
+            ("SET", leaves),
+            ("RESET", leaves),
+            ("LISTEN", leaves),
+            ("DECLARE CURSOR", leaves),
+            ("CREATE TABLE", leaves),
+            ("CREATE FUNCTION", leaves),
+            ("EXPLAIN", leaves),
+            ("DO", leaves),
+            ("CALL", leaves),
+            ("SOMETHING NEW 7", leaves),
+            ("", leaves),
+            ("PREPARE", Effect::Leaves(Left::STATEMENTS)),
+            ("PREPARE TRANSACTION", Effect::None),
+            ("DEALLOCATE", Effect::None),
+            ("DEALLOCATE ALL", Effect::Spoils),
+            ("DISCARD ALL", Effect::Spoils),
+            ("LOAD", Effect::Spoils),
+            ("DROP TABLE", Effect::None),
+            ("ALTER TABLE", Effect::None),
+        ] {
+            assert_eq!(Effect::of(tag, false), effect, "{tag}");
+        }
+        assert_eq!(Effect::of("SELECT 0", true), leaves);
+        assert_eq!(Effect::of("INSERT 0 1", true), Effect::None);
+    }
+
+    #[test]
+    fn what_the_pool_does_to_clean_leaves_nothing() {
+        let session = Session::default();
+        session.completed("SET", false);
+        session.completed("PREPARE", false);
+        let cleaning = session.clean();
+        session.completed("RESET", false);
+        session.completed("DISCARD ALL", false);
+        assert!(session.has_left(Left::SETTINGS) && session.has_left(Left::STATEMENTS));
+        cleaning.done();
+        assert!(!session.has_left_something() && !session.is_spoilt());
+        drop(session.clean());
+        session.completed("SET", false);
+        assert!(session.has_left_something(), "the cleaning is over");
+    }
+
+    #[test]
+    fn a_request_is_abandoned_unless_it_was_answered() {
+        let session = Session::default();
+        session.ask().answered();
+        assert!(!session.may_be_busy());
+        drop(session.ask());
+        assert!(session.may_be_busy() && session.was_abandoned());
+        session.settled();
+        assert!(!session.may_be_busy());
+        session.unseen();
+        assert!(session.may_be_busy() && !session.was_abandoned());
+    }
+}

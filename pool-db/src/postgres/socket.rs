@@ -1,0 +1,246 @@
+//! The socket of a connection, and what is put around it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::wire::{Answer, Wire};
+
+/// A socket that is closed when the server has closed it.
+///
+/// The server frees a connection's place when its process ends, and closes the socket after that. So a socket that reports its
+/// shutdown as done only at the end of the server's stream says when another connection may be opened in its place.
+#[derive(Clone, Debug)]
+pub(super) struct Socket {
+    // The task of the connection and the one that closes it, one after the other. No user code runs under this lock.
+    stream: Arc<Mutex<Stream>>,
+    is_shut: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream: Arc::new(Mutex::new(stream)),
+            is_shut: false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what the driver has left open, and waits until the server has closed its end.
+    pub(super) async fn goodbye(mut self) {
+        // A socket that cannot be shut down is closed.
+        drop(self.shutdown().await);
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self::new(Stream::Tcp(stream))
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        Self::new(Stream::Unix(stream))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self.lock() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.lock() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.lock() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut {
+            ready!(match &mut *self.lock() {
+                Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+                Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            })?;
+            self.is_shut = true;
+        }
+        let mut rest = [0; 512];
+        loop {
+            let mut buffer = ReadBuf::new(&mut rest);
+            // An error ends the stream as well: the server's process is gone.
+            if ready!(self.as_mut().poll_read(context, &mut buffer)).is_err()
+                || buffer.filled().is_empty()
+            {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// A stream whose messages are looked at. A stream under an encrypted one is not.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    wire: Option<Box<Wire>>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, wire: Wire) -> Self {
+        Self {
+            stream,
+            wire: Some(Box::new(wire)),
+        }
+    }
+
+    /// A stream for a request to cancel, which has no messages.
+    pub(super) const fn unwatched(stream: S) -> Self {
+        Self { stream, wire: None }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Writes what the driver does not know to write.
+    fn answer(&mut self, answer: Answer, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(wire) = &mut self.wire else {
+            return Ok(());
+        };
+        let Answer::CopyFail { and_sync } = answer;
+        let message = if and_sync {
+            COPY_FAIL_AND_SYNC
+        } else {
+            &COPY_FAIL_AND_SYNC[..COPY_FAIL_AND_SYNC.len() - SYNC]
+        };
+        let stream = Pin::new(&mut self.stream);
+        if !wire.is_between_messages()
+            || !matches!(stream.poll_write(context, message), Poll::Ready(Ok(count)) if count == message.len())
+        {
+            return Err(io::Error::other(
+                "the server waits for data of a COPY that nobody sends",
+            ));
+        }
+        wire.sent(message);
+        // What cannot be flushed now is flushed with the driver's next message, at the latest by the end of the connection.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(done) => done,
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if let Some(wire) = &mut self.wire
+            && let Some(answer) = wire.received(&buffer.filled()[before..])
+        {
+            self.answer(answer, context)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        if let Some(wire) = &mut self.wire {
+            wire.sent(&bytes[..count]);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<S: TlsStream + Unpin> TlsStream for Watched<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.stream.channel_binding()
+    }
+}
+
+/// Encrypts a socket, and looks at the messages in the clear.
+pub(super) struct Connector(pub(super) <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect);
+
+/// An encrypted socket.
+pub(super) type Encrypted = Watched<<MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl Connector {
+    pub(super) fn new(mut tls: MakeRustlsConnect, host: &str) -> Self {
+        let Ok(connect) = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls, host);
+        Self(connect)
+    }
+}
+
+impl TlsConnect<Watched<Socket>> for Connector {
+    type Stream = Encrypted;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
+
+    fn connect(self, watched: Watched<Socket>) -> Self::Future {
+        let Watched { stream, wire } = watched;
+        // Messages begin anew within the encrypted stream.
+        let wire = wire.map(|wire| Box::new(Wire::new(Arc::clone(wire.session()))));
+        Box::pin(async move {
+            let stream = self.0.connect(stream).await?;
+            Ok(Watched { stream, wire })
+        })
+    }
+}
+
+/// [`CopyFail`](https://www.postgresql.org/docs/current/protocol-message-formats.html) with an empty reason, and `Sync`.
+const COPY_FAIL_AND_SYNC: &[u8] = b"f\0\0\0\x05\0S\0\0\0\x04";
+const SYNC: usize = 5;

@@ -1,0 +1,646 @@
+//! Reads the headers of the messages between the driver and the server.
+//!
+//! The driver does not say whether the server is in a transaction, whether it still works on a request whose future was dropped, or
+//! what a statement has done to the session. The protocol says all of that ([message formats]). A [`Wire`] is fed with the bytes
+//! that go by in both directions, skips what it does not need, and writes what it learns into the [`Session`].
+//!
+//! It does no I/O and knows no clock.
+//!
+//! [message formats]: https://www.postgresql.org/docs/current/protocol-message-formats.html
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use super::session::{Left, Session, Status};
+
+/// What is known of the messages in both directions of one connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    session: Arc<Session>,
+    from_driver: Frames,
+    from_server: Frames,
+    /// What the driver has sent and the server has not answered, in order.
+    expected: VecDeque<Expected>,
+    /// The statements without a row description, by the hash of their name: what they return, they do not return to the driver.
+    rowless: HashSet<u64>,
+    /// The statements that are a `SET LOCAL`, whose effect ends with the transaction, by the hash of their name. Their tag is `SET`.
+    local: HashSet<u64>,
+    hasher: RandomState,
+    /// Whether the current result of a simple query has a row description.
+    has_rows: bool,
+    /// Whether a first `ReadyForQuery` has come. Before it, parameters are reported for the first time.
+    has_started: bool,
+}
+
+/// A message of the driver that the server answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Expected {
+    /// A simple query or a function call. `ReadyForQuery` ends its answer.
+    Query,
+    /// The description of a statement (its name's hash) or, without a name, of a portal.
+    Description(Option<u64>),
+    /// The execution of a statement.
+    Execution(u64),
+    /// A `Sync`. `ReadyForQuery` answers it.
+    Sync,
+}
+
+/// What must be written to the server in the driver's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The server waits for the data of a `COPY` that nobody sends: `CopyFail`, and `Sync` if the driver's was ignored.
+    CopyFail { and_sync: bool },
+}
+
+impl Wire {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self {
+            session,
+            from_driver: Frames::untyped(),
+            from_server: Frames::typed(),
+            expected: VecDeque::new(),
+            rowless: HashSet::new(),
+            local: HashSet::new(),
+            hasher: RandomState::new(),
+            has_rows: false,
+            has_started: false,
+        }
+    }
+
+    pub(super) const fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Whether the driver has sent whole messages only, so that another may be written behind them.
+    pub(super) const fn is_between_messages(&self) -> bool {
+        self.from_driver.is_between_messages()
+    }
+
+    /// Bytes that the driver has written.
+    pub(super) fn sent(&mut self, mut bytes: &[u8]) {
+        while let Some(message) = self.from_driver.next(&mut bytes, wants_of_driver) {
+            match message.kind {
+                b'Q' | b'F' => self.expect(Expected::Query),
+                b'S' => self.expect(Expected::Sync),
+                b'P' => {
+                    // A `Parse` has one statement, so its beginning says what the whole is.
+                    let name = self.hash(&message.head);
+                    if is_local(after_text(&message.head)) {
+                        self.local.insert(name);
+                    } else {
+                        self.local.remove(&name);
+                    }
+                }
+                b'D' => match message.head.split_first() {
+                    Some((b'S', name)) => {
+                        let name = self.hash(name);
+                        self.expect(Expected::Description(Some(name)));
+                    }
+                    _ => self.expect(Expected::Description(None)),
+                },
+                b'B' => {
+                    let name = self.hash(after_text(&message.head));
+                    self.expect(Expected::Execution(name));
+                }
+                b'C' => {
+                    if let Some((b'S', name)) = message.head.split_first() {
+                        let name = self.hash(name);
+                        self.rowless.remove(&name);
+                        self.local.remove(&name);
+                    }
+                }
+                UNTYPED if message.head.get(..4) == Some(&TLS_REQUEST) => {
+                    // The next message has no type either. The server answers this one with a single byte.
+                    self.from_driver = Frames::untyped();
+                    self.from_server.skip_a_byte();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Bytes that the server has sent. Returns what must be answered in the driver's place.
+    #[must_use]
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> Option<Answer> {
+        let mut answer = None;
+        while let Some(message) = self.from_server.next(&mut bytes, wants_of_server) {
+            match message.kind {
+                b'Z' => self.ready(&message.head),
+                b'C' => self.completed(&message.head),
+                b'T' => self.described(true),
+                b'n' => self.described(false),
+                b'G' => answer = self.copies_in().or(answer),
+                b'H' | b'W' => self.session.copies(true),
+                b'S' => self.parameter(&message.head),
+                b'E' => self.refused(&message.head),
+                b'K' => {
+                    if let Some((id, _)) = message.head.split_first_chunk() {
+                        self.session.has_id(i32::from_be_bytes(*id));
+                    }
+                }
+                _ => {}
+            }
+        }
+        answer
+    }
+
+    fn expect(&mut self, what: Expected) {
+        if matches!(what, Expected::Query | Expected::Sync) {
+            self.session.asks();
+        }
+        self.expected.push_back(what);
+    }
+
+    /// The server has answered everything up to the first `Sync` or query, and waits for more.
+    fn ready(&mut self, head: &[u8]) {
+        self.has_rows = false;
+        self.has_started = true;
+        let mut had_one = false;
+        while let Some(first) = self.expected.pop_front() {
+            if matches!(first, Expected::Query | Expected::Sync) {
+                had_one = true;
+                break;
+            }
+        }
+        let status = match head {
+            b"I" => Status::Idle,
+            b"T" => Status::InTransaction,
+            _ => Status::Failed,
+        };
+        self.session.copies(false);
+        self.session.is_ready(status, had_one);
+    }
+
+    /// A statement was described: with the columns of its rows, or as one without rows.
+    fn described(&mut self, has_rows: bool) {
+        match self.current(|expected| matches!(expected, Expected::Description(_))) {
+            Some(Expected::Description(Some(name))) => {
+                if has_rows {
+                    self.rowless.remove(&name);
+                } else {
+                    self.rowless.insert(name);
+                }
+            }
+            Some(_) => {}
+            None => self.has_rows |= has_rows,
+        }
+    }
+
+    /// A statement has ended without an error.
+    fn completed(&mut self, head: &[u8]) {
+        let tag = text(head);
+        let executed = self.current(|expected| matches!(expected, Expected::Execution(_)));
+        let is_rowless = match executed {
+            Some(Expected::Execution(name)) if tag == "SET" && self.local.contains(&name) => return,
+            Some(Expected::Execution(name)) => self.rowless.contains(&name),
+            // The portal of an earlier bind, which returns rows, or a simple query.
+            _ => self.expected.front() == Some(&Expected::Query) && !self.has_rows,
+        };
+        self.has_rows = false;
+        self.session.copies(false);
+        self.session.completed(tag, is_rowless);
+    }
+
+    /// The server waits for the data of a `COPY .. FROM STDIN`.
+    fn copies_in(&mut self) -> Option<Answer> {
+        let is_simple = self.expected.front() == Some(&Expected::Query);
+        if !is_simple {
+            // The server ignores the `Sync` that was sent with the statement.
+            let sync = self.expected.iter().position(|it| *it == Expected::Sync);
+            if let Some(sync) = sync {
+                self.expected.remove(sync);
+                self.session.is_ignored();
+            }
+        }
+        self.session.copies(true);
+        let answer = Answer::CopyFail {
+            and_sync: !is_simple,
+        };
+        (!self.session.may_copy_in()).then_some(answer)
+    }
+
+    fn parameter(&mut self, head: &[u8]) {
+        let mut parts = head.split(|byte| *byte == 0);
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+            return;
+        };
+        match name {
+            b"in_hot_standby" => self.session.is_standby(value == b"on"),
+            b"default_transaction_read_only" => {
+                self.session.is_read_only_by_default(value == b"on");
+            }
+            _ => {}
+        }
+        if self.has_started && name != b"in_hot_standby" {
+            self.session.leaves(Left::SETTINGS);
+        }
+    }
+
+    fn refused(&mut self, head: &[u8]) {
+        let (mut severity, mut code) = (&b""[..], &b""[..]);
+        for field in head.split(|byte| *byte == 0) {
+            match field.split_first() {
+                Some((b'V', text)) => severity = text,
+                Some((b'C', text)) => code = text,
+                _ => {}
+            }
+        }
+        self.session
+            .refused(matches!(severity, b"FATAL" | b"PANIC"), code);
+    }
+
+    /// Takes the first expected message of a kind, if the server is answering the messages before a `Sync`.
+    fn current(&mut self, is_kind: impl Fn(&Expected) -> bool) -> Option<Expected> {
+        let ends = |it: &Expected| matches!(it, Expected::Sync | Expected::Query);
+        let end = self.expected.iter().position(ends);
+        let found = self.expected.iter().position(is_kind)?;
+        (end.is_none_or(|end| found < end))
+            .then(|| self.expected.remove(found))
+            .flatten()
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        let end = name.iter().position(|byte| *byte == 0);
+        self.hasher.hash_one(&name[..end.unwrap_or(name.len())])
+    }
+}
+
+/// Splits a stream of bytes into messages, and keeps the first bytes of those that are wanted.
+#[derive(Debug)]
+struct Frames {
+    header: [u8; HEADER],
+    /// How much of the header is there.
+    have: usize,
+    /// How many bytes of the message's body are still to come, once its header is there.
+    left: usize,
+    /// The bytes of the body to keep, and those that are there.
+    wanted: usize,
+    head: Vec<u8>,
+    /// Whether the next message begins with its length, as the very first of a connection does.
+    is_untyped: bool,
+    skips: usize,
+}
+
+/// One message.
+struct Message {
+    kind: u8,
+    /// The first bytes of its body.
+    head: Vec<u8>,
+}
+
+impl Frames {
+    const fn typed() -> Self {
+        Self {
+            header: [0; HEADER],
+            have: 0,
+            left: 0,
+            wanted: 0,
+            head: Vec::new(),
+            is_untyped: false,
+            skips: 0,
+        }
+    }
+
+    const fn untyped() -> Self {
+        let mut frames = Self::typed();
+        frames.header[0] = UNTYPED;
+        frames.have = 1;
+        frames.is_untyped = true;
+        frames
+    }
+
+    const fn skip_a_byte(&mut self) {
+        self.skips += 1;
+    }
+
+    const fn is_between_messages(&self) -> bool {
+        self.have == 0
+    }
+
+    /// Takes bytes up to the end of a message, and returns that message. `None` if the bytes end before.
+    fn next(&mut self, bytes: &mut &[u8], wants: impl Fn(u8) -> usize) -> Option<Message> {
+        let skipped = self.skips.min(bytes.len());
+        self.skips -= skipped;
+        *bytes = &bytes[skipped..];
+        if self.have < HEADER {
+            let part = take(bytes, HEADER - self.have);
+            self.header[self.have..self.have + part.len()].copy_from_slice(part);
+            self.have += part.len();
+            if self.have < HEADER {
+                return None;
+            }
+            let [kind, length @ ..] = self.header;
+            // The length contains itself. A server that sends less breaks the protocol, and the driver ends the connection.
+            self.left = (u32::from_be_bytes(length) as usize).saturating_sub(4);
+            self.wanted = wants(kind).min(self.left);
+        }
+        let body = take(bytes, self.left);
+        self.left -= body.len();
+        let missing = self.wanted - self.head.len();
+        self.head
+            .extend_from_slice(&body[..missing.min(body.len())]);
+        if self.left > 0 {
+            return None;
+        }
+        self.have = 0;
+        self.is_untyped = false;
+        Some(Message {
+            kind: self.header[0],
+            head: std::mem::take(&mut self.head),
+        })
+    }
+}
+
+/// Takes up to `count` bytes.
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = bytes.split_at(count.min(bytes.len()));
+    *bytes = rest;
+    taken
+}
+
+/// The bytes after the first text, which a zero ends.
+fn after_text(head: &[u8]) -> &[u8] {
+    let end = head.iter().position(|byte| *byte == 0);
+    end.map_or(&[], |end| &head[end + 1..])
+}
+
+/// Whether a statement begins with `SET LOCAL`.
+fn is_local(sql: &[u8]) -> bool {
+    let mut words = text(sql).split_ascii_whitespace();
+    ["set", "local"]
+        .iter()
+        .all(|word| words.next().is_some_and(|it| it.eq_ignore_ascii_case(word)))
+}
+
+/// The text up to a zero. Its last character may be cut off.
+fn text(head: &[u8]) -> &str {
+    let end = head.iter().position(|byte| *byte == 0);
+    let text = &head[..end.unwrap_or(head.len())];
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+/// How many bytes of a message of the driver are of interest.
+const fn wants_of_driver(kind: u8) -> usize {
+    match kind {
+        b'P' | b'D' | b'B' | b'C' => NAMES,
+        UNTYPED => 4,
+        _ => 0,
+    }
+}
+
+/// How many bytes of a message of the server are of interest.
+const fn wants_of_server(kind: u8) -> usize {
+    match kind {
+        b'Z' => 1,
+        b'K' => 8,
+        b'C' => 64,
+        b'S' => NAMES,
+        b'E' => 128,
+        _ => 0,
+    }
+}
+
+/// A type and a length.
+const HEADER: usize = 5;
+/// The messages that begin a connection have no type. No type is 0.
+const UNTYPED: u8 = 0;
+/// The code of `SSLRequest`.
+const TLS_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+/// Two names of PostgreSQL, which have at most 63 bytes each. The driver's names of statements are shorter.
+const NAMES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that has started.
+    fn wire() -> Wire {
+        let mut wire = Wire::new(Arc::default());
+        let startup = [&20_u32.to_be_bytes()[..], b"\0\x03\0\0user\0me\0\0\0\0\0"].concat();
+        wire.sent(&startup[..20]);
+        let hello = [
+            message(b'R', b"\0\0\0\0"),
+            message(b'S', b"TimeZone\0UTC\0"),
+            message(b'S', b"in_hot_standby\0off\0"),
+            message(b'S', b"default_transaction_read_only\0off\0"),
+            message(b'K', &[0, 0, 1, 7, 0, 0, 0, 9]),
+            message(b'Z', b"I"),
+        ];
+        assert_eq!(wire.received(&hello.concat()), None);
+        wire
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap_or_default();
+        [&[kind], &length.to_be_bytes()[..], body].concat()
+    }
+
+    /// What the driver sends to run a statement that it has prepared by name.
+    fn execute(name: &str) -> Vec<u8> {
+        let bind = format!("\0{name}\0\0\0\0\0\0\0");
+        [
+            message(b'B', bind.as_bytes()),
+            message(b'E', b"\0\0\0\0\0"),
+            message(b'S', b""),
+        ]
+        .concat()
+    }
+
+    /// Prepares a statement, which has rows or not.
+    fn prepare(wire: &mut Wire, name: &str, sql: &str, has_rows: bool) {
+        let parse = format!("{name}\0{sql}\0\0\0");
+        wire.sent(&message(b'P', parse.as_bytes()));
+        wire.sent(&message(b'D', format!("S{name}\0").as_bytes()));
+        wire.sent(&message(b'S', b""));
+        let description = if has_rows { b'T' } else { b'n' };
+        let answer = [
+            message(b'1', b""),
+            message(b't', b"\0\0"),
+            message(description, b"\0\0"),
+            message(b'Z', b"I"),
+        ];
+        assert_eq!(wire.received(&answer.concat()), None);
+    }
+
+    fn answer(tag: &str, status: &[u8]) -> Vec<u8> {
+        [
+            message(b'2', b""),
+            message(b'C', format!("{tag}\0").as_bytes()),
+            message(b'Z', status),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_connection_that_has_started_is_idle_and_clean() {
+        let wire = wire();
+        let session = wire.session();
+        assert_eq!(session.status(), Status::Idle);
+        assert_eq!(session.process_id(), 263);
+        assert_eq!(session.only_reads(), Some(false));
+        assert!(!session.may_be_busy() && !session.has_left_something());
+    }
+
+    #[test]
+    fn messages_may_come_in_any_pieces() {
+        for size in 1..9 {
+            let mut wire = wire();
+            let sent = [message(b'Q', b"BEGIN; SET x = 1\0"), execute("s1")].concat();
+            sent.chunks(size).for_each(|part| wire.sent(part));
+            assert!(wire.is_between_messages());
+            assert!(wire.session().may_be_busy());
+            let received = [
+                message(b'C', b"BEGIN\0"),
+                message(b'C', b"SET\0"),
+                message(b'Z', b"T"),
+                answer("INSERT 0 1", b"T"),
+            ]
+            .concat();
+            for part in received.chunks(size) {
+                assert_eq!(wire.received(part), None);
+            }
+            assert_eq!(wire.session().status(), Status::InTransaction);
+            assert!(!wire.session().may_be_busy());
+            assert!(wire.session().has_left(Left::SETTINGS));
+        }
+    }
+
+    #[test]
+    fn every_request_is_busy_until_its_own_answer() {
+        let mut wire = wire();
+        wire.sent(&execute("s1"));
+        wire.sent(&execute("s2"));
+        assert_eq!(wire.received(&answer("SELECT 1", b"I")), None);
+        assert!(wire.session().may_be_busy());
+        let failed = [
+            message(b'E', b"SERROR\0VERROR\0C25006\0Mno\0\0"),
+            message(b'Z', b"I"),
+        ];
+        assert_eq!(wire.received(&failed.concat()), None);
+        assert!(!wire.session().may_be_busy());
+        assert!(wire.session().take_read_only());
+        assert!(!wire.session().take_read_only());
+    }
+
+    #[test]
+    fn rows_that_do_not_come_to_the_client_went_into_a_table() {
+        for (has_rows, leaves) in [(true, false), (false, true)] {
+            let mut wire = wire();
+            prepare(&mut wire, "s1", "SELECT", has_rows);
+            wire.sent(&execute("s1"));
+            assert_eq!(wire.received(&answer("SELECT 0", b"I")), None);
+            assert_eq!(wire.session().has_left_something(), leaves);
+
+            let mut wire = self::wire();
+            wire.sent(&message(b'Q', b"SELECT\0"));
+            if has_rows {
+                assert_eq!(wire.received(&message(b'T', b"\0\0")), None);
+            }
+            assert_eq!(wire.received(&answer("SELECT 0", b"I")), None);
+            assert_eq!(wire.session().has_left_something(), leaves);
+        }
+    }
+
+    #[test]
+    fn an_error_ends_what_was_expected_up_to_the_next_sync_only() {
+        let mut wire = wire();
+        prepare(&mut wire, "into", "SELECT 1 INTO TEMP t", false);
+        prepare(&mut wire, "plain", "SELECT 1", true);
+        wire.sent(&execute("plain"));
+        wire.sent(&execute("into"));
+        let failed = [message(b'E', b"VERROR\0C42601\0\0"), message(b'Z', b"I")];
+        assert_eq!(wire.received(&failed.concat()), None);
+        assert!(!wire.session().has_left_something());
+        assert_eq!(wire.received(&answer("SELECT 1", b"I")), None);
+        assert!(wire.session().has_left_something());
+    }
+
+    #[test]
+    fn a_set_local_leaves_nothing_and_another_statement_of_its_name_does() {
+        let mut wire = wire();
+        prepare(&mut wire, "s1", "\n set LOCAL x = 1", false);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&answer("SET", b"T")), None);
+        assert!(!wire.session().has_left_something());
+        prepare(&mut wire, "s1", "SET localtime = 1", false);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&answer("SET", b"I")), None);
+        assert!(wire.session().has_left_something());
+    }
+
+    #[test]
+    fn a_copy_that_nobody_feeds_is_ended_and_counts_once() {
+        for (sent, and_sync) in [
+            (execute("s1"), true),
+            (message(b'Q', b"COPY t FROM STDIN\0"), false),
+        ] {
+            let mut wire = wire();
+            wire.sent(&sent);
+            let copies = message(b'G', b"\0\0\0");
+            assert_eq!(wire.received(&copies), Some(Answer::CopyFail { and_sync }));
+            wire.sent(&message(b'f', b"\0"));
+            if and_sync {
+                wire.sent(&message(b'S', b""));
+            }
+            assert!(wire.session().may_be_busy());
+            let failed = [message(b'E', b"VERROR\0C57014\0\0"), message(b'Z', b"I")];
+            assert_eq!(wire.received(&failed.concat()), None);
+            assert!(!wire.session().may_be_busy());
+        }
+    }
+
+    #[test]
+    fn a_copy_that_the_holder_feeds_is_left_to_it() {
+        let mut wire = wire();
+        wire.session().let_copy_in(true);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&message(b'G', b"\0\0\0")), None);
+        wire.sent(&message(b'd', &[0; 1000]));
+        wire.sent(&message(b'c', b""));
+        wire.sent(&message(b'S', b""));
+        assert!(wire.session().may_be_busy());
+        assert_eq!(wire.received(&answer("COPY 3", b"I")), None);
+        assert!(!wire.session().may_be_busy() && !wire.session().has_left_something());
+    }
+
+    #[test]
+    fn a_setting_that_the_server_reports_later_is_left_behind() {
+        let mut wire = wire();
+        assert_eq!(wire.received(&message(b'S', b"in_hot_standby\0on\0")), None);
+        assert!(!wire.session().has_left_something());
+        assert_eq!(wire.session().only_reads(), Some(true));
+        assert_eq!(wire.received(&message(b'S', b"TimeZone\0CET\0")), None);
+        assert!(wire.session().has_left_something());
+    }
+
+    #[test]
+    fn a_refused_offer_of_tls_leaves_the_messages_readable() {
+        let session = Arc::<Session>::default();
+        let mut wire = Wire::new(Arc::clone(&session));
+        wire.sent(&[&8_u32.to_be_bytes()[..], &TLS_REQUEST].concat());
+        assert_eq!(wire.received(b"N"), None);
+        wire.sent(&[&9_u32.to_be_bytes()[..], b"\0\x03\0\0\0"].concat());
+        assert_eq!(wire.received(&message(b'Z', b"I")), None);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&answer("BEGIN", b"T")), None);
+        assert_eq!(session.status(), Status::InTransaction);
+        assert!(!session.may_be_busy());
+    }
+
+    #[test]
+    fn a_server_that_breaks_the_protocol_is_left_to_the_driver() {
+        let mut wire = wire();
+        assert_eq!(wire.received(&[b'C', 0, 0, 0, 0]), None);
+        assert_eq!(wire.received(&message(b'K', b"\0")), None);
+        assert_eq!(wire.received(&message(b'S', b"x")), None);
+        assert_eq!(wire.received(&message(b'Z', b"")), None);
+        assert_eq!(wire.received(&message(b'Z', b"I")), None);
+        assert!(!wire.session().may_be_busy());
+    }
+}

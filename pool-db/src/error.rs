@@ -1,4 +1,4 @@
-//! The error of both drivers.
+//! The error of all drivers.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -19,7 +19,7 @@ struct Inner {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Timeout,
     Overloaded,
     Closed,
@@ -120,7 +120,7 @@ impl Error {
     /// Returns SQLite's extended result code, if the error came from SQLite.
     #[cfg(feature = "sqlite")]
     pub fn as_sqlite_code(&self) -> Option<i32> {
-        Some(refusal(self.find()?)?.extended_code)
+        Some(crate::sqlite::error::refusal(self.find()?)?.extended_code)
     }
 
     /// Returns the error that caused this error, if there is one: an error of the driver, of the pool or of the application.
@@ -137,7 +137,7 @@ impl Error {
     }
 
     /// Returns the first `T` among the causes, including the causes of a pool's error.
-    fn find<T: StdError + 'static>(&self) -> Option<&T> {
+    pub(crate) fn find<T: StdError + 'static>(&self) -> Option<&T> {
         let mut cause = self.inner();
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref() {
@@ -154,7 +154,11 @@ impl Error {
         None
     }
 
-    fn new(kind: Kind, message: String, inner: Option<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        message: String,
+        inner: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         Self(Box::new(Inner {
             kind,
             message,
@@ -164,7 +168,7 @@ impl Error {
     }
 
     /// Marks the message as one that contains all causes.
-    fn whole(mut self) -> Self {
+    pub(crate) fn whole(mut self) -> Self {
         self.0.has_all = true;
         self
     }
@@ -182,61 +186,6 @@ impl Error {
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
         Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Error {
-    /// The connection ended because of `error`.
-    pub(crate) fn disconnected(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(
-            Kind::Disconnected,
-            format!("the connection was lost: {}", reason(&error)),
-            Some(Box::new(error)),
-        )
-        .whole()
-    }
-
-    /// A commit of a transaction that can only be rolled back.
-    pub(crate) fn failed_transaction() -> Self {
-        let message = "the transaction was rolled back: a statement in it had failed";
-        Self::new(Kind::Database, message.to_owned(), None)
-    }
-
-    /// A commit of a transaction in which a statement was abandoned.
-    pub(crate) fn abandoned_in_transaction() -> Self {
-        let message = "the transaction was rolled back: the future of a statement in it was dropped, or timed out";
-        Self::new(Kind::Abandoned, message.to_owned(), None)
-    }
-
-    /// A session that cannot be made as good as new.
-    pub(crate) fn spoilt() -> Self {
-        let message = "the session cannot be used again: the server ends it, or its prepared statements were all dropped";
-        Self::new(Kind::Disconnected, message.to_owned(), None)
-    }
-
-    /// Another number of rows than the call allows.
-    pub(crate) fn row_count(found: usize, expected: &str) -> Self {
-        let message = format!("the statement returned {found} rows, but must return {expected}");
-        Self::new(Kind::Other, message, None)
-    }
-
-    /// An abandoned statement has not ended.
-    pub(crate) fn still_busy(after: Duration) -> Self {
-        Self::new(
-            Kind::Abandoned,
-            format!("an abandoned statement still runs after {after:?}"),
-            None,
-        )
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl Error {
-    /// An abandoned call still has the connection.
-    pub(crate) fn abandoned() -> Self {
-        let message = "an abandoned call still has this connection, or a panic closed it: get another connection";
-        Self::new(Kind::Abandoned, message.to_owned(), None)
     }
 }
 
@@ -306,78 +255,4 @@ impl From<pool_core::ConfigError> for Error {
     fn from(error: pool_core::ConfigError) -> Self {
         Self::new(Kind::Config, error.to_string(), Some(Box::new(error)))
     }
-}
-
-#[cfg(feature = "sqlite")]
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        let kind = if refusal(&error).is_some() {
-            Kind::Database
-        } else {
-            Kind::Other
-        };
-        Self::new(kind, error.to_string(), Some(Box::new(error)))
-    }
-}
-
-/// Returns the error of SQLite itself, if it is the cause.
-#[cfg(feature = "sqlite")]
-const fn refusal(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
-    match error {
-        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
-            Some(error)
-        }
-        _ => None,
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl From<pool_cpu::Error> for Error {
-    fn from(error: pool_cpu::Error) -> Self {
-        let kind = if error.is_panic() {
-            Kind::Panicked
-        } else if error.is_closed() {
-            Kind::Closed
-        } else if error.is_overloaded() {
-            Kind::Overloaded
-        } else if error.is_timeout() {
-            Kind::Timeout
-        } else {
-            Kind::Other
-        };
-        Self::new(kind, error.to_string(), Some(Box::new(error)))
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl From<tokio_postgres::Error> for Error {
-    fn from(error: tokio_postgres::Error) -> Self {
-        use tokio_postgres::error::Severity;
-
-        let (kind, message) = match error.as_db_error() {
-            // The server sends the reason, and then closes the connection.
-            Some(db)
-                if matches!(
-                    db.parsed_severity(),
-                    Some(Severity::Fatal | Severity::Panic)
-                ) =>
-            {
-                (Kind::Disconnected, describe(db))
-            }
-            Some(db) => (Kind::Database, describe(db)),
-            None if error.is_closed() => (Kind::Disconnected, "the connection was lost".to_owned()),
-            None => (Kind::Other, reason(&error)),
-        };
-        Self::new(kind, message, Some(Box::new(error))).whole()
-    }
-}
-
-#[cfg(feature = "postgres")]
-fn describe(error: &tokio_postgres::error::DbError) -> String {
-    format!(
-        "{}: {} (SQLSTATE {})",
-        error.severity(),
-        error.message(),
-        error.code().code()
-    )
 }

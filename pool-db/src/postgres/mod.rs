@@ -44,6 +44,7 @@ mod client;
 mod connection;
 mod dial;
 mod driver;
+pub(crate) mod error;
 mod line;
 mod manager;
 mod query;

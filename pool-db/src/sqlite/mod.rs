@@ -37,6 +37,7 @@
 mod builder;
 mod connection;
 mod driver;
+pub(crate) mod error;
 mod location;
 mod manager;
 mod pool;

@@ -13,7 +13,7 @@
 //- use deadpool_postgres::{Runtime, Timeouts, TimeoutType};
 //- use deadpool_postgres::tokio_postgres::{self, IsolationLevel, NoTls, error::SqlState};
 use pool_db::{
-    Error,
+    ConstraintKind, Error,
     postgres::{Builder, Client, Pool, tokio_postgres::IsolationLevel},
 };
 use std::{process::ExitCode, time::Duration};
@@ -79,17 +79,14 @@ async fn transfer(pool: &Pool, from: &str, to: &str, amount: i64) -> Result<(), 
 fn status_code(error: &Error) -> u16 {
     //- match error {
     //-     PoolError::Timeout(TimeoutType::Wait | TimeoutType::Create) | PoolError::Closed => 503,
-    if error.is_timeout() || error.is_overloaded() || error.is_closed() {
-        return 503;
-    }
     //-     PoolError::Backend(error) if error.is_closed() => 503,
-    if error.is_connect() || error.is_disconnected() {
-        return 503;
+    if error.is_unavailable() || error.is_timeout() {
+        return 503; // a `query_timeout` too
     }
     //-     PoolError::Backend(error) if error.code() == Some(&SqlState::CHECK_VIOLATION) => 409,
     //-     _ => 500,
-    match error.as_sqlstate() {
-        Some("23514") => 409, // check_violation
+    match error.constraint().map(|constraint| constraint.kind()) {
+        Some(ConstraintKind::Check) => 409, // and `name()` says which
         _ => 500,
     }
 }

@@ -2,9 +2,22 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use pool_core::{Status, observe::Phase};
+
+use crate::constraint::{Constraint, ConstraintKind};
+
 /// Why a call to a pool, a connection or a transaction failed.
 ///
-/// Both drivers use this opaque type. Its predicates say what happened. [`inner`](Self::inner) returns the error of the driver.
+/// All drivers use this opaque type. Its predicates say what happened, the same for every database. [`inner`](Self::inner) returns
+/// the error of the driver.
+///
+/// | question | ask |
+/// |---|---|
+/// | Shall the service answer 503, and the caller come back later? | [`is_unavailable`](Self::is_unavailable) |
+/// | May the same transaction succeed if it is run again? | [`is_retryable`](Self::is_retryable) |
+/// | Is it unknown whether the call took effect? | [`may_have_happened`](Self::may_have_happened) |
+/// | Did the data violate a rule? | [`constraint`](Self::constraint) |
+/// | Was the time over, and what was it spent on? | [`is_timeout`](Self::is_timeout), [`phase`](Self::phase), [`waited`](Self::waited), [`status`](Self::status) |
 ///
 /// The text of the error contains its cause. [`source`](StdError::source) only returns causes that the text does not contain, so a
 /// printed chain of errors repeats nothing.
@@ -29,7 +42,26 @@ pub(crate) enum Kind {
     Panicked,
     Abandoned,
     Config,
+    /// The driver could not make of the answer what the call asks for, or of the call a request.
+    Driver,
+    NoRows,
+    ManyRows,
     Other,
+}
+
+/// What the code of a database's error means, whichever database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// The transaction may succeed if it is run again.
+    Retryable,
+    Canceled,
+    ReadOnly,
+    TooMany,
+    Auth,
+    /// The server starts, stops or is not reached.
+    Unavailable,
+    /// The database does not know whether a commit took effect.
+    Unknown,
 }
 
 impl Error {
@@ -62,7 +94,7 @@ impl Error {
         match self.0.kind {
             Kind::Connect => true,
             Kind::Timeout => self
-                .find::<pool_core::Error<Self>>()
+                .of_a_get()
                 .is_some_and(|error| error.open_error().is_some()),
             _ => false,
         }
@@ -94,18 +126,165 @@ impl Error {
         self.0.kind == Kind::Abandoned
     }
 
-    /// Whether the statement violated a unique or primary key.
+    /// Whether the statement violated a unique or primary key. [`constraint`](Self::constraint) says which, and tells of others.
     pub fn is_unique_violation(&self) -> bool {
+        let constraint = self.constraint();
+        constraint.is_some_and(|constraint| constraint.kind() == ConstraintKind::Unique)
+    }
+
+    /// Returns the constraint that the statement violated, if that is why it failed: SQLSTATE 23xxx, or `SQLITE_CONSTRAINT`.
+    pub fn constraint(&self) -> Option<Constraint<'_>> {
+        #[cfg(feature = "postgres")]
+        if let Some(error) = self.find() {
+            return crate::postgres::error::constraint(error);
+        }
         #[cfg(feature = "sqlite")]
-        {
-            use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
-            if let Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE) =
-                self.as_sqlite_code()
-            {
-                return true;
+        if let Some(error) = self.find() {
+            return crate::sqlite::error::constraint(error);
+        }
+        None
+    }
+
+    /// Whether a query for one row found none.
+    pub fn is_no_rows(&self) -> bool {
+        self.0.kind == Kind::NoRows
+    }
+
+    /// Whether a query for one row found more than one. A statement that changes rows has changed all of them.
+    pub fn is_many_rows(&self) -> bool {
+        self.0.kind == Kind::ManyRows
+    }
+
+    /// Whether the transaction may succeed if it is run again from its beginning. It lost against another one (a serialization
+    /// failure, a deadlock, a lock that was not free in time, a busy SQLite), or the server no longer has a prepared statement as it
+    /// was prepared. Roll it back first; then it took no effect.
+    ///
+    /// That is SQLSTATE 40001, 40P01 and 55P03; 26000, and 0A000 of a prepared statement whose table was changed; `SQLITE_BUSY` (with
+    /// `SQLITE_BUSY_SNAPSHOT`) and `SQLITE_LOCKED`. Try again a few times only, after a random delay that grows.
+    ///
+    /// It is false where no connection was had, although the call had no effect either: the pool has already waited for as long as
+    /// it may, or has refused the call because of its load, and another try at once adds to that load. See
+    /// [`is_unavailable`](Self::is_unavailable).
+    pub fn is_retryable(&self) -> bool {
+        self.condition() == Some(Condition::Retryable)
+    }
+
+    /// Whether the statement was cancelled on the server, by another session or by a `statement_timeout` (SQLSTATE 57014), or
+    /// interrupted (`SQLITE_INTERRUPT`). It took no effect.
+    ///
+    /// The pool's own `query_timeout` is [`is_timeout`](Self::is_timeout).
+    pub fn is_canceled(&self) -> bool {
+        self.condition() == Some(Condition::Canceled)
+    }
+
+    /// Whether the statement would write, but the transaction, server or file is read-only: SQLSTATE 25006, as from a replica, or
+    /// `SQLITE_READONLY`.
+    pub fn is_read_only(&self) -> bool {
+        self.condition() == Some(Condition::ReadOnly)
+    }
+
+    /// Whether the server, the database or the role has all the connections that it may have: SQLSTATE 53300. The sizes of all
+    /// pools on the server together are too large for it.
+    ///
+    /// It is false for SQLSTATE 53400, which is about other limits of the server's configuration.
+    pub fn is_too_many(&self) -> bool {
+        self.condition() == Some(Condition::TooMany)
+    }
+
+    /// Whether the server did not accept the user or the password: SQLSTATE 28xxx.
+    pub fn is_auth(&self) -> bool {
+        self.condition() == Some(Condition::Auth)
+    }
+
+    /// Whether the database cannot be used now, and a service should answer 503: there was no connection in time, the pool is
+    /// overloaded or closed, nothing can be opened, the connection was lost, or the server is full, starts or stops (SQLSTATE
+    /// 53300, 57P01, 57P02, 57P03 and 08xxx).
+    ///
+    /// It is false after a `query_timeout`, which is about one statement.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// /// The HTTP status for a request whose query failed.
+    /// fn status_code(error: &pool_db::Error) -> u16 {
+    ///     match () {
+    ///         () if error.is_no_rows() => 404,
+    ///         () if error.constraint().is_some() => 409,
+    ///         () if error.is_unavailable() => 503,
+    ///         () if error.is_timeout() => 504,
+    ///         () => 500,
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_db::Error> {
+    /// let pool = pool_db::sqlite::Pool::builder().memory().max_size(1).build()?;
+    /// let held = pool.get().await?;
+    /// let error = pool.get().timeout(Duration::from_millis(5)).await.unwrap_err();
+    /// assert_eq!(status_code(&error), 503);
+    /// assert_eq!(error.status().map(|status| status.leased), Some(1));
+    /// drop(held);
+    /// let error = pool.run(|sqlite| sqlite.query_row("SELECT 1 WHERE false", [], |_| Ok(()))).await.unwrap_err();
+    /// assert_eq!(status_code(&error), 404);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_unavailable(&self) -> bool {
+        match self.0.kind {
+            Kind::Overloaded | Kind::Closed | Kind::Connect | Kind::Disconnected => true,
+            Kind::Timeout => self.of_a_get().is_some(),
+            _ => {
+                let condition = self.condition();
+                condition == Some(Condition::TooMany) || condition == Some(Condition::Unavailable)
             }
         }
-        self.as_sqlstate() == Some("23505")
+    }
+
+    /// Whether the call may have taken effect although it failed. Then look before you repeat it, or repeat only what does no harm
+    /// if it happens twice.
+    ///
+    /// | error | |
+    /// |---|---|
+    /// | no connection: a timeout or a refusal of `get`, a failed connect, a closed pool | `false` |
+    /// | an error of the database: the statement or transaction was rolled back | `false` |
+    /// | the database does not know: SQLSTATE 08007 and 40003, `SQLITE_IOERR` | `true` |
+    /// | `query_timeout`, a lost connection, a panic of the closure | `true` |
+    /// | the driver cannot use an answer or a parameter, a number of rows that was not expected | `true`: in doubt |
+    /// | an error of the application ([`other`](Self::other)) | `false`: the application knows |
+    ///
+    /// It is about the statement that failed. What the statements before it did is committed or part of a transaction, also those
+    /// of the same closure (SQLite) or of the same `batch_execute`.
+    pub fn may_have_happened(&self) -> bool {
+        match self.0.kind {
+            Kind::Timeout => self.of_a_get().is_none(),
+            Kind::Disconnected | Kind::Panicked | Kind::Driver | Kind::NoRows | Kind::ManyRows => {
+                true
+            }
+            Kind::Database => self.condition() == Some(Condition::Unknown),
+            Kind::Overloaded
+            | Kind::Closed
+            | Kind::Connect
+            | Kind::Abandoned
+            | Kind::Config
+            | Kind::Other => false,
+        }
+    }
+
+    /// What a `get` was waiting for when its `acquire_timeout` passed: a return, an open, a check or a reset. `None` for other
+    /// errors. So a timeout without a phase is that of a call that had its connection (`query_timeout`).
+    pub fn phase(&self) -> Option<Phase> {
+        self.of_a_get()?.phase()
+    }
+
+    /// How long the `get` had waited. `None` if the error is not one of a `get`.
+    pub fn waited(&self) -> Option<Duration> {
+        Some(self.of_a_get()?.waited())
+    }
+
+    /// The counts of the pool when the `get` failed. `None` if the error is not one of a `get`.
+    pub fn status(&self) -> Option<&Status> {
+        Some(self.of_a_get()?.status())
     }
 
     /// Returns PostgreSQL's five-character error code, if the server sent a code. A refused connect has a code too, such as `28P01`
@@ -120,7 +299,7 @@ impl Error {
     /// Returns SQLite's extended result code, if the error came from SQLite.
     #[cfg(feature = "sqlite")]
     pub fn as_sqlite_code(&self) -> Option<i32> {
-        Some(crate::sqlite::error::refusal(self.find()?)?.extended_code)
+        Some(crate::sqlite::error::of_sqlite(self.find()?)?.extended_code)
     }
 
     /// Returns the error that caused this error, if there is one: an error of the driver, of the pool or of the application.
@@ -134,6 +313,24 @@ impl Error {
     /// ```
     pub fn inner(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.inner.as_deref().map(|inner| inner as _)
+    }
+
+    /// The pool's error, if it is a `get` that failed.
+    fn of_a_get(&self) -> Option<&pool_core::Error<Self>> {
+        self.inner()?.downcast_ref()
+    }
+
+    /// What the database's code means, if the cause is an error of a database.
+    fn condition(&self) -> Option<Condition> {
+        #[cfg(feature = "postgres")]
+        if let Some(error) = self.find() {
+            return crate::postgres::error::condition(error);
+        }
+        #[cfg(feature = "sqlite")]
+        if let Some(code) = self.as_sqlite_code() {
+            return crate::sqlite::error::condition(code);
+        }
+        None
     }
 
     /// Returns the first `T` among the causes, including the causes of a pool's error.
@@ -254,5 +451,84 @@ impl From<pool_core::Error<Self>> for Error {
 impl From<pool_core::ConfigError> for Error {
     fn from(error: pool_core::ConfigError) -> Self {
         Self::new(Kind::Config, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+/// The predicates that are true of the error, for the tests of the drivers.
+#[cfg(test)]
+pub(crate) fn says(error: &Error) -> String {
+    let all = [
+        ("timeout", error.is_timeout()),
+        ("retryable", error.is_retryable()),
+        ("canceled", error.is_canceled()),
+        ("read_only", error.is_read_only()),
+        ("too_many", error.is_too_many()),
+        ("auth", error.is_auth()),
+        ("unavailable", error.is_unavailable()),
+        ("may_have_happened", error.may_have_happened()),
+        ("constraint", error.constraint().is_some()),
+        ("no_rows", error.is_no_rows()),
+        ("many_rows", error.is_many_rows()),
+    ];
+    let are = all.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
+    are.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use pool_core::{Pool, manager_fn};
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_pointer_in_size() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_get_says_what_it_waited_for_and_how_long_and_the_counts() {
+        let open = || async { Ok::<_, Error>(()) };
+        let pool = Pool::builder(manager_fn(open)).max_size(1).build().unwrap();
+        let held = pool.get().await.unwrap();
+        let second = Duration::from_secs(1);
+        let late = Error::from(pool.get().timeout(second).await.unwrap_err());
+        assert_eq!(says(&late), "timeout unavailable");
+        assert_eq!(late.phase(), Some(Phase::Wait));
+        assert!(late.waited() >= Some(second));
+        assert_eq!(late.status().map(|status| status.leased), Some(1));
+        let busy = Error::from(pool.try_get().unwrap_err());
+        assert_eq!(says(&busy), "");
+        pool.close();
+        let closed = Error::from(pool.get().await.unwrap_err());
+        assert_eq!(says(&closed), "unavailable");
+        assert_eq!(closed.phase(), None);
+        drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_get_without_a_place_in_the_queue_had_no_effect() {
+        let open = || async { Ok::<_, Error>(()) };
+        let pool = Pool::builder(manager_fn(open)).max_waiters(0);
+        let full = Error::from(pool.build().unwrap().get().await.unwrap_err());
+        assert!(full.is_overloaded());
+        assert_eq!(says(&full), "unavailable");
+        assert_eq!((full.phase(), full.waited().is_some()), (None, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_while_nothing_opens_is_an_error_of_the_connect_too() {
+        let open = || async { Err::<(), _>(Error::connect("db", std::io::Error::other("no"))) };
+        let pool = Pool::builder(manager_fn(open)).build().unwrap();
+        let error = Error::from(pool.get().await.unwrap_err());
+        assert!(error.is_connect(), "{error}");
+        assert_eq!(says(&error).replace("timeout ", ""), "unavailable");
+    }
+
+    #[test]
+    fn an_error_of_the_application_is_none_of_the_database() {
+        let error = Error::other("the account is locked");
+        assert_eq!(says(&error), "");
+        assert!(error.phase().is_none() && error.status().is_none());
     }
 }

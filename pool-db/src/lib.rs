@@ -66,6 +66,7 @@
 mod address;
 mod bounded;
 mod builder;
+mod constraint;
 mod driver;
 mod environment;
 mod error;
@@ -77,6 +78,7 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use builder::Builder;
+pub use constraint::{Constraint, ConstraintKind};
 pub use driver::Driver;
 pub use error::Error;
 pub use get::Get;

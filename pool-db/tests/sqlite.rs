@@ -15,7 +15,7 @@ use std::{
 };
 
 use pool_db::{
-    Error,
+    ConstraintKind, Error,
     sqlite::{
         Builder, Connection, Pool,
         rusqlite::{self, TransactionBehavior},
@@ -393,6 +393,7 @@ async fn a_file_that_is_only_read_is_not_made_and_not_changed() {
         .run(|sqlite| sqlite.execute("INSERT INTO t VALUES (1)", []))
         .await
         .unwrap_err();
+    assert!(error.is_read_only() && !error.is_retryable(), "{error}");
     assert!(
         error.is_database() && error.to_string().contains("readonly"),
         "{error}"
@@ -448,6 +449,83 @@ async fn errors_say_what_they_are() {
         .unwrap_err();
     assert_eq!(error.to_string(), "too poor");
     assert!(!error.is_database());
+}
+
+#[tokio::test]
+async fn an_error_says_what_the_caller_may_do() {
+    let (_folder, builder) = database().await;
+    let pool = builder.busy_timeout(Duration::ZERO).build().unwrap();
+    let (mut one, mut other) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let insert = "INSERT INTO t VALUES (1)";
+
+    // It has read what another one has changed since: it cannot write any more.
+    let reads = |sqlite: &mut rusqlite::Connection| {
+        sqlite.execute_batch("BEGIN")?;
+        sqlite.query_row("SELECT count(*) FROM t", [], |_| Ok(()))
+    };
+    one.run(reads).await.unwrap();
+    other
+        .run(|sqlite| sqlite.execute(insert, []))
+        .await
+        .unwrap();
+    let error = one
+        .run(|sqlite| sqlite.execute(insert, []))
+        .await
+        .unwrap_err();
+    assert_eq!(error.as_sqlite_code(), Some(517));
+    assert!(
+        error.is_retryable() && !error.may_have_happened(),
+        "{error}"
+    );
+    one.run(|sqlite| sqlite.execute_batch("ROLLBACK; BEGIN IMMEDIATE"))
+        .await
+        .unwrap();
+
+    // Another one writes.
+    let error = other
+        .run(|sqlite| sqlite.execute(insert, []))
+        .await
+        .unwrap_err();
+    assert!(error.is_retryable() && !error.is_unavailable(), "{error}");
+    one.run(|sqlite| sqlite.execute_batch("ROLLBACK"))
+        .await
+        .unwrap();
+
+    let error = other
+        .run(|sqlite| sqlite.execute(insert, []))
+        .await
+        .unwrap_err();
+    let constraint = error.constraint().unwrap();
+    let names = (constraint.table(), constraint.column());
+    assert_eq!(
+        (constraint.kind(), names),
+        (ConstraintKind::Unique, (Some("t"), Some("n")))
+    );
+    let none = |sqlite: &mut rusqlite::Connection| {
+        sqlite.query_row("SELECT n FROM t WHERE n > 1", [], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    assert!(other.run(none).await.unwrap_err().is_no_rows());
+
+    other.set_query_timeout(Duration::from_millis(20));
+    let late = other.run(|sqlite| sqlite.query_row(ENDLESS, [], |_| Ok(())));
+    let error = late.await.unwrap_err();
+    assert!(error.is_timeout() && error.may_have_happened(), "{error}");
+    assert!(
+        !error.is_unavailable() && error.phase().is_none(),
+        "{error}"
+    );
+    let error = other.run(|_| Ok(())).await.unwrap_err();
+    assert!(
+        error.is_abandoned() && !error.may_have_happened(),
+        "{error}"
+    );
+    let error = one
+        .run::<(), _>(|_| panic!("no such user"))
+        .await
+        .unwrap_err();
+    assert!(error.is_panic() && error.may_have_happened(), "{error}");
 }
 
 /// An error and its sources.

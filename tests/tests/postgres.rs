@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use pool_db::Error;
 use pool_db::postgres::tokio_postgres::IsolationLevel;
 use pool_db::postgres::{Client, Connection, Pool, SslMode};
+use pool_db::{ConstraintKind, Error};
 use tests::postgres::Server;
 use tokio::time::{sleep, timeout};
 
@@ -217,13 +217,129 @@ async fn errors_say_what_they_are() {
         .query_one("SELECT 1 WHERE false", &[])
         .await
         .unwrap_err();
+    assert!(error.is_no_rows() && !error.is_many_rows(), "{error}");
     assert!(!error.is_database(), "{error}");
+    for error in [
+        connection.query_one("VALUES (1), (2)", &[]).await.err(),
+        connection.query_opt("VALUES (1), (2)", &[]).await.err(),
+    ] {
+        let error = error.unwrap();
+        assert!(error.is_many_rows() && !error.is_no_rows(), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the statement returned 2 rows")
+        );
+    }
     drop(connection);
     assert_eq!(
         number(&pool.get().await.unwrap(), "SELECT count(*) FROM t").await,
         1
     );
     assert_eq!(pool.status().opened, 1, "none of them costs the connection");
+}
+
+#[tokio::test]
+async fn an_error_says_what_the_caller_may_do() {
+    let server = Server::start();
+    server.sql(
+        "CREATE TABLE n (n int PRIMARY KEY, half int CONSTRAINT is_half CHECK (half * 2 = n), \
+         of int CONSTRAINT is_of REFERENCES n, word text NOT NULL DEFAULT ''); INSERT INTO n VALUES (2, 1), (4, 2)",
+    );
+    let pool = pool(&server, 2);
+    let (mut one, mut other) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+
+    for (values, kind, name, column) in [
+        ("(2, 1)", ConstraintKind::Unique, Some("n_pkey"), None),
+        ("(6, 2)", ConstraintKind::Check, Some("is_half"), None),
+        ("(6, 3, 7)", ConstraintKind::ForeignKey, Some("is_of"), None),
+        (
+            "(6, 3, 2, NULL)",
+            ConstraintKind::NotNull,
+            None,
+            Some("word"),
+        ),
+    ] {
+        let sql = format!("INSERT INTO n VALUES {values}");
+        let error = one.execute(&sql, &[]).await.unwrap_err();
+        let constraint = error.constraint().unwrap();
+        assert_eq!(
+            (constraint.kind(), constraint.name()),
+            (kind, name),
+            "{error}"
+        );
+        assert_eq!(
+            (constraint.table(), constraint.column()),
+            (Some("n"), column)
+        );
+        assert!(
+            !error.is_retryable() && !error.may_have_happened(),
+            "{error}"
+        );
+    }
+
+    // A transaction that has seen what another one has changed since.
+    let sees = one
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead);
+    let sees = sees.start().await.unwrap();
+    sees.query("SELECT * FROM n", &[]).await.unwrap();
+    let change = "UPDATE n SET word = word || 'x' WHERE n = 4";
+    other.execute(change, &[]).await.unwrap();
+    let error = sees.execute(change, &[]).await.unwrap_err();
+    assert_eq!(error.as_sqlstate(), Some("40001"));
+    assert!(
+        error.is_retryable() && !error.may_have_happened(),
+        "{error}"
+    );
+    drop(sees);
+
+    // A lock that another one holds.
+    let holds = one.transaction().await.unwrap();
+    holds.execute(change, &[]).await.unwrap();
+    let locks = "SELECT * FROM n WHERE n = 4 FOR UPDATE NOWAIT";
+    let error = other.query(locks, &[]).await.unwrap_err();
+    assert_eq!(error.as_sqlstate(), Some("55P03"));
+    assert!(error.is_retryable(), "{error}");
+    drop(holds);
+
+    let reads = other
+        .build_transaction()
+        .read_only(true)
+        .start()
+        .await
+        .unwrap();
+    let error = reads.execute(change, &[]).await.unwrap_err();
+    assert!(error.is_read_only() && !error.is_retryable(), "{error}");
+    drop(reads);
+
+    one.batch_execute("SET statement_timeout = '20ms'")
+        .await
+        .unwrap();
+    let error = one.query("SELECT pg_sleep(60)", &[]).await.unwrap_err();
+    assert!(error.is_canceled() && !error.is_timeout(), "{error}");
+    assert!(!error.may_have_happened() && !error.is_unavailable());
+    other.set_query_timeout(Some(Duration::from_millis(20)));
+    let error = other.query("SELECT pg_sleep(60)", &[]).await.unwrap_err();
+    assert!(error.is_timeout() && !error.is_canceled(), "{error}");
+    assert!(error.may_have_happened() && !error.is_unavailable());
+    assert_eq!((error.phase(), error.waited()), (None, None));
+}
+
+#[tokio::test]
+async fn a_server_without_a_place_says_so_and_nothing_has_happened() {
+    let server = Server::start();
+    server.sql("CREATE ROLE few LOGIN CONNECTION LIMIT 1");
+    let url = server.url().replacen("postgres@", "few@", 1);
+    assert!(url.contains("few@"), "{url}");
+    let begin = || Pool::builder().url(&*url).max_size(1);
+    let (one, other) = (begin().build().unwrap(), begin().build().unwrap());
+    let held = one.get().await.unwrap();
+    let error = other.get().timeout(SOON).await.unwrap_err();
+    assert!(error.is_too_many() && error.is_connect(), "{error}");
+    assert!(error.is_unavailable() && !error.may_have_happened());
+    assert!(error.waited().is_some() && error.status().is_some());
+    drop(held);
 }
 
 #[tokio::test]
@@ -743,6 +859,7 @@ async fn a_wrong_password_is_told_and_not_shown() {
         error.is_connect() && error.as_sqlstate() == Some("28P01"),
         "{error}"
     );
+    assert!(error.is_auth() && error.is_unavailable() && !error.may_have_happened());
     assert!(
         error.to_string().contains("password authentication failed"),
         "{error}"

@@ -86,7 +86,7 @@ impl Client {
     /// Runs a statement that returns exactly one row.
     ///
     /// # Errors
-    /// As for [`query`](Self::query). Another number of rows is an error too.
+    /// As for [`query`](Self::query), and [`Error::is_no_rows`] or [`Error::is_many_rows`] for another number of rows.
     pub async fn query_one<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -102,7 +102,7 @@ impl Client {
     /// Runs a statement that returns one row or none.
     ///
     /// # Errors
-    /// As for [`query`](Self::query). More than one row is an error too.
+    /// As for [`query`](Self::query), and [`Error::is_many_rows`] for more than one row.
     pub async fn query_opt<'a>(
         &self,
         query: impl Into<Query<'a>>,

@@ -5,8 +5,8 @@ use std::{error::Error as StdError, time::Duration};
 use tokio_postgres::error::{DbError, Severity};
 
 use crate::{
-    Error,
-    error::{Kind, reason},
+    Constraint, ConstraintKind, Error,
+    error::{Condition, Kind, reason},
 };
 
 impl Error {
@@ -41,7 +41,12 @@ impl Error {
     /// Another number of rows than the call allows.
     pub(crate) fn row_count(found: usize, expected: &str) -> Self {
         let message = format!("the statement returned {found} rows, but must return {expected}");
-        Self::new(Kind::Other, message, None)
+        let kind = if found == 0 {
+            Kind::NoRows
+        } else {
+            Kind::ManyRows
+        };
+        Self::new(kind, message, None)
     }
 
     /// An abandoned statement has not ended.
@@ -68,7 +73,7 @@ impl From<tokio_postgres::Error> for Error {
             }
             Some(db) => (Kind::Database, describe(db)),
             None if error.is_closed() => (Kind::Disconnected, "the connection was lost".to_owned()),
-            None => (Kind::Other, reason(&error)),
+            None => (Kind::Driver, reason(&error)),
         };
         Self::new(kind, message, Some(Box::new(error))).whole()
     }
@@ -81,4 +86,191 @@ fn describe(error: &DbError) -> String {
         error.message(),
         error.code().code()
     )
+}
+
+/// What the error means, if that is anything that a caller acts on.
+pub(crate) fn condition(error: &DbError) -> Option<Condition> {
+    Some(match error.code().code() {
+        "40001" | "40P01" | "55P03" => Condition::Retryable,
+        // The connection has dropped its statements. So the next attempt prepares them, for the tables as they are now.
+        "26000" => Condition::Retryable,
+        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Condition::Retryable,
+        "57014" => Condition::Canceled,
+        "25006" => Condition::ReadOnly,
+        "53300" => Condition::TooMany,
+        "08007" | "40003" => Condition::Unknown,
+        "57P01" | "57P02" | "57P03" => Condition::Unavailable,
+        code if code.starts_with("08") => Condition::Unavailable,
+        code if code.starts_with("28") => Condition::Auth,
+        _ => return None,
+    })
+}
+
+/// The constraint that was violated, if that is the error.
+pub(crate) fn constraint(error: &DbError) -> Option<Constraint<'_>> {
+    let kind = match error.code().code().strip_prefix("23")? {
+        "505" => ConstraintKind::Unique,
+        "503" | "001" => ConstraintKind::ForeignKey,
+        "514" => ConstraintKind::Check,
+        "502" => ConstraintKind::NotNull,
+        "P01" => ConstraintKind::Exclusion,
+        _ => ConstraintKind::Other,
+    };
+    Some(Constraint {
+        kind,
+        name: error.constraint(),
+        table: error.table(),
+        column: error.column(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_postgres::{Config, NoTls};
+
+    use super::*;
+    use crate::error::says;
+
+    /// The driver's error for a server that says this, by the letters and texts of the protocol's `ErrorResponse`.
+    async fn refusal(fields: &[(char, &str)]) -> tokio_postgres::Error {
+        let mut body = Vec::new();
+        for (letter, text) in fields {
+            body.extend(letter.to_string().bytes().chain(text.bytes()).chain([0]));
+        }
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).unwrap();
+        let (client, mut server) = tokio::io::duplex(4096);
+        server.write_all(b"E").await.unwrap();
+        server.write_all(&length.to_be_bytes()).await.unwrap();
+        server.write_all(&body).await.unwrap();
+        match Config::new().user("me").connect_raw(client, NoTls).await {
+            Ok(_) => panic!("the server has refused"),
+            Err(error) => error,
+        }
+    }
+
+    async fn of(code: &str) -> Error {
+        refusal(&[('S', "ERROR"), ('V', "ERROR"), ('C', code), ('M', "no")])
+            .await
+            .into()
+    }
+
+    #[tokio::test]
+    async fn each_code_is_what_it_means() {
+        for (code, means) in [
+            ("40001", "retryable"),
+            ("40P01", "retryable"),
+            ("55P03", "retryable"),
+            ("26000", "retryable"),
+            ("0A000", ""),
+            ("57014", "canceled"),
+            ("25006", "read_only"),
+            ("53300", "too_many unavailable"),
+            ("53400", ""),
+            ("28P01", "auth"),
+            ("28000", "auth"),
+            ("57P01", "unavailable"),
+            ("57P02", "unavailable"),
+            ("57P03", "unavailable"),
+            ("57P04", ""),
+            ("08006", "unavailable"),
+            ("08P01", "unavailable"),
+            ("08007", "may_have_happened"),
+            ("40003", "may_have_happened"),
+            ("40000", ""),
+            ("42P01", ""),
+            ("23505", "constraint"),
+        ] {
+            let error = of(code).await;
+            assert_eq!(says(&error), means, "{code}");
+            assert!(error.is_database() && !error.is_connect(), "{code}");
+            assert_eq!(error.as_sqlstate(), Some(code));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_statement_is_told_from_what_is_not_supported() {
+        let fields = [
+            ('S', "ERROR"),
+            ('C', "0A000"),
+            ('M', "cached plan must not change result type"),
+            ('R', "RevalidateCachedQuery"),
+        ];
+        assert_eq!(says(&refusal(&fields).await.into()), "retryable");
+    }
+
+    #[tokio::test]
+    async fn the_connection_that_the_server_ends_may_have_run_the_statement() {
+        for (code, means) in [
+            ("57P01", "unavailable may_have_happened"),
+            ("25P03", "unavailable may_have_happened"),
+        ] {
+            let fields = [('S', "FATAL"), ('V', "FATAL"), ('C', code), ('M', "no")];
+            let error = Error::from(refusal(&fields).await);
+            assert!(error.is_disconnected() && !error.is_database());
+            assert_eq!(says(&error), means, "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_refuses_a_connect_had_no_effect_and_keeps_its_meaning() {
+        for (code, means) in [
+            ("28P01", "auth unavailable"),
+            ("53300", "too_many unavailable"),
+            ("57P03", "unavailable"),
+            ("3D000", "unavailable"),
+        ] {
+            let fields = [('S', "FATAL"), ('V', "FATAL"), ('C', code), ('M', "no")];
+            let error = Error::connect("postgres at h", refusal(&fields).await);
+            assert_eq!(says(&error), means, "{code}");
+            assert!(error.is_connect(), "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_constraint_is_told_with_its_kind_and_its_names() {
+        for (code, kind) in [
+            ("23505", ConstraintKind::Unique),
+            ("23503", ConstraintKind::ForeignKey),
+            ("23001", ConstraintKind::ForeignKey),
+            ("23514", ConstraintKind::Check),
+            ("23502", ConstraintKind::NotNull),
+            ("23P01", ConstraintKind::Exclusion),
+            ("23000", ConstraintKind::Other),
+        ] {
+            let fields = [
+                ('S', "ERROR"),
+                ('C', code),
+                ('M', "no"),
+                ('t', "users"),
+                ('c', "email"),
+                ('n', "users_email_key"),
+            ];
+            let error = Error::from(refusal(&fields).await);
+            let constraint = error.constraint().unwrap();
+            assert_eq!(constraint.kind(), kind, "{code}");
+            let names = (constraint.name(), constraint.table(), constraint.column());
+            let all = (Some("users_email_key"), Some("users"), Some("email"));
+            assert_eq!(names, all);
+            assert_eq!(error.is_unique_violation(), code == "23505");
+        }
+        assert_eq!(of("42P01").await.constraint(), None);
+        assert_eq!(of("23514").await.constraint().unwrap().name(), None);
+    }
+
+    #[test]
+    fn what_is_not_from_the_server_is_told_as_well() {
+        assert_eq!(says(&Error::row_count(0, "1")), "may_have_happened no_rows");
+        let many = Error::row_count(2, "at most 1");
+        assert_eq!(says(&many), "may_have_happened many_rows");
+        assert_eq!(says(&Error::abandoned_in_transaction()), "");
+        let late = Error::no_answer(Duration::from_secs(1));
+        assert_eq!(says(&late), "timeout may_have_happened");
+        assert_eq!((late.phase(), late.waited()), (None, None));
+        let cut = Error::disconnected(std::io::Error::other("cut"));
+        assert_eq!(says(&cut), "unavailable may_have_happened");
+        assert_eq!(says(&Error::failed_transaction()), "");
+    }
 }

@@ -1,6 +1,11 @@
 //! The errors of SQLite, of its driver and of the workers.
 
-use crate::{Error, error::Kind};
+use rusqlite::ffi;
+
+use crate::{
+    Constraint, ConstraintKind, Error,
+    error::{Condition, Kind},
+};
 
 impl Error {
     /// An abandoned call still has the connection.
@@ -12,22 +17,13 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        let kind = if refusal(&error).is_some() {
-            Kind::Database
-        } else {
-            Kind::Other
+        let kind = match &error {
+            error if of_sqlite(error).is_some() => Kind::Database,
+            rusqlite::Error::QueryReturnedNoRows => Kind::NoRows,
+            rusqlite::Error::QueryReturnedMoreThanOneRow => Kind::ManyRows,
+            _ => Kind::Driver,
         };
         Self::new(kind, error.to_string(), Some(Box::new(error)))
-    }
-}
-
-/// Returns the error of SQLite itself, if it is the cause.
-pub(crate) const fn refusal(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
-    match error {
-        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
-            Some(error)
-        }
-        _ => None,
     }
 }
 
@@ -45,5 +41,240 @@ impl From<pool_cpu::Error> for Error {
             Kind::Other
         };
         Self::new(kind, error.to_string(), Some(Box::new(error)))
+    }
+}
+
+/// Returns the error of SQLite itself, if it is the cause.
+pub(crate) const fn of_sqlite(error: &rusqlite::Error) -> Option<&ffi::Error> {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            Some(error)
+        }
+        _ => None,
+    }
+}
+
+/// What an extended code means, if that is anything that a caller acts on.
+pub(crate) const fn condition(extended: i32) -> Option<Condition> {
+    match primary(extended) {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Condition::Retryable),
+        ffi::SQLITE_INTERRUPT => Some(Condition::Canceled),
+        ffi::SQLITE_READONLY => Some(Condition::ReadOnly),
+        // A write of the log or its sync failed. What of it is in the file is only known after the next open.
+        ffi::SQLITE_IOERR => Some(Condition::Unknown),
+        _ => None,
+    }
+}
+
+/// The constraint that was violated, if that is the error. Its names are in SQLite's message only.
+pub(crate) fn constraint(error: &rusqlite::Error) -> Option<Constraint<'_>> {
+    let rusqlite::Error::SqliteFailure(error, message) = error else {
+        return None;
+    };
+    if primary(error.extended_code) != ffi::SQLITE_CONSTRAINT {
+        return None;
+    }
+    let kind = match error.extended_code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE
+        | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        | ffi::SQLITE_CONSTRAINT_ROWID => ConstraintKind::Unique,
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ConstraintKind::ForeignKey,
+        ffi::SQLITE_CONSTRAINT_CHECK => ConstraintKind::Check,
+        ffi::SQLITE_CONSTRAINT_NOTNULL => ConstraintKind::NotNull,
+        _ => ConstraintKind::Other,
+    };
+    let none = Constraint {
+        kind,
+        name: None,
+        table: None,
+        column: None,
+    };
+    let names = message
+        .as_deref()
+        .and_then(|message| message.split_once(FAILED));
+    let Some((_, names)) = names else {
+        return Some(none);
+    };
+    Some(match kind {
+        ConstraintKind::Check => Constraint {
+            name: Some(names),
+            ..none
+        },
+        ConstraintKind::Unique | ConstraintKind::NotNull => {
+            let index = names.strip_prefix("index \'");
+            if let Some(index) = index.and_then(|index| index.strip_suffix('\'')) {
+                return Some(Constraint {
+                    name: Some(index),
+                    ..none
+                });
+            }
+            // `users.email`, or `users.email, users.name`.
+            let (table, column) = names.split_once('.').unzip();
+            Constraint {
+                table,
+                column: column.filter(|column| !column.contains(", ")),
+                ..none
+            }
+        }
+        _ => none,
+    })
+}
+
+const fn primary(extended: i32) -> i32 {
+    extended & 0xff
+}
+
+/// What stands between the kind and the names in SQLite's message.
+const FAILED: &str = " constraint failed: ";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::error::says;
+
+    fn of(code: i32) -> Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()
+    }
+
+    #[test]
+    fn each_code_is_what_it_means() {
+        for (code, means) in [
+            (ffi::SQLITE_BUSY, "retryable"),
+            (ffi::SQLITE_BUSY_SNAPSHOT, "retryable"),
+            (ffi::SQLITE_BUSY_RECOVERY, "retryable"),
+            (ffi::SQLITE_LOCKED, "retryable"),
+            (ffi::SQLITE_LOCKED_SHAREDCACHE, "retryable"),
+            (ffi::SQLITE_INTERRUPT, "canceled"),
+            (ffi::SQLITE_READONLY, "read_only"),
+            (ffi::SQLITE_READONLY_DBMOVED, "read_only"),
+            (ffi::SQLITE_IOERR_FSYNC, "may_have_happened"),
+            (ffi::SQLITE_CONSTRAINT_UNIQUE, "constraint"),
+            (ffi::SQLITE_FULL, ""),
+            (ffi::SQLITE_ERROR, ""),
+            (ffi::SQLITE_AUTH, ""),
+        ] {
+            let error = of(code);
+            assert_eq!(says(&error), means, "{code}");
+            assert!(error.is_database(), "{code}");
+            assert_eq!(error.as_sqlite_code(), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_makes_the_database_unavailable() {
+        let code = ffi::Error::new(ffi::SQLITE_CANTOPEN);
+        let error = rusqlite::Error::SqliteFailure(code, None);
+        let error = Error::connect("sqlite app.db", error);
+        assert_eq!(says(&error), "unavailable");
+    }
+
+    #[test]
+    fn a_constraint_is_told_with_its_kind_and_what_sqlite_tells_of_it() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        sqlite
+            .execute_batch(
+                "PRAGMA foreign_keys = on;
+                 CREATE TABLE users (id INTEGER PRIMARY KEY, email UNIQUE, name NOT NULL, age CONSTRAINT of_age CHECK (age > 17),
+                     low CHECK (low < 9), UNIQUE (low, age));
+                 CREATE UNIQUE INDEX by_lower ON users (lower(name));
+                 CREATE TABLE posts (author INT REFERENCES users (id), words INT) STRICT;
+                 CREATE TRIGGER gate BEFORE DELETE ON users BEGIN SELECT RAISE(ABORT, 'never'); END;
+                 INSERT INTO users VALUES (1, 'a@x', 'Ada', 36, 1);",
+            )
+            .unwrap();
+        use ConstraintKind::{Check, ForeignKey, NotNull, Other, Unique};
+        for (sql, kind, name, table, column) in [
+            (
+                "INSERT INTO users VALUES (1, 'b@x', 'Bob', 20, 1)",
+                Unique,
+                None,
+                Some("users"),
+                Some("id"),
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'a@x', 'Bob', 20, 1)",
+                Unique,
+                None,
+                Some("users"),
+                Some("email"),
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'b@x', 'Bob', 36, 1)",
+                Unique,
+                None,
+                Some("users"),
+                None,
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'b@x', 'ADA', 20, 1)",
+                Unique,
+                Some("by_lower"),
+                None,
+                None,
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'b@x', NULL, 20, 1)",
+                NotNull,
+                None,
+                Some("users"),
+                Some("name"),
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'b@x', 'Bob', 7, 1)",
+                Check,
+                Some("of_age"),
+                None,
+                None,
+            ),
+            (
+                "INSERT INTO users VALUES (2, 'b@x', 'Bob', 20, 9)",
+                Check,
+                Some("low < 9"),
+                None,
+                None,
+            ),
+            (
+                "INSERT INTO posts VALUES (9, 1)",
+                ForeignKey,
+                None,
+                None,
+                None,
+            ),
+            (
+                "INSERT INTO posts VALUES (1, 'many')",
+                Other,
+                None,
+                None,
+                None,
+            ),
+            ("DELETE FROM users", Other, None, None, None),
+        ] {
+            let error = Error::from(sqlite.execute(sql, []).unwrap_err());
+            let constraint = error.constraint();
+            let expected = Constraint {
+                kind,
+                name,
+                table,
+                column,
+            };
+            assert_eq!(constraint, Some(expected), "{sql}: {error}");
+            assert_eq!(error.is_unique_violation(), kind == Unique, "{sql}");
+        }
+        let error = Error::from(sqlite.execute("INSRT", []).unwrap_err());
+        assert_eq!((error.is_database(), error.constraint()), (true, None));
+    }
+
+    #[test]
+    fn the_number_of_rows_is_told() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        let none = sqlite.query_row("SELECT 1 WHERE false", [], |_| Ok(()));
+        let error = Error::from(none.unwrap_err());
+        assert!(error.is_no_rows() && !error.is_many_rows() && !error.is_database());
+        let two = sqlite.query_one("SELECT 1 UNION SELECT 2", [], |_| Ok(()));
+        let error = Error::from(two.unwrap_err());
+        assert!(error.is_many_rows() && !error.is_no_rows(), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pool_db::Error;
-use pool_db::postgres::{Builder, Client};
+use pool_db::postgres::{Builder, Client, Connection};
 
 use crate::data::{USERS, User};
 use crate::failure::Failure;
@@ -51,8 +51,8 @@ pub(crate) async fn prepare(pool: &Builder) -> Result<(), Failure> {
 }
 
 /// Returns how many users there are in the end.
-async fn fill(client: &mut Client) -> Result<i64, Error> {
-    let transaction = client.transaction().await?;
+async fn fill(connection: &mut Connection) -> Result<i64, Error> {
+    let transaction = connection.transaction().await?;
     // Of two services that start at the same time, one waits for the other.
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])

@@ -13,7 +13,7 @@
 //! assert_eq!(server.sql("SELECT 6 * 7"), "42");
 //! ```
 //!
-//! The harness blocks its thread and knows no async runtime. Everything in it fails by panicking with a
+//! The harness blocks its thread and needs no async runtime of the test's. Everything in it fails by panicking with a
 //! message that says what to do: a test has no better use for an error.
 //!
 //! The tests themselves are in `tests/`, and `run` beside them runs every test of the workspace.
@@ -22,6 +22,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod postgres;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod redis;
 

@@ -95,6 +95,11 @@ impl Server {
     /// `postgres://postgres[:password]@127.0.0.1:<port>/postgres`: the superuser, and the database that
     /// every server has.
     pub fn url(&self) -> String {
+        self.url_at(self.port())
+    }
+
+    /// The same by way of another port of 127.0.0.1, as that of a [`Proxy`](crate::proxy::Proxy).
+    pub fn url_at(&self, port: u16) -> String {
         let password = self
             .builder
             .password
@@ -105,7 +110,6 @@ impl Server {
                     .bytes()
                     .fold(":".to_owned(), |text, byte| format!("{text}%{byte:02X}"))
             });
-        let port = self.port.number();
         format!("postgres://postgres{password}@127.0.0.1:{port}/postgres")
     }
 

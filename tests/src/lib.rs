@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod rabbitmq;
@@ -30,6 +31,7 @@ mod certificate;
 mod port;
 mod process;
 mod program;
+mod psql;
 mod user;
 
 pub use certificate::Certificate;

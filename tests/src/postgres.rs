@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Certificate, Port, Process, Program, User};
+use crate::{Certificate, Port, Process, Program, User, psql};
 
 /// A PostgreSQL server of this test's own: listening on 127.0.0.1 only, its data in a temporary folder, and
 /// careless about power cuts (no `fsync`), which makes it fast and which no test can notice.
@@ -100,17 +100,17 @@ impl Server {
 
     /// The same by way of another port of 127.0.0.1, as that of a [`Proxy`](crate::proxy::Proxy).
     pub fn url_at(&self, port: u16) -> String {
-        let password = self
-            .builder
-            .password
-            .as_deref()
-            .map_or(String::new(), |password| {
-                // Any of its bytes could mean something in an address.
-                password
-                    .bytes()
-                    .fold(":".to_owned(), |text, byte| format!("{text}%{byte:02X}"))
-            });
-        format!("postgres://postgres{password}@127.0.0.1:{port}/postgres")
+        url(port, self.builder.password.as_deref())
+    }
+
+    /// The superuser's password, where there is one.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.builder.password.as_deref()
+    }
+
+    /// Whether it takes only clients that use TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.builder.tls
     }
 
     /// Its port on 127.0.0.1, the same after each restart.
@@ -135,12 +135,7 @@ impl Server {
     /// When the statement fails, with PostgreSQL's message.
     #[track_caller]
     pub fn sql(&self, sql: &str) -> String {
-        let output = self.psql(sql).output().expect("psql can be started");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{sql}: {errors}");
-        String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned()
+        psql::run(self.psql(sql), sql)
     }
 
     /// Kills it with all its connections at once, as a power cut would.
@@ -264,10 +259,7 @@ impl Server {
     }
 
     fn psql(&self, sql: &str) -> Command {
-        let mut psql = Command::new(PSQL.path());
-        psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"]);
-        psql.args(["--set=ON_ERROR_STOP=1", "--command", sql, &self.url()]);
-        psql.env("PGCONNECT_TIMEOUT", "10");
+        let mut psql = psql::command(&self.url(), sql);
         if self.builder.tls {
             psql.env("PGSSLMODE", "verify-full")
                 .env("PGSSLROOTCERT", self.authority());
@@ -303,10 +295,20 @@ impl Drop for Server {
     }
 }
 
+/// The address of a server on `port`, or of what stands in front of one.
+pub(crate) fn url(port: u16, password: Option<&str>) -> String {
+    let password = password.map_or(String::new(), |password| {
+        // Any of its bytes could mean something in an address.
+        password
+            .bytes()
+            .fold(":".to_owned(), |text, byte| format!("{text}%{byte:02X}"))
+    });
+    format!("postgres://postgres{password}@127.0.0.1:{port}/postgres")
+}
+
 const INITDB: Program = Program::new("initdb", "postgresql");
 const POSTGRES: Program = Program::new("postgres", "postgresql");
 const PG_ISREADY: Program = Program::new("pg_isready", "postgresql");
-const PSQL: Program = Program::new("psql", "postgresql");
 
 /// How long a start or a stop may take on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -375,10 +377,7 @@ mod tests {
         let server = Server::builder().password("open sesame: 100%/@").start();
         assert_eq!(server.sql("SELECT current_user"), "postgres");
         let wrong = server.url().replace("%6F", "%4F");
-        let output = Command::new(PSQL.path())
-            .args(["--command=SELECT 1", &wrong])
-            .output()
-            .unwrap();
+        let output = psql::command(&wrong, "SELECT 1").output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
             errors.contains("password authentication failed"),

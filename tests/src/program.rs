@@ -22,7 +22,8 @@ impl Program {
         Self { name, package }
     }
 
-    /// Where it is: of the versions under `/usr/lib/<package>/<version>/bin` the newest, or else on `PATH`.
+    /// Where it is: of the versions under `/usr/lib/<package>/<version>/bin` the newest, or else on `PATH`, or
+    /// else in `/usr/sbin`, which Debian leaves out of an ordinary user's.
     ///
     /// The package's own folder comes first, because what Debian puts on `PATH` for PostgreSQL are
     /// wrappers around its clusters, and the tests want none of those.
@@ -61,7 +62,8 @@ impl Program {
     }
 
     fn on_path(&self) -> Option<PathBuf> {
-        env::split_paths(&env::var_os("PATH")?)
+        env::split_paths(&env::var_os("PATH").unwrap_or_default())
+            .chain([PathBuf::from("/usr/sbin")])
             .map(|folder| folder.join(self.name))
             .find(|path| path.is_file())
     }

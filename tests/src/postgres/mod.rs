@@ -1,5 +1,7 @@
 //! A private PostgreSQL server.
 
+mod builder;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+pub use self::builder::Builder;
 
 use crate::{Certificate, Port, Process, Program, User, psql};
 
@@ -22,59 +26,6 @@ pub struct Server {
     /// None after [`kill`](Self::kill) and [`stop`](Self::stop).
     process: Option<Process>,
     folder: TempDir,
-}
-
-/// How a [`Server`] is to be.
-#[derive(Clone, Debug, Default)]
-pub struct Builder {
-    password: Option<String>,
-    tls: bool,
-    settings: Vec<(String, String)>,
-}
-
-impl Builder {
-    /// Asks clients for this password (by SCRAM). Default: everybody is let in.
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(password.into());
-        self
-    }
-
-    /// Lets in clients that use TLS, and no others. Default: no TLS.
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// Sets one of PostgreSQL's own settings, such as `max_connections`.
-    pub fn setting(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.settings.push((name.into(), value.to_string()));
-        self
-    }
-
-    /// Makes the database and starts the server; returns when it answers.
-    ///
-    /// # Panics
-    /// When PostgreSQL is not installed or does not start, saying why.
-    #[track_caller]
-    pub fn start(self) -> Server {
-        let folder = tempfile::Builder::new()
-            .prefix("pool-tests-")
-            .tempdir()
-            .unwrap();
-        let user = User::unprivileged();
-        user.own(folder.path());
-        let port = Port::reserve();
-        let mut server = Server {
-            builder: self,
-            user,
-            port,
-            process: None,
-            folder,
-        };
-        server.create();
-        server.launch();
-        server
-    }
 }
 
 impl Server {
@@ -179,6 +130,23 @@ impl Server {
     /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&mut self) {
         self.process.iter_mut().for_each(Process::thaw);
+    }
+
+    /// A server with a port and a folder, and nothing in that.
+    fn empty(builder: Builder) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("pool-tests-")
+            .tempdir()
+            .unwrap();
+        let user = User::unprivileged();
+        user.own(folder.path());
+        Self {
+            builder,
+            user,
+            port: Port::reserve(),
+            process: None,
+            folder,
+        }
     }
 
     /// Makes the data folder.

@@ -59,6 +59,8 @@ impl User {
             command.arg(format!("--reuid={}", self.id));
             command.arg(format!("--regid={}", self.group));
             command.arg("--clear-groups");
+            // Root's is not this user's, and PostgreSQL's clients fail on a file there that they may not read.
+            command.env("HOME", "/nonexistent");
         }
         command.arg("--pdeathsig=KILL").arg("--").arg(program);
         command

@@ -1,6 +1,7 @@
 //! A private PostgreSQL server.
 
 mod builder;
+mod replica;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -177,7 +178,7 @@ impl Server {
         };
         self.file(
             "data/pg_hba.conf",
-            &format!("{connection} all all 127.0.0.1/32 {method}\n"),
+            &format!("{connection} all,replication all 127.0.0.1/32 {method}\n"),
         );
         if self.builder.tls {
             let certificate = Certificate::generate();
@@ -227,12 +228,18 @@ impl Server {
     }
 
     fn psql(&self, sql: &str) -> Command {
-        let mut psql = psql::command(&self.url(), sql);
+        psql::command(&self.libpq_url(self.port()), sql)
+    }
+
+    /// The address of the server on `port`, with everything that PostgreSQL's own clients need to know.
+    fn libpq_url(&self, port: u16) -> String {
+        let mut url = self.url_at(port) + "?connect_timeout=10";
         if self.builder.tls {
-            psql.env("PGSSLMODE", "verify-full")
-                .env("PGSSLROOTCERT", self.authority());
+            let authority = self.authority();
+            url += "&sslmode=verify-full&sslrootcert=";
+            url += &percent_encoded(authority.as_os_str().as_encoded_bytes());
         }
-        psql
+        url
     }
 
     /// Writes a file that its user alone may read, or PostgreSQL refuses the key in it.
@@ -266,12 +273,15 @@ impl Drop for Server {
 /// The address of a server on `port`, or of what stands in front of one.
 pub(crate) fn url(port: u16, password: Option<&str>) -> String {
     let password = password.map_or(String::new(), |password| {
-        // Any of its bytes could mean something in an address.
-        password
-            .bytes()
-            .fold(":".to_owned(), |text, byte| format!("{text}%{byte:02X}"))
+        format!(":{}", percent_encoded(password.as_bytes()))
     });
     format!("postgres://postgres{password}@127.0.0.1:{port}/postgres")
+}
+
+/// Any byte of `text` could mean something in an address.
+fn percent_encoded(text: &[u8]) -> String {
+    text.iter()
+        .fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
 }
 
 const INITDB: Program = Program::new("initdb", "postgresql");
@@ -358,11 +368,8 @@ mod tests {
         let server = Server::builder().tls().start();
         let ours = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         assert_eq!(server.sql(ours), "t|TLSv1.3");
-        let output = server
-            .psql("SELECT 1")
-            .env("PGSSLMODE", "disable")
-            .output()
-            .unwrap();
+        let mut without = psql::command(&server.url(), "SELECT 1");
+        let output = without.env("PGSSLMODE", "disable").output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.contains("no encryption"), "{errors}");
         assert!(server.authority().is_file());

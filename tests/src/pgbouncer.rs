@@ -38,8 +38,8 @@ pub struct Bouncer {
 pub struct Builder {
     server: u16,
     password: Option<String>,
-    /// The server's authority, where clients must use TLS.
-    authority: Option<PathBuf>,
+    /// How it verifies the server, and what it shows, by libpq's names.
+    tls: Vec<(&'static str, PathBuf)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
 }
@@ -117,10 +117,14 @@ impl Builder {
              admin_users = postgres\n",
             users.display(),
         );
-        if let Some(authority) = &self.authority {
-            let authority = authority.display();
-            text +=
-                &format!("server_tls_sslmode = verify-full\nserver_tls_ca_file = {authority}\n");
+        for (name, value) in &self.tls {
+            let name = match *name {
+                "sslrootcert" => "ca_file",
+                "sslcert" => "cert_file",
+                "sslkey" => "key_file",
+                mode => mode,
+            };
+            text += &format!("server_tls_{name} = {}\n", value.display());
         }
         for (name, value) in &self.settings {
             text += &format!("{name} = {value}\n");
@@ -146,7 +150,7 @@ impl Bouncer {
         Builder {
             server: server.port(),
             password: server.password().map(str::to_owned),
-            authority: server.is_tls().then(|| server.authority()),
+            tls: server.tls(),
             users: Vec::new(),
             settings: Vec::new(),
         }
@@ -272,6 +276,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::ClientCertificate;
     use crate::proxy::Proxy;
     use std::io::{BufRead, BufReader, Lines, Write};
     use std::net::TcpStream;
@@ -326,10 +331,16 @@ mod tests {
 
     #[test]
     fn a_server_with_tls_is_reached_by_tls() {
+        let ours = "SELECT ssl, client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         let server = Server::builder().tls().start();
         let bouncer = Bouncer::builder(&server).start();
-        let ours = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-        assert_eq!(bouncer.sql(ours), "t");
+        assert_eq!(bouncer.sql(ours), "t|");
+        let server = Server::builder()
+            .tls()
+            .client_certificate(ClientCertificate::User)
+            .start();
+        let bouncer = Bouncer::builder(&server).start();
+        assert_eq!(bouncer.sql(ours), "t|/CN=postgres");
     }
 
     #[test]

@@ -5,15 +5,15 @@ mod replica;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use self::builder::Builder;
+pub use self::builder::{Builder, ClientCertificate};
 
-use crate::{Certificate, Port, Process, Program, User, psql};
+use crate::{Port, Process, Program, User, psql};
 
 /// A PostgreSQL server of this test's own: listening on 127.0.0.1 only, its data in a temporary folder, and
 /// careless about power cuts (no `fsync`), which makes it fast and which no test can notice.
@@ -26,6 +26,8 @@ pub struct Server {
     port: Port,
     /// None after [`kill`](Self::kill) and [`stop`](Self::stop).
     process: Option<Process>,
+    /// With [`Builder::socket`]. A path of a socket may be no longer than 107 bytes, and a temporary folder's can be.
+    socket: Option<TempDir>,
     folder: TempDir,
 }
 
@@ -60,9 +62,29 @@ impl Server {
         self.builder.password.as_deref()
     }
 
-    /// Whether it takes only clients that use TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.builder.tls
+    /// How PostgreSQL's own clients, and PgBouncer, verify it, and what they show: the mode, the authority, and a
+    /// certificate with its key, as far as there are.
+    pub(crate) fn tls(&self) -> Vec<(&'static str, PathBuf)> {
+        let Some(certificate) = &self.builder.certificate else {
+            return Vec::new();
+        };
+        let mut tls = if certificate.is_sound() {
+            vec![
+                ("sslmode", "verify-full".into()),
+                ("sslrootcert", self.authority()),
+            ]
+        } else {
+            // Verified it would be refused; a file that is not there is no wish to have it verified.
+            vec![
+                ("sslmode", "require".into()),
+                ("sslrootcert", "/nonexistent".into()),
+            ]
+        };
+        if self.builder.client_certificate.is_some() {
+            let (certificate, key) = self.client_files("postgres");
+            tls.extend([("sslcert", certificate), ("sslkey", key)]);
+        }
+        tls
     }
 
     /// Its port on 127.0.0.1, the same after each restart.
@@ -73,6 +95,33 @@ impl Server {
     /// The certificate that clients must trust, as a PEM file. It is there only with [`Builder::tls`].
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
+    }
+
+    /// Makes a certificate for the user `name`, signed by the authority of the server's; returns the PEM files with it
+    /// and with its private key.
+    ///
+    /// # Panics
+    /// When the server has no TLS.
+    #[track_caller]
+    pub fn client_certificate(&self, name: &str) -> (PathBuf, PathBuf) {
+        let server = self.builder.certificate.as_ref();
+        let client = server.expect("the server has no TLS").client(name);
+        let (certificate, key) = self.client_files(name);
+        self.file(&certificate, client.certificate_pem());
+        self.file(&key, client.key_pem());
+        (certificate, key)
+    }
+
+    /// The folder of its Unix socket; the port is that of TCP.
+    ///
+    /// # Panics
+    /// When it was not built with [`Builder::socket`].
+    #[track_caller]
+    pub fn socket(&self) -> &Path {
+        let socket = self.socket.as_ref();
+        socket
+            .expect("the server was built without a socket")
+            .path()
     }
 
     /// What the server has logged.
@@ -133,7 +182,7 @@ impl Server {
         self.process.iter_mut().for_each(Process::thaw);
     }
 
-    /// A server with a port and a folder, and nothing in that.
+    /// A server with a port and a folder, and nothing in that but certificates.
     fn empty(builder: Builder) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pool-tests-")
@@ -141,13 +190,31 @@ impl Server {
             .unwrap();
         let user = User::unprivileged();
         user.own(folder.path());
-        Self {
+        let socket = builder.socket.then(|| {
+            let socket = tempfile::Builder::new()
+                .prefix("pool-tests-")
+                .tempdir_in("/tmp")
+                .unwrap();
+            user.own(socket.path());
+            socket
+        });
+        let server = Self {
             builder,
             user,
             port: Port::reserve(),
             process: None,
+            socket,
             folder,
+        };
+        if let Some(certificate) = &server.builder.certificate {
+            server.file("authority.pem", &certificate.authority_pem());
+            server.file("server.crt", certificate.certificate_pem());
+            server.file("server.key", certificate.key_pem());
         }
+        if server.builder.client_certificate.is_some() {
+            server.client_certificate("postgres");
+        }
+        server
     }
 
     /// Makes the data folder.
@@ -170,22 +237,30 @@ impl Server {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "initdb failed: {errors}");
 
-        let connection = if self.builder.tls { "hostssl" } else { "host" };
-        let method = if self.builder.password.is_some() {
-            "scram-sha-256"
-        } else {
-            "trust"
+        self.file("data/pg_hba.conf", &self.access());
+    }
+
+    /// The text of `pg_hba.conf`.
+    fn access(&self) -> String {
+        let password = match self.builder.password {
+            Some(_) => "scram-sha-256",
+            None => "trust",
         };
-        self.file(
-            "data/pg_hba.conf",
-            &format!("{connection} all,replication all 127.0.0.1/32 {method}\n"),
-        );
-        if self.builder.tls {
-            let certificate = Certificate::generate();
-            self.file("authority.pem", certificate.authority_pem());
-            self.file("data/server.crt", certificate.certificate_pem());
-            self.file("data/server.key", certificate.key_pem());
-        }
+        let method = match self.builder.client_certificate {
+            Some(ClientCertificate::User) => "cert".to_owned(),
+            Some(ClientCertificate::Any) => format!("{password} clientcert=verify-ca"),
+            None => password.to_owned(),
+        };
+        let connection = match self.builder.certificate {
+            Some(_) => "hostssl",
+            None => "host",
+        };
+        let everybody = [
+            format!("{connection} all,replication all 127.0.0.1/32 {method}"),
+            format!("local all all {password}"),
+        ];
+        let lines = self.builder.access.iter().chain(&everybody);
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     /// Starts the server on the data folder.
@@ -196,18 +271,30 @@ impl Server {
         let fixed = [
             ("listen_addresses", "127.0.0.1"),
             ("port", &self.port.number().to_string()),
-            // A path of a socket may be no longer than 107 bytes, and a temporary folder's can be.
             ("unix_socket_directories", ""),
-            ("ssl", if self.builder.tls { "on" } else { "off" }),
             // What a commit wrote is then the kernel's, and the kernel outlives the server. A commit that
             // does not wait for its write (`synchronous_commit`) would be lost by a kill.
             ("fsync", "off"),
             ("full_page_writes", "off"),
             // In the data folder, so that nothing of a killed server stays in /dev/shm.
             ("dynamic_shared_memory_type", "mmap"),
+            // Files of TLS are read when that is on; seen from the data folder.
+            ("ssl_cert_file", "../server.crt"),
+            ("ssl_key_file", "../server.key"),
         ];
         for (name, value) in fixed {
             command.arg("-c").arg(format!("{name}={value}"));
+        }
+        if let Some(socket) = &self.socket {
+            let folder = socket.path().display();
+            command.arg(format!("--unix_socket_directories={folder}"));
+        }
+        if self.builder.certificate.is_some() {
+            command.arg("--ssl=on");
+        }
+        // A server that has this asks every client for a certificate.
+        if self.builder.client_certificate.is_some() {
+            command.arg("--ssl_ca_file=../authority.pem");
         }
         for (name, value) in &self.builder.settings {
             command.arg("-c").arg(format!("{name}={value}"));
@@ -233,18 +320,22 @@ impl Server {
 
     /// The address of the server on `port`, with everything that PostgreSQL's own clients need to know.
     fn libpq_url(&self, port: u16) -> String {
-        let mut url = self.url_at(port) + "?connect_timeout=10";
-        if self.builder.tls {
-            let authority = self.authority();
-            url += "&sslmode=verify-full&sslrootcert=";
-            url += &percent_encoded(authority.as_os_str().as_encoded_bytes());
-        }
-        url
+        let url = self.url_at(port) + "?connect_timeout=10";
+        self.tls().iter().fold(url, |url, (name, value)| {
+            let value = percent_encoded(value.as_os_str().as_encoded_bytes());
+            format!("{url}&{name}={value}")
+        })
+    }
+
+    /// Where the certificate for the user `name` is, and its private key.
+    fn client_files(&self, name: &str) -> (PathBuf, PathBuf) {
+        let path = |kind: &str| self.folder.path().join(format!("client-{name}.{kind}"));
+        (path("crt"), path("key"))
     }
 
     /// Writes a file that its user alone may read, or PostgreSQL refuses the key in it.
     #[track_caller]
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    fn file(&self, name: impl AsRef<Path>, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,6 +1,5 @@
 //! Streaming replication: a server that follows another.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,11 +20,6 @@ impl Server {
     #[track_caller]
     pub fn replica(&self) -> Self {
         let mut replica = Self::empty(self.builder.clone());
-        if self.builder.tls {
-            let authority =
-                fs::read_to_string(self.authority()).expect("every server with TLS has it");
-            replica.file("authority.pem", &authority);
-        }
         let name = format!("replica_{}", replica.port());
         // What is written here of the replica's own files it finds again as long as it lives, this server or not.
         let primary = replica.libpq_url(self.port()) + "&application_name=" + &name;
@@ -138,6 +132,7 @@ const PG_BASEBACKUP: Program = Program::new("pg_basebackup", "postgresql");
 mod tests {
     use super::*;
     use crate::psql;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn a_replica_has_the_rows_of_its_primary_and_is_read_only() {
@@ -186,9 +181,9 @@ mod tests {
         replica.pause_replay();
         primary.sql("INSERT INTO t VALUES (1)");
         let written = primary.lsn();
-        let waited = std::panic::catch_unwind(|| {
+        let waited = catch_unwind(AssertUnwindSafe(|| {
             replica.wait_replayed_within(Duration::from_millis(100), &written);
-        });
+        }));
         let said = waited.unwrap_err().downcast::<String>().unwrap();
         assert!(said.contains(&format!("not {written} within")), "{said}");
         assert_eq!(replica.sql("SELECT count(*) FROM t"), "0");

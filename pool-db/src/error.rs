@@ -29,6 +29,8 @@ struct Inner {
     inner: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether the message contains all causes, and not only the first.
     has_all: bool,
+    /// Whether nothing of the request was written to the connection.
+    is_unsent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +253,7 @@ impl Error {
     /// | the database does not know: SQLSTATE 08007 and 40003, `SQLITE_IOERR` | `true` |
     /// | `query_timeout`, a lost connection, a panic of the closure | `true` |
     /// | the driver cannot use an answer or a parameter, a number of rows that was not expected | `true`: in doubt |
+    /// | one of these where nothing was written to the connection, as far as that is known | `false` |
     /// | an error of the application ([`other`](Self::other)) | `false`: the application knows |
     ///
     /// It is about the statement that failed. What the statements before it did is committed or part of a transaction, also those
@@ -259,7 +262,7 @@ impl Error {
         match self.0.kind {
             Kind::Timeout => self.of_a_get().is_none(),
             Kind::Disconnected | Kind::Panicked | Kind::Driver | Kind::NoRows | Kind::ManyRows => {
-                true
+                !self.is_unsent()
             }
             Kind::Database => self.condition() == Some(Condition::Unknown),
             Kind::Overloaded
@@ -361,6 +364,7 @@ impl Error {
             message,
             inner,
             has_all: false,
+            is_unsent: false,
         }))
     }
 
@@ -368,6 +372,18 @@ impl Error {
     pub(crate) fn whole(mut self) -> Self {
         self.0.has_all = true;
         self
+    }
+
+    /// Records that nothing of the request was written to the connection.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn unsent(mut self) -> Self {
+        self.0.is_unsent = true;
+        self
+    }
+
+    /// Whether nothing of the request was written to the connection.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        self.0.is_unsent
     }
 
     /// No answer arrived within `query_timeout`.

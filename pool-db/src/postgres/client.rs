@@ -12,9 +12,10 @@ use tokio::sync::RwLock;
 use tokio_postgres::{Row, SimpleQueryMessage, Statement};
 
 use super::{
+    CopyIn, CopyOut, Query, Rows,
     dial::{Dial, Dialled},
     line::Line,
-    query::{Params, Query},
+    query::Params,
     session::{Left, Session},
     statements::Statements,
     transaction::{Transaction, TransactionBuilder},
@@ -125,6 +126,34 @@ impl Client {
         params: Params<'_>,
     ) -> Result<u64, Error> {
         Ok(self.rows(query.into(), params).await?.1)
+    }
+
+    /// Runs a statement and returns its rows one after the other, in constant memory.
+    ///
+    /// # Errors
+    /// As for [`query`](Self::query), for the beginning of the statement. The stream has those of its rows.
+    pub async fn stream<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        params: Params<'_>,
+    ) -> Result<Rows<&Self>, Error> {
+        Rows::start(self, query.into(), params).await
+    }
+
+    /// Begins a `COPY .. FROM STDIN`. The result takes the data.
+    ///
+    /// # Errors
+    /// As for [`query`](Self::query). The errors of the data come later.
+    pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<&Self>, Error> {
+        CopyIn::start(self, sql).await
+    }
+
+    /// Begins a `COPY .. TO STDOUT`. The stream returns the data.
+    ///
+    /// # Errors
+    /// As for [`query`](Self::query), for the beginning of the statement. The stream has those of its data.
+    pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<&Self>, Error> {
+        CopyOut::start(self, sql).await
     }
 
     /// Prepares a statement, or returns it from the prepared statements that this connection keeps (`statement_cache`).
@@ -246,6 +275,16 @@ impl Client {
         // The connection ends when the last handle of the driver's client is gone.
         drop((statements, driver));
         line.close().await;
+    }
+
+    /// Commits the transaction that is open.
+    pub(super) async fn commit(&self) -> Result<(), Error> {
+        self.batch_execute("COMMIT").await?;
+        // The server answers the commit of a transaction that has failed without an error, and rolls back.
+        if self.session.was_rolled_back() {
+            return Err(Error::failed_transaction());
+        }
+        Ok(())
     }
 
     /// Makes exactly one round trip.

@@ -144,7 +144,7 @@ impl Dial {
     async fn connect_to(&self, place: &Place, address: Address) -> Result<Dialled, Failure> {
         let socket = self.open(&address).await?;
         let session = Arc::new(Session::default());
-        let watched = Watched::new(socket.clone(), Wire::new(Arc::clone(&session)));
+        let watched = Watched::socket(&socket, Wire::new(Arc::clone(&session)));
         let connector = Connector::new(self.tls.clone(), &place.name);
         let (driver, mut connection) = self.config.connect_raw(watched, connector).await?;
         let wanted = match self.config.get_target_session_attrs() {

@@ -38,6 +38,30 @@ impl Error {
         Self::new(Kind::Disconnected, message.to_owned(), None)
     }
 
+    /// A handle of a transaction outlives its closure.
+    pub(crate) fn open_handle() -> Self {
+        let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+
+    /// More parameters than the protocol can count.
+    pub(crate) fn too_many_params(count: usize, most: usize) -> Self {
+        let message = format!("the statement has {count} parameters, but may have {most}");
+        Self::new(Kind::Driver, message, None).unsent()
+    }
+
+    /// A `COPY` where its data cannot be given or taken.
+    pub(crate) fn copy() -> Self {
+        let message =
+            "the statement is a COPY from or to the client: `copy_in` and `copy_out` run it";
+        Self::new(Kind::Driver, message.to_owned(), None)
+    }
+
+    /// Whether the connection was lost before the request was written to it.
+    pub(crate) fn was_lost_before(&self) -> bool {
+        self.is_disconnected() && self.is_unsent()
+    }
+
     /// Another number of rows than the call allows.
     pub(crate) fn row_count(found: usize, expected: &str) -> Self {
         let message = format!("the statement returned {found} rows, but must return {expected}");

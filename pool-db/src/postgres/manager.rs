@@ -44,6 +44,7 @@ impl pool_core::Manager for Manager {
     }
 
     fn needs_reset(&self, client: &mut Client, usage: &Usage) -> bool {
+        client.session.rests();
         usage.tainted || !client.is_clean(self.reset)
     }
 

@@ -42,30 +42,39 @@
 mod builder;
 mod client;
 mod connection;
+mod copy;
 mod dial;
 mod driver;
 pub(crate) mod error;
 mod line;
 mod manager;
+mod pool;
 mod query;
 mod reset;
+mod rows;
 mod session;
 mod settings;
 mod socket;
 mod statements;
 mod tls;
 mod transaction;
+mod tx;
+mod watch;
 mod wire;
 
 pub use client::Client;
 pub use connection::Connection;
+pub use copy::{CopyIn, CopyOut};
 pub use driver::{DriverSettings, Postgres};
 pub use manager::Manager;
 pub use query::Query;
 pub use reset::Reset;
+pub use rows::Rows;
 pub use tls::SslMode;
 pub use tokio_postgres;
+pub use tokio_postgres::IsolationLevel;
 pub use transaction::{Transaction, TransactionBuilder};
+pub use tx::{TransactionPlan, Tx};
 
 /// A pool of connections to one PostgreSQL server.
 pub type Pool = crate::Pool<Postgres>;

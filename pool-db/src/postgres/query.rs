@@ -32,6 +32,7 @@ impl Client {
         query: Query<'_>,
         params: Params<'_>,
     ) -> Result<(Vec<Row>, u64), Error> {
+        fits(params)?;
         self.request(async {
             let mut stream = std::pin::pin!(self.start(query, params).await?);
             let mut rows = Vec::new();
@@ -71,8 +72,8 @@ impl Client {
                 self.driver.clear_type_cache();
             }
         }
-        // In a transaction the server takes nothing more, unless it was never asked.
-        if self.session.status() == Status::Failed {
+        // After an error in a transaction the server takes nothing more.
+        if error.as_db_error().is_some() && self.session.status() != Status::Idle {
             return Err(error);
         }
         let slot = self.slot(sql);
@@ -134,6 +135,8 @@ impl Client {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let asked = self.session.ask();
+        self.session.take_copy();
+        let written = self.session.written();
         match bounded(self.query_timeout, work).await? {
             Ok(value) => {
                 asked.answered();
@@ -144,7 +147,12 @@ impl Client {
                 if error.as_db_error().is_some() {
                     asked.answered();
                 }
-                Err(self.explain(error))
+                if error.as_db_error().is_none() && !error.is_closed() && self.session.take_copy() {
+                    return Err(Error::copy());
+                }
+                let is_unsent = self.session.written() == written;
+                let error = self.explain(error);
+                Err(if is_unsent { error.unsent() } else { error })
             }
         }
     }
@@ -202,3 +210,14 @@ impl<'a> From<&'a Statement> for Query<'a> {
         Self::Prepared(statement)
     }
 }
+
+/// Whether the protocol can count the parameters.
+pub(super) fn fits(params: Params<'_>) -> Result<(), Error> {
+    if params.len() > MAX_PARAMS {
+        return Err(Error::too_many_params(params.len(), MAX_PARAMS));
+    }
+    Ok(())
+}
+
+/// How many parameters a statement may have: the protocol counts them in 16 bits.
+const MAX_PARAMS: usize = 65_535;

@@ -20,10 +20,12 @@ pub(super) struct Session {
     abandoned: AtomicBool,
     /// Whether requests were sent whose answers nobody waits for.
     unseen: AtomicBool,
-    /// Whether a `COPY` goes on.
+    /// Whether a `COPY` has begun since [`take_copy`](Self::take_copy).
     copies: AtomicBool,
     /// Whether the holder sends the data of a `COPY` itself.
     may_copy_in: AtomicBool,
+    /// Whether the holder has done so since the session was settled.
+    was_copied_to: AtomicBool,
     left: AtomicU8,
     /// Whether the server has dropped the statements that the driver keeps for itself.
     is_useless: AtomicBool,
@@ -32,6 +34,12 @@ pub(super) struct Session {
     /// Whether the pool itself is cleaning: what is completed now leaves nothing.
     is_cleaning: AtomicBool,
     was_rolled_back: AtomicBool,
+    /// Whether a statement was refused because its transaction lost against another (40001, 40P01), since one began.
+    has_lost: AtomicBool,
+    /// How many requests were written. It wraps around.
+    written: AtomicU32,
+    /// Whether nothing was written since the connection was returned to the pool.
+    rests: AtomicBool,
     /// How often the statements of this session were dropped.
     epoch: AtomicU32,
     process_id: AtomicI32,
@@ -67,9 +75,20 @@ impl Left {
 
 /// What the messages tell: the side of [`Wire`](super::wire::Wire).
 impl Session {
+    /// Whether this is the first write since the connection was returned.
+    pub(super) fn take_rest(&self) -> bool {
+        self.rests.load(Relaxed) && self.rests.swap(false, Relaxed)
+    }
+
+    /// The write did not take place.
+    pub(super) fn rests_again(&self) {
+        self.rests.store(true, Relaxed);
+    }
+
     /// A request was written.
     pub(super) fn asks(&self) {
         self.unanswered.fetch_add(1, Relaxed);
+        self.written.fetch_add(1, Relaxed);
     }
 
     /// The server ignores a request that was counted.
@@ -89,12 +108,17 @@ impl Session {
         self.process_id.store(process_id, Relaxed);
     }
 
-    pub(super) fn copies(&self, copies: bool) {
-        self.copies.store(copies, Relaxed);
+    /// A `COPY` has begun.
+    pub(super) fn copies(&self) {
+        self.copies.store(true, Relaxed);
     }
 
     pub(super) fn may_copy_in(&self) -> bool {
         self.may_copy_in.load(Relaxed)
+    }
+
+    pub(super) fn was_copied_to(&self) -> bool {
+        self.was_copied_to.load(Relaxed)
     }
 
     pub(super) fn is_standby(&self, is: bool) {
@@ -116,8 +140,10 @@ impl Session {
         if is_fatal {
             self.is_ending.store(true, Relaxed);
         }
-        if code == b"25006" {
-            self.was_read_only.store(true, Relaxed);
+        match code {
+            b"25006" => self.was_read_only.store(true, Relaxed),
+            b"40001" | b"40P01" => self.has_lost.store(true, Relaxed),
+            _ => {}
         }
     }
 
@@ -125,7 +151,10 @@ impl Session {
     pub(super) fn completed(&self, tag: &str, is_rowless: bool) {
         match Effect::of(tag, is_rowless) {
             Effect::None => {}
-            Effect::Begins => self.was_rolled_back.store(false, Relaxed),
+            Effect::Begins => {
+                self.was_rolled_back.store(false, Relaxed);
+                self.has_lost.store(false, Relaxed);
+            }
             Effect::RollsBack => self.was_rolled_back.store(true, Relaxed),
             Effect::Leaves(left) => self.leaves(left),
             Effect::Spoils if self.is_cleaning.load(Relaxed) => {}
@@ -139,6 +168,11 @@ impl Session {
 
 /// What the holder of the connection asks and says.
 impl Session {
+    /// Nobody holds the connection from now on, until something is written to it.
+    pub(super) fn rests(&self) {
+        self.rests.store(true, Relaxed);
+    }
+
     /// The id of the server's process, or what a proxy says in its place.
     pub(super) fn process_id(&self) -> i32 {
         self.process_id.load(Relaxed)
@@ -178,14 +212,32 @@ impl Session {
         self.unseen.store(false, Relaxed);
     }
 
+    /// Whether a `COPY` has begun since the last call.
+    pub(super) fn take_copy(&self) -> bool {
+        self.copies.swap(false, Relaxed)
+    }
+
     /// Lets the holder send the data of a `COPY`, or ends that.
     pub(super) fn let_copy_in(&self, may: bool) {
         self.may_copy_in.store(may, Relaxed);
+        if may {
+            self.was_copied_to.store(true, Relaxed);
+        }
     }
 
     /// Whether the last transaction that has ended was rolled back, whatever was asked for.
     pub(super) fn was_rolled_back(&self) -> bool {
         self.was_rolled_back.load(Relaxed)
+    }
+
+    /// Whether a statement was refused because its transaction lost against another one.
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost.load(Relaxed)
+    }
+
+    /// How many requests were written. It wraps around.
+    pub(super) fn written(&self) -> u32 {
+        self.written.load(Relaxed)
     }
 
     /// Whether the connection cannot be used by another caller, whatever is done to it.

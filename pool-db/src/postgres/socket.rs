@@ -2,11 +2,13 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -14,7 +16,7 @@ use tokio::{
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::wire::{Answer, Wire};
+use super::wire::{Answer, Passes, Wire};
 
 /// A socket that is closed when the server has closed it.
 ///
@@ -43,6 +45,16 @@ impl Socket {
 
     fn lock(&self) -> MutexGuard<'_, Stream> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server has sent something that was not read yet, or has closed its end. The runtime may not have noticed.
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match &*self.lock() {
+            Stream::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Stream::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Ends what the driver has left open, and waits until the server has closed its end.
@@ -121,30 +133,52 @@ impl AsyncWrite for Socket {
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    wire: Option<Box<Wire>>,
+    watch: Option<Box<Watch>>,
+}
+
+/// What looks at the messages of a stream.
+#[derive(Debug)]
+struct Watch {
+    wire: Wire,
+    socket: Socket,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, wire: Wire) -> Self {
+    fn new(stream: S, watch: Watch) -> Self {
         Self {
             stream,
-            wire: Some(Box::new(wire)),
+            watch: Some(Box::new(watch)),
         }
     }
 
     /// A stream for a request to cancel, which has no messages.
     pub(super) const fn unwatched(stream: S) -> Self {
-        Self { stream, wire: None }
+        Self {
+            stream,
+            watch: None,
+        }
+    }
+}
+
+impl Watched<Socket> {
+    pub(super) fn socket(socket: &Socket, wire: Wire) -> Self {
+        let watch = Watch {
+            wire,
+            socket: socket.clone(),
+        };
+        Self::new(socket.clone(), watch)
     }
 }
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
     /// Writes what the driver does not know to write.
     fn answer(&mut self, answer: Answer, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(wire) = &mut self.wire else {
+        let Some(Watch { wire, .. }) = self.watch.as_deref_mut() else {
             return Ok(());
         };
-        let Answer::CopyFail { and_sync } = answer;
+        let Answer::CopyFail { and_sync } = answer else {
+            return Err(io::Error::other("the end of a COPY came too late"));
+        };
         let message = if and_sync {
             COPY_FAIL_AND_SYNC
         } else {
@@ -175,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if let Some(wire) = &mut self.wire
+        if let Some(Watch { wire, .. }) = self.watch.as_deref_mut()
             && let Some(answer) = wire.received(&buffer.filled()[before..])
         {
             self.answer(answer, context)?;
@@ -190,8 +224,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(Watch { wire, socket }) = self.watch.as_deref_mut()
+            && wire.session().take_rest()
+            && socket.has_unread()
+        {
+            // A server that has ended the connection meanwhile has said so. What is written after that reaches nobody, and nothing
+            // would tell it from what the server has begun. So what is there is read first.
+            context.waker().wake_by_ref();
+            wire.session().rests_again();
+            return Poll::Pending;
+        }
+        let mut bytes = bytes;
+        if let Some(Watch { wire, .. }) = self.watch.as_deref_mut()
+            && wire.session().was_copied_to()
+        {
+            match wire.passes(bytes) {
+                Passes::Not(count) => return Poll::Ready(Ok(count)),
+                Passes::Only(count) => bytes = &bytes[..count],
+            }
+        }
         let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        if let Some(wire) = &mut self.wire {
+        if let Some(Watch { wire, .. }) = self.watch.as_deref_mut() {
             wire.sent(&bytes[..count]);
         }
         Poll::Ready(Ok(count))
@@ -231,12 +284,18 @@ impl TlsConnect<Watched<Socket>> for Connector {
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
 
     fn connect(self, watched: Watched<Socket>) -> Self::Future {
-        let Watched { stream, wire } = watched;
-        // Messages begin anew within the encrypted stream.
-        let wire = wire.map(|wire| Box::new(Wire::new(Arc::clone(wire.session()))));
+        let Watched { stream, watch } = watched;
         Box::pin(async move {
             let stream = self.0.connect(stream).await?;
-            Ok(Watched { stream, wire })
+            Ok(match watch {
+                None => Watched::unwatched(stream),
+                Some(watch) => {
+                    let Watch { wire, socket } = *watch;
+                    // Messages begin anew within the encrypted stream.
+                    let wire = Wire::new(Arc::clone(wire.session()));
+                    Watched::new(stream, Watch { wire, socket })
+                }
+            })
         })
     }
 }

@@ -22,9 +22,15 @@ pub struct Transaction<'a> {
 #[must_use = "nothing begins before `start`"]
 pub struct TransactionBuilder<'a> {
     client: &'a mut Client,
-    isolation: Option<IsolationLevel>,
-    read_only: Option<bool>,
-    deferrable: Option<bool>,
+    modes: Modes,
+}
+
+/// How a transaction is begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Modes {
+    pub(super) isolation: Option<IsolationLevel>,
+    pub(super) read_only: Option<bool>,
+    pub(super) deferrable: Option<bool>,
 }
 
 impl Transaction<'_> {
@@ -52,12 +58,7 @@ impl Transaction<'_> {
                 .batch_execute(&format!("RELEASE pool_db_{}", self.depth))
                 .await;
         }
-        self.client.batch_execute("COMMIT").await?;
-        // The server answers the commit of a transaction that has failed without an error, and rolls back.
-        if self.client.session.was_rolled_back() {
-            return Err(Error::failed_transaction());
-        }
-        Ok(())
+        self.client.commit().await
     }
 
     /// Rolls the transaction back, and waits until that is done. Dropping the transaction does the same without waiting.
@@ -130,28 +131,30 @@ impl<'a> TransactionBuilder<'a> {
     pub(super) const fn new(client: &'a mut Client) -> Self {
         Self {
             client,
-            isolation: None,
-            read_only: None,
-            deferrable: None,
+            modes: Modes {
+                isolation: None,
+                read_only: None,
+                deferrable: None,
+            },
         }
     }
 
     /// Sets the isolation level. Default: the server's `default_transaction_isolation`.
     pub const fn isolation_level(mut self, level: IsolationLevel) -> Self {
-        self.isolation = Some(level);
+        self.modes.isolation = Some(level);
         self
     }
 
     /// Sets whether the transaction is read-only. Default: the server's `default_transaction_read_only`.
     pub const fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = Some(read_only);
+        self.modes.read_only = Some(read_only);
         self
     }
 
     /// Sets whether the transaction may wait for a snapshot with which it cannot fail to serialize. This only affects transactions
     /// that are serializable and read-only.
     pub const fn deferrable(mut self, deferrable: bool) -> Self {
-        self.deferrable = Some(deferrable);
+        self.modes.deferrable = Some(deferrable);
         self
     }
 
@@ -160,11 +163,14 @@ impl<'a> TransactionBuilder<'a> {
     /// # Errors
     /// As for [`Client::query`].
     pub async fn start(self) -> Result<Transaction<'a>, Error> {
-        let sql = self.sql();
+        let sql = self.modes.begin();
         Transaction::begin(self.client, 0, &sql).await
     }
+}
 
-    fn sql(&self) -> String {
+impl Modes {
+    /// The statement that begins the transaction.
+    pub(super) fn begin(self) -> String {
         let isolation = self.isolation.and_then(|level| match level {
             IsolationLevel::ReadUncommitted => Some("ISOLATION LEVEL READ UNCOMMITTED"),
             IsolationLevel::ReadCommitted => Some("ISOLATION LEVEL READ COMMITTED"),
@@ -189,7 +195,7 @@ impl<'a> TransactionBuilder<'a> {
 impl fmt::Debug for TransactionBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransactionBuilder")
-            .field("sql", &self.sql())
+            .field("modes", &self.modes)
             .finish()
     }
 }

@@ -31,6 +31,10 @@ pub(super) struct Wire {
     hasher: RandomState,
     /// Whether the current result of a simple query has a row description.
     has_rows: bool,
+    /// Whether the server takes the data of a `COPY`.
+    copies_in: bool,
+    /// Whether the driver has ended a `COPY` before the server has said that it takes its data.
+    ends_early: bool,
     /// Whether a first `ReadyForQuery` has come. Before it, parameters are reported for the first time.
     has_started: bool,
 }
@@ -51,6 +55,8 @@ enum Expected {
 /// What must be written to the server in the driver's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
+    /// The driver takes the answers from now on for those of other requests. The connection must end.
+    End,
     /// The server waits for the data of a `COPY` that nobody sends: `CopyFail`, and `Sync` if the driver's was ignored.
     CopyFail { and_sync: bool },
 }
@@ -66,12 +72,49 @@ impl Wire {
             local: HashSet::new(),
             hasher: RandomState::new(),
             has_rows: false,
+            copies_in: false,
+            ends_early: false,
             has_started: false,
         }
     }
 
     pub(super) const fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// How much of what the driver is about to write is to be written, or left out.
+    ///
+    /// When a `COPY .. FROM STDIN` is refused, the driver ends the data all the same, by a message that the server ignores and a
+    /// `Sync` that the server answers. The driver does not expect that answer, and would take it for that of its next request. So
+    /// both messages are left out.
+    pub(super) fn passes(&self, bytes: &[u8]) -> Passes {
+        let mut at = self.from_driver.missing();
+        while let Some([kind, length @ ..]) =
+            bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER>)
+        {
+            let whole = 1 + u32::from_be_bytes(*length) as usize;
+            if self.is_late_end(*kind) {
+                return if at == 0 {
+                    Passes::Not(bytes.len().min(whole + HEADER))
+                } else {
+                    Passes::Only(at)
+                };
+            }
+            at += whole;
+        }
+        Passes::Only(bytes.len())
+    }
+
+    /// Whether a message ends a `COPY` that the server has refused.
+    fn is_late_end(&self, kind: u8) -> bool {
+        ENDS.contains(&kind) && !self.copies_in && !self.is_executing()
+    }
+
+    /// Whether the server has not answered the first statement that was sent.
+    fn is_executing(&self) -> bool {
+        let of_first = self.expected.iter().take_while(|it| **it != Expected::Sync);
+        let executes = |it: &Expected| matches!(it, Expected::Execution(_) | Expected::Query);
+        of_first.into_iter().any(executes)
     }
 
     /// Whether the driver has sent whole messages only, so that another may be written behind them.
@@ -85,6 +128,7 @@ impl Wire {
             match message.kind {
                 b'Q' | b'F' => self.expect(Expected::Query),
                 b'S' => self.expect(Expected::Sync),
+                kind if ENDS.contains(&kind) => self.ends_early = !self.copies_in,
                 b'P' => {
                     // A `Parse` has one statement, so its beginning says what the whole is.
                     let name = self.hash(&message.head);
@@ -133,9 +177,14 @@ impl Wire {
                 b'T' => self.described(true),
                 b'n' => self.described(false),
                 b'G' => answer = self.copies_in().or(answer),
-                b'H' | b'W' => self.session.copies(true),
+                b'H' | b'W' => self.session.copies(),
                 b'S' => self.parameter(&message.head),
-                b'E' => self.refused(&message.head),
+                b'E' => {
+                    self.refused(&message.head);
+                    if self.ends_early {
+                        answer = Some(Answer::End);
+                    }
+                }
                 b'K' => {
                     if let Some((id, _)) = message.head.split_first_chunk() {
                         self.session.has_id(i32::from_be_bytes(*id));
@@ -157,6 +206,7 @@ impl Wire {
     /// The server has answered everything up to the first `Sync` or query, and waits for more.
     fn ready(&mut self, head: &[u8]) {
         self.has_rows = false;
+        (self.copies_in, self.ends_early) = (false, false);
         self.has_started = true;
         let mut had_one = false;
         while let Some(first) = self.expected.pop_front() {
@@ -170,7 +220,6 @@ impl Wire {
             b"T" => Status::InTransaction,
             _ => Status::Failed,
         };
-        self.session.copies(false);
         self.session.is_ready(status, had_one);
     }
 
@@ -200,7 +249,6 @@ impl Wire {
             _ => self.expected.front() == Some(&Expected::Query) && !self.has_rows,
         };
         self.has_rows = false;
-        self.session.copies(false);
         self.session.completed(tag, is_rowless);
     }
 
@@ -215,11 +263,13 @@ impl Wire {
                 self.session.is_ignored();
             }
         }
-        self.session.copies(true);
+        self.session.copies();
+        let has_ended = std::mem::take(&mut self.ends_early);
+        self.copies_in = !has_ended;
         let answer = Answer::CopyFail {
             and_sync: !is_simple,
         };
-        (!self.session.may_copy_in()).then_some(answer)
+        (!self.session.may_copy_in() && !has_ended).then_some(answer)
     }
 
     fn parameter(&mut self, head: &[u8]) {
@@ -266,6 +316,15 @@ impl Wire {
         let end = name.iter().position(|byte| *byte == 0);
         self.hasher.hash_one(&name[..end.unwrap_or(name.len())])
     }
+}
+
+/// What of the driver's bytes is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passes {
+    /// The first ones, for now.
+    Only(usize),
+    /// Not the first ones.
+    Not(usize),
 }
 
 /// Splits a stream of bytes into messages, and keeps the first bytes of those that are wanted.
@@ -318,6 +377,11 @@ impl Frames {
 
     const fn is_between_messages(&self) -> bool {
         self.have == 0
+    }
+
+    /// How many bytes of the current message's body are still to come.
+    const fn missing(&self) -> usize {
+        if self.have == HEADER { self.left } else { 0 }
     }
 
     /// Takes bytes up to the end of a message, and returns that message. `None` if the bytes end before.
@@ -406,6 +470,8 @@ const fn wants_of_server(kind: u8) -> usize {
     }
 }
 
+/// `CopyFail` and `CopyDone`.
+const ENDS: [u8; 2] = [b'f', b'c'];
 /// A type and a length.
 const HEADER: usize = 5;
 /// The messages that begin a connection have no type. No type is 0.
@@ -607,6 +673,42 @@ mod tests {
         assert!(wire.session().may_be_busy());
         assert_eq!(wire.received(&answer("COPY 3", b"I")), None);
         assert!(!wire.session().may_be_busy() && !wire.session().has_left_something());
+    }
+
+    #[test]
+    fn the_end_of_a_copy_that_was_refused_is_left_out() {
+        let end = [message(b'f', b"\0"), message(b'S', b"")].concat();
+        let next = message(b'Q', b"SELECT 1\0");
+        let refused = [message(b'E', b"VERROR\0C42P01\0\0"), message(b'Z', b"I")].concat();
+
+        let mut wire = wire();
+        wire.session().let_copy_in(true);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&refused), None);
+        let both = [&next[..], &end, &next].concat();
+        assert_eq!(wire.passes(&both), Passes::Only(next.len()));
+        assert_eq!(wire.passes(&both[next.len()..]), Passes::Not(end.len()));
+        assert_eq!(wire.passes(&next), Passes::Only(next.len()));
+
+        // While the server copies, the end is one.
+        let mut wire = self::wire();
+        wire.session().let_copy_in(true);
+        wire.sent(&execute("s1"));
+        assert_eq!(wire.received(&message(b'G', b"\0\0\0")), None);
+        assert_eq!(wire.passes(&end), Passes::Only(end.len()));
+
+        // It was given up before the server has said anything: the end may be one, or the driver is confused.
+        for (answers, expected) in [
+            (message(b'G', b"\0\0\0"), None),
+            (refused, Some(Answer::End)),
+        ] {
+            let mut wire = self::wire();
+            wire.session().let_copy_in(true);
+            wire.sent(&execute("s1"));
+            assert_eq!(wire.passes(&end), Passes::Only(end.len()));
+            wire.sent(&end);
+            assert_eq!(wire.received(&answers), expected);
+        }
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub use shared::{
 #[doc(hidden)]
 pub mod __checks {
     pub use crate::config::checks::{NotZero, at_least_one, auto_waiters, named, no_zeros};
+    pub use crate::config::names::near;
 }
 
 /// Compiles and runs the example of the README. The front page of the documentation is the text at the top of this file.

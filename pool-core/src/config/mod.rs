@@ -3,7 +3,7 @@
 pub(crate) mod checks;
 mod env;
 mod error;
-mod names;
+pub(crate) mod names;
 #[cfg(feature = "serde")]
 mod serde;
 pub(crate) mod settings;

@@ -4,7 +4,7 @@
 ///
 /// A name is near if it differs by one or two typos (Damerau-Levenshtein distance, underscores ignored). Otherwise a name is near
 /// if it contains all words of `name`, or if `name` contains all words of it.
-pub(super) fn near<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
+pub fn near<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
     let typos = |other: &str| distance(&letters(name), &letters(other));
     let most = 1 + name.len() / 5;
     let nearest = known

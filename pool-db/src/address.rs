@@ -1,6 +1,12 @@
 //! Addresses of databases, as users write them.
+//!
+//! An address may hold a password, and in a malformed one the password may stand anywhere. So the text of an address is never
+//! shown: an error says how long it is and what is wrong with it. What an address names (host, database, user, file) is shown once
+//! the address is understood, and only if it looks like a name (`shown`).
 
 use std::fmt;
+#[cfg(feature = "postgres")]
+use std::path::Path;
 
 use pool_core::ConfigError;
 
@@ -10,69 +16,56 @@ pub(crate) struct Address(pub(crate) String);
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match without_password(&self.0) {
-            Some(shown) => shown.fmt(f),
-            None => f.write_str("***"),
-        }
+        f.write_str(&measured(&self.0))
     }
 }
 
-/// The error for an address that is not `expected`. It shows the address only if the password can be removed for certain.
-pub(crate) fn bad_address(setting: &str, url: &str, expected: impl Into<String>) -> ConfigError {
-    match without_password(url) {
-        Some(shown) => ConfigError::new(setting, shown, expected),
-        None => ConfigError::secret(setting, expected),
+/// The error for an address that is not `expected`. It does not show the address.
+pub(crate) fn bad_address(
+    setting: &str,
+    address: &str,
+    expected: impl Into<String>,
+) -> ConfigError {
+    ConfigError::new(setting, measured(address), expected)
+}
+
+/// Describes an address without its text: by its length, and by its scheme if that is a well-known one.
+pub(crate) fn measured(address: &str) -> String {
+    let length = address.chars().count();
+    match scheme(address) {
+        _ if length == 0 => "empty".to_owned(),
+        Some(scheme) => format!("an address of {length} characters that begins with `{scheme}:`"),
+        None => format!("a text of {length} characters"),
     }
 }
 
-/// Returns the address with its password hidden, for logs. Returns `None` if the text is not an address, because then the password
-/// may be anywhere in it: `host=h user=u password=secret`.
-///
-/// It rather hides too much than too little: it hides everything between `:` and the last `@`, even if the rest is not a valid
-/// address.
-pub(crate) fn without_password(url: &str) -> Option<String> {
-    let shown = masked(url);
-    let rest = shown.to_ascii_lowercase().replace("password=***", "");
-    let is_odd = |letter: char| letter.is_whitespace() || letter == ';';
-    let (base, _) = url.split_once('?').unwrap_or((url, ""));
-    let may_be_a_list = rest.contains(is_odd) || (base.contains('=') && !base.contains('@'));
-    let has_one = ["passw", "pwd", "secret"]
-        .iter()
-        .any(|word| rest.contains(word));
-    (!may_be_a_list && !has_one).then_some(shown)
+/// Returns the scheme of the address, if it is one that people use for databases and servers.
+pub(crate) fn scheme(address: &str) -> Option<&'static str> {
+    let (scheme, _) = address.split_once(':')?;
+    let is_same = |known: &&&str| known.eq_ignore_ascii_case(scheme);
+    SCHEMES.iter().find(is_same).copied()
 }
 
-fn masked(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    let (credentials, rest) = match rest.rsplit_once('@') {
-        Some((credentials, rest)) => (Some(credentials), rest),
-        None => (None, rest),
-    };
-    let credentials = match credentials.map(|credentials| credentials.split_once(':')) {
-        Some(Some((user, _))) => format!("{user}:***@"),
-        Some(None) => format!("{}@", credentials.unwrap_or_default()),
-        None => String::new(),
-    };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, query)) => (rest, format!("?{}", without_secrets(query))),
-        None => (rest, String::new()),
-    };
-    format!("{scheme}{credentials}{rest}{query}")
+/// Returns the text if it looks like a name, a number or a path, or else only its length: `h;password=secret` is not a host, and
+/// `u/secret@h` is not a user.
+#[cfg(feature = "postgres")]
+pub(crate) fn shown(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-.,/:%~+".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("a text of {} characters", text.chars().count())
+    }
 }
 
-fn without_secrets(query: &str) -> String {
-    let hide = |pair: &str| match pair.split_once('=') {
-        Some((key, _)) if key.to_ascii_lowercase().contains("password") => format!("{key}=***"),
-        _ => pair.to_owned(),
-    };
-    query.split('&').map(hide).collect::<Vec<_>>().join("&")
+/// Returns the path as [`shown`].
+#[cfg(feature = "postgres")]
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
-/// Decodes `%41` and the like. Returns `None` if the result is not UTF-8, or if a `%` is not followed by two hex digits.
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+/// Decodes `%41` and the like. Returns `None` if a `%` is not followed by two hexadecimal digits.
+pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -81,7 +74,7 @@ pub(crate) fn percent_decoded(text: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(decoded).ok()
+    Some(decoded)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -90,61 +83,93 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
+const SCHEMES: [&str; 16] = [
+    "postgres",
+    "postgresql",
+    "sqlite",
+    "sqlite3",
+    "file",
+    "mysql",
+    "mariadb",
+    "redis",
+    "rediss",
+    "mongodb",
+    "sqlserver",
+    "mssql",
+    "cockroachdb",
+    "jdbc",
+    "http",
+    "https",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_password_is_shown_however_odd_the_address() {
-        for (url, shown) in [
-            ("postgres://u:secret@h:5/db", "postgres://u:***@h:5/db"),
-            ("postgres://u:half@se?cret=1@h/db", "postgres://u:***@h/db"),
-            ("postgres://u@h/db", "postgres://u@h/db"),
+    fn an_address_is_described_and_never_shown() {
+        for (address, said) in [
+            ("", "empty"),
+            ("host=h password=topsecret", "a text of 25 characters"),
+            ("topsecret://h", "a text of 13 characters"),
+            ("u:topsecret@h", "a text of 13 characters"),
             (
-                "postgres://h/db?sslmode=require",
-                "postgres://h/db?sslmode=require",
-            ),
-            ("postgres://u:pa/ss@wo?@h/db", "postgres://u:***@h/db"),
-            (
-                "postgres://h/db?password=secret&user=u",
-                "postgres://h/db?password=***&user=u",
+                "MySQL://u:topsecret@h/db",
+                "an address of 24 characters that begins with `mysql:`",
             ),
             (
-                "postgres://h/db?PassWord=secret",
-                "postgres://h/db?PassWord=***",
+                "sqlite:é",
+                "an address of 8 characters that begins with `sqlite:`",
             ),
-            ("u:secret@h", "u:***@h"),
-            ("sqlite:app.db", "sqlite:app.db"),
         ] {
-            assert_eq!(without_password(url).as_deref(), Some(shown));
+            assert_eq!(measured(address), said);
+            assert_eq!(format!("{:?}", Address(address.to_owned())), said);
+            let error = bad_address("DATABASE_URL", address, "an address").to_string();
+            assert_eq!(
+                error,
+                format!("DATABASE_URL is {said}, but must be an address")
+            );
         }
     }
 
+    #[cfg(feature = "postgres")]
     #[test]
-    fn what_is_not_written_as_an_address_is_not_shown() {
-        for url in [
-            "host=h user=u password=topsecret",
-            "host=h\tpassword=topsecret",
-            "password=topsecret",
-            "topsecret=x",
-            "postgres://h/db password=topsecret",
-            "postgres://h/db;password=topsecret",
-            "host=h password=topsecret sslmode=x://y",
-            "Server=h;Pwd=topsecret",
-            "postgres://h/db?sslpassword=x&PWD=topsecret",
+    fn names_are_shown_and_what_may_hold_a_password_is_not() {
+        for name in [
+            "db.example",
+            "10.0.0.1:5432",
+            "::1",
+            "/etc/ca_1.pem",
+            "a,b",
+            "café",
         ] {
-            assert_eq!(without_password(url), None, "{url}");
-            assert_eq!(format!("{:?}", Address(url.to_owned())), "***");
-            let error = bad_address("DATABASE_URL", url, "an address").to_string();
-            assert_eq!(error, "DATABASE_URL must be an address");
+            assert_eq!(shown(name), name);
+        }
+        for odd in [
+            "",
+            "h;password=x",
+            "u/x@h",
+            "a b",
+            "a=b",
+            "'a'",
+            "a&b",
+            "a?b",
+            "a\nb",
+        ] {
+            let length = odd.len();
+            assert_eq!(shown(odd), format!("a text of {length} characters"));
         }
     }
 
     #[test]
     fn percent_signs_are_resolved_or_refused() {
-        assert_eq!(percent_decoded("a%20b%2Fc").as_deref(), Some("a b/c"));
-        assert_eq!(percent_decoded("caf%C3%A9").as_deref(), Some("café"));
-        for bad in ["%", "%4", "%zz", "%ff"] {
+        assert_eq!(percent_decoded("a%20b%2Fc").as_deref(), Some(&b"a b/c"[..]));
+        assert_eq!(
+            percent_decoded("caf%C3%A9").as_deref(),
+            Some("café".as_bytes())
+        );
+        assert_eq!(percent_decoded("%ff").as_deref(), Some(&[255][..]));
+        for bad in ["%", "%4", "%zz"] {
             assert_eq!(percent_decoded(bad), None, "{bad}");
         }
     }

@@ -1,5 +1,7 @@
 //! The environment variables for a database that are not under a pool's prefix.
 
+#[cfg(feature = "postgres")]
+use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, fmt};
 
 use pool_core::{ConfigError, Env};
@@ -8,6 +10,9 @@ use pool_core::{ConfigError, Env};
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
     vars: BTreeMap<String, String>,
+    /// The home directory, where libpq keeps its files.
+    #[cfg(feature = "postgres")]
+    home: Option<PathBuf>,
 }
 
 impl Environment {
@@ -21,7 +26,11 @@ impl Environment {
                 Err(_) => return Err(ConfigError::secret(name, "Unicode text")),
             }
         }
-        Ok(Self { vars })
+        Ok(Self {
+            vars,
+            #[cfg(feature = "postgres")]
+            home: std::env::home_dir(),
+        })
     }
 
     pub(crate) fn var(&self, name: &str) -> Option<String> {
@@ -34,16 +43,18 @@ impl Environment {
         Ok(own.or_else(|| Some((URL.to_owned(), self.var(URL)?))))
     }
 
-    /// Replaces the setting in an error by the libpq variable that its value came from, if there is one.
+    /// Returns the home directory of the user. `None` if the environment was not read.
     #[cfg(feature = "postgres")]
-    pub(crate) fn blame(&self, error: ConfigError) -> ConfigError {
-        let variable = format!("PG{}", error.setting().to_uppercase());
-        if !self.vars.contains_key(&variable) {
-            return error;
-        }
-        match error.value() {
-            Some(value) => ConfigError::new(variable, value, error.expected()),
-            None => ConfigError::secret(variable, error.expected()),
+    pub(crate) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
+    /// The home directory, and no variable.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn only_home() -> Self {
+        Self {
+            home: std::env::home_dir(),
+            ..Self::default()
         }
     }
 }
@@ -59,8 +70,16 @@ impl Environment {
             vars,
             Self {
                 vars: others.collect(),
+                #[cfg(feature = "postgres")]
+                home: None,
             },
         )
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn with_home(mut self, home: &Path) -> Self {
+        self.home = Some(home.to_owned());
+        self
     }
 }
 

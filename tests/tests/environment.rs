@@ -50,6 +50,13 @@ fn a_bad_value_is_named_with_its_variable_and_what_it_may_be() {
         ),
     ] {
         let said = build(pool, &[(variable, value)]);
+        // An address may hold a password, so its length stands for it.
+        let length = format!("of {} characters", value.len());
+        let value = if variable.ends_with("URL") {
+            &length
+        } else {
+            value
+        };
         for part in [variable, value, may_be] {
             assert!(
                 said.starts_with("error: ") && said.contains(part),
@@ -76,6 +83,13 @@ fn a_value_out_of_its_range_is_named_in_the_same_way() {
         ("blocking", "POOL_BLOCKING_MIN_THREADS", "1000", "at most"),
     ] {
         let said = build(pool, &[(variable, value)]);
+        // An address may hold a password, so its length stands for it.
+        let length = format!("of {} characters", value.len());
+        let value = if variable.ends_with("URL") {
+            &length
+        } else {
+            value
+        };
         for part in [variable, value, may_be] {
             assert!(
                 said.starts_with("error: ") && said.contains(part),
@@ -170,7 +184,8 @@ fn no_error_shows_a_password() {
         "postgres://me:hunter2@localhost/shop?sslmode=perhaps",
         "mysql://me:hunter2@localhost/shop",
         "me:hunter2@localhost",
-        "host=localhost user=me password=hunter2",
+        "Host=localhost;Username=me;Password=hunter2",
+        "host=localhost user=me password=hunter2 sslmode=perhaps",
     ] {
         for variable in ["DATABASE_URL", "POOL_DB_URL"] {
             let said = build("postgres", &[(variable, url)]);

@@ -2,21 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Builder, Reset, SslMode, settings::Settings};
+use super::{Builder, Reset, SessionAttrs, SslMode, settings::Options};
 
 impl Builder {
     /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
     pub fn driver_config(mut self, config: tokio_postgres::Config) -> Self {
-        let mut settings = Settings {
-            driver: config,
-            ..Settings::default()
-        };
-        settings.tls.mode = Some(match settings.driver.get_ssl_mode() {
-            tokio_postgres::config::SslMode::Disable => SslMode::Disable,
-            tokio_postgres::config::SslMode::Require => SslMode::Require,
-            _ => SslMode::Prefer,
-        });
-        (self.url, self.settings.connect) = (None, Some(settings));
+        (self.url, self.settings.connect) = (None, Some(Options::of_driver(&config)));
         self
     }
 
@@ -28,8 +19,16 @@ impl Builder {
         self
     }
 
-    /// Sets the PEM file of trusted root certificates. Takes precedence over the address. Default, if certificates are verified:
-    /// Mozilla's root certificates.
+    /// Sets which of several servers is taken: the primary, a standby, or any. Takes precedence over the address.
+    ///
+    /// Default: `any`.
+    pub fn target_session_attrs(mut self, attrs: impl Into<Option<SessionAttrs>>) -> Self {
+        self.settings.session_attrs = attrs.into();
+        self
+    }
+
+    /// Sets the PEM file of trusted root certificates, or `system` for those of the operating system. Takes precedence over the
+    /// address. Default, if certificates are verified: Mozilla's root certificates.
     pub fn root_certificate(mut self, file: impl Into<PathBuf>) -> Self {
         self.settings.root_certificate = Some(file.into());
         self
@@ -104,7 +103,7 @@ mod tests {
             (vec![], "url must be set, as DATABASE_URL or PGHOST"),
             (
                 vec![("POOL_DB_URL", "sqlite:app.db")],
-                "POOL_DB_URL is sqlite:app.db, but must be `postgres://",
+                "POOL_DB_URL is an address of 13 characters that begins with `sqlite:`, but must be `postgres://",
             ),
             (
                 vec![url, ("POOL_DB_MAXSIZE", "3")],
@@ -124,7 +123,7 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_SSL_MODE", "sometimes")],
-                "POOL_DB_SSL_MODE is \"sometimes\", but must be disable, prefer, require, verify-ca or verify-full",
+                "POOL_DB_SSL_MODE is \"sometimes\", but must be disable, allow, prefer, require, verify-ca or verify-full",
             ),
             (
                 vec![
@@ -135,8 +134,8 @@ mod tests {
                 "POOL_DB_ROOT_CERTIFICATE is /nowhere, but must be a PEM file",
             ),
             (
-                vec![("DATABASE_URL", "host=h user=u password=topsecret")],
-                "DATABASE_URL must be `postgres://",
+                vec![("DATABASE_URL", "Host=h;Password=topsecret")],
+                "DATABASE_URL is a text of 25 characters, but must be `postgres://",
             ),
             (
                 vec![url, ("POOL_DB_MAX_SIZE", "0")],
@@ -169,7 +168,7 @@ mod tests {
             Environment::of(&[("POOL_DB_URL", "postgres://me:secret@db.example/shop")]);
         let builder = builder.apply(env, beside).unwrap();
         assert!(!format!("{builder:?}").contains("secret"));
-        let list = Builder::new().url("host=h user=u password=topsecret");
+        let list = Builder::new().url("host=h;user=u;password=topsecret");
         assert!(!format!("{list:?}").contains("secret"));
         let error = format!("{:?}", list.build().unwrap_err());
         assert!(!error.contains("secret"), "{error}");
@@ -179,10 +178,13 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 27] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 28] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
+            }),
+            ("TARGET_SESSION_ATTRS", "prefer-standby", &|of| {
+                of.target_session_attrs(SessionAttrs::PreferStandby)
             }),
             ("ROOT_CERTIFICATE", "ca.pem", &|of| {
                 of.root_certificate("ca.pem")
@@ -270,8 +272,8 @@ mod tests {
             (r#"{"uri": "postgres://h/db"}"#, "did you mean url?"),
             (r#"{"pool": {"max_size": 3}}"#, "a text, a number"),
             (
-                r#"{"url": "host=h password=topsecret"}"#,
-                "url must be `postgres://",
+                r#"{"url": "host=h;password=topsecret"}"#,
+                "url is a text of 25 characters, but must be `postgres://",
             ),
             (
                 r#"{"query_timeout": "none"}"#,

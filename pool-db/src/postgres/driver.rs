@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use pool_core::{ConfigError, Env};
 
 use super::{
-    Builder, Connection, Manager, Pool, Reset, SslMode,
+    Builder, Connection, Manager, Pool, Reset, SessionAttrs, SslMode,
     dial::Dial,
-    settings::{EXPECTED, LIBPQ, Settings},
+    settings::{EXPECTED, LIBPQ, Options},
 };
 use crate::{Driver, address::Address, driver::sealed::Sealed};
 
@@ -19,9 +19,10 @@ pub struct Postgres;
 /// The settings of a [`Builder`] that only this driver has. The setters of the builder set them.
 #[derive(Clone, Debug)]
 pub struct DriverSettings {
-    /// The settings from a driver's config or the environment, in place of the address.
-    pub(super) connect: Option<Settings>,
+    /// The options from a driver's config or the environment, in place of the address.
+    pub(super) connect: Option<Result<Options, ConfigError>>,
     pub(super) ssl_mode: Option<SslMode>,
+    pub(super) session_attrs: Option<SessionAttrs>,
     pub(super) root_certificate: Option<PathBuf>,
     pub(super) statement_cache: usize,
     pub(super) on_connect: String,
@@ -33,6 +34,7 @@ impl Default for DriverSettings {
         Self {
             connect: None,
             ssl_mode: None,
+            session_attrs: None,
             root_certificate: None,
             statement_cache: 128,
             on_connect: String::new(),
@@ -59,15 +61,18 @@ impl Driver for Postgres {
     ) -> Result<(), ConfigError> {
         let own = &mut builder.settings;
         let (mut connect, mut found) = match (url, builder.url.take(), own.connect.take()) {
-            (Some((name, url)), _, _) => (Settings::parse(&name, &url)?, true),
-            (None, Some(Address(url)), _) => (Settings::parse("url", &url)?, true),
-            (None, None, Some(connect)) => (connect, true),
-            (None, None, None) => (Settings::default(), false),
+            (Some((name, url)), _, _) => (Options::parse(&name, &url)?, true),
+            (None, Some(Address(url)), _) => (Options::parse("url", &url)?, true),
+            (None, None, Some(connect)) => (connect?, true),
+            (None, None, None) => (Options::default(), false),
         };
         found |= connect.fill(&builder.beside)?;
-        own.connect = found.then_some(connect);
+        own.connect = found.then_some(Ok(connect));
         if let Some(mode) = env.take("SSL_MODE")? {
             own.ssl_mode = Some(mode);
+        }
+        if let Some(attrs) = env.take("TARGET_SESSION_ATTRS")? {
+            own.session_attrs = Some(attrs);
         }
         if let Some(file) = env.take::<String>("ROOT_CERTIFICATE")? {
             own.root_certificate = Some(file.into());
@@ -85,7 +90,7 @@ impl Driver for Postgres {
     }
 
     fn build(builder: Builder) -> Result<Pool, ConfigError> {
-        let manager = manager(&builder).map_err(|error| builder.beside.blame(error))?;
+        let manager = manager(&builder)?;
         Ok(Pool::new(builder.core(manager)?, ()))
     }
 }
@@ -93,29 +98,29 @@ impl Driver for Postgres {
 fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let own = &builder.settings;
     let mut connect = match (&builder.url, &own.connect) {
-        (Some(Address(url)), _) => Settings::parse("url", url)?,
-        (None, Some(connect)) => connect.clone(),
+        (Some(Address(url)), _) => Options::parse("url", url)?,
+        (None, Some(connect)) => connect.clone()?,
         (None, None) => {
             let expected =
                 format!("set, as DATABASE_URL or PGHOST in the environment or in code: {EXPECTED}");
             return Err(ConfigError::secret("url", expected));
         }
     };
-    connect.tls.mode = own.ssl_mode.or(connect.tls.mode);
-    let root = own.root_certificate.clone();
-    connect.tls.root_certificate = root.or(connect.tls.root_certificate);
+    if let Some(mode) = own.ssl_mode {
+        connect.override_with("ssl_mode", "sslmode", mode.as_str())?;
+    }
+    if let Some(attrs) = own.session_attrs {
+        let option = "target_session_attrs";
+        connect.override_with(option, option, attrs.as_str())?;
+    }
+    if let Some(file) = &own.root_certificate {
+        connect.override_roots(file.clone());
+    }
     let connect = connect.complete()?;
-    // The error names the builder's setting, if the value came from that setting.
-    let named = |error: ConfigError| match (error.setting(), error.value()) {
-        ("sslrootcert", Some(value)) if own.root_certificate.is_some() => {
-            ConfigError::new("root_certificate", value, error.expected())
-        }
-        _ => error,
-    };
     let target = connect.target();
     let dial = Dial {
-        tls: connect.tls.connector().map_err(named)?,
-        config: connect.driver,
+        tls: connect.tls.connector()?,
+        config: connect.for_all_servers()?,
     };
     Ok(Manager {
         dial: Arc::new(dial),

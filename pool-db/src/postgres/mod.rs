@@ -30,14 +30,14 @@
 //!   lost connection says why it was lost. When the server is back, the next get connects again.
 //!
 //! # Settings
-//! An address is `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with libpq's options (`sslmode`, `sslrootcert`,
-//! `application_name`, `connect_timeout`, `options` and so on). The variables of the driver are `{PREFIX}_SSL_MODE`,
-//! `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`, `_ON_CONNECT` and `_RESET`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]),
-//! what the address leaves open is read from libpq's `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
-//! `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and
-//! `PGTARGETSESSIONATTRS`. Where it is not read, these have no effect.
+//! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`,
+//! `_ON_CONNECT` and `_RESET`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
+//! read from the service that `PGSERVICE` names, from libpq's variables, and from libpq's files in the home directory. Where it is
+//! not read, these have no effect.
 //!
 //! `query_timeout` is the time that one statement may take, from its request to its last row.
+//!
+#![doc = include_str!("settings/options.md")]
 
 mod builder;
 mod client;
@@ -48,11 +48,14 @@ mod driver;
 pub(crate) mod error;
 mod line;
 mod manager;
+mod passfile;
 mod pool;
 mod query;
 mod reset;
 mod rows;
+mod service;
 mod session;
+mod session_attrs;
 mod settings;
 mod socket;
 mod statements;
@@ -70,6 +73,7 @@ pub use manager::Manager;
 pub use query::Query;
 pub use reset::Reset;
 pub use rows::Rows;
+pub use session_attrs::SessionAttrs;
 pub use tls::SslMode;
 pub use tokio_postgres;
 pub use tokio_postgres::IsolationLevel;

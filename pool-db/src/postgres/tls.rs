@@ -1,10 +1,6 @@
 //! TLS with rustls, with libpq's settings.
 
-use std::{
-    fmt::Debug,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
 use pool_core::{ConfigError, FromEnv};
 use rustls::{
@@ -14,11 +10,16 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
 };
+use rustls_native_certs::CertificateResult;
+use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::settings::SSL_MODES;
+use crate::address::shown_path;
 
 /// Whether a connection is encrypted, and how the server must prove its identity: libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,9 @@ use super::settings::SSL_MODES;
 pub enum SslMode {
     /// `disable`: the connection is not encrypted.
     Disable,
+    /// `allow`: the connection is encrypted only if the server refuses one that is not. Two attempts are made, the first without
+    /// TLS. It protects nothing, and is there for servers that demand it.
+    Allow,
     /// `prefer`: the connection is encrypted if the server supports it. The server's identity is not verified, so a man in the
     /// middle can read the traffic.
     #[default]
@@ -41,7 +45,7 @@ pub enum SslMode {
 }
 
 impl FromEnv for SslMode {
-    const EXPECTED: &'static str = SSL_MODES;
+    const EXPECTED: &'static str = "disable, allow, prefer, require, verify-ca or verify-full";
 
     fn from_env(text: &str) -> Option<Self> {
         Self::parse(text)
@@ -49,20 +53,36 @@ impl FromEnv for SslMode {
 }
 
 /// The TLS settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Tls {
-    pub(super) mode: Option<SslMode>,
-    /// The trusted roots: a PEM file, or libpq's word `system`.
-    pub(super) root_certificate: Option<PathBuf>,
+    pub(super) mode: SslMode,
+    /// The trusted roots. `None`: Mozilla's, if the mode verifies certificates.
+    pub(super) roots: Option<Roots>,
     /// The client certificate, which is presented to the server together with the key.
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
+    pub(super) certificate: Option<File>,
+    pub(super) key: Option<File>,
+}
+
+/// Where trusted root certificates are read from.
+#[derive(Clone, Debug)]
+pub(super) enum Roots {
+    /// The store of the operating system.
+    System,
+    File(File),
+}
+
+/// A file, and the setting, variable or line that named it.
+#[derive(Clone)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) setting: String,
 }
 
 impl SslMode {
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "disable" => Some(Self::Disable),
+            "allow" => Some(Self::Allow),
             "prefer" => Some(Self::Prefer),
             "require" => Some(Self::Require),
             "verify-ca" => Some(Self::VerifyCa),
@@ -71,27 +91,41 @@ impl SslMode {
         }
     }
 
-    /// The mode for the driver, which leaves the certificate to this crate.
-    pub(super) const fn for_driver(self) -> tokio_postgres::config::SslMode {
+    /// Returns libpq's text for the mode: `verify-full`.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Disable => tokio_postgres::config::SslMode::Disable,
-            Self::Prefer => tokio_postgres::config::SslMode::Prefer,
-            Self::Require | Self::VerifyCa | Self::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
+            Self::Disable => "disable",
+            Self::Allow => "allow",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+
+    /// Returns the driver's modes of the attempts to connect, in their order. The driver leaves the certificate to this crate.
+    ///
+    /// The second attempt of `allow` is made if the server answered the first with an error.
+    pub(super) const fn attempts(self) -> &'static [DriverMode] {
+        match self {
+            Self::Disable => &[DriverMode::Disable],
+            Self::Allow => &[DriverMode::Disable, DriverMode::Require],
+            Self::Prefer => &[DriverMode::Prefer],
+            Self::Require | Self::VerifyCa | Self::VerifyFull => &[DriverMode::Require],
         }
     }
 }
 
 impl Tls {
+    /// Reads the certificates.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not hold what it must. The error names the setting and the file.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect, ConfigError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let broken = |error: Error| {
-            ConfigError::new(
-                "sslmode",
-                format!("{:?}", self.mode),
-                format!("one that rustls can do ({error})"),
-            )
+            let expected = format!("one that rustls can do ({error})");
+            ConfigError::new("sslmode", self.mode.as_str(), expected)
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -101,12 +135,11 @@ impl Tls {
         let mut config = match (&self.certificate, &self.key) {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
-                let chain = certificates("sslcert", certificate)?;
-                let secret = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|error| bad_file("sslkey", key, "a private key", &error))?;
+                let chain = certificates(certificate)?;
+                let what = format!("the key of the certificate in {}", certificate.shown());
                 builder
-                    .with_client_auth_cert(chain, secret)
-                    .map_err(|error| bad_file("sslkey", key, "the key of sslcert", &error))?
+                    .with_client_auth_cert(chain, private_key(key)?)
+                    .map_err(|error| key.bad(&what, &error))?
             }
             (Some(_), None) => return Err(ConfigError::secret("sslkey", "set, as sslcert is")),
             (None, Some(_)) => return Err(ConfigError::secret("sslcert", "set, as sslkey is")),
@@ -120,67 +153,114 @@ impl Tls {
         &self,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
-        let mode = self.mode.unwrap_or_default();
-        let verifies = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
-        if mode == SslMode::Disable || (!verifies && self.root_certificate.is_none()) {
+        let verifies = matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull);
+        if self.mode == SslMode::Disable || (!verifies && self.roots.is_none()) {
             return Ok(Arc::new(Anyone(Arc::clone(provider))));
         }
-        let chain = WebPkiServerVerifier::builder_with_provider(
-            Arc::new(self.roots()?),
-            Arc::clone(provider),
-        )
-        .build()
-        .map_err(|error| {
-            ConfigError::new(
-                "sslrootcert",
-                format!("{:?}", self.root_certificate),
-                format!("certificates to trust ({error})"),
-            )
-        })?;
-        if mode == SslMode::VerifyFull {
+        let roots = Arc::new(self.trusted()?);
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+            .build()
+            .map_err(|error| {
+                ConfigError::secret("sslrootcert", format!("certificates to trust ({error})"))
+            })?;
+        if self.mode == SslMode::VerifyFull {
             Ok(chain)
         } else {
             Ok(Arc::new(AnyName(chain)))
         }
     }
 
-    /// Returns the roots of the file, or Mozilla's root certificates.
-    fn roots(&self) -> Result<RootCertStore, ConfigError> {
+    fn trusted(&self) -> Result<RootCertStore, ConfigError> {
         let mut roots = RootCertStore::empty();
-        match &self.root_certificate {
-            Some(path) if path.as_os_str() != "system" => {
-                for certificate in certificates("sslrootcert", path)? {
-                    roots.add(certificate).map_err(|error| {
-                        bad_file("sslrootcert", path, "certificates to trust", &error)
-                    })?;
+        match &self.roots {
+            Some(Roots::File(file)) => {
+                for certificate in certificates(file)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| file.bad("certificates to trust", &error))?;
                 }
             }
-            _ => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(Roots::System) => roots = of_system(rustls_native_certs::load_native_certs())?,
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         }
         Ok(roots)
     }
 }
 
-fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+impl File {
+    fn shown(&self) -> String {
+        shown_path(&self.path)
+    }
+
+    fn bad(&self, what: &str, why: &dyn std::fmt::Display) -> ConfigError {
+        let expected = format!("a PEM file with {what} ({why})");
+        ConfigError::new(&self.setting, self.shown(), expected)
+    }
+}
+
+impl Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+/// Returns the roots of the system's store. As everywhere, those of them that cannot be understood are left out.
+fn of_system(found: CertificateResult) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added > 0 {
+        return Ok(roots);
+    }
+    let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+    let why = if why.is_empty() {
+        "it is empty".to_owned()
+    } else {
+        why.join("; ")
+    };
+    let expected = format!("a file of certificates, as the store of the system has none ({why})");
+    Err(ConfigError::new("sslrootcert", "system", expected))
+}
+
+/// Reads a key: PEM, or PKCS #8, PKCS #1 or SEC 1 in DER.
+fn private_key(file: &File) -> Result<PrivateKeyDer<'static>, ConfigError> {
+    let what = "a private key that is not encrypted";
+    let bytes = std::fs::read(&file.path).map_err(|error| file.bad(what, &error))?;
+    let has = |word: &str| {
+        bytes
+            .windows(word.len())
+            .any(|part| part == word.as_bytes())
+    };
+    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+        return Err(file.bad(what, &"it is encrypted"));
+    }
+    if !has("-----BEGIN") {
+        return PrivateKeyDer::try_from(bytes).map_err(|error| file.bad(what, &error));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        // The reader's own text for it can quote the file.
+        match error {
+            pem::Error::NoItemsFound => file.bad(what, &"it holds none"),
+            _ => file.bad(what, &"it is malformed"),
+        }
+    })
+}
+
+fn certificates(file: &File) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let what = "certificates";
     let found =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|error| bad_file(setting, path, what, &error))?;
+        CertificateDer::pem_file_iter(&file.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| match error {
+        pem::Error::Io(error) => file.bad(what, &error),
+        // The reader's own text for it can quote the file, which may be the one with the key.
+        _ => file.bad(what, &"it is malformed"),
+    })?;
     if found.is_empty() {
-        return Err(bad_file(setting, path, what, &"it holds none"));
+        return Err(file.bad(what, &"it holds none"));
     }
     Ok(found)
 }
 
-fn bad_file(setting: &str, path: &Path, what: &str, why: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::new(
-        setting,
-        path.display().to_string(),
-        format!("a PEM file with {what} ({why})"),
-    )
-}
-
-/// Accepts any certificate, for `prefer` and `require`.
+/// Accepts any certificate, for `allow`, `prefer` and `require`.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -276,49 +356,173 @@ impl ServerCertVerifier for AnyName {
         self.0.supported_verify_schemes()
     }
 }
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     fn tls(mode: SslMode) -> Tls {
         Tls {
-            mode: Some(mode),
-            ..Tls::default()
+            mode,
+            roots: None,
+            certificate: None,
+            key: None,
         }
     }
 
-    #[test]
-    fn every_mode_has_a_connector_without_any_file() {
-        for mode in ["disable", "prefer", "require", "verify-ca", "verify-full"] {
-            tls(SslMode::parse(mode).unwrap()).connector().unwrap();
+    fn file(setting: &str, path: impl Into<PathBuf>) -> File {
+        let setting = setting.to_owned();
+        File {
+            path: path.into(),
+            setting,
         }
-        assert_eq!(SslMode::parse("allow"), None);
+    }
+
+    fn says(tls: &Tls) -> String {
+        tls.connector().err().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_mode_has_its_text_and_a_connector_without_any_file() {
+        for mode in [
+            "disable",
+            "allow",
+            "prefer",
+            "require",
+            "verify-ca",
+            "verify-full",
+        ] {
+            let parsed = SslMode::parse(mode).unwrap();
+            assert_eq!(parsed.as_str(), mode);
+            assert!(SslMode::EXPECTED.contains(mode));
+            tls(parsed).connector().unwrap();
+        }
+        assert_eq!(SslMode::parse("verify_full"), None);
+        assert_eq!(SslMode::default(), SslMode::Prefer);
     }
 
     #[test]
     fn a_file_that_holds_no_certificate_is_named() {
-        let says = |tls: Tls| tls.connector().err().unwrap().to_string();
         let missing = Tls {
-            root_certificate: Some("/nowhere.pem".into()),
+            roots: Some(Roots::File(file("PGSSLROOTCERT", "/nowhere.pem"))),
             ..tls(SslMode::VerifyFull)
         };
-        assert!(
-            says(missing).starts_with(
-                "sslrootcert is /nowhere.pem, but must be a PEM file with certificates"
-            )
-        );
+        assert!(says(&missing).starts_with(
+            "PGSSLROOTCERT is /nowhere.pem, but must be a PEM file with certificates"
+        ));
         let empty = tempfile::NamedTempFile::new().unwrap();
         let empty = Tls {
-            root_certificate: Some(empty.path().into()),
+            roots: Some(Roots::File(file("sslrootcert", empty.path()))),
             ..tls(SslMode::Require)
         };
-        assert!(says(empty).ends_with("(it holds none)"));
+        assert!(says(&empty).ends_with("(it holds none)"));
         let keyless = Tls {
-            certificate: Some("/nowhere.pem".into()),
+            certificate: Some(file("sslcert", "/nowhere.pem")),
             ..tls(SslMode::Require)
         };
-        assert_eq!(says(keyless), "sslkey must be set, as sslcert is");
+        assert_eq!(says(&keyless), "sslkey must be set, as sslcert is");
+        let key_only = Tls {
+            key: Some(file("sslkey", "/nowhere.pem")),
+            ..tls(SslMode::Require)
+        };
+        assert_eq!(says(&key_only), "sslcert must be set, as sslkey is");
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_own_key_that_is_not_encrypted() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str, text: &[u8]| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let [own, other] =
+            [(), ()].map(|()| rcgen::generate_simple_self_signed(vec!["me".to_owned()]).unwrap());
+        let certificate = at("client.crt", own.cert.pem().as_bytes());
+        let own_pem = own.signing_key.serialize_pem();
+        let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        let malformed = own_pem.replace('M', "!topsecret");
+        for (name, text, says_this) in [
+            ("pem", own_pem.as_bytes(), None),
+            ("der", &own.signing_key.serialize_der(), None),
+            (
+                "other",
+                other.signing_key.serialize_pem().as_bytes(),
+                Some(
+                    "PGSSLKEY is DIR/other, but must be a PEM file with the key of the certificate in DIR/client.crt",
+                ),
+            ),
+            (
+                "encrypted",
+                own_pem
+                    .replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
+                    .as_bytes(),
+                Some(
+                    "PGSSLKEY is DIR/encrypted, but must be a PEM file with a private key that is not encrypted (it is encrypted)",
+                ),
+            ),
+            (
+                "old",
+                traditional.as_bytes(),
+                Some(
+                    "PGSSLKEY is DIR/old, but must be a PEM file with a private key that is not encrypted (it is encrypted)",
+                ),
+            ),
+            (
+                "none",
+                own.cert.pem().as_bytes(),
+                Some(
+                    "PGSSLKEY is DIR/none, but must be a PEM file with a private key that is not encrypted (it holds none)",
+                ),
+            ),
+            (
+                "malformed",
+                malformed.as_bytes(),
+                Some(
+                    "PGSSLKEY is DIR/malformed, but must be a PEM file with a private key that is not encrypted (it is malformed)",
+                ),
+            ),
+            (
+                "noise",
+                b"topsecret",
+                Some("PGSSLKEY is DIR/noise, but must be a PEM file with a private key"),
+            ),
+        ] {
+            let tls = Tls {
+                certificate: Some(file("PGSSLCERT", &certificate)),
+                key: Some(file("PGSSLKEY", at(name, text))),
+                ..tls(SslMode::Require)
+            };
+            match (tls.connector(), says_this) {
+                (Ok(_), None) => {}
+                (Err(error), Some(says)) => {
+                    let error = error
+                        .to_string()
+                        .replace(directory.path().to_str().unwrap(), "DIR");
+                    assert!(
+                        error.starts_with(says) && !error.contains("topsecret"),
+                        "{error}"
+                    );
+                }
+                (Ok(_), Some(says)) => panic!("{name} is taken: {says}"),
+                (Err(error), None) => panic!("{name}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_roots_of_the_system_are_those_that_can_be_read_or_an_error_says_why_there_are_none() {
+        let mut found = CertificateResult::default();
+        let error = of_system(found).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "sslrootcert is system, but must be a file of certificates, as the store of the system has none (it is empty)"
+        );
+        found = CertificateResult::default();
+        let own = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
+        found.certs = vec![CertificateDer::from(vec![1, 2, 3]), own.cert.der().clone()];
+        assert_eq!(of_system(found).unwrap().len(), 1);
     }
 }

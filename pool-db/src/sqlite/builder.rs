@@ -112,7 +112,7 @@ mod tests {
             ),
             (
                 vec![("DATABASE_URL", "postgres://u:secret@h/db")],
-                "DATABASE_URL is postgres://u:***@h/db, but must be `sqlite:PATH`",
+                "DATABASE_URL is an address of 24 characters that begins with `postgres:`, but must be `sqlite:PATH`",
             ),
             (
                 vec![url, ("POOL_DB_READONLY", "true")],
@@ -144,7 +144,7 @@ mod tests {
             ),
             (
                 vec![("DATABASE_URL", "host=h user=u password=topsecret")],
-                "DATABASE_URL must be `sqlite:PATH`",
+                "DATABASE_URL is a text of 32 characters, but must be `sqlite:PATH`",
             ),
             (
                 vec![url, ("POOL_DB_THREADS", "0")],
@@ -268,7 +268,7 @@ mod tests {
             (r#"{"pool": {"max_size": 3}}"#, "a text, a number"),
             (
                 r#"{"url": "host=h password=topsecret"}"#,
-                "url must be `sqlite:PATH`",
+                "url is a text of 25 characters, but must be `sqlite:PATH`",
             ),
             (
                 r#"{"query_timeout": "none"}"#,

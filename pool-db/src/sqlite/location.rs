@@ -32,20 +32,36 @@ impl Location {
     ///
     /// `setting` is the setting or variable that the address came from.
     pub(crate) fn parse(setting: &str, url: &str) -> Result<(Self, Option<Access>), ConfigError> {
-        let bad = || bad_address(setting, url, EXPECTED);
-        let rest = url.strip_prefix("sqlite:").ok_or_else(bad)?;
+        let bad = |why: &str| bad_address(setting, url, format!("{EXPECTED} ({why})"));
+        let rest = url
+            .strip_prefix("sqlite:")
+            .ok_or_else(|| bad("it does not begin with `sqlite:`"))?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let path = percent_decoded(path).ok_or_else(bad)?;
+        let (raw, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if is_of_a_server(raw) {
+            return Err(bad(
+                "a file has no user, password, host or port; in a path, `@` is written %40, `:` %3A and `=` %3D",
+            ));
+        }
+        let path = percent_decoded(raw).ok_or_else(|| {
+            bad("a `%` is not followed by two hexadecimal digits; a `%` itself is written %25")
+        })?;
+        let path = String::from_utf8(path).map_err(|_| bad("the path is not UTF-8"))?;
         let access = match query {
             "" => None,
             "mode=ro" => Some(Access::ReadOnly),
             "mode=rw" => Some(Access::ReadWrite),
             "mode=rwc" => Some(Access::Create),
-            _ => return Err(bad()),
+            _ => return Err(bad("after the `?` is something else")),
         };
+        if raw.starts_with('~') || raw.starts_with("/~/") {
+            return Err(bad(
+                "`~` is not expanded: write the whole path of the home directory, or %7E for a file with that name",
+            ));
+        }
         match path.as_str() {
-            "" => Err(bad()),
+            "" => Err(bad("the path is missing")),
+            path if path.contains('\0') => Err(bad("the path has a NUL byte")),
             ":memory:" => Ok((Self::Memory, access)),
             path => Ok((Self::File(path.into()), access)),
         }
@@ -96,6 +112,19 @@ impl fmt::Display for Location {
     }
 }
 
+/// Whether the path looks as if user, password, host or port of a server were in it: `u:password@h/d`.
+fn is_of_a_server(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or(path);
+    let is_drive = || matches!(first.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic());
+    let has_colon = first.contains(':') && first != ":memory:" && !is_drive();
+    let has_user = first.contains('@') && first.len() < path.len();
+    let rest = path.to_ascii_lowercase();
+    let has_list = ["password=", "passwd=", "pwd="]
+        .iter()
+        .any(|key| rest.contains(key));
+    has_colon || has_user || has_list
+}
+
 pub(crate) const EXPECTED: &str =
     "`sqlite:PATH` or `sqlite::memory:`, with or without `?mode=ro`, `?mode=rw` or `?mode=rwc`";
 
@@ -137,22 +166,58 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_address_is_shown_without_its_password() {
-        for url in [
-            "postgres://u:secret@h/db",
-            "app.db",
-            "sqlite:",
-            "sqlite:a?mode=secret",
-            "sqlite:%zz",
+    fn what_is_wrong_is_said_and_the_address_is_not_shown() {
+        for (url, says) in [
+            (
+                "postgres://u:topsecret@h/db",
+                "does not begin with `sqlite:`",
+            ),
+            ("topsecret.db", "does not begin with `sqlite:`"),
+            ("sqlite://u:topsecret@h/d", "has no user, password"),
+            ("sqlite:u:topsecret@h/d", "has no user, password"),
+            ("sqlite://u:top/secret@h/d", "has no user, password"),
+            ("sqlite://topsecret@h/d", "has no user, password"),
+            ("sqlite://h:5432/topsecret", "has no user, password"),
+            ("sqlite:a.db;Password=topsecret", "has no user, password"),
+            ("sqlite:~/topsecret.db", "`~` is not expanded"),
+            ("sqlite:///~/topsecret.db", "`~` is not expanded"),
+            ("sqlite://~topsecret/a.db", "`~` is not expanded"),
+            ("sqlite:", "the path is missing"),
+            ("sqlite://", "the path is missing"),
+            ("sqlite:a?mode=topsecret", "after the `?`"),
+            ("sqlite:a?mode=ro&key=topsecret", "after the `?`"),
+            ("sqlite:topsecret%zz", "two hexadecimal digits"),
+            ("sqlite:topsecret%ff", "not UTF-8"),
+            ("sqlite:topsecret%00", "NUL byte"),
         ] {
             let error = Location::parse("DATABASE_URL", url)
                 .unwrap_err()
                 .to_string();
             assert!(
-                error.contains("DATABASE_URL") && error.contains("sqlite:PATH"),
+                error.starts_with("DATABASE_URL is a") && error.contains("sqlite:PATH"),
                 "{error}"
             );
-            assert!(!error.contains("u:secret"), "{error}");
+            assert!(error.contains(says), "{url}: {error}");
+            assert!(
+                !error.contains("top") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn odd_names_of_files_are_files() {
+        for (url, path) in [
+            ("sqlite:C:/data/app.db", "C:/data/app.db"),
+            ("sqlite:me@home.db", "me@home.db"),
+            ("sqlite:dir/me@home.db", "dir/me@home.db"),
+            ("sqlite:u%3Ax%40h/d", "u:x@h/d"),
+            ("sqlite:%7E/a.db", "~/a.db"),
+            ("sqlite:a~.db", "a~.db"),
+            ("sqlite:/var/12:30.db", "/var/12:30.db"),
+        ] {
+            let location = Location::parse("url", url).unwrap().0;
+            assert_eq!(location, Location::File(path.into()), "{url}");
         }
     }
 }

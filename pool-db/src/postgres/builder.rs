@@ -86,10 +86,10 @@ mod tests {
             "postgres at db.example:5432/shop as me"
         );
         assert_eq!(pool.manager().query_timeout, None);
-        assert_eq!(
-            pool.manager().dial.config.get_application_name(),
-            Some("web")
-        );
+        let settings = &pool.manager().dial.settings;
+        let mode = tokio_postgres::config::SslMode::Prefer;
+        let driver = settings.driver(&settings.targets[0], mode);
+        assert_eq!(driver.get_application_name(), Some("web"));
         let pool = built(&[("DATABASE_URL", url), ("POOL_DB_URL", "postgres://other")]).unwrap();
         assert_eq!(pool.manager().target, "postgres at other:5432");
         let pool = built(&[("PGHOST", "db.example"), ("PGPORT", "6543")]).unwrap();

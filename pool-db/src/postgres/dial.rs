@@ -7,21 +7,20 @@ use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
-use tokio_postgres::{
-    CancelToken, Config, SimpleQueryMessage,
-    config::{Host, LoadBalanceHosts, TargetSessionAttrs},
-};
+use tokio_postgres::{CancelToken, SimpleQueryMessage, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     session::Session,
+    session_attrs::SessionAttrs,
+    settings::{Host, Settings, Target},
     socket::{Connector, Encrypted, Socket, Watched},
     wire::Wire,
 };
 
 /// Where and how connections are opened.
 pub(super) struct Dial {
-    pub(super) config: Config,
+    pub(super) settings: Settings,
     pub(super) tls: MakeRustlsConnect,
 }
 
@@ -48,33 +47,33 @@ enum Address {
     Unix(PathBuf),
 }
 
-/// One host of the address, as it was written.
-struct Place {
-    /// The name to look up, or the directory of a socket.
-    host: Host,
-    name: String,
-    port: u16,
-}
-
 impl Dial {
-    /// Opens a connection to the first host that takes it and that `suits`.
+    /// Opens a connection to the first host that takes it and that suits `target_session_attrs`.
     ///
     /// # Errors
     /// The failures of all hosts.
     pub(super) async fn connect(&self) -> Result<Dialled, Failures> {
+        let mut targets: Vec<_> = self.settings.targets.iter().collect();
+        if self.settings.is_shuffled {
+            fastrand::shuffle(&mut targets);
+        }
         let mut failures = Failures(Vec::new());
-        for place in self.places() {
-            let addresses = match self.resolve(&place).await {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    failures.add(&place, error);
-                    continue;
-                }
-            };
-            for address in addresses {
-                match self.connect_to(&place, address).await {
-                    Ok(dialled) => return Ok(dialled),
-                    Err(error) => failures.add(&place, error),
+        for wanted in self.settings.session_attrs.rounds() {
+            // A second round tries every host again, and says again what is wrong with it.
+            failures.0.clear();
+            for target in &targets {
+                let addresses = match self.resolve(target).await {
+                    Ok(addresses) => addresses,
+                    Err(error) => {
+                        failures.add(target, error);
+                        continue;
+                    }
+                };
+                for address in addresses {
+                    match self.connect_to(target, &address, *wanted).await {
+                        Ok(dialled) => return Ok(dialled),
+                        Err(error) => failures.add(target, error),
+                    }
                 }
             }
         }
@@ -91,46 +90,20 @@ impl Dial {
             .await?)
     }
 
-    fn places(&self) -> Vec<Place> {
-        let config = &self.config;
-        let (hosts, addresses, ports) = (
-            config.get_hosts(),
-            config.get_hostaddrs(),
-            config.get_ports(),
-        );
-        let place = |at: usize| {
-            let host = hosts.get(at);
-            let address = addresses.get(at).map(|ip| Host::Tcp(ip.to_string()));
-            let name = match host {
-                Some(Host::Tcp(name)) => name.clone(),
-                _ => String::new(),
-            };
-            Some(Place {
-                host: address.or_else(|| host.cloned())?,
-                name,
-                port: ports.get(at).or(ports.first()).copied().unwrap_or(5432),
-            })
-        };
-        let mut places: Vec<_> = (0..hosts.len().max(addresses.len()))
-            .filter_map(place)
-            .collect();
-        if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
-            fastrand::shuffle(&mut places);
+    async fn resolve(&self, target: &Target) -> Result<Vec<Address>, Failure> {
+        if let Some(address) = target.hostaddr {
+            return Ok(vec![Address::Tcp((address, target.port).into())]);
         }
-        places
-    }
-
-    async fn resolve(&self, place: &Place) -> Result<Vec<Address>, Failure> {
-        match &place.host {
+        match &target.host {
             Host::Unix(folder) => Ok(vec![Address::Unix(
-                folder.join(format!(".s.PGSQL.{}", place.port)),
+                folder.join(format!(".s.PGSQL.{}", target.port)),
             )]),
             Host::Tcp(name) => {
                 let found = self
-                    .in_time(lookup_host((name.as_str(), place.port)))
+                    .in_time(lookup_host((name.as_str(), target.port)))
                     .await?;
                 let mut found: Vec<_> = found.map(Address::Tcp).collect();
-                if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+                if self.settings.is_shuffled {
                     fastrand::shuffle(&mut found);
                 }
                 if found.is_empty() {
@@ -141,28 +114,58 @@ impl Dial {
         }
     }
 
-    async fn connect_to(&self, place: &Place, address: Address) -> Result<Dialled, Failure> {
-        let socket = self.open(&address).await?;
+    async fn connect_to(
+        &self,
+        target: &Target,
+        address: &Address,
+        wanted: SessionAttrs,
+    ) -> Result<Dialled, Failure> {
+        let (first, others) = self.settings.attempts(target);
+        let mut result = self.attempt(target, address, wanted, first).await;
+        for mode in others {
+            match &result {
+                // The server has answered, and may take it in another way.
+                Err(Failure::Driver(error)) if error.as_db_error().is_some() => {
+                    result = self.attempt(target, address, wanted, *mode).await;
+                }
+                _ => break,
+            }
+        }
+        result
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        address: &Address,
+        wanted: SessionAttrs,
+        mode: SslMode,
+    ) -> Result<Dialled, Failure> {
+        let socket = self.open(address).await?;
         let session = Arc::new(Session::default());
         let watched = Watched::socket(&socket, Wire::new(Arc::clone(&session)));
-        let connector = Connector::new(self.tls.clone(), &place.name);
-        let (driver, mut connection) = self.config.connect_raw(watched, connector).await?;
-        let wanted = match self.config.get_target_session_attrs() {
-            TargetSessionAttrs::ReadWrite => Some(false),
-            TargetSessionAttrs::ReadOnly => Some(true),
-            _ => None,
+        let name = match &target.host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(_) => String::new(),
         };
-        if let Some(wanted) = wanted {
-            let only_reads = match session.only_reads() {
-                Some(only_reads) => only_reads,
-                None => asked_whether_it_only_reads(&driver, &mut connection).await?,
+        let connector = Connector::new(self.tls.clone(), &name);
+        let config = self.settings.driver(target, mode);
+        let (driver, mut connection) = config.connect_raw(watched, connector).await?;
+        // What the server says by itself since version 14, the question for one that does not, and what it should be.
+        let check = match wanted {
+            SessionAttrs::Any | SessionAttrs::PreferStandby => None,
+            SessionAttrs::ReadWrite => Some((session.only_reads(), ONLY_READS, false)),
+            SessionAttrs::ReadOnly => Some((session.only_reads(), ONLY_READS, true)),
+            SessionAttrs::Primary => Some((session.is_in_recovery(), IN_RECOVERY, false)),
+            SessionAttrs::Standby => Some((session.is_in_recovery(), IN_RECOVERY, true)),
+        };
+        if let Some((known, question, should_be)) = check {
+            let is = match known {
+                Some(is) => is,
+                None => asked(question, &driver, &mut connection).await?,
             };
-            if only_reads != wanted {
-                return Err(Failure::Unsuitable(if wanted {
-                    "takes writes"
-                } else {
-                    "only takes reads"
-                }));
+            if is != should_be {
+                return Err(Failure::Unsuitable(wanted));
             }
         }
         Ok(Dialled {
@@ -171,8 +174,8 @@ impl Dial {
             session,
             socket,
             server: Server {
-                address,
-                name: place.name.clone(),
+                address: address.clone(),
+                name,
             },
         })
     }
@@ -189,20 +192,20 @@ impl Dial {
     }
 
     fn set_up(&self, stream: &TcpStream) -> io::Result<()> {
-        let config = &self.config;
+        let settings = &self.settings;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         #[cfg(target_os = "linux")]
-        if let Some(limit) = config.get_tcp_user_timeout() {
-            socket.set_tcp_user_timeout(Some(*limit))?;
+        if let Some(limit) = settings.tcp_user_timeout {
+            socket.set_tcp_user_timeout(Some(limit))?;
         }
-        if config.get_keepalives() {
-            let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
-            if let Some(interval) = config.get_keepalives_interval() {
+        if let Some(keepalives) = settings.keepalives {
+            let mut keepalive = TcpKeepalive::new().with_time(keepalives.idle);
+            if let Some(interval) = keepalives.interval {
                 keepalive = keepalive.with_interval(interval);
             }
-            if let Some(retries) = config.get_keepalives_retries() {
-                keepalive = keepalive.with_retries(retries);
+            if let Some(count) = keepalives.count {
+                keepalive = keepalive.with_retries(count);
             }
             socket.set_tcp_keepalive(&keepalive)?;
         }
@@ -210,22 +213,23 @@ impl Dial {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-        match self.config.get_connect_timeout() {
+        match self.settings.connect_timeout {
             None => Ok(work.await?),
-            Some(limit) => match timeout(*limit, work).await {
+            Some(limit) => match timeout(limit, work).await {
                 Ok(done) => Ok(done?),
-                Err(_) => Err(Failure::Late(*limit)),
+                Err(_) => Err(Failure::Late(limit)),
             },
         }
     }
 }
 
-/// Asks a server that does not say it by itself (before version 14) whether it only takes reads.
-async fn asked_whether_it_only_reads(
+/// Asks a server that does not say it by itself (before version 14). The answer is yes or no.
+async fn asked(
+    question: &str,
     driver: &tokio_postgres::Client,
     connection: &mut tokio_postgres::Connection<Watched<Socket>, Encrypted>,
 ) -> Result<bool, Failure> {
-    let asked = driver.simple_query("SHOW transaction_read_only");
+    let asked = driver.simple_query(question);
     let said = tokio::select! {
         said = asked => said?,
         ended = connection => {
@@ -234,7 +238,7 @@ async fn asked_whether_it_only_reads(
         }
     };
     let is_on = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
+        SimpleQueryMessage::Row(row) => matches!(row.get(0), Some("on" | "t")),
         _ => false,
     };
     Ok(said.iter().any(is_on))
@@ -248,7 +252,7 @@ pub(super) enum Failure {
     Late(Duration),
     Driver(tokio_postgres::Error),
     /// It is not what `target_session_attrs` asks for.
-    Unsuitable(&'static str),
+    Unsuitable(SessionAttrs),
 }
 
 impl From<io::Error> for Failure {
@@ -269,7 +273,16 @@ impl fmt::Display for Failure {
             Self::Io(error) => error.fmt(f),
             Self::Late(limit) => write!(f, "no answer within {limit:?} (connect_timeout)"),
             Self::Driver(error) => f.write_str(&crate::error::reason(error)),
-            Self::Unsuitable(what) => write!(f, "the server {what} (target_session_attrs)"),
+            Self::Unsuitable(wanted) => {
+                let is = match wanted {
+                    SessionAttrs::ReadWrite => "only takes reads",
+                    SessionAttrs::ReadOnly => "takes writes",
+                    SessionAttrs::Primary => "is a standby",
+                    _ => "is not a standby",
+                };
+                let wanted = wanted.as_str();
+                write!(f, "the server {is} (target_session_attrs={wanted})")
+            }
         }
     }
 }
@@ -290,12 +303,8 @@ impl std::error::Error for Failure {
 pub(super) struct Failures(Vec<(String, Failure)>);
 
 impl Failures {
-    fn add(&mut self, place: &Place, failure: Failure) {
-        let host = match &place.host {
-            Host::Tcp(name) => format!("{name}:{}", place.port),
-            Host::Unix(folder) => format!("{}:{}", folder.display(), place.port),
-        };
-        self.0.push((host, failure));
+    fn add(&mut self, target: &Target, failure: Failure) {
+        self.0.push((target.to_string(), failure));
     }
 }
 
@@ -319,4 +328,199 @@ impl std::error::Error for Failures {
         let (_, last) = self.0.last()?;
         Some(last)
     }
+}
+
+const ONLY_READS: &str = "SHOW transaction_read_only";
+const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::{super::settings::Options, *};
+
+    /// How a server answers a connection that is not encrypted.
+    #[derive(Clone, Copy)]
+    enum Answer {
+        /// It takes it, and says whether it is a standby and whether it only reads.
+        Takes {
+            standby: bool,
+            reads: bool,
+        },
+        Refuses,
+    }
+
+    /// What a server was asked, in order: `plain` or `tls`.
+    type Asked = Arc<Mutex<Vec<&'static str>>>;
+
+    /// Starts a server, and returns its port.
+    async fn server(answer: Answer) -> (u16, Asked) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Asked::default();
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let length = stream.read_u32().await.unwrap();
+                let code = stream.read_u32().await.unwrap();
+                if code == SSL_REQUEST {
+                    seen.lock().unwrap().push("tls");
+                    stream.write_all(b"N").await.unwrap();
+                    continue;
+                }
+                seen.lock().unwrap().push("plain");
+                let mut rest = vec![0; length as usize - 8];
+                stream.read_exact(&mut rest).await.unwrap();
+                stream.write_all(&reply(answer)).await.unwrap();
+                // The client ends it.
+                tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+            }
+        });
+        (port, asked)
+    }
+
+    fn reply(answer: Answer) -> Vec<u8> {
+        let message = |kind: u8, body: &[u8]| {
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            [&[kind], &length[..], body].concat()
+        };
+        let Answer::Takes { standby, reads } = answer else {
+            return message(b'E', b"SFATAL\0VFATAL\0C28000\0Mnot like this\0\0");
+        };
+        let status = |name: &str, on: bool| {
+            let value = if on { "on" } else { "off" };
+            message(b'S', format!("{name}\0{value}\0").as_bytes())
+        };
+        [
+            message(b'R', &[0; 4]),
+            status("in_hot_standby", standby),
+            status("default_transaction_read_only", reads),
+            message(b'K', &[0; 8]),
+            message(b'Z', b"I"),
+        ]
+        .concat()
+    }
+
+    async fn dialled(ports: &[u16], options: &str) -> Result<u16, String> {
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        let address = format!("postgres://u@{}/db?{options}", ports.join(","));
+        let settings = Options::parse("url", &address).unwrap().complete().unwrap();
+        let tls = settings.tls.connector().unwrap();
+        let dialled = Dial { settings, tls }.connect().await;
+        match dialled
+            .map_err(|failures| failures.to_string())?
+            .server
+            .address
+        {
+            Address::Tcp(address) => Ok(address.port()),
+            Address::Unix(path) => panic!("{}", path.display()),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_server_that_suits_is_taken() {
+        let takes = |standby, reads| server(Answer::Takes { standby, reads });
+        let (standby, _) = takes(true, false).await;
+        let (reads, _) = takes(false, true).await;
+        let (primary, _) = takes(false, false).await;
+        let (refuses, _) = server(Answer::Refuses).await;
+        let all = [refuses, standby, reads, primary];
+        for (attrs, ports, taken) in [
+            ("any", &all[..], standby),
+            ("primary", &all, reads),
+            ("read-write", &all, primary),
+            ("read-only", &all, standby),
+            ("read-only", &all[2..], reads),
+            ("standby", &[primary, refuses, standby], standby),
+            ("prefer-standby", &[primary, refuses, standby], standby),
+            ("prefer-standby", &[refuses, reads, primary], reads),
+        ] {
+            let options = format!("sslmode=disable&target_session_attrs={attrs}");
+            assert_eq!(dialled(ports, &options).await, Ok(taken), "{attrs}");
+        }
+        for (attrs, port, says) in [
+            (
+                "primary",
+                standby,
+                "the server is a standby (target_session_attrs=primary)",
+            ),
+            (
+                "standby",
+                primary,
+                "the server is not a standby (target_session_attrs=standby)",
+            ),
+            (
+                "read-write",
+                reads,
+                "the server only takes reads (target_session_attrs=read-write)",
+            ),
+            (
+                "read-only",
+                primary,
+                "the server takes writes (target_session_attrs=read-only)",
+            ),
+            ("prefer-standby", refuses, "FATAL: not like this"),
+        ] {
+            let options = format!("sslmode=disable&target_session_attrs={attrs}");
+            let said = dialled(&[port], &options).await.unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_mode_asks_in_its_order() {
+        for (mode, refused, taken) in [
+            ("disable", &["plain"][..], &["plain"][..]),
+            ("allow", &["plain", "tls"], &["plain"]),
+            ("require", &["tls"], &["tls"]),
+        ] {
+            for (answer, expected) in [
+                (Answer::Refuses, refused),
+                (
+                    Answer::Takes {
+                        standby: false,
+                        reads: false,
+                    },
+                    taken,
+                ),
+            ] {
+                let (port, asked) = server(answer).await;
+                let is_open = dialled(&[port], &format!("sslmode={mode}")).await.is_ok();
+                assert_eq!(*asked.lock().unwrap(), expected, "{mode}");
+                let is_taken = mode != "require" && matches!(answer, Answer::Takes { .. });
+                assert_eq!(is_open, is_taken, "{mode}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_dialled_in_place_of_the_name() {
+        let (port, _) = server(Answer::Takes {
+            standby: false,
+            reads: false,
+        })
+        .await;
+        let options = Options::parse(
+            "url",
+            &format!(
+                "host=no.such.name.invalid hostaddr=127.0.0.1 port={port} user=u sslmode=disable"
+            ),
+        );
+        let settings = options.unwrap().complete().unwrap();
+        let tls = settings.tls.connector().unwrap();
+        let dialled = Dial { settings, tls }.connect().await.unwrap();
+        assert_eq!(dialled.server.name, "no.such.name.invalid");
+    }
+
+    const SSL_REQUEST: u32 = 80_877_103;
 }

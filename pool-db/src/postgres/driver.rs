@@ -120,7 +120,7 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let target = connect.target();
     let dial = Dial {
         tls: connect.tls.connector()?,
-        config: connect.for_all_servers()?,
+        settings: connect,
     };
     Ok(Manager {
         dial: Arc::new(dial),

@@ -36,6 +36,18 @@ impl SessionAttrs {
         Self::PreferStandby,
     ];
 
+    /// Returns what the servers are tried for, round by round.
+    pub(super) const fn rounds(self) -> &'static [Self] {
+        match self {
+            Self::Any => &[Self::Any],
+            Self::ReadWrite => &[Self::ReadWrite],
+            Self::ReadOnly => &[Self::ReadOnly],
+            Self::Primary => &[Self::Primary],
+            Self::Standby => &[Self::Standby],
+            Self::PreferStandby => &[Self::Standby, Self::Any],
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|attrs| attrs.as_str() == text)
     }
@@ -82,6 +94,13 @@ mod tests {
         for (text, attrs) in texts.iter().zip(SessionAttrs::ALL) {
             assert_eq!(SessionAttrs::from_env(text), Some(attrs));
             assert!(SessionAttrs::EXPECTED.contains(text));
+        }
+        for attrs in SessionAttrs::ALL {
+            let rounds: &[SessionAttrs] = match attrs {
+                SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
+                other => &[other],
+            };
+            assert_eq!(attrs.rounds(), rounds);
         }
         for other in ["", "Primary", "read_write", "master", "any "] {
             assert_eq!(SessionAttrs::parse(other), None, "{other}");

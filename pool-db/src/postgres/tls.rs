@@ -103,15 +103,14 @@ impl SslMode {
         }
     }
 
-    /// Returns the driver's modes of the attempts to connect, in their order. The driver leaves the certificate to this crate.
-    ///
-    /// The second attempt of `allow` is made if the server answered the first with an error.
-    pub(super) const fn attempts(self) -> &'static [DriverMode] {
+    /// Returns the driver's mode of the first attempt to connect, and of those that follow if the server answers with an error. The
+    /// driver leaves the certificate to this crate.
+    pub(super) const fn attempts(self) -> (DriverMode, &'static [DriverMode]) {
         match self {
-            Self::Disable => &[DriverMode::Disable],
-            Self::Allow => &[DriverMode::Disable, DriverMode::Require],
-            Self::Prefer => &[DriverMode::Prefer],
-            Self::Require | Self::VerifyCa | Self::VerifyFull => &[DriverMode::Require],
+            Self::Disable => (DriverMode::Disable, &[]),
+            Self::Allow => (DriverMode::Disable, &[DriverMode::Require]),
+            Self::Prefer => (DriverMode::Prefer, &[]),
+            Self::Require | Self::VerifyCa | Self::VerifyFull => (DriverMode::Require, &[]),
         }
     }
 }

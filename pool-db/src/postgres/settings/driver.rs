@@ -9,7 +9,7 @@ use tokio_postgres::config::{
 };
 
 use super::{Host, Options, Settings, Target};
-use crate::postgres::{session_attrs::SessionAttrs, tls::SslMode};
+use crate::postgres::tls::SslMode;
 
 impl Options {
     /// Takes the options of the driver's own config.
@@ -116,7 +116,10 @@ impl Options {
 
 impl Settings {
     /// Returns the driver's modes of the attempts to connect to the server, in their order: see [`SslMode::attempts`].
-    pub(in crate::postgres) const fn attempts(&self, target: &Target) -> &'static [DriverSslMode] {
+    pub(in crate::postgres) const fn attempts(
+        &self,
+        target: &Target,
+    ) -> (DriverSslMode, &'static [DriverSslMode]) {
         if target.is_local() {
             SslMode::Disable.attempts()
         } else {
@@ -158,61 +161,6 @@ impl Settings {
         }
         driver
     }
-
-    /// Returns the driver's config for all servers, for the driver's own `connect`.
-    ///
-    /// # Errors
-    /// The settings ask for what that cannot do.
-    pub(in crate::postgres) fn for_all_servers(&self) -> Result<Config, ConfigError> {
-        let mut all = self.session.clone();
-        let mut passwords = Vec::new();
-        let remote = self.targets.iter().find(|target| !target.is_local());
-        let mode = match self.attempts(remote.unwrap_or(&self.targets[0])) {
-            [only] => *only,
-            // The driver makes one attempt.
-            _ => DriverSslMode::Prefer,
-        };
-        for target in &self.targets {
-            let one = self.driver(target, mode);
-            passwords.push(one.get_password().map(<[u8]>::to_vec));
-            if passwords.len() == 1 {
-                all = one;
-                continue;
-            }
-            match &target.host {
-                Host::Tcp(name) => all.host(name),
-                Host::Unix(path) => all.host(path.to_string_lossy()),
-            };
-            all.port(target.port);
-            if let Some(address) = target.hostaddr {
-                all.hostaddr(address);
-            }
-        }
-        if passwords.iter().any(|password| *password != passwords[0]) {
-            return Err(ConfigError::secret(
-                "passfile",
-                "one with the same password for all hosts",
-            ));
-        }
-        all.target_session_attrs(match self.session_attrs {
-            SessionAttrs::Any => TargetSessionAttrs::Any,
-            SessionAttrs::ReadWrite => TargetSessionAttrs::ReadWrite,
-            SessionAttrs::ReadOnly => TargetSessionAttrs::ReadOnly,
-            other => {
-                let expected = "any, read-write or read-only";
-                return Err(ConfigError::new(
-                    "target_session_attrs",
-                    other.as_str(),
-                    expected,
-                ));
-            }
-        });
-        all.load_balance_hosts(match self.is_shuffled {
-            true => LoadBalanceHosts::Random,
-            false => LoadBalanceHosts::Disable,
-        });
-        Ok(all)
-    }
 }
 
 /// The setting that has the driver's config.
@@ -222,17 +170,15 @@ const DRIVER: &str = "driver_config";
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::postgres::session_attrs::SessionAttrs;
 
     #[test]
     fn nothing_of_a_drivers_config_is_lost() {
         let mut config = Config::new();
         config
             .host("a")
-            .host("/run/pg")
             .hostaddr("10.0.0.1".parse().unwrap())
-            .hostaddr("10.0.0.2".parse().unwrap())
             .port(1)
-            .port(2)
             .user("me")
             .password([255, 1])
             .dbname("shop; with = odd '")
@@ -245,18 +191,38 @@ mod tests {
             .keepalives_retries(4)
             .ssl_mode(DriverSslMode::Require)
             .ssl_negotiation(SslNegotiation::Direct)
-            .channel_binding(ChannelBinding::Require)
+            .channel_binding(ChannelBinding::Require);
+        let settings = |config: &Config| Options::of_driver(config).unwrap().complete().unwrap();
+        let one = settings(&config);
+        let (mode, others) = one.attempts(&one.targets[0]);
+        assert_eq!(one.driver(&one.targets[0], mode), config);
+        assert!(others.is_empty());
+        assert!(!format!("{one:?}").contains("-c a=b"));
+        config
+            .host("/run/pg")
+            .hostaddr("10.0.0.2".parse().unwrap())
+            .port(2)
             .load_balance_hosts(LoadBalanceHosts::Random)
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let settings = Options::of_driver(&config).unwrap().complete().unwrap();
-        assert_eq!(settings.for_all_servers().unwrap(), config);
-        assert!(!format!("{settings:?}").contains("-c a=b"));
+        let two = settings(&config);
+        assert_eq!(
+            two.target(),
+            "postgres at a:1,/run/pg:2/a text of 18 characters as me"
+        );
+        let addresses = two
+            .targets
+            .iter()
+            .map(|target| target.hostaddr.unwrap().to_string());
+        assert_eq!(addresses.collect::<Vec<_>>(), ["10.0.0.1", "10.0.0.2"]);
+        assert!(two.is_shuffled && two.session_attrs == SessionAttrs::ReadWrite);
         config = Config::new();
         config.host("h").port(5432).keepalives(false);
-        let settings = Options::of_driver(&config).unwrap().complete().unwrap();
-        assert_eq!(settings.keepalives, None);
-        let given = settings.for_all_servers().unwrap();
-        assert_eq!(given, config);
+        let still = settings(&config);
+        assert_eq!(still.keepalives, None);
+        assert_eq!(
+            still.driver(&still.targets[0], DriverSslMode::Prefer),
+            config
+        );
     }
 
     #[test]

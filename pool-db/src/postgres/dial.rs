@@ -121,12 +121,21 @@ impl Dial {
         wanted: SessionAttrs,
     ) -> Result<Dialled, Failure> {
         let (first, others) = self.settings.attempts(target);
-        let mut result = self.attempt(target, address, wanted, first).await;
+        let attempt = async |mode| {
+            let attempt = self.attempt(target, address, wanted, mode);
+            match self.settings.connect_timeout {
+                None => attempt.await,
+                Some(limit) => timeout(limit, attempt)
+                    .await
+                    .unwrap_or(Err(Failure::Late(limit))),
+            }
+        };
+        let mut result = attempt(first).await;
         for mode in others {
             match &result {
                 // The server has answered, and may take it in another way.
                 Err(Failure::Driver(error)) if error.as_db_error().is_some() => {
-                    result = self.attempt(target, address, wanted, *mode).await;
+                    result = attempt(*mode).await;
                 }
                 _ => break,
             }
@@ -475,6 +484,22 @@ mod tests {
             let said = dialled(&[port], &options).await.unwrap_err();
             assert!(said.contains(says), "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_left_in_time() {
+        let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let takes = Answer::Takes {
+            standby: false,
+            reads: false,
+        };
+        let (next, _) = server(takes).await;
+        let options = "sslmode=disable&connect_timeout=0.1";
+        let said = dialled(&[port], options).await.unwrap_err();
+        assert_eq!(said, "no answer within 100ms (connect_timeout)");
+        let options = "sslmode=disable&connect_timeout=2";
+        assert_eq!(dialled(&[port, next], options).await, Ok(next));
     }
 
     #[tokio::test]

@@ -618,3 +618,37 @@ async fn a_policy_says_what_is_cleaned() {
         server.sql("DROP TABLE t");
     }
 }
+
+#[tokio::test]
+async fn a_dropped_statement_is_cancelled_at_once_if_that_is_asked_for() {
+    let server = Server::start();
+    let pool = Pool::builder()
+        .url(server.url())
+        .max_size(1)
+        .cancel_on_drop(true)
+        .build()
+        .unwrap();
+    let connection = pool.get().await.unwrap();
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
+    for round in 0..20 {
+        if round % 2 == 0 {
+            // It may not even have been written yet.
+            give_up(connection.query("SELECT pg_sleep(3600)", &[]));
+        } else {
+            let sleep = connection.query("SELECT pg_sleep(3600)", &[]);
+            let limit = Duration::from_millis(round);
+            tokio::time::timeout(limit, sleep).await.unwrap_err();
+        }
+        // The next call of the same lease is not hit, and does not wait for an hour.
+        let row = connection.query_one("SELECT $1::int", &[&7]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), 7, "round {round}");
+        assert_eq!(server.sql(running), "0", "round {round}");
+    }
+    // A stream, and a lease that is kept and idle.
+    let rows = connection.stream("SELECT pg_sleep(3600)", &[]);
+    let limit = Duration::from_millis(50);
+    drop(tokio::time::timeout(limit, rows).await);
+    while server.sql(running) != "0" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

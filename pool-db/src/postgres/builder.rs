@@ -53,6 +53,16 @@ impl Builder {
         self.settings.reset = policy;
         self
     }
+
+    /// Sets whether the server is told at once to end a statement whose future is dropped or times out. Default: false.
+    ///
+    /// Otherwise the statement may go on for 100 ms after its lease was returned, or as long as the lease is kept, and is cancelled
+    /// then. It costs the server a connection of an instant for each future that is dropped, outside `max_size`. Further calls on
+    /// the lease wait until the server has ended the statement. Requests that were pipelined with it may be cancelled as well.
+    pub fn cancel_on_drop(mut self, cancels: bool) -> Self {
+        self.settings.cancel_on_drop = cancels;
+        self
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +188,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 28] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 29] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
@@ -194,6 +204,7 @@ mod tests {
             ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
             ("ON_CONNECT", "SELECT 1", &|of| of.on_connect("SELECT 1")),
             ("RESET", "discard-all", &|of| of.reset(Reset::DiscardAll)),
+            ("CANCEL_ON_DROP", "true", &|of| of.cancel_on_drop(true)),
             ("MAX_SIZE", "7", &|of| of.max_size(7)),
             ("MIN_IDLE", "2", &|of| of.min_idle(2)),
             ("MAX_OPENING", "3", &|of| of.max_opening(3)),

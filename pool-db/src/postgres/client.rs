@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 use tokio_postgres::{Row, SimpleQueryMessage, Statement};
 
 use super::{
@@ -40,6 +40,10 @@ pub struct Client {
     pub(super) preparing: Arc<RwLock<()>>,
     pub(super) query_timeout: Option<Duration>,
     pub(super) line: Line,
+    /// Whether the server is told at once when the future of a request is dropped.
+    pub(super) cancels_on_drop: bool,
+    /// Held while the server is told. A request that is sent meanwhile could be hit.
+    pub(super) cancelling: Arc<Mutex<()>>,
 }
 
 impl Client {
@@ -49,6 +53,7 @@ impl Client {
         dialled: Dialled,
         statement_cache: usize,
         query_timeout: Option<Duration>,
+        cancels_on_drop: bool,
     ) -> Self {
         let (driver, session, line) = Line::new(dial, dialled);
         Self {
@@ -58,6 +63,8 @@ impl Client {
             preparing: Arc::default(),
             query_timeout,
             line,
+            cancels_on_drop,
+            cancelling: Arc::default(),
         }
     }
 

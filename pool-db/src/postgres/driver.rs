@@ -27,6 +27,7 @@ pub struct DriverSettings {
     pub(super) statement_cache: usize,
     pub(super) on_connect: String,
     pub(super) reset: Reset,
+    pub(super) cancel_on_drop: bool,
 }
 
 impl Default for DriverSettings {
@@ -39,6 +40,7 @@ impl Default for DriverSettings {
             statement_cache: 128,
             on_connect: String::new(),
             reset: Reset::default(),
+            cancel_on_drop: false,
         }
     }
 }
@@ -86,6 +88,9 @@ impl Driver for Postgres {
         if let Some(policy) = env.take("RESET")? {
             own.reset = policy;
         }
+        if let Some(cancels) = env.take("CANCEL_ON_DROP")? {
+            own.cancel_on_drop = cancels;
+        }
         Ok(())
     }
 
@@ -129,5 +134,6 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         query_timeout: builder.query_timeout,
         setup: own.on_connect.clone(),
         reset: own.reset,
+        cancels_on_drop: own.cancel_on_drop,
     })
 }

@@ -20,10 +20,18 @@ pub(super) struct Line {
 }
 
 /// What it takes to cancel what a connection runs.
-struct Cancels {
+pub(super) struct Cancels {
     dial: Arc<Dial>,
     server: Server,
     token: CancelToken,
+}
+
+impl Cancels {
+    /// As [`Line::cancel`].
+    pub(super) async fn cancel(&self) {
+        // A server that does not take the request is asked again, or the connection ends.
+        drop(self.dial.cancel(&self.server, &self.token).await);
+    }
 }
 
 impl Line {
@@ -66,13 +74,12 @@ impl Line {
     /// Once this has returned, the server has told its process. So a statement that is sent afterwards is not cancelled, if a round
     /// trip lies between.
     pub(super) async fn cancel(&self) {
-        let Cancels {
-            dial,
-            server,
-            token,
-        } = &*self.cancels;
-        // A server that does not take the request is asked again, or the connection ends.
-        drop(dial.cancel(server, token).await);
+        self.cancels.cancel().await;
+    }
+
+    /// What it takes to [`cancel`](Self::cancel) without the line.
+    pub(super) fn cancels(&self) -> Arc<Cancels> {
+        Arc::clone(&self.cancels)
     }
 
     /// Ends the connection, and waits until the server has ended it. What the server works on is cancelled before.

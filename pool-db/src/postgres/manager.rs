@@ -15,6 +15,7 @@ pub struct Manager {
     pub(super) query_timeout: Option<Duration>,
     pub(super) setup: String,
     pub(super) reset: Reset,
+    pub(super) cancels_on_drop: bool,
 }
 
 impl pool_core::Manager for Manager {
@@ -29,6 +30,7 @@ impl pool_core::Manager for Manager {
             dialled,
             self.statement_cache,
             self.query_timeout,
+            self.cancels_on_drop,
         );
         if !self.setup.is_empty() {
             let cleaning = client.session.clean();

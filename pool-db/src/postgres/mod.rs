@@ -31,7 +31,7 @@
 //!
 //! # Settings
 //! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`,
-//! `_ON_CONNECT` and `_RESET`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
+//! `_ON_CONNECT`, `_RESET` and `_CANCEL_ON_DROP`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
 //! read from the service that `PGSERVICE` names, from libpq's variables, and from libpq's files in the home directory. Where it is
 //! not read, these have no effect.
 //!
@@ -40,6 +40,7 @@
 #![doc = include_str!("settings/options.md")]
 
 mod builder;
+mod cancel;
 mod client;
 mod connection;
 mod copy;

@@ -134,7 +134,7 @@ impl Client {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
-        let asked = self.session.ask();
+        let asked = self.ask().await;
         self.session.take_copy();
         let written = self.session.written();
         match bounded(self.query_timeout, work).await? {

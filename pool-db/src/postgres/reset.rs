@@ -70,6 +70,7 @@ impl Client {
     /// # Errors
     /// The connection must be closed.
     pub(super) async fn settle(&mut self, policy: Reset, setup: &str) -> Result<(), Error> {
+        drop(self.cancelling.lock().await);
         // A task that still prepares for a caller who has left would do so within the next caller's transaction.
         drop(self.preparing.write().await);
         if self.session.may_be_busy() && timeout(GRACE, self.quiet()).await.is_err() {

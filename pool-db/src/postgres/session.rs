@@ -186,9 +186,9 @@ impl Session {
         }
     }
 
-    /// Begins a request. Its drop before [`Asked::answered`] abandons the request.
-    pub(super) const fn ask(&self) -> Asked<'_> {
-        Asked(Some(self))
+    /// Records that nobody waits for the answer to a request any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Relaxed);
     }
 
     /// Records that a request is sent whose answer nobody waits for.
@@ -278,24 +278,6 @@ impl Session {
     pub(super) fn clean(&self) -> Cleaning<'_> {
         self.is_cleaning.store(true, Relaxed);
         Cleaning(self)
-    }
-}
-
-/// A request whose answer is awaited.
-#[derive(Debug)]
-pub(super) struct Asked<'a>(Option<&'a Session>);
-
-impl Asked<'_> {
-    pub(super) fn answered(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.0 {
-            session.abandoned.store(true, Relaxed);
-        }
     }
 }
 
@@ -476,11 +458,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_abandoned_unless_it_was_answered() {
+    fn a_session_is_busy_until_what_was_given_up_has_settled() {
         let session = Session::default();
-        session.ask().answered();
         assert!(!session.may_be_busy());
-        drop(session.ask());
+        session.abandon();
         assert!(session.may_be_busy() && session.was_abandoned());
         session.settled();
         assert!(!session.may_be_busy());

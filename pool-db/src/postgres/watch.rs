@@ -81,7 +81,7 @@ impl<H: Deref<Target = Client>> Deref for Watch<H> {
 impl<H: Deref<Target = Client>> Drop for Watch<H> {
     fn drop(&mut self) {
         if !self.has_ended {
-            drop(self.holder.session.ask());
+            self.holder.abandon();
         }
     }
 }

@@ -396,6 +396,7 @@ impl Error {
     }
 
     /// No connection to `target` could be opened.
+    #[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
         Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
@@ -403,6 +404,7 @@ impl Error {
 }
 
 /// Returns the error and its causes on one line, without repetitions.
+#[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
 pub(crate) fn reason(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

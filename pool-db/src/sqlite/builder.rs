@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::Builder;
+use super::{Builder, Reset};
 
 impl Builder {
     /// Opens this file as the database. The file is created if it is missing.
@@ -24,7 +24,9 @@ impl Builder {
     }
 
     /// How long a statement waits for a lock of another connection before it fails with `SQLITE_BUSY`. With zero, it does not wait.
-    /// Default: 5 s.
+    /// A call that is abandoned stops waiting. Opening a connection waits on its own, for up to 5 s a lock. Default: 5 s.
+    ///
+    /// `PRAGMA busy_timeout` reads as 0, because the pool waits by a busy handler of its own. A closure may set it for itself.
     pub const fn busy_timeout(mut self, limit: Duration) -> Self {
         self.settings.busy_timeout = limit;
         self
@@ -41,6 +43,13 @@ impl Builder {
     /// busy. At least 1. `None` (`auto`) means as many as `max_size`. Default: `None`.
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.settings.threads = threads.into();
+        self
+    }
+
+    /// What happens to state that a caller left on a connection: `seen`, `always`, `discard_all` or `nothing`. Default:
+    /// [`Reset::Seen`].
+    pub const fn reset(mut self, policy: Reset) -> Self {
+        self.settings.reset = policy;
         self
     }
 
@@ -139,6 +148,10 @@ mod tests {
                 "POOL_DB_PRAGMAS is \"mmap_size\", but must be names and values, as mmap_size=0",
             ),
             (
+                vec![url, ("POOL_DB_RESET", "all")],
+                "POOL_DB_RESET is \"all\", but must be `seen`, `always`, `discard_all` or `nothing`",
+            ),
+            (
                 vec![("POOL_DB_URL", "sqlite:a.db"), ("POOL_DB_PATH", "b.db")],
                 "POOL_DB_PATH must be left out where POOL_DB_URL is set",
             ),
@@ -171,7 +184,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 28] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 29] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("URL", "sqlite:a.db?mode=ro", &|of| {
                 of.url("sqlite:a.db?mode=ro")
@@ -183,6 +196,7 @@ mod tests {
             ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
             ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
             ("THREADS", "2", &|of| of.threads(2)),
+            ("RESET", "discard_all", &|of| of.reset(Reset::DiscardAll)),
             ("PRAGMAS", "mmap_size=0, cache_size=-2000", &|of| {
                 of.pragma("mmap_size", "0").pragma("cache_size", "-2000")
             }),

@@ -11,7 +11,9 @@ use crate::{Error, bounded::bounded};
 /// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool.
 ///
 /// If a transaction is still open then, it is rolled back before another caller gets the connection. Other state that a closure
-/// changed (pragmas, temporary tables, attached databases) stays as it is.
+/// changed (pragmas, temporary tables, attached databases and so on) is undone too, or else the connection is closed: see
+/// [`Reset`](super::Reset). Within a lease it stays, but for a progress handler and a busy handler (or `busy_timeout`): the pool sets
+/// its own again before each call. They stop abandoned calls.
 pub struct Connection {
     /// `None` while an abandoned call has the lease, and afterwards.
     lease: Option<Lease<Manager>>,
@@ -46,10 +48,12 @@ impl Connection {
     /// - [`Error::is_timeout`] after `query_timeout`.
     /// - [`Error::is_panic`] when `f` panicked. The pool then closes the connection.
     /// - [`Error::is_abandoned`] when an earlier call on this connection was abandoned.
+    /// - [`Error::is_database`] when the database file was removed or replaced. `f` has not run.
     ///
     /// # Cancel safety
     /// If the future is dropped (or times out) before a worker took `f`, `f` never runs. Otherwise SQLite is interrupted: its
-    /// current statement ends with an error within microseconds, and the rest of `f` runs to its end. Until then the worker keeps
+    /// current statement ends with an error within microseconds, or within 25 ms if it waits for a lock, and the rest of `f` runs to
+    /// its end. Until then the worker keeps
     /// the connection, and the connection still counts toward `max_size`. Afterwards the connection returns to the pool, not to
     /// this value.
     ///
@@ -156,7 +160,7 @@ impl Connection {
         // The job owns the lease, so no other caller gets the connection before the job has ended.
         let job = self.workers.run(move || {
             let result = match lease.open.as_mut() {
-                Some(open) => Ok(open.run(f)),
+                Some(open) => open.run(f).map_err(Error::from),
                 None => Err(Error::abandoned()),
             };
             (lease, result)
@@ -173,14 +177,14 @@ impl Connection {
         self.query_timeout = limit.into();
     }
 
-    /// Takes SQLite's connection out of the pool. The pool may open another connection in its place.
+    /// Takes SQLite's connection out of the pool, without the pool's handlers. The pool may open another connection in its place.
     ///
     /// # Errors
     /// [`Error::is_abandoned`] when an earlier call on this connection was abandoned.
     pub fn detach(mut self) -> Result<rusqlite::Connection, Error> {
         let lease = self.lease.take().ok_or_else(Error::abandoned)?;
         let open = Lease::detach(lease).open.ok_or_else(Error::abandoned)?;
-        Ok(open.into_connection())
+        Ok(open.into_connection()?)
     }
 }
 

@@ -10,7 +10,7 @@ use pool_core::{__name_for, ConfigError, Env};
 use pool_cpu::BlockingPool;
 
 use super::{
-    Builder, Connection, Manager, Pool,
+    Builder, Connection, Manager, Pool, Reset,
     location::{Access, EXPECTED, Location},
     session::{Plan, Session},
 };
@@ -30,6 +30,7 @@ pub struct DriverSettings {
     pub(super) busy_timeout: Duration,
     pub(super) statement_cache: usize,
     pub(super) threads: Option<usize>,
+    pub(super) reset: Reset,
     pub(super) pragmas: Vec<(String, String)>,
 }
 
@@ -64,6 +65,7 @@ impl Default for DriverSettings {
             busy_timeout: Duration::from_secs(5),
             statement_cache: 64,
             threads: None,
+            reset: Reset::Seen,
             pragmas: Vec::new(),
         }
     }
@@ -109,6 +111,9 @@ impl Driver for Sqlite {
         if let Some(threads) = env.take("THREADS")? {
             own.threads = threads;
         }
+        if let Some(policy) = env.take_with("RESET", Reset::EXPECTED, Reset::parse)? {
+            own.reset = policy;
+        }
         let pragmas = env.take_with("PRAGMAS", PRAGMAS, parse_pragmas)?;
         for (name, value) in pragmas.into_iter().flatten() {
             own.pragma(name, value);
@@ -126,12 +131,13 @@ impl Driver for Sqlite {
                 "at most 24 days",
             ));
         }
-        let plan = Plan {
-            source: location.source(access),
-            busy_timeout: own.busy_timeout,
-            statement_cache: own.statement_cache,
-            pragmas: own.all_pragmas(&location, access),
-        };
+        let plan = Arc::new(Plan::new(
+            location.source(access),
+            own.busy_timeout,
+            own.statement_cache,
+            own.all_pragmas(&location, access),
+            own.reset,
+        ));
         let anchor = match location {
             Location::File(_) => None,
             Location::Memory => Some(Mutex::new(open_anchor(&plan)?)),
@@ -158,7 +164,7 @@ impl Driver for Sqlite {
             workers,
             query_timeout: builder.query_timeout,
             target: format!("sqlite {location}"),
-            plan: Arc::new(plan),
+            plan,
             _name: name,
             _anchor: anchor,
         };
@@ -209,8 +215,8 @@ fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
 const PRAGMAS: &str = "names and values, as mmap_size=0, cache_size=-2000";
 
 /// Opens the connection that keeps a database in memory alive. Does no I/O.
-fn open_anchor(plan: &Plan) -> Result<Session, ConfigError> {
-    Session::open(plan).map_err(|error| {
+fn open_anchor(plan: &Arc<Plan>) -> Result<Session, ConfigError> {
+    Session::anchor(plan).map_err(|error| {
         ConfigError::new(
             "pragmas",
             format!("{:?}", plan.pragmas),

@@ -2,12 +2,19 @@
 
 use rusqlite::ffi;
 
+use super::explain;
 use crate::{
     Constraint, ConstraintKind, Error,
     error::{Condition, Kind},
 };
 
 impl Error {
+    /// SQLite could not open `target`, for the reason `says`.
+    pub(crate) fn refused(target: &str, says: &str, error: rusqlite::Error) -> Self {
+        let message = format!("cannot connect to {target}: {says}");
+        Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
+    }
+
     /// An abandoned call still has the connection.
     pub(crate) fn abandoned() -> Self {
         let message = "an abandoned call still has this connection, or a panic closed it: get another connection";
@@ -23,7 +30,7 @@ impl From<rusqlite::Error> for Error {
             rusqlite::Error::QueryReturnedMoreThanOneRow => Kind::ManyRows,
             _ => Kind::Driver,
         };
-        Self::new(kind, error.to_string(), Some(Box::new(error)))
+        Self::new(kind, explain(&error), Some(Box::new(error))).whole()
     }
 }
 

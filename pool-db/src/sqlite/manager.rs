@@ -9,7 +9,11 @@ use std::{
 use pool_core::Usage;
 use pool_cpu::BlockingPool;
 
-use super::session::{Open, Plan, Session};
+use super::{
+    explain,
+    session::{Open, Plan, Session},
+    stop::Stop,
+};
 use crate::Error;
 
 /// Manages the connections of one [`Pool`](super::Pool).
@@ -50,9 +54,18 @@ impl pool_core::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Session, Error> {
-        let plan = Arc::clone(&self.plan);
-        let opened = self.workers.run(move || Session::open(&plan)).await?;
-        opened.map_err(|error| Error::connect(&self.target, error))
+        let (plan, stop) = (Arc::clone(&self.plan), Arc::new(Stop::default()));
+        let call = stop.begin();
+        let opened = self.workers.run(move || Session::open(&plan, stop)).await?;
+        call.ended();
+        opened.map_err(|error| {
+            let mut says = explain(&error);
+            // The target already names the file.
+            if let Some(path) = self.plan.path() {
+                says = says.replacen(&format!(": {}", path.display()), "", 1);
+            }
+            Error::refused(&self.target, &says, error)
+        })
     }
 
     async fn check(&self, session: &mut Session, _: &Usage) -> Result<(), Error> {
@@ -60,11 +73,11 @@ impl pool_core::Manager for Manager {
     }
 
     fn needs_reset(&self, session: &mut Session, _: &Usage) -> bool {
-        session.is_in_transaction()
+        session.needs_reset()
     }
 
     async fn reset(&self, session: &mut Session, _: &Usage) -> Result<(), Error> {
-        self.on_worker(session, Open::roll_back).await
+        self.on_worker(session, Open::reset).await
     }
 
     fn is_broken(&self, session: &mut Session) -> bool {

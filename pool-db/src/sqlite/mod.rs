@@ -24,13 +24,18 @@
 //!   later can fail with `SQLITE_BUSY` at once; begin such a transaction with
 //!   [`TransactionBehavior::Immediate`](rusqlite::TransactionBehavior::Immediate).
 //! - An abandoned call is stopped. No other caller gets its connection before the call has ended (see [`Connection::run`]).
-//! - A transaction that was left open is rolled back before the next caller gets the connection. After a panic of a closure, only
-//!   its connection is closed.
+//! - A transaction that was left open is rolled back before the next caller gets the connection. Pragmas, temporary tables, attached
+//!   databases and so on are undone too, or else the connection is closed ([`Reset`]). After a panic of a closure, only its connection
+//!   is closed.
+//! - A connection whose file was removed or replaced gives an error, within half a second, instead of working on in a file that
+//!   nobody else sees (on Unix). The pool creates a missing file only when it opens it first: a file that is removed later is an error,
+//!   not an empty database.
 //!
 //! # Settings
 //! An address is `sqlite:PATH`, `sqlite://PATH` or `sqlite::memory:`. `?mode=ro` opens the file for reading only. With `?mode=rw` a
 //! missing file is an error. With `?mode=rwc` (the default) a missing file is created. `%20` and the like are decoded. The variables
-//! of the driver are `{PREFIX}_PATH`, `_READ_ONLY`, `_BUSY_TIMEOUT`, `_STATEMENT_CACHE`, `_THREADS` (or `auto`) and `_PRAGMAS`.
+//! of the driver are `{PREFIX}_PATH`, `_READ_ONLY`, `_BUSY_TIMEOUT`, `_STATEMENT_CACHE`, `_THREADS` (or `auto`), `_RESET` and
+//! `_PRAGMAS`.
 //!
 //! `query_timeout` is the time that one `run` may take, including its wait for a worker.
 
@@ -38,15 +43,20 @@ mod builder;
 mod connection;
 mod driver;
 pub(crate) mod error;
+mod explain;
+mod file;
 mod location;
 mod manager;
 mod pool;
+mod residue;
 mod session;
 mod stop;
 
 pub use connection::Connection;
 pub use driver::{DriverSettings, Sqlite};
+pub(crate) use explain::explain;
 pub use manager::Manager;
+pub use residue::Reset;
 pub use rusqlite;
 pub use session::Session;
 

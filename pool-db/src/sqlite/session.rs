@@ -2,13 +2,23 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _,
+    hooks::{AuthContext, Authorization},
+};
 
-use super::{location::Source, stop::Stop};
+use super::{
+    file::{File, Moved, Opened},
+    location::Source,
+    residue::{self, Left, Origin, Reset},
+    stop::{self, Stop},
+};
 
 /// The resource of the pool: a SQLite connection, unless a worker has it.
 ///
@@ -22,8 +32,17 @@ pub(super) struct Open {
     /// SQLite's connection is not `Sync`. The mutex makes the session `Sync`, and is never locked.
     connection: Mutex<Connection>,
     pub(super) stop: Arc<Stop>,
+    plan: Arc<Plan>,
+    origin: Origin,
+    /// What the calls of this lease have left.
+    left: Left,
     /// Stays set if a closure panics.
-    pub(super) in_closure: bool,
+    in_closure: bool,
+    /// `None` for a database in memory.
+    file: Option<Opened>,
+    /// When the file was last looked at, and whether it is the one that was opened.
+    looked: Instant,
+    moved: Option<Moved>,
 }
 
 /// How the connections of a pool are opened.
@@ -33,93 +52,219 @@ pub(super) struct Plan {
     pub(super) busy_timeout: Duration,
     pub(super) statement_cache: usize,
     pub(super) pragmas: Vec<(String, String)>,
+    reset: Reset,
+    /// `None` for a database in memory.
+    file: Option<Arc<File>>,
+    /// Held while a connection sets its journal mode: connections of one pool that change it at once would fail each other. Nothing
+    /// else is locked under it but SQLite's own locks.
+    turn: Mutex<()>,
+}
+
+impl Plan {
+    pub(super) fn new(
+        source: Source,
+        busy_timeout: Duration,
+        statement_cache: usize,
+        pragmas: Vec<(String, String)>,
+        reset: Reset,
+    ) -> Self {
+        let is_file = !source.flags.contains(OpenFlags::SQLITE_OPEN_URI);
+        Self {
+            file: is_file.then(|| Arc::new(File::new(&source.path))),
+            source,
+            busy_timeout,
+            statement_cache,
+            pragmas,
+            reset,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Returns the path of the file.
+    pub(super) fn path(&self) -> Option<&Path> {
+        Some(self.file.as_ref()?.path())
+    }
+
+    /// Returns the path and the flags of the next open.
+    fn next(&self) -> Result<(&Path, OpenFlags), Moved> {
+        let mut flags = self.source.flags;
+        let Some(file) = &self.file else {
+            return Ok((&self.source.path, flags));
+        };
+        if !file.may_be_created()? {
+            flags.remove(OpenFlags::SQLITE_OPEN_CREATE);
+        }
+        Ok((file.path(), flags))
+    }
 }
 
 impl Session {
     /// Opens a connection. Blocks.
-    pub(super) fn open(plan: &Plan) -> rusqlite::Result<Self> {
-        let connection = Connection::open_with_flags(&plan.source.path, plan.source.flags)?;
-        connection.busy_timeout(plan.busy_timeout)?;
-        connection.set_prepared_statement_cache_capacity(plan.statement_cache);
-        for (name, value) in &plan.pragmas {
-            set_patiently(&connection, name, value, plan.busy_timeout)?;
-        }
-        let stop = Arc::new(Stop::default());
-        let asked = Arc::clone(&stop);
-        connection.progress_handler(OPS_BETWEEN_QUESTIONS, Some(move || !asked.is_wanted()))?;
+    ///
+    /// The pool's own pragmas wait for locks for up to [`OPEN_PATIENCE`], whatever `busy_timeout` is.
+    pub(super) fn open(plan: &Arc<Plan>, stop: Arc<Stop>) -> rusqlite::Result<Self> {
+        let (path, flags) = plan.next().map_err(Moved::error)?;
+        let connection = Connection::open_with_flags(path, flags)?;
+        let (origin, file) = stop.during(OPEN_PATIENCE, || {
+            install(&connection, plan)?;
+            let until = Instant::now() + OPEN_PATIENCE;
+            // Reads the file, so that errors are found now. The last connection that closes excludes all others for a moment.
+            patiently(&stop, until, || read(&connection))?;
+            for (name, value) in &plan.pragmas {
+                let turn = (name == "journal_mode").then(|| plan.turn.lock());
+                patiently(&stop, until, || set(&connection, name, value))?;
+                drop(turn);
+            }
+            patiently(&stop, until, || read(&connection))?;
+            let opened = plan.file.as_ref().map(File::opened).transpose();
+            let opened = opened.map_err(Moved::error)?.flatten();
+            Ok::<_, rusqlite::Error>((Origin::of(&connection, plan.reset)?, opened))
+        })?;
         Ok(Self {
             open: Some(Open {
                 connection: Mutex::new(connection),
                 stop,
+                plan: Arc::clone(plan),
+                origin,
+                left: Left::Nothing,
                 in_closure: false,
+                file,
+                looked: Instant::now(),
+                moved: None,
             }),
         })
     }
 
-    /// Whether the connection cannot be used again.
-    pub(super) fn is_broken(&self) -> bool {
-        self.open.as_ref().is_none_or(|open| open.in_closure)
+    /// Opens the connection that keeps a database in memory alive. Does no I/O.
+    pub(super) fn anchor(plan: &Arc<Plan>) -> rusqlite::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let call = stop.begin();
+        let opened = Self::open(plan, stop);
+        call.ended();
+        opened
     }
 
-    /// Whether a transaction was left open.
-    pub(super) fn is_in_transaction(&mut self) -> bool {
+    /// Whether the connection cannot be used again.
+    pub(super) fn is_broken(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| {
+            open.in_closure || open.left == Left::TooMuch || open.moved.is_some()
+        })
+    }
+
+    /// Whether a transaction was left open, or something else that can be undone.
+    pub(super) fn needs_reset(&mut self) -> bool {
         self.open
             .as_mut()
-            .is_some_and(|open| !open.connection().is_autocommit())
+            .is_some_and(|open| open.left != Left::Nothing || !open.connection().is_autocommit())
     }
 }
 
 impl Open {
     fn connection(&mut self) -> &mut Connection {
-        let connection = self.connection.get_mut();
-        connection.unwrap_or_else(PoisonError::into_inner)
+        unlocked(&mut self.connection)
     }
 
-    /// Returns SQLite's connection.
-    pub(super) fn into_connection(self) -> Connection {
+    /// Returns SQLite's connection, without the handlers of the pool.
+    pub(super) fn into_connection(self) -> rusqlite::Result<Connection> {
         let connection = self.connection.into_inner();
-        connection.unwrap_or_else(PoisonError::into_inner)
+        let connection = connection.unwrap_or_else(PoisonError::into_inner);
+        connection.progress_handler(0, None::<fn() -> bool>)?;
+        connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
+        connection.busy_timeout(self.plan.busy_timeout)?;
+        Ok(connection)
     }
 
-    /// Runs a closure of the user.
-    pub(super) fn run<T>(&mut self, f: impl FnOnce(&mut Connection) -> T) -> T {
-        self.in_closure = true;
-        let result = f(self.connection());
-        self.in_closure = false;
-        result
+    /// Runs a closure of the user, and looks what it has left. `f` does not run if the file of the database is gone.
+    pub(super) fn run<T>(&mut self, f: impl FnOnce(&mut Connection) -> T) -> rusqlite::Result<T> {
+        self.look_at_file(LOOK_AFTER)?;
+        self.during(|open| {
+            residue::was_ours();
+            open.in_closure = true;
+            let result = f(open.connection());
+            let connection = unlocked(&mut open.connection);
+            // Before the look, which a handler of the closure would stop.
+            install(connection, &open.plan)?;
+            open.in_closure = false;
+            let left = open.origin.look(connection, open.plan.reset);
+            open.left = open.left.max(left);
+            Ok(result)
+        })
     }
 
-    /// Rolls back a transaction that was left open. Blocks.
-    pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
-        self.connection().execute_batch("ROLLBACK")
+    /// Rolls back a transaction that was left open, and undoes what else was left. Blocks.
+    pub(super) fn reset(&mut self) -> rusqlite::Result<()> {
+        self.during(|open| {
+            if !open.connection().is_autocommit() {
+                open.connection().execute_batch("ROLLBACK")?;
+            }
+            if open.left != Left::Nothing {
+                open.origin.restore(unlocked(&mut open.connection))?;
+                open.left = Left::Nothing;
+            }
+            Ok(())
+        })
     }
 
-    /// Reads a page of the file. Blocks.
+    /// Reads a page of the file, and looks whether it is still there. Blocks.
     pub(super) fn check(&mut self) -> rusqlite::Result<()> {
-        self.connection()
-            .prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?
-            .query_row([], |_| Ok(()))
-            .optional()?;
-        Ok(())
+        self.look_at_file(Duration::ZERO)?;
+        self.during(|open| read(open.connection()))
+    }
+
+    fn during<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let (stop, patience) = (Arc::clone(&self.stop), self.plan.busy_timeout);
+        stop.during(patience, || f(self))
+    }
+
+    /// Looks at the file, if the last look is older than `after`.
+    fn look_at_file(&mut self, after: Duration) -> rusqlite::Result<()> {
+        if let Some(file) = &self.file
+            && self.looked.elapsed() >= after
+        {
+            self.moved = file.look().err();
+            self.looked = Instant::now();
+        }
+        self.moved.map_or(Ok(()), |moved| Err(moved.error()))
     }
 }
 
-/// Sets a pragma, and retries while the database is busy. SQLite's busy timeout does not cover a change of the journal mode: if two
-/// connections change it at once, one of them fails at once, because both hold a read lock.
-fn set_patiently(
-    connection: &Connection,
-    name: &str,
-    value: &str,
-    limit: Duration,
-) -> rusqlite::Result<()> {
-    let start = Instant::now();
+fn unlocked(connection: &mut Mutex<Connection>) -> &mut Connection {
+    let connection = connection.get_mut();
+    connection.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets what a closure may have changed and what is cheap to set: the handlers, and how many statements are kept.
+fn install(connection: &Connection, plan: &Plan) -> rusqlite::Result<()> {
+    connection.progress_handler(OPS_BETWEEN_QUESTIONS, Some(stop::is_given_up))?;
+    connection.busy_handler(Some(stop::try_again))?;
+    connection.set_prepared_statement_cache_capacity(plan.statement_cache);
+    Ok(())
+}
+
+/// Reads a page of the file.
+fn read(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?
+        .query_row([], |_| Ok(()))
+        .optional()?;
+    Ok(())
+}
+
+/// Tries again while the database is busy. SQLite does not ask its busy handler everywhere: if two connections change the journal
+/// mode at once, one of them fails at once, because both hold a read lock.
+fn patiently<T>(
+    stop: &Stop,
+    until: Instant,
+    f: impl Fn() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     loop {
-        match set(connection, name, value) {
+        match f() {
             Err(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-                    && start.elapsed() < limit =>
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && stop.is_wanted()
+                    && Instant::now() < until =>
             {
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
             }
             done => return done,
         }
@@ -136,20 +281,26 @@ fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()>
     {
         return Err(refused(format!("there is no pragma `{name}`")));
     }
+    if name != "journal_mode" {
+        return connection.pragma_update(None, name, value);
+    }
+    // A change of the mode excludes all other connections, so it is only asked for where it is needed.
+    let mode = || connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+    if mode()?.eq_ignore_ascii_case(value) {
+        return Ok(());
+    }
     connection.pragma_update(None, name, value)?;
-    if name == "journal_mode" {
-        // SQLite declines a journal mode without an error, for example on a file system that does not support it.
-        let mode: String = connection.pragma_query_value(None, name, |row| row.get(0))?;
-        if !mode.eq_ignore_ascii_case(value) {
-            return Err(refused(format!(
-                "journal_mode cannot be `{value}` here: it stays `{mode}`"
-            )));
-        }
+    // SQLite declines a journal mode without an error, for example on a file system that does not support it.
+    let mode = mode()?;
+    if !mode.eq_ignore_ascii_case(value) {
+        return Err(refused(format!(
+            "journal_mode cannot be `{value}` here: it stays `{mode}`"
+        )));
     }
     Ok(())
 }
 
-fn refused(why: String) -> rusqlite::Error {
+pub(super) fn refused(why: String) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE);
     rusqlite::Error::SqliteFailure(code, Some(why))
 }
@@ -165,3 +316,9 @@ impl fmt::Debug for Session {
 /// How many operations SQLite runs between two calls of the progress handler. They take some microseconds, so SQLite stops soon,
 /// and the calls have no measurable cost.
 const OPS_BETWEEN_QUESTIONS: i32 = 1000;
+
+/// How long an open may wait for each lock that its pragmas need. The callers wait no longer than `create_timeout`.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a connection that is in use looks whether its file is still there: at most once in this time.
+const LOOK_AFTER: Duration = Duration::from_millis(500);

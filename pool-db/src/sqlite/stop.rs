@@ -1,8 +1,16 @@
-//! Stops abandoned calls.
+//! Stops abandoned calls, also while they wait for a lock.
+//!
+//! SQLite asks three functions while it works for a call: the progress handler, the busy handler and the authorizer. All three are
+//! plain functions that find the call in a thread-local, which the worker sets around the call ([`Stop::during`]).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The call that a connection is running, and the call that was abandoned last.
@@ -16,6 +24,15 @@ pub(crate) struct Stop {
     // later.
     current: AtomicU64,
     given_up: AtomicU64,
+}
+
+/// What runs on this thread.
+struct Running {
+    stop: Arc<Stop>,
+    /// How long the call may wait for one lock.
+    patience: Duration,
+    /// Since when it waits for a lock. Only valid from the first to the last question of the busy handler for that lock.
+    since: Instant,
 }
 
 /// One call. Its drop before [`ended`](Self::ended) abandons the call.
@@ -42,6 +59,56 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// Runs `f` on this thread, so that the handlers below speak for this connection. `patience` bounds each wait for a lock.
+    pub(crate) fn during<T>(self: &Arc<Self>, patience: Duration, f: impl FnOnce() -> T) -> T {
+        /// Puts back what ran before, also if `f` panics.
+        struct Restore(Option<Running>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                let before = self.0.take();
+                let ended = RUNNING.with(|running| running.replace(before));
+                drop(ended);
+            }
+        }
+        let running = Running {
+            stop: Arc::clone(self),
+            patience,
+            since: Instant::now(),
+        };
+        let _restore = Restore(RUNNING.with(|now| now.replace(Some(running))));
+        f()
+    }
+}
+
+/// The progress handler: whether SQLite must stop, because the running call was abandoned.
+pub(crate) fn is_given_up() -> bool {
+    RUNNING.with_borrow(|running| {
+        running
+            .as_ref()
+            .is_some_and(|running| !running.stop.is_wanted())
+    })
+}
+
+/// The busy handler: waits a little, and says whether SQLite shall try the lock again. `tries` counts the questions for this lock.
+pub(crate) fn try_again(tries: i32) -> bool {
+    let pause = RUNNING.with_borrow_mut(|running| {
+        let running = running.as_mut()?;
+        if tries == 0 {
+            running.since = Instant::now();
+        }
+        let left = running.patience.checked_sub(running.since.elapsed())?;
+        let step = usize::try_from(tries).unwrap_or(usize::MAX);
+        let pause = PAUSES.get(step).copied().unwrap_or(LONGEST);
+        (running.stop.is_wanted() && !left.is_zero())
+            .then(|| Duration::from_millis(pause).min(left))
+    });
+    if let Some(pause) = pause {
+        thread::sleep(pause);
+    }
+    pause.is_some() && !is_given_up()
+}
+
 impl Call {
     /// Records that the call has ended.
     pub(crate) fn ended(mut self) {
@@ -58,9 +125,55 @@ impl Drop for Call {
     }
 }
 
+thread_local! {
+    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+}
+
+/// The pauses between two tries for a lock, in milliseconds: SQLite's own. They grow to [`LONGEST`] only, because an abandoned call
+/// keeps its connection for one pause.
+const PAUSES: [u64; 6] = [1, 2, 5, 10, 15, 20];
+const LONGEST: u64 = 25;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_for_a_lock_ends_with_its_patience_and_when_nobody_wants_the_call() {
+        let stop = Arc::new(Stop::default());
+        let call = stop.begin();
+        let asked = |tries| {
+            stop.during(Duration::from_millis(20), || {
+                (0..tries).take_while(|tries| try_again(*tries)).count()
+            })
+        };
+        assert_eq!(asked(2), 2);
+        let most = asked(i32::MAX);
+        assert!(
+            (1..=20).contains(&most),
+            "20 ms are at most 20 pauses: {most}"
+        );
+        assert!(!stop.during(Duration::ZERO, || try_again(0)));
+        drop(call);
+        assert_eq!(asked(i32::MAX), 0);
+        assert!(!try_again(0), "no call runs on this thread");
+    }
+
+    #[test]
+    fn the_call_that_ran_before_is_there_again_after_a_panic() {
+        let (outer, inner) = (Arc::new(Stop::default()), Arc::new(Stop::default()));
+        drop(outer.begin());
+        let _wanted = inner.begin();
+        outer.during(Duration::ZERO, || {
+            assert!(is_given_up());
+            let panics =
+                || inner.during(Duration::ZERO, || panic!("as planned: {}", is_given_up()));
+            let panics = std::panic::AssertUnwindSafe(panics);
+            assert!(std::panic::catch_unwind(panics).is_err());
+            assert!(is_given_up());
+        });
+        assert!(!is_given_up());
+    }
 
     #[test]
     fn a_call_that_is_given_up_late_stops_nobody_else() {

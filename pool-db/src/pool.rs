@@ -108,6 +108,12 @@ impl<D: Driver> Pool<D> {
         drained.into_iter().collect()
     }
 
+    /// What the driver has beside the connections.
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn beside(&self) -> &D::Beside {
+        &self.beside
+    }
+
     /// The pool of connections, and those that the driver has beside it.
     fn all(&self) -> impl Iterator<Item = &pool_core::Pool<D::Manager>> {
         [&self.core].into_iter().chain(D::pools(&self.beside))

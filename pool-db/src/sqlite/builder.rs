@@ -53,6 +53,25 @@ impl Builder {
         self
     }
 
+    /// How many writes ([`Pool::write`](super::Pool::write)) that wait together share one transaction, and so one sync of the disk. A
+    /// write that fails, panics or is given up is rolled back alone. `None` (`off`): each has a transaction of its own. No write waits
+    /// for others to come. At least 1. Default: `None`.
+    ///
+    /// If a commit fails, all writes of its group fail, and nothing of them is kept. The same happens if SQLite has to roll back the
+    /// transaction: the disk is full, or a write was given up and its statement runs for a second more. A write may see the changes of
+    /// those before it in the group.
+    pub fn group_commit(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.settings.group_commit = most.into();
+        self
+    }
+
+    /// How often the pool runs `PRAGMA optimize`, which keeps the statistics of the query planner: at the return of a connection, on
+    /// a worker, and whenever a connection is closed. It waits for no lock. `None` (`off`): never. Not zero. Default: 1 h.
+    pub fn optimize_every(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.settings.optimize_every = every.into();
+        self
+    }
+
     /// Sets a pragma on each connection when it is opened. Pragmas are set in the order of these calls, after the defaults:
     /// `journal_mode` = `wal` (not for a database in memory or a read-only database), `synchronous` = `normal` and `foreign_keys` =
     /// `on`. A pragma of the same name, default or not, is replaced.
@@ -148,6 +167,10 @@ mod tests {
                 "POOL_DB_PRAGMAS is \"mmap_size\", but must be names and values, as mmap_size=0",
             ),
             (
+                vec![url, ("POOL_DB_GROUP_COMMIT", "0")],
+                "POOL_DB_GROUP_COMMIT is 0, but must be at least 1, or off",
+            ),
+            (
                 vec![url, ("POOL_DB_RESET", "all")],
                 "POOL_DB_RESET is \"all\", but must be `seen`, `always`, `discard_all` or `nothing`",
             ),
@@ -184,7 +207,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 29] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 33] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("URL", "sqlite:a.db?mode=ro", &|of| {
                 of.url("sqlite:a.db?mode=ro")
@@ -196,6 +219,10 @@ mod tests {
             ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
             ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
             ("THREADS", "2", &|of| of.threads(2)),
+            ("GROUP_COMMIT", "8", &|of| of.group_commit(8)),
+            ("GROUP_COMMIT", "off", &|of| of.group_commit(None)),
+            ("OPTIMIZE_EVERY", "1s", &|of| of.optimize_every(second)),
+            ("OPTIMIZE_EVERY", "off", &|of| of.optimize_every(None)),
             ("RESET", "discard_all", &|of| of.reset(Reset::DiscardAll)),
             ("PRAGMAS", "mmap_size=0, cache_size=-2000", &|of| {
                 of.pragma("mmap_size", "0").pragma("cache_size", "-2000")

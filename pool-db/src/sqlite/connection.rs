@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use pool_core::Lease;
 use pool_cpu::BlockingPool;
 
-use super::Manager;
+use super::{Manager, residue::Mode};
 use crate::{Error, bounded::bounded};
 
 /// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool.
@@ -64,7 +64,7 @@ impl Connection {
         F: FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        Ok(self.on_worker(f).await??)
+        Ok(self.on_worker(Mode::Any, f).await??)
     }
 
     /// Like [`run`](Self::run), with an error type of the application. Any type works that implements `From<Error>`, such as your
@@ -142,10 +142,10 @@ impl Connection {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.on_worker(f).await?
+        self.on_worker(Mode::Any, f).await?
     }
 
-    async fn on_worker<T, F>(&mut self, f: F) -> Result<T, Error>
+    pub(super) async fn on_worker<T, F>(&mut self, mode: Mode, f: F) -> Result<T, Error>
     where
         F: FnOnce(&mut rusqlite::Connection) -> T + Send + 'static,
         T: Send + 'static,
@@ -160,7 +160,7 @@ impl Connection {
         // The job owns the lease, so no other caller gets the connection before the job has ended.
         let job = self.workers.run(move || {
             let result = match lease.open.as_mut() {
-                Some(open) => open.run(f).map_err(Error::from),
+                Some(open) => open.run(mode, f).map_err(Error::from),
                 None => Err(Error::abandoned()),
             };
             (lease, result)

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use pool_core::{__name_for, ConfigError, Env};
+use pool_core::{__checks::no_zeros, __name_for, ConfigError, Env};
 use pool_cpu::BlockingPool;
 
 use super::{
-    Builder, Connection, Manager, Pool, Reset,
+    Builder, Connection, Manager, Pool, Reset, Writer,
     location::{Access, EXPECTED, Location},
     session::{Plan, Session},
 };
@@ -31,6 +31,8 @@ pub struct DriverSettings {
     pub(super) statement_cache: usize,
     pub(super) threads: Option<usize>,
     pub(super) reset: Reset,
+    pub(super) group_commit: Option<usize>,
+    pub(super) optimize_every: Option<Duration>,
     pub(super) pragmas: Vec<(String, String)>,
 }
 
@@ -66,6 +68,8 @@ impl Default for DriverSettings {
             statement_cache: 64,
             threads: None,
             reset: Reset::Seen,
+            group_commit: None,
+            optimize_every: Some(Duration::from_secs(3600)),
             pragmas: Vec::new(),
         }
     }
@@ -77,7 +81,7 @@ impl Driver for Sqlite {
     type Manager = Manager;
     type Connection = Connection;
     type Settings = DriverSettings;
-    type Beside = ();
+    type Beside = Writer;
 
     const WORD: &'static str = "sqlite";
 
@@ -114,6 +118,12 @@ impl Driver for Sqlite {
         if let Some(policy) = env.take_with("RESET", Reset::EXPECTED, Reset::parse)? {
             own.reset = policy;
         }
+        if let Some(most) = env.take_with("GROUP_COMMIT", GROUP_COMMIT, parse_group_commit)? {
+            own.group_commit = most;
+        }
+        if let Some(every) = env.take("OPTIMIZE_EVERY")? {
+            own.optimize_every = every;
+        }
         let pragmas = env.take_with("PRAGMAS", PRAGMAS, parse_pragmas)?;
         for (name, value) in pragmas.into_iter().flatten() {
             own.pragma(name, value);
@@ -121,7 +131,7 @@ impl Driver for Sqlite {
         Ok(())
     }
 
-    fn build(mut builder: Builder) -> Result<Pool, ConfigError> {
+    fn build(builder: Builder) -> Result<Pool, ConfigError> {
         let own = &builder.settings;
         let (location, access) = location(&builder)?;
         if i32::try_from(own.busy_timeout.as_millis()).is_err() {
@@ -131,12 +141,14 @@ impl Driver for Sqlite {
                 "at most 24 days",
             ));
         }
+        no_zeros([("optimize_every", own.optimize_every.into())])?;
         let plan = Arc::new(Plan::new(
             location.source(access),
             own.busy_timeout,
             own.statement_cache,
             own.all_pragmas(&location, access),
             own.reset,
+            own.optimize_every.filter(|_| access != Access::ReadOnly),
         ));
         let anchor = match location {
             Location::File(_) => None,
@@ -159,16 +171,42 @@ impl Driver for Sqlite {
                 }
                 _ => error,
             })?;
-        builder = builder.name(&*name);
-        let manager = Manager {
+        let most = match own.group_commit {
+            Some(0) => return Err(ConfigError::new("group_commit", "0", "at least 1, or off")),
+            Some(most) => most,
+            None => 1,
+        };
+        let anchor = anchor.map(Arc::new);
+        let manager = |name: Arc<str>, workers| Manager {
             workers,
             query_timeout: builder.query_timeout,
             target: format!("sqlite {location}"),
-            plan,
+            plan: Arc::clone(&plan),
             _name: name,
-            _anchor: anchor,
+            _anchor: anchor.clone(),
         };
-        Ok(Pool::new(builder.core(manager)?, ()))
+        let writer = match access {
+            Access::ReadOnly => None,
+            Access::ReadWrite | Access::Create => {
+                let name = format!("{name}-writer");
+                let workers = BlockingPool::builder()
+                    .name(&*name)
+                    .max_threads(1)
+                    .queue(2)
+                    .queue_timeout(None)
+                    .build()?;
+                // It is opened by the first write.
+                let alone = builder.clone().name(&*name).max_size(1).min_idle(0);
+                Some(alone.core(manager(name.into(), workers))?)
+            }
+        };
+        let named = builder.clone().name(&*name);
+        let pool = named.core(manager(name, workers))?;
+        Ok(Pool::new(pool, Writer::new(writer, most)))
+    }
+
+    fn pools(beside: &Writer) -> &[pool_core::Pool<Manager>] {
+        beside.pools()
     }
 }
 
@@ -211,6 +249,15 @@ fn parse_pragmas(text: &str) -> Option<Vec<(String, String)>> {
     };
     parts.map(pragma).collect()
 }
+
+fn parse_group_commit(text: &str) -> Option<Option<usize>> {
+    match text {
+        "off" => Some(None),
+        most => most.parse().ok().map(Some),
+    }
+}
+
+const GROUP_COMMIT: &str = "a number of writes, or off";
 
 const PRAGMAS: &str = "names and values, as mmap_size=0, cache_size=-2000";
 

@@ -9,6 +9,18 @@ use crate::{
 };
 
 impl Error {
+    /// A closure panicked with `message`.
+    pub(crate) fn panicked(message: &str) -> Self {
+        let message = format!("the closure panicked: {message}");
+        Self::new(Kind::Panicked, message, None)
+    }
+
+    /// A write in a pool that only reads.
+    pub(crate) fn only_reads() -> Self {
+        let message = "the pool is read-only: it has no connection for writes";
+        Self::new(Kind::Other, message.to_owned(), None)
+    }
+
     /// SQLite could not open `target`, for the reason `says`.
     pub(crate) fn refused(target: &str, says: &str, error: rusqlite::Error) -> Self {
         let message = format!("cannot connect to {target}: {says}");
@@ -63,6 +75,10 @@ pub(crate) const fn of_sqlite(error: &rusqlite::Error) -> Option<&ffi::Error> {
 
 /// What an extended code means, if that is anything that a caller acts on.
 pub(crate) const fn condition(extended: i32) -> Option<Condition> {
+    // SQLite has lost the whole transaction, and nothing of it was kept.
+    if extended == ffi::SQLITE_ABORT_ROLLBACK {
+        return Some(Condition::Retryable);
+    }
     match primary(extended) {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Condition::Retryable),
         ffi::SQLITE_INTERRUPT => Some(Condition::Canceled),
@@ -153,6 +169,7 @@ mod tests {
             (ffi::SQLITE_BUSY_SNAPSHOT, "retryable"),
             (ffi::SQLITE_BUSY_RECOVERY, "retryable"),
             (ffi::SQLITE_LOCKED, "retryable"),
+            (ffi::SQLITE_ABORT_ROLLBACK, "retryable"),
             (ffi::SQLITE_LOCKED_SHAREDCACHE, "retryable"),
             (ffi::SQLITE_INTERRUPT, "canceled"),
             (ffi::SQLITE_READONLY, "read_only"),

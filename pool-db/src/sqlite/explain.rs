@@ -70,7 +70,7 @@ const CODES: &[(i32, &str, &str)] = &[
     (
         ffi::SQLITE_READONLY,
         "SQLITE_READONLY",
-        "the file, the address or `PRAGMA query_only` allows only reading",
+        "a closure of `read` cannot write (`write` and `run` can), nor can one of a pool that is read-only by a setting or by the rights of its file",
     ),
     (
         ffi::SQLITE_READONLY_DIRECTORY,
@@ -96,6 +96,16 @@ const CODES: &[(i32, &str, &str)] = &[
         ffi::SQLITE_READONLY_DBMOVED,
         "SQLITE_READONLY_DBMOVED",
         "the database file was removed or replaced",
+    ),
+    (
+        ffi::SQLITE_AUTH,
+        "SQLITE_AUTH",
+        "a closure of `write` cannot begin or end a transaction: it ends with what the closure returns; one of `read` cannot switch query_only",
+    ),
+    (
+        ffi::SQLITE_ABORT_ROLLBACK,
+        "SQLITE_ABORT_ROLLBACK",
+        "the transaction was rolled back, with all that was in it: run it again",
     ),
     (
         ffi::SQLITE_FULL,

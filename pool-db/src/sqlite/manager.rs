@@ -26,7 +26,7 @@ pub struct Manager {
     /// Reserves the name, so that other pools without a name get another one.
     pub(super) _name: Arc<str>,
     /// Keeps a database in memory alive while the pool has no open connection.
-    pub(super) _anchor: Option<Mutex<Session>>,
+    pub(super) _anchor: Option<Arc<Mutex<Session>>>,
 }
 
 impl Manager {
@@ -86,9 +86,11 @@ impl pool_core::Manager for Manager {
 
     async fn close(&self, mut session: Session) {
         if let Some(open) = session.open.take() {
-            // The last connection to close writes the log back into the file. If the worker pool is closed, it has already dropped
-            // the connection.
-            drop(self.workers.run(move || drop(open)).await);
+            // If this future is dropped, SQLite stops to optimize. If the worker pool is closed, it has already dropped the
+            // connection.
+            let call = open.stop.begin();
+            drop(self.workers.run(move || open.close()).await);
+            call.ended();
         }
     }
 }

@@ -18,7 +18,8 @@
 //! | `last_insert_rowid`, `changes`, `total_changes` | | numbers stay |
 //!
 //! The authorizer is asked by SQLite whenever a statement is prepared. A statement that the cache keeps is not prepared again, so
-//! the cache is emptied whenever something was left. The pool's authorizer allows everything.
+//! the cache is emptied whenever something was left. The pool's authorizer allows everything in `run` and `call`; in `read` and `write`
+//! it denies what would end the mode ([`Mode`]).
 
 use std::cell::Cell;
 
@@ -104,6 +105,12 @@ impl Origin {
         };
         NOTICED.set(Noticed::default());
         Ok(origin)
+    }
+
+    /// Whether the connection only reads by the settings of the pool.
+    pub(super) fn only_reads(&self) -> bool {
+        let mut pragmas = PRAGMAS.iter().zip(&self.pragmas);
+        pragmas.any(|(name, was)| *name == "query_only" && *was == Some(Value::Integer(1)))
     }
 
     /// Looks what a call has left. Does no I/O.
@@ -210,8 +217,25 @@ impl Origin {
     }
 }
 
-/// Allows everything, and takes note of what stays on the connection.
+/// Takes note of what stays on the connection, and denies what the mode of the call does not allow.
 fn notice(context: AuthContext<'_>) -> Authorization {
+    let is_denied = match (MODE.get(), &context.action) {
+        (
+            Mode::Read,
+            AuthAction::Pragma {
+                pragma_name,
+                pragma_value: Some(_),
+            },
+        ) => pragma_name.eq_ignore_ascii_case("query_only"),
+        (Mode::Write, AuthAction::Transaction { .. }) => true,
+        (Mode::Write, AuthAction::Savepoint { savepoint_name, .. }) => {
+            savepoint_name.eq_ignore_ascii_case(SAVEPOINT)
+        }
+        _ => false,
+    };
+    if is_denied {
+        return Authorization::Deny;
+    }
     let mut noticed = NOTICED.get();
     match context.action {
         AuthAction::Pragma {
@@ -261,6 +285,28 @@ fn notice(context: AuthContext<'_>) -> Authorization {
     Authorization::Allow
 }
 
+/// What a closure may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Any,
+    /// It cannot write, and cannot switch that off.
+    Read,
+    /// Its transaction is the pool's: it cannot begin or end one.
+    Write,
+}
+
+/// Runs a closure of the user under the rules of `mode`.
+pub(super) fn during<T>(mode: Mode, f: impl FnOnce() -> T) -> T {
+    struct Restore(Mode);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MODE.set(self.0);
+        }
+    }
+    let _restore = Restore(MODE.replace(mode));
+    f()
+}
+
 /// What the authorizer saw on this thread, since the last look.
 #[derive(Debug, Clone, Copy, Default)]
 struct Noticed {
@@ -273,6 +319,7 @@ struct Noticed {
 }
 
 thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Any) };
     static NOTICED: Cell<Noticed> = const {
         Cell::new(Noticed { asked: false, stays: false, unknown: false })
     };
@@ -337,6 +384,9 @@ fn extras(connection: &Connection) -> rusqlite::Result<Vec<Value>> {
     }
     Ok(extras)
 }
+
+/// The savepoint of one write in a group.
+pub(super) const SAVEPOINT: &str = "pool_db_write";
 
 const TEMPORARY: &str = "SELECT name FROM temp.sqlite_schema";
 

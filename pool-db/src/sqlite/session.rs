@@ -14,10 +14,11 @@ use rusqlite::{
 };
 
 use super::{
+    backup,
     file::{File, Moved, Opened},
     location::Source,
-    residue::{self, Left, Origin, Reset},
-    stop::{self, Stop},
+    residue::{self, Left, Mode, Origin, Reset},
+    stop::{self, Stop, Wanted as _},
 };
 
 /// The resource of the pool: a SQLite connection, unless a worker has it.
@@ -36,6 +37,9 @@ pub(super) struct Open {
     origin: Origin,
     /// What the calls of this lease have left.
     left: Left,
+    /// Whether `PRAGMA query_only` is on.
+    only_reads: bool,
+    must_optimize: bool,
     /// Stays set if a closure panics.
     in_closure: bool,
     /// `None` for a database in memory.
@@ -43,6 +47,14 @@ pub(super) struct Open {
     /// When the file was last looked at, and whether it is the one that was opened.
     looked: Instant,
     moved: Option<Moved>,
+}
+
+/// What is needed to look at a connection.
+pub(super) struct Watch<'a> {
+    plan: &'a Plan,
+    origin: &'a Origin,
+    left: &'a mut Left,
+    in_closure: &'a mut bool,
 }
 
 /// How the connections of a pool are opened.
@@ -55,6 +67,10 @@ pub(super) struct Plan {
     reset: Reset,
     /// `None` for a database in memory.
     file: Option<Arc<File>>,
+    /// `None`: never.
+    optimize_every: Option<Duration>,
+    /// When a connection of the pool was last optimized. A leaf lock.
+    optimized: Mutex<Instant>,
     /// Held while a connection sets its journal mode: connections of one pool that change it at once would fail each other. Nothing
     /// else is locked under it but SQLite's own locks.
     turn: Mutex<()>,
@@ -67,6 +83,7 @@ impl Plan {
         statement_cache: usize,
         pragmas: Vec<(String, String)>,
         reset: Reset,
+        optimize_every: Option<Duration>,
     ) -> Self {
         let is_file = !source.flags.contains(OpenFlags::SQLITE_OPEN_URI);
         Self {
@@ -76,8 +93,26 @@ impl Plan {
             statement_cache,
             pragmas,
             reset,
+            optimize_every,
+            optimized: Mutex::new(Instant::now()),
             turn: Mutex::new(()),
         }
+    }
+
+    /// Whether it is time for `PRAGMA optimize`. If so, it is the caller's turn.
+    fn must_optimize(&self) -> bool {
+        let Some(every) = self.optimize_every else {
+            return false;
+        };
+        let mut last = self
+            .optimized
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.elapsed() >= every;
+        if is_due {
+            *last = Instant::now();
+        }
+        is_due
     }
 
     /// Returns the path of the file.
@@ -105,7 +140,7 @@ impl Session {
     pub(super) fn open(plan: &Arc<Plan>, stop: Arc<Stop>) -> rusqlite::Result<Self> {
         let (path, flags) = plan.next().map_err(Moved::error)?;
         let connection = Connection::open_with_flags(path, flags)?;
-        let (origin, file) = stop.during(OPEN_PATIENCE, || {
+        let (origin, file) = stop::during(stop.clone(), OPEN_PATIENCE, || {
             install(&connection, plan)?;
             let until = Instant::now() + OPEN_PATIENCE;
             // Reads the file, so that errors are found now. The last connection that closes excludes all others for a moment.
@@ -127,6 +162,8 @@ impl Session {
                 plan: Arc::clone(plan),
                 origin,
                 left: Left::Nothing,
+                only_reads: false,
+                must_optimize: false,
                 in_closure: false,
                 file,
                 looked: Instant::now(),
@@ -151,11 +188,34 @@ impl Session {
         })
     }
 
-    /// Whether a transaction was left open, or something else that can be undone.
+    /// Whether a transaction was left open, or something else that can be undone, or the connection shall be optimized.
     pub(super) fn needs_reset(&mut self) -> bool {
-        self.open
-            .as_mut()
-            .is_some_and(|open| open.left != Left::Nothing || !open.connection().is_autocommit())
+        self.open.as_mut().is_some_and(|open| {
+            open.must_optimize |= open.plan.must_optimize();
+            open.left != Left::Nothing || open.must_optimize || !open.connection().is_autocommit()
+        })
+    }
+}
+
+impl Watch<'_> {
+    /// Looks what a closure has left.
+    pub(super) fn look(&mut self, connection: &Connection) {
+        // Before the look, which a handler of the closure would stop.
+        let left = match install(connection, self.plan) {
+            Ok(()) => self.origin.look(connection, self.plan.reset),
+            Err(_) => Left::TooMuch,
+        };
+        *self.left = (*self.left).max(left);
+    }
+
+    /// Whether nothing was left.
+    pub(super) fn is_clean(&self) -> bool {
+        *self.left == Left::Nothing
+    }
+
+    /// A closure panicked: the connection is closed after its return.
+    pub(super) fn panicked(&mut self) {
+        *self.in_closure = true;
     }
 }
 
@@ -171,24 +231,64 @@ impl Open {
         connection.progress_handler(0, None::<fn() -> bool>)?;
         connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
         connection.busy_timeout(self.plan.busy_timeout)?;
+        if self.only_reads {
+            connection.pragma_update(None, "query_only", false)?;
+        }
         Ok(connection)
     }
 
     /// Runs a closure of the user, and looks what it has left. `f` does not run if the file of the database is gone.
-    pub(super) fn run<T>(&mut self, f: impl FnOnce(&mut Connection) -> T) -> rusqlite::Result<T> {
+    pub(super) fn run<T>(
+        &mut self,
+        mode: Mode,
+        f: impl FnOnce(&mut Connection) -> T,
+    ) -> rusqlite::Result<T> {
+        self.look_at_file(LOOK_AFTER)?;
+        self.during(|open| {
+            open.only_read(mode == Mode::Read)?;
+            residue::was_ours();
+            open.in_closure = true;
+            let result = residue::during(mode, || f(open.connection()));
+            open.in_closure = false;
+            open.look();
+            Ok(result)
+        })
+    }
+
+    /// Runs several writes, each with what it needs of the connection. Otherwise as [`run`](Self::run).
+    pub(super) fn write<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> rusqlite::Result<T> {
         self.look_at_file(LOOK_AFTER)?;
         self.during(|open| {
             residue::was_ours();
-            open.in_closure = true;
-            let result = f(open.connection());
-            let connection = unlocked(&mut open.connection);
-            // Before the look, which a handler of the closure would stop.
-            install(connection, &open.plan)?;
-            open.in_closure = false;
-            let left = open.origin.look(connection, open.plan.reset);
-            open.left = open.left.max(left);
-            Ok(result)
+            Ok(f(open))
         })
+    }
+
+    /// Looks what a closure has left.
+    fn look(&mut self) {
+        let (connection, mut watch) = self.split();
+        watch.look(connection);
+    }
+
+    /// Returns the connection, and what is needed to look at it while a transaction borrows it.
+    pub(super) fn split(&mut self) -> (&mut Connection, Watch<'_>) {
+        let watch = Watch {
+            plan: &self.plan,
+            origin: &self.origin,
+            left: &mut self.left,
+            in_closure: &mut self.in_closure,
+        };
+        (unlocked(&mut self.connection), watch)
+    }
+
+    /// Switches `PRAGMA query_only`, if it is not as it shall be.
+    fn only_read(&mut self, on: bool) -> rusqlite::Result<()> {
+        if on != self.only_reads && !self.origin.only_reads() {
+            let connection = self.connection();
+            connection.pragma_update(None, "query_only", on)?;
+            self.only_reads = on;
+        }
+        Ok(())
     }
 
     /// Rolls back a transaction that was left open, and undoes what else was left. Blocks.
@@ -198,11 +298,33 @@ impl Open {
                 open.connection().execute_batch("ROLLBACK")?;
             }
             if open.left != Left::Nothing {
+                open.only_read(false)?;
                 open.origin.restore(unlocked(&mut open.connection))?;
                 open.left = Left::Nothing;
             }
-            Ok(())
+            Ok::<_, rusqlite::Error>(())
+        })?;
+        if std::mem::take(&mut self.must_optimize) {
+            self.optimize()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the statistics of the query planner. Waits for no lock. Blocks.
+    fn optimize(&mut self) -> rusqlite::Result<()> {
+        let wanted = self.stop.clone();
+        stop::during(wanted, Duration::ZERO, || {
+            self.only_read(false)?;
+            backup::optimize(self.connection())
         })
+    }
+
+    /// Closes the connection. The last one writes the log back into the file. Blocks.
+    pub(super) fn close(mut self) {
+        if self.plan.optimize_every.is_some() && !self.in_closure && self.moved.is_none() {
+            // It is closed in any case.
+            drop(self.optimize());
+        }
     }
 
     /// Reads a page of the file, and looks whether it is still there. Blocks.
@@ -211,9 +333,14 @@ impl Open {
         self.during(|open| read(open.connection()))
     }
 
+    /// How long a call waits for a lock.
+    pub(super) fn patience(&self) -> Duration {
+        self.plan.busy_timeout
+    }
+
     fn during<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
-        let (stop, patience) = (Arc::clone(&self.stop), self.plan.busy_timeout);
-        stop.during(patience, || f(self))
+        let patience = self.plan.busy_timeout;
+        stop::during(self.stop.clone(), patience, || f(self))
     }
 
     /// Looks at the file, if the last look is older than `after`.

@@ -1,7 +1,7 @@
 //! Stops abandoned calls, also while they wait for a lock.
 //!
 //! SQLite asks three functions while it works for a call: the progress handler, the busy handler and the authorizer. All three are
-//! plain functions that find the call in a thread-local, which the worker sets around the call ([`Stop::during`]).
+//! plain functions that find the call in a thread-local, which the worker sets around the call ([`during`]).
 
 use std::{
     cell::RefCell,
@@ -26,9 +26,14 @@ pub(crate) struct Stop {
     given_up: AtomicU64,
 }
 
+/// Says whether anybody still wants what runs.
+pub(crate) trait Wanted: Send + Sync {
+    fn is_wanted(&self) -> bool;
+}
+
 /// What runs on this thread.
 struct Running {
-    stop: Arc<Stop>,
+    wanted: Arc<dyn Wanted>,
     /// How long the call may wait for one lock.
     patience: Duration,
     /// Since when it waits for a lock. Only valid from the first to the last question of the busy handler for that lock.
@@ -52,33 +57,33 @@ impl Stop {
             number,
         }
     }
+}
 
+impl Wanted for Stop {
     /// Whether the running call was not abandoned.
-    pub(crate) fn is_wanted(&self) -> bool {
+    fn is_wanted(&self) -> bool {
         self.current.load(Ordering::Relaxed) != self.given_up.load(Ordering::Relaxed)
     }
 }
 
-impl Stop {
-    /// Runs `f` on this thread, so that the handlers below speak for this connection. `patience` bounds each wait for a lock.
-    pub(crate) fn during<T>(self: &Arc<Self>, patience: Duration, f: impl FnOnce() -> T) -> T {
-        /// Puts back what ran before, also if `f` panics.
-        struct Restore(Option<Running>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                let before = self.0.take();
-                let ended = RUNNING.with(|running| running.replace(before));
-                drop(ended);
-            }
+/// Runs `f` on this thread, so that the handlers below ask `wanted`. `patience` bounds each wait for a lock.
+pub(crate) fn during<T>(wanted: Arc<dyn Wanted>, patience: Duration, f: impl FnOnce() -> T) -> T {
+    /// Puts back what ran before, also if `f` panics.
+    struct Restore(Option<Running>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            let ended = RUNNING.with(|running| running.replace(before));
+            drop(ended);
         }
-        let running = Running {
-            stop: Arc::clone(self),
-            patience,
-            since: Instant::now(),
-        };
-        let _restore = Restore(RUNNING.with(|now| now.replace(Some(running))));
-        f()
     }
+    let running = Running {
+        wanted,
+        patience,
+        since: Instant::now(),
+    };
+    let _restore = Restore(RUNNING.with(|now| now.replace(Some(running))));
+    f()
 }
 
 /// The progress handler: whether SQLite must stop, because the running call was abandoned.
@@ -86,7 +91,7 @@ pub(crate) fn is_given_up() -> bool {
     RUNNING.with_borrow(|running| {
         running
             .as_ref()
-            .is_some_and(|running| !running.stop.is_wanted())
+            .is_some_and(|running| !running.wanted.is_wanted())
     })
 }
 
@@ -100,7 +105,7 @@ pub(crate) fn try_again(tries: i32) -> bool {
         let left = running.patience.checked_sub(running.since.elapsed())?;
         let step = usize::try_from(tries).unwrap_or(usize::MAX);
         let pause = PAUSES.get(step).copied().unwrap_or(LONGEST);
-        (running.stop.is_wanted() && !left.is_zero())
+        (running.wanted.is_wanted() && !left.is_zero())
             .then(|| Duration::from_millis(pause).min(left))
     });
     if let Some(pause) = pause {
@@ -143,7 +148,7 @@ mod tests {
         let stop = Arc::new(Stop::default());
         let call = stop.begin();
         let asked = |tries| {
-            stop.during(Duration::from_millis(20), || {
+            during(stop.clone(), Duration::from_millis(20), || {
                 (0..tries).take_while(|tries| try_again(*tries)).count()
             })
         };
@@ -153,7 +158,7 @@ mod tests {
             (1..=20).contains(&most),
             "20 ms are at most 20 pauses: {most}"
         );
-        assert!(!stop.during(Duration::ZERO, || try_again(0)));
+        assert!(!during(stop.clone(), Duration::ZERO, || try_again(0)));
         drop(call);
         assert_eq!(asked(i32::MAX), 0);
         assert!(!try_again(0), "no call runs on this thread");
@@ -164,10 +169,13 @@ mod tests {
         let (outer, inner) = (Arc::new(Stop::default()), Arc::new(Stop::default()));
         drop(outer.begin());
         let _wanted = inner.begin();
-        outer.during(Duration::ZERO, || {
+        during(outer.clone(), Duration::ZERO, || {
             assert!(is_given_up());
-            let panics =
-                || inner.during(Duration::ZERO, || panic!("as planned: {}", is_given_up()));
+            let panics = || {
+                during(inner.clone(), Duration::ZERO, || {
+                    panic!("as planned: {}", is_given_up())
+                })
+            };
             let panics = std::panic::AssertUnwindSafe(panics);
             assert!(std::panic::catch_unwind(panics).is_err());
             assert!(is_given_up());

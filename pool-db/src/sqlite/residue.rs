@@ -39,7 +39,7 @@ use rusqlite::{
 #[non_exhaustive]
 pub enum Reset {
     /// What SQLite itself reports is undone: pragmas are set back, attached databases are detached, temporary tables are dropped,
-    /// hooks are removed. If something cannot be undone, the connection is closed. Costs some microseconds a call. Functions and
+    /// hooks are removed. If something cannot be undone, the connection is closed. Costs about a microsecond a call. Functions and
     /// collations that a closure adds are not seen, and `last_insert_rowid` and the like keep their numbers.
     #[default]
     Seen,

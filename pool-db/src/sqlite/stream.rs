@@ -39,7 +39,8 @@ impl Pool {
     /// groups of up to 64.
     ///
     /// `query_timeout` does not apply: a consumer may take its time. All rows are from one moment; the write-ahead log grows while a
-    /// stream is open and others write.
+    /// stream is open and others write. In a test with tokio's paused clock, that clock stands while the stream waits for its
+    /// consumer.
     ///
     /// ```
     /// use std::{future::poll_fn, pin::Pin};

@@ -1,0 +1,115 @@
+//! What one round gave.
+
+use std::time::Duration;
+
+use benches::line::Line;
+use benches::rounds::median;
+
+/// Nanoseconds, and what else a case measures.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Figures {
+    /// A lookup, all tasks together.
+    pub(super) ns: f64,
+    /// What one lookup in a hundred exceeds, from asking the pool to the row.
+    pub(super) p99: f64,
+    /// A write beside the lookups.
+    pub(super) write: Option<f64>,
+    /// Until the last caller was served.
+    pub(super) total: Option<f64>,
+    /// Connects begun.
+    pub(super) connects: Option<f64>,
+}
+
+impl Figures {
+    pub(super) fn new(ns: f64, p99: u64) -> Self {
+        Self {
+            ns,
+            p99: p99 as f64,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn write(self, ns: f64) -> Self {
+        Self {
+            write: Some(ns),
+            ..self
+        }
+    }
+
+    pub(super) fn total(self, total: Duration) -> Self {
+        Self {
+            total: Some(total.as_nanos() as f64),
+            ..self
+        }
+    }
+
+    pub(super) fn connects(self, connects: usize) -> Self {
+        Self {
+            connects: Some(connects as f64),
+            ..self
+        }
+    }
+
+    /// The median of each figure; of connects, of which each too many is one too many, the most.
+    pub(super) fn median(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
+        let some = |figure: fn(&Self) -> Option<f64>| {
+            let values: Vec<f64> = rounds.iter().filter_map(figure).collect();
+            (!values.is_empty()).then(|| median(values))
+        };
+        Self {
+            ns: of(|figures| figures.ns),
+            p99: of(|figures| figures.p99),
+            write: some(|figures| figures.write),
+            total: some(|figures| figures.total),
+            connects: rounds
+                .iter()
+                .filter_map(|figures| figures.connects)
+                .reduce(f64::max),
+        }
+    }
+
+    /// All of them as a line of JSON.
+    pub(super) fn line(&self, case: &'static str, name: &'static str) -> Line {
+        let mut line = Line::new(case, name, self.ns).with("p99_ns", self.p99 as u64);
+        if let Some(write) = self.write {
+            line = line.with("write_ns", write as u64);
+        }
+        if let Some(total) = self.total {
+            line = line.with("total_ns", total as u64);
+        }
+        if let Some(connects) = self.connects {
+            line = line.with("connects", connects as u64);
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_has_its_own_median_and_connects_their_most() {
+        let rounds = [(1.0, 30, 16), (2.0, 10, 17), (9.0, 20, 16)]
+            .map(|(ns, p99, connects)| Figures::new(ns, p99).connects(connects));
+        assert_eq!(Figures::median(&rounds), Figures::new(2.0, 20).connects(17));
+        let writes = [5.0, 7.0, 6.0].map(|ns| Figures::new(1.0, 1).write(ns));
+        assert_eq!(Figures::median(&writes).write, Some(6.0));
+    }
+
+    #[test]
+    fn a_line_has_what_the_case_measured() {
+        let line = Figures::new(12.34, 56).line("pg64on8", "pool-db");
+        assert_eq!(
+            line.to_string(),
+            r#"{"case":"pg64on8","name":"pool-db","ns":12.3,"p99_ns":56}"#
+        );
+        let figures = Figures::new(1.0, 2).total(Duration::from_nanos(3));
+        let line = figures.connects(16).line("cold1000", "sqlx");
+        assert_eq!(
+            line.to_string(),
+            r#"{"case":"cold1000","name":"sqlx","ns":1.0,"p99_ns":2,"total_ns":3,"connects":16}"#
+        );
+    }
+}

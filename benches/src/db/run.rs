@@ -1,0 +1,72 @@
+//! From the command line to the report.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use benches::machine::Cores;
+use benches::rounds::interleave;
+use clap::{Parser, ValueEnum};
+
+use super::args::Args;
+use super::case::Scale;
+use super::contender::Contender;
+use super::failure::Failure;
+use super::figures::Figures;
+use super::report::Report;
+use super::server::Server;
+
+/// Does what the command line asks. Fails with a line on standard error and exit code 1; with 2 when
+/// the command line itself is wrong.
+///
+/// # Panics
+/// When PostgreSQL is needed and is not installed or does not start, saying why.
+pub(crate) fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed too.
+            let _closed = writeln!(io::stderr(), "db: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let contenders = chosen(&args.peer);
+    let cases = chosen(&args.case);
+    let (scale, rounds) = match args.quick {
+        true => (Scale::Quick, 1),
+        false => (Scale::Full, usize::from(args.rounds)),
+    };
+
+    let before = Cores::now();
+    let mut report = Report::new(io::stdout().lock(), args.json);
+    report.opening(scale, rounds)?;
+    let server = cases
+        .iter()
+        .any(|case| case.needs_server())
+        .then(Server::start);
+    for case in cases {
+        let mut those = contenders.clone();
+        those.retain(|contender| contender.takes_part(case));
+        let all = interleave(rounds, &those, |who| case.run(who, scale, server.as_ref()))?;
+        let medians = all.iter().map(|rounds| Figures::median(rounds));
+        let results: Vec<(Contender, Figures)> = those.into_iter().zip(medians).collect();
+        report.case(case, scale, &results)?;
+    }
+    report.closing()?;
+    // What the server took is known, and counted as ours, when it has ended.
+    drop(server);
+    if let (Some(before), Some(after)) = (before, Cores::now()) {
+        report.busy(after.others_since(before))?;
+    }
+    Ok(())
+}
+
+/// Those named, or all of them.
+fn chosen<T: ValueEnum>(named: &[T]) -> Vec<T> {
+    match named.is_empty() {
+        true => T::value_variants().to_vec(),
+        false => named.to_vec(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The binary `db`, run as a user runs it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn db(args: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_db");
+    Command::new(program).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_pool_runs_every_case_and_gives_a_line_each() {
+    let output = db(&["--quick", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let seen = |case: &str| -> Vec<String> {
+        let of_case = lines.iter().filter(|line| line["case"] == case);
+        of_case
+            .map(|line| line["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let postgres = ["pool-db", "deadpool-postgres", "bb8-postgres", "sqlx"];
+    assert_eq!(seen("pg64on8"), [&postgres[..], &["bare"]].concat());
+    assert_eq!(seen("sqlite"), ["pool-db", "sqlx", "deadpool-sqlite"]);
+    assert_eq!(seen("cold1000"), postgres);
+    assert_eq!(lines.len(), 5 + 3 + 4);
+
+    for line in &lines {
+        assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["p99_ns"].as_u64().unwrap() > 0, "{line}");
+        let (is_cold, is_sqlite) = (line["case"] == "cold1000", line["case"] == "sqlite");
+        assert_eq!(line["connects"].is_u64(), is_cold, "{line}");
+        assert_eq!(line["write_ns"].is_u64(), is_sqlite, "{line}");
+        // A connect takes 50 ms.
+        assert!(
+            !is_cold || line["total_ns"].as_u64() > Some(50_000_000),
+            "{line}"
+        );
+    }
+    let ours = lines
+        .iter()
+        .find(|line| line["case"] == "cold1000" && line["name"] == "pool-db");
+    let connects = ours.unwrap()["connects"].as_u64().unwrap();
+    assert!((1..=16).contains(&connects), "{connects}");
+}
+
+#[test]
+fn a_table_is_for_people_at_100_columns() {
+    let output = db(&["--quick", "--case", "sqlite"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("of 2 bars met"), "{table}");
+    let widest = table.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}\n{table}");
+}
+
+#[test]
+fn a_case_that_is_not_known_is_a_usage_error_that_lists_those_that_are() {
+    let output = db(&["--case", "stampede"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("stampede") && said.contains("pg64on8"),
+        "{said}"
+    );
+}

@@ -38,7 +38,10 @@ use crate::{Ctx, Error, Workers, quiet::drop_quietly, sync::Arc, trace::Caller};
 /// # Ok(())
 /// # }
 /// ```
-pub fn lines<S>(pool: &Workers, rows: S) -> Lines<impl Stream<Item = Row<S::Item>>, S::Item>
+pub fn lines<S>(
+    pool: &Workers,
+    rows: S,
+) -> Lines<impl Stream<Item = Row<S::Item>> + use<S>, S::Item>
 where
     S: Stream<Item: Serialize + Send + 'static>,
 {
@@ -62,7 +65,10 @@ where
 /// # Ok(())
 /// # }
 /// ```
-pub fn try_lines<S, T, E>(pool: &Workers, rows: S) -> Lines<impl Stream<Item = Row<T>>, T>
+pub fn try_lines<S, T, E>(
+    pool: &Workers,
+    rows: S,
+) -> Lines<impl Stream<Item = Row<T>> + use<S, T, E>, T>
 where
     S: Stream<Item = Result<T, E>>,
     T: Serialize + Send + 'static,

@@ -2,8 +2,10 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
+
+use tokio::time::Instant;
 
 /// The state of a session on the server, as the messages that went by tell it.
 ///
@@ -38,8 +40,10 @@ pub(super) struct Session {
     has_lost: AtomicBool,
     /// How many requests were written. It wraps around.
     written: AtomicU32,
-    /// Whether nothing was written since the connection was returned to the pool.
+    /// Whether nothing was written since the connection was returned to the pool, and when that was: in milliseconds since `began`.
     rests: AtomicBool,
+    rested_at: AtomicU64,
+    began: Began,
     /// How often the statements of this session were dropped.
     epoch: AtomicU32,
     process_id: AtomicI32,
@@ -49,6 +53,27 @@ pub(super) struct Session {
     was_read_only: AtomicBool,
     pub(super) lost: OnceLock<tokio_postgres::Error>,
 }
+
+/// When a session began.
+#[derive(Debug)]
+struct Began(Instant);
+
+impl Began {
+    /// How many milliseconds it is old.
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+/// After how many milliseconds it is worth a system call to look whether the server has said goodbye meanwhile. A server that ends
+/// a connection which has just been used is not told from one that ends it in use.
+const REST: u64 = 5;
 
 /// The status of a session in the server's last `ReadyForQuery`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,9 +100,11 @@ impl Left {
 
 /// What the messages tell: the side of [`Wire`](super::wire::Wire).
 impl Session {
-    /// Whether this is the first write since the connection was returned.
+    /// Whether this is the first write after a rest.
     pub(super) fn take_rest(&self) -> bool {
-        self.rests.load(Relaxed) && self.rests.swap(false, Relaxed)
+        self.rests.load(Relaxed)
+            && self.rests.swap(false, Relaxed)
+            && self.began.elapsed() - self.rested_at.load(Relaxed) >= REST
     }
 
     /// The write did not take place.
@@ -170,6 +197,7 @@ impl Session {
 impl Session {
     /// Nobody holds the connection from now on, until something is written to it.
     pub(super) fn rests(&self) {
+        self.rested_at.store(self.began.elapsed(), Relaxed);
         self.rests.store(true, Relaxed);
     }
 

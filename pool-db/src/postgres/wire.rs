@@ -10,7 +10,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
@@ -28,7 +27,6 @@ pub(super) struct Wire {
     rowless: HashSet<u64>,
     /// The statements that are a `SET LOCAL`, whose effect ends with the transaction, by the hash of their name. Their tag is `SET`.
     local: HashSet<u64>,
-    hasher: RandomState,
     /// Whether the current result of a simple query has a row description.
     has_rows: bool,
     /// Whether the server takes the data of a `COPY`.
@@ -70,7 +68,6 @@ impl Wire {
             expected: VecDeque::new(),
             rowless: HashSet::new(),
             local: HashSet::new(),
-            hasher: RandomState::new(),
             has_rows: false,
             copies_in: false,
             ends_early: false,
@@ -131,7 +128,7 @@ impl Wire {
                 kind if ENDS.contains(&kind) => self.ends_early = !self.copies_in,
                 b'P' => {
                     // A `Parse` has one statement, so its beginning says what the whole is.
-                    let name = self.hash(&message.head);
+                    let name = hash(&message.head);
                     if is_local(after_text(&message.head)) {
                         self.local.insert(name);
                     } else {
@@ -140,18 +137,18 @@ impl Wire {
                 }
                 b'D' => match message.head.split_first() {
                     Some((b'S', name)) => {
-                        let name = self.hash(name);
+                        let name = hash(name);
                         self.expect(Expected::Description(Some(name)));
                     }
                     _ => self.expect(Expected::Description(None)),
                 },
                 b'B' => {
-                    let name = self.hash(after_text(&message.head));
+                    let name = hash(after_text(&message.head));
                     self.expect(Expected::Execution(name));
                 }
                 b'C' => {
                     if let Some((b'S', name)) = message.head.split_first() {
-                        let name = self.hash(name);
+                        let name = hash(name);
                         self.rowless.remove(&name);
                         self.local.remove(&name);
                     }
@@ -163,6 +160,7 @@ impl Wire {
                 }
                 _ => {}
             }
+            self.from_driver.reuse(message);
         }
     }
 
@@ -192,6 +190,7 @@ impl Wire {
                 }
                 _ => {}
             }
+            self.from_server.reuse(message);
         }
         answer
     }
@@ -311,11 +310,6 @@ impl Wire {
             .then(|| self.expected.remove(found))
             .flatten()
     }
-
-    fn hash(&self, name: &[u8]) -> u64 {
-        let end = name.iter().position(|byte| *byte == 0);
-        self.hasher.hash_one(&name[..end.unwrap_or(name.len())])
-    }
 }
 
 /// What of the driver's bytes is to be written.
@@ -384,6 +378,12 @@ impl Frames {
         if self.have == HEADER { self.left } else { 0 }
     }
 
+    /// Takes back the memory of a message.
+    fn reuse(&mut self, message: Message) {
+        self.head = message.head;
+        self.head.clear();
+    }
+
     /// Takes bytes up to the end of a message, and returns that message. `None` if the bytes end before.
     fn next(&mut self, bytes: &mut &[u8], wants: impl Fn(u8) -> usize) -> Option<Message> {
         let skipped = self.skips.min(bytes.len());
@@ -423,6 +423,14 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
     let (taken, rest) = bytes.split_at(count.min(bytes.len()));
     *bytes = rest;
     taken
+}
+
+/// The hash of a name up to a zero (FNV-1a). The driver numbers its statements, so nobody chooses names that collide.
+fn hash(name: &[u8]) -> u64 {
+    let name = name.iter().take_while(|byte| **byte != 0);
+    name.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The bytes after the first text, which a zero ends.

@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -10,7 +16,7 @@ use pool_cpu::{
     CpuPool,
     json::{self, JsonError},
 };
-use pool_db::postgres::Pool;
+use pool_db::{postgres::Pool, sqlite};
 use tests::postgres::Server;
 
 fn workers() -> CpuPool {
@@ -104,4 +110,43 @@ async fn a_slow_reader_holds_the_statement_back_and_one_that_leaves_ends_it() {
     drop(body);
     pool.query("SELECT 1", &[]).await.unwrap();
     assert!(far().await < i64::from(total), "the rest is not worked out");
+}
+
+#[tokio::test]
+async fn rows_of_sqlite_become_lines_at_the_speed_of_their_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = sqlite::Pool::builder()
+        .path(folder.path().join("rows.db"))
+        .max_size(2)
+        .build()
+        .unwrap();
+    // As many rows as the numbers that SQLite counts while it reads.
+    let counted = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&counted);
+    let sql = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n LIMIT 1000000) SELECT id, 'text' FROM n";
+    let rows = pool.read_stream(sql, [], move |row| {
+        count.fetch_add(1, Relaxed);
+        Ok(Line {
+            id: row.get(0)?,
+            text: row.get(1)?,
+        })
+    });
+    let workers = workers();
+    let mut body = Box::pin(json::try_lines(&workers, rows));
+    body.next().await.unwrap().unwrap();
+    let mut before = 0;
+    while counted.load(Relaxed) != before {
+        before = counted.load(Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(before < 100_000, "{before} rows are ahead of the reader");
+    let mut lines = 0;
+    while let Some(chunk) = body.try_next().await.unwrap() {
+        lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+    }
+    assert!(lines > 990_000, "{lines}");
+    assert_eq!(counted.load(Relaxed), 1_000_000);
+    pool.read(|sqlite| sqlite.query_row("SELECT 1", [], |_| Ok(())))
+        .await
+        .unwrap();
 }

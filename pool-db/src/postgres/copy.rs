@@ -132,7 +132,7 @@ impl<H: Deref<Target = Client> + Unpin> Stream for CopyOut<H> {
 impl<H: Deref<Target = Client>> fmt::Debug for CopyIn<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CopyIn")
-            .field("client", &**self.watch)
+            .field("has_ended", &self.watch.has_ended())
             .finish_non_exhaustive()
     }
 }
@@ -140,7 +140,7 @@ impl<H: Deref<Target = Client>> fmt::Debug for CopyIn<H> {
 impl<H: Deref<Target = Client>> fmt::Debug for CopyOut<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CopyOut")
-            .field("client", &**self.watch)
+            .field("has_ended", &self.watch.has_ended())
             .finish_non_exhaustive()
     }
 }

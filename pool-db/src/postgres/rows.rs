@@ -20,7 +20,7 @@ use crate::Error;
 /// The rows of a running statement, as a [`Stream`]. `H` is what holds the connection meanwhile: a [`Connection`] for
 /// [`Pool::stream`](super::Pool#method.stream), a reference for [`Client::stream`].
 ///
-/// Only a few rows are in memory at a time. The server sends more when these are taken: a slow reader holds the statement back, and
+/// The end of the stream returns the connection. Only a few rows are in memory at a time. The server sends more when these are taken: a slow reader holds the statement back, and
 /// the connection with it.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ impl<H: Deref<Target = Client> + Unpin> Stream for Rows<H> {
 impl<H: Deref<Target = Client>> fmt::Debug for Rows<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rows")
-            .field("client", &**self.watch)
+            .field("has_ended", &self.watch.has_ended())
             .finish_non_exhaustive()
     }
 }

@@ -13,21 +13,21 @@ use crate::Error;
 
 /// The holder of a connection while the answer to one request comes in parts.
 ///
-/// It bounds the wait for each part by `query_timeout`. Its drop before [`ended`](Self::ended) abandons the request.
+/// It bounds the wait for each part by `query_timeout`. The end of the answer lets the connection go. A drop before that abandons
+/// the request.
 #[derive(Debug)]
 pub(super) struct Watch<H: Deref<Target = Client>> {
-    holder: H,
+    /// `None` once the server has answered.
+    holder: Option<H>,
     /// Runs while a part is awaited.
     timeout: Option<Pin<Box<Sleep>>>,
-    has_ended: bool,
 }
 
 impl<H: Deref<Target = Client>> Watch<H> {
     pub(super) const fn new(holder: H) -> Self {
         Self {
-            holder,
+            holder: Some(holder),
             timeout: None,
-            has_ended: false,
         }
     }
 
@@ -41,7 +41,7 @@ impl<H: Deref<Target = Client>> Watch<H> {
             self.timeout = None;
             return Poll::Ready(Ok(part));
         }
-        let Some(limit) = self.holder.query_timeout else {
+        let Some(limit) = self.holder.as_ref().and_then(|held| held.query_timeout) else {
             return Poll::Pending;
         };
         let timeout = self.timeout.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -54,34 +54,33 @@ impl<H: Deref<Target = Client>> Watch<H> {
 
     /// Whether the server has answered the request.
     pub(super) const fn has_ended(&self) -> bool {
-        self.has_ended
+        self.holder.is_none()
     }
 
     /// The server has answered the request.
-    pub(super) const fn ended(&mut self) {
-        self.has_ended = true;
+    pub(super) fn ended(&mut self) {
+        self.holder = None;
     }
 
     /// The request has failed.
     pub(super) fn failed(&mut self, error: tokio_postgres::Error) -> Error {
         // After any other error the server may still send more of the answer.
-        self.has_ended |= error.as_db_error().is_some();
-        self.holder.explain(error)
-    }
-}
-
-impl<H: Deref<Target = Client>> Deref for Watch<H> {
-    type Target = H;
-
-    fn deref(&self) -> &H {
-        &self.holder
+        let is_answer = error.as_db_error().is_some();
+        let error = match &self.holder {
+            Some(holder) => holder.explain(error),
+            None => error.into(),
+        };
+        if is_answer {
+            self.ended();
+        }
+        error
     }
 }
 
 impl<H: Deref<Target = Client>> Drop for Watch<H> {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.holder.abandon();
+        if let Some(holder) = &self.holder {
+            holder.abandon();
         }
     }
 }

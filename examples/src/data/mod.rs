@@ -23,7 +23,6 @@ pub(crate) struct User {
 
 /// The database that holds them, and how its pool is built.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Database {
     /// A SQLite file.
     Sqlite {

@@ -7,6 +7,7 @@ use pool_core::{ConfigError, Env};
 use super::{
     Builder, Connection, Manager, Pool, Reset, SessionAttrs, SslMode,
     dial::Dial,
+    limits::Limits,
     settings::{EXPECTED, LIBPQ, Options},
 };
 use crate::{Driver, address::Address, driver::sealed::Sealed};
@@ -28,6 +29,7 @@ pub struct DriverSettings {
     pub(super) on_connect: String,
     pub(super) reset: Reset,
     pub(super) cancel_on_drop: bool,
+    pub(super) limits: Limits,
 }
 
 impl Default for DriverSettings {
@@ -41,6 +43,7 @@ impl Default for DriverSettings {
             on_connect: String::new(),
             reset: Reset::default(),
             cancel_on_drop: false,
+            limits: Limits::default(),
         }
     }
 }
@@ -91,6 +94,7 @@ impl Driver for Postgres {
         if let Some(cancels) = env.take("CANCEL_ON_DROP")? {
             own.cancel_on_drop = cancels;
         }
+        own.limits.read(env)?;
         Ok(())
     }
 
@@ -121,7 +125,8 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     if let Some(file) = &own.root_certificate {
         connect.override_roots(file.clone());
     }
-    let connect = connect.complete()?;
+    let mut connect = connect.complete()?;
+    own.limits.add_to(&mut connect.session)?;
     let target = connect.target();
     let dial = Dial {
         tls: connect.tls.connector()?,

@@ -47,6 +47,7 @@ mod copy;
 mod dial;
 mod driver;
 pub(crate) mod error;
+mod limits;
 mod line;
 mod manager;
 mod passfile;

@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) keepalives: Option<Keepalives>,
     pub(super) tls: Tls,
     /// User, password, database, options, application name, and how to authenticate.
-    session: Config,
+    pub(super) session: Config,
     passfile: Option<Passfile>,
 }
 

@@ -43,7 +43,7 @@ impl Builder {
 
     /// Sets SQL that runs on each new connection, and again after a connection was cleaned: `SET statement_timeout = '10s'`.
     pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
-        self.settings.on_connect = sql.into();
+        self.settings.setup.sql = sql.into();
         self
     }
 

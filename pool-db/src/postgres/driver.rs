@@ -9,6 +9,7 @@ use super::{
     dial::Dial,
     limits::Limits,
     settings::{EXPECTED, LIBPQ, Options},
+    setup::Setup,
 };
 use crate::{Driver, address::Address, driver::sealed::Sealed};
 
@@ -26,7 +27,7 @@ pub struct DriverSettings {
     pub(super) session_attrs: Option<SessionAttrs>,
     pub(super) root_certificate: Option<PathBuf>,
     pub(super) statement_cache: usize,
-    pub(super) on_connect: String,
+    pub(super) setup: Setup,
     pub(super) reset: Reset,
     pub(super) cancel_on_drop: bool,
     pub(super) limits: Limits,
@@ -40,7 +41,7 @@ impl Default for DriverSettings {
             session_attrs: None,
             root_certificate: None,
             statement_cache: 128,
-            on_connect: String::new(),
+            setup: Setup::default(),
             reset: Reset::default(),
             cancel_on_drop: false,
             limits: Limits::default(),
@@ -86,7 +87,7 @@ impl Driver for Postgres {
             own.statement_cache = capacity;
         }
         if let Some(sql) = env.take("ON_CONNECT")? {
-            own.on_connect = sql;
+            own.setup.sql = sql;
         }
         if let Some(policy) = env.take("RESET")? {
             own.reset = policy;
@@ -137,7 +138,7 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         target,
         statement_cache: own.statement_cache,
         query_timeout: builder.query_timeout,
-        setup: own.on_connect.clone(),
+        setup: own.setup.clone(),
         reset: own.reset,
         cancels_on_drop: own.cancel_on_drop,
     })

@@ -62,6 +62,11 @@ impl Error {
         self.is_disconnected() && self.is_unsent()
     }
 
+    /// A session that could not be set up again.
+    pub(crate) fn set_up(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
+    }
+
     /// Another number of rows than the call allows.
     pub(crate) fn row_count(found: usize, expected: &str) -> Self {
         let message = format!("the statement returned {found} rows, but must return {expected}");

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Client, Reset, dial::Dial};
+use super::{Client, Reset, dial::Dial, setup::Setup};
 use crate::Error;
 use pool_core::Usage;
 
@@ -13,7 +13,7 @@ pub struct Manager {
     pub(super) target: String,
     pub(super) statement_cache: usize,
     pub(super) query_timeout: Option<Duration>,
-    pub(super) setup: String,
+    pub(super) setup: Setup,
     pub(super) reset: Reset,
     pub(super) cancels_on_drop: bool,
 }
@@ -25,18 +25,16 @@ impl pool_core::Manager for Manager {
     async fn create(&self) -> Result<Client, Error> {
         let dialled = self.dial.connect().await;
         let dialled = dialled.map_err(|error| Error::connect(&self.target, error))?;
-        let client = Client::new(
+        let mut client = Client::new(
             &self.dial,
             dialled,
             self.statement_cache,
             self.query_timeout,
             self.cancels_on_drop,
         );
-        if !self.setup.is_empty() {
-            let cleaning = client.session.clean();
-            let done = client.batch_execute(&self.setup).await;
-            done.map_err(|error| Error::connect(&self.target, error))?;
-            cleaning.done();
+        if let Err(error) = client.set_up(&self.setup).await {
+            client.close().await;
+            return Err(Error::connect(&self.target, error));
         }
         Ok(client)
     }

@@ -41,6 +41,7 @@
 
 mod builder;
 mod cancel;
+mod caught;
 mod client;
 mod connection;
 mod copy;
@@ -59,6 +60,7 @@ mod service;
 mod session;
 mod session_attrs;
 mod settings;
+mod setup;
 mod socket;
 mod statements;
 mod tls;

@@ -1,15 +1,12 @@
 //! Makes a session as good as new between two callers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pool_core::FromEnv;
 use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
 
-use super::{
-    Client,
-    session::{Left, Status},
-};
+use super::{Client, session::Status, setup::Setup};
 use crate::Error;
 
 /// When a session is cleaned between two callers: what one caller may leave to the next.
@@ -19,7 +16,8 @@ use crate::Error;
 ///
 /// Cleaning restores the settings and the role, and ends cursors, session locks, notifications, temporary tables, sequence values
 /// and statements that SQL has prepared. The statements that the connection keeps for its callers stay, unless the policy says
-/// otherwise. `on_connect` runs again. It takes one round trip, or two after an SQL `PREPARE`.
+/// otherwise. `on_connect` and `after_connect` run again. It takes one round trip, or two after an SQL `PREPARE`, and those of
+/// `after_connect`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reset {
@@ -69,7 +67,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection must be closed.
-    pub(super) async fn settle(&mut self, policy: Reset, setup: &str) -> Result<(), Error> {
+    pub(super) async fn settle(&mut self, policy: Reset, setup: &Setup) -> Result<(), Error> {
         drop(self.cancelling.lock().await);
         // A task that still prepares for a caller who has left would do so within the next caller's transaction.
         drop(self.preparing.write().await);
@@ -92,15 +90,23 @@ impl Client {
             }
             return Ok(());
         }
-        let cleaning = self.session.clean();
+        let session = Arc::clone(&self.session);
+        let cleaning = session.clean();
         if policy == Reset::DiscardAll {
             self.statements.clear();
         }
-        self.batch_execute(&format!("{undo}{CLEAN} {setup}"))
-            .await?;
-        if policy != Reset::Seen || self.session.has_left(Left::STATEMENTS) {
-            self.deallocate().await?;
+        let sql = &setup.sql;
+        if policy != Reset::Seen || self.session.has_statements() {
+            // The statements go before the setup, which may prepare them anew.
+            let deallocate = self.clean_to_the_statements(undo).await?;
+            let rest = format!("{deallocate}{sql}");
+            if !rest.is_empty() {
+                self.batch_execute(&rest).await?;
+            }
+        } else {
+            self.batch_execute(&format!("{undo}{CLEAN} {sql}")).await?;
         }
+        self.run_hook(setup).await.map_err(Error::set_up)?;
         cleaning.done();
         Ok(())
     }
@@ -118,26 +124,27 @@ impl Client {
         }
     }
 
-    /// Drops the statements that SQL has prepared. The driver's own stay.
-    async fn deallocate(&self) -> Result<(), Error> {
-        let names = "SELECT quote_ident(name) FROM pg_prepared_statements WHERE from_sql";
+    /// Cleans all but the statements that SQL has prepared, and returns what drops those. The driver's own stay.
+    async fn clean_to_the_statements(&self, undo: &str) -> Result<String, Error> {
         let mut deallocate = String::new();
-        for message in self.simple_query(names).await? {
+        for message in self
+            .simple_query(&format!("{undo}{CLEAN} {STATEMENTS}"))
+            .await?
+        {
             if let SimpleQueryMessage::Row(row) = message {
-                let name = row.get(0).unwrap_or_default();
-                deallocate.push_str(&format!("DEALLOCATE {name}; "));
+                // What the cleaning itself returns is empty.
+                deallocate.push_str(row.get(0).unwrap_or_default());
             }
         }
-        if deallocate.is_empty() {
-            return Ok(());
-        }
-        self.batch_execute(&deallocate).await
+        Ok(deallocate)
     }
 }
 
 /// `DISCARD ALL` without the parts that drop the prepared statements.
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+const STATEMENTS: &str =
+    "SELECT 'DEALLOCATE ' || quote_ident(name) || '; ' FROM pg_prepared_statements WHERE from_sql";
 /// How long an abandoned statement may go on before it is cancelled.
 const GRACE: Duration = Duration::from_millis(100);
 /// How long the server may take to end a statement that it was asked to cancel. Also how long answers may stay unread.

@@ -35,6 +35,8 @@ pub(super) struct Session {
     is_ending: AtomicBool,
     /// Whether the pool itself is cleaning: what is completed now leaves nothing.
     is_cleaning: AtomicBool,
+    /// Whether the pool itself has prepared statements by SQL, for the callers.
+    keeps_statements: AtomicBool,
     was_rolled_back: AtomicBool,
     /// Whether a statement was refused because its transaction lost against another (40001, 40P01), since one began.
     has_lost: AtomicBool,
@@ -159,6 +161,8 @@ impl Session {
     pub(super) fn leaves(&self, left: Left) {
         if !self.is_cleaning.load(Relaxed) {
             self.left.fetch_or(left.0, Relaxed);
+        } else if left == Left::STATEMENTS {
+            self.keeps_statements.store(true, Relaxed);
         }
     }
 
@@ -296,6 +300,11 @@ impl Session {
 
     pub(super) fn has_left(&self, left: Left) -> bool {
         self.left.load(Relaxed) & left.0 != 0
+    }
+
+    /// Whether there may be statements that SQL has prepared, by a caller or by the pool.
+    pub(super) fn has_statements(&self) -> bool {
+        self.has_left(Left::STATEMENTS) || self.keeps_statements.load(Relaxed)
     }
 
     pub(super) fn has_left_something(&self) -> bool {

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 32] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 33] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
@@ -212,6 +212,9 @@ mod tests {
                 of.idle_in_transaction_session_timeout(None)
             }),
             ("LOCK_TIMEOUT", "1s", &|of| of.lock_timeout(second)),
+            ("CREDENTIALS_TIMEOUT", "1s", &|of| {
+                of.credentials_timeout(second)
+            }),
             ("MAX_SIZE", "7", &|of| of.max_size(7)),
             ("MIN_IDLE", "2", &|of| of.min_idle(2)),
             ("MAX_OPENING", "3", &|of| of.max_opening(3)),

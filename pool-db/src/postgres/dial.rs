@@ -7,10 +7,12 @@ use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
-use tokio_postgres::{CancelToken, SimpleQueryMessage, config::SslMode};
+use tokio_postgres::{CancelToken, SimpleQueryMessage, config::SslMode, error::SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
+    CredentialsRequest,
+    keyring::{Keyring, Login, ProviderError},
     session::Session,
     session_attrs::SessionAttrs,
     settings::{Host, Settings, Target},
@@ -22,6 +24,8 @@ use super::{
 pub(super) struct Dial {
     pub(super) settings: Settings,
     pub(super) tls: MakeRustlsConnect,
+    /// The credentials in place of those in the settings.
+    pub(super) credentials: Option<Keyring>,
 }
 
 /// A connection that was opened, before anything drives it.
@@ -114,15 +118,54 @@ impl Dial {
         }
     }
 
+    /// Connects with the credentials of the settings or of the provider. Those that the server refuses are asked for once more.
     async fn connect_to(
         &self,
         target: &Target,
         address: &Address,
         wanted: SessionAttrs,
     ) -> Result<Dialled, Failure> {
+        let Some(keyring) = &self.credentials else {
+            return self.connect_as(None, target, address, wanted).await;
+        };
+        let request = self.request(target);
+        let login = keyring.login(&request).await?;
+        let connected = self.connect_as(Some(&login), target, address, wanted).await;
+        match connected {
+            Err(failure) if failure.is_refusal() => {
+                let Some(login) = keyring.instead_of(&login, &request).await? else {
+                    return Err(failure);
+                };
+                self.connect_as(Some(&login), target, address, wanted).await
+            }
+            connected => connected,
+        }
+    }
+
+    /// What the provider of the credentials is told of a server.
+    fn request(&self, target: &Target) -> CredentialsRequest {
+        let session = &self.settings.session;
+        CredentialsRequest {
+            host: match &target.host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(folder) => folder.display().to_string(),
+            },
+            port: target.port,
+            user: session.get_user().map(str::to_owned),
+            database: session.get_dbname().map(str::to_owned),
+        }
+    }
+
+    async fn connect_as(
+        &self,
+        login: Option<&Login>,
+        target: &Target,
+        address: &Address,
+        wanted: SessionAttrs,
+    ) -> Result<Dialled, Failure> {
         let (first, others) = self.settings.attempts(target);
         let attempt = async |mode| {
-            let attempt = self.attempt(target, address, wanted, mode);
+            let attempt = self.attempt(login, target, address, wanted, mode);
             match self.settings.connect_timeout {
                 None => attempt.await,
                 Some(limit) => timeout(limit, attempt)
@@ -145,6 +188,7 @@ impl Dial {
 
     async fn attempt(
         &self,
+        login: Option<&Login>,
         target: &Target,
         address: &Address,
         wanted: SessionAttrs,
@@ -158,7 +202,10 @@ impl Dial {
             Host::Unix(_) => String::new(),
         };
         let connector = Connector::new(self.tls.clone(), &name);
-        let config = self.settings.driver(target, mode);
+        let mut config = self.settings.driver(target, mode);
+        if let Some(login) = login {
+            login.replace_in(&mut config);
+        }
         let (driver, mut connection) = config.connect_raw(watched, connector).await?;
         // What the server says by itself since version 14, the question for one that does not, and what it should be.
         let check = match wanted {
@@ -262,6 +309,30 @@ pub(super) enum Failure {
     Driver(tokio_postgres::Error),
     /// It is not what `target_session_attrs` asks for.
     Unsuitable(SessionAttrs),
+    /// There are no credentials to log in with.
+    Credentials(Arc<ProviderError>),
+}
+
+impl Failure {
+    /// Whether the server does not accept the credentials.
+    fn is_refusal(&self) -> bool {
+        let Self::Driver(error) = self else {
+            return false;
+        };
+        let refusals = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            // All that `PgBouncer` says in some versions.
+            SqlState::PROTOCOL_VIOLATION,
+        ];
+        error.code().is_some_and(|code| refusals.contains(code))
+    }
+}
+
+impl From<Arc<ProviderError>> for Failure {
+    fn from(error: Arc<ProviderError>) -> Self {
+        Self::Credentials(error)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -292,6 +363,7 @@ impl fmt::Display for Failure {
                 let wanted = wanted.as_str();
                 write!(f, "the server {is} (target_session_attrs={wanted})")
             }
+            Self::Credentials(error) => error.fmt(f),
         }
     }
 }
@@ -303,6 +375,7 @@ impl std::error::Error for Failure {
             Self::Late(_) | Self::Unsuitable(_) => None,
             // The text contains its causes. This error is there to be looked at.
             Self::Driver(error) => Some(error),
+            Self::Credentials(error) => Some(error),
         }
     }
 }
@@ -425,7 +498,12 @@ mod tests {
         let address = format!("postgres://u@{}/db?{options}", ports.join(","));
         let settings = Options::parse("url", &address).unwrap().complete().unwrap();
         let tls = settings.tls.connector().unwrap();
-        let dialled = Dial { settings, tls }.connect().await;
+        let dial = Dial {
+            settings,
+            tls,
+            credentials: None,
+        };
+        let dialled = dial.connect().await;
         match dialled
             .map_err(|failures| failures.to_string())?
             .server
@@ -543,7 +621,12 @@ mod tests {
         );
         let settings = options.unwrap().complete().unwrap();
         let tls = settings.tls.connector().unwrap();
-        let dialled = Dial { settings, tls }.connect().await.unwrap();
+        let dial = Dial {
+            settings,
+            tls,
+            credentials: None,
+        };
+        let dialled = dial.connect().await.unwrap();
         assert_eq!(dialled.server.name, "no.such.name.invalid");
     }
 

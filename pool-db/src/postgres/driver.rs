@@ -1,12 +1,13 @@
 //! What PostgreSQL adds to the face of all drivers.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use pool_core::{ConfigError, Env};
+use pool_core::{__checks::no_zeros, ConfigError, Env};
 
 use super::{
     Builder, Connection, Manager, Pool, Reset, SessionAttrs, SslMode,
     dial::Dial,
+    keyring::{Keyring, Provider},
     limits::Limits,
     settings::{EXPECTED, LIBPQ, Options},
     setup::Setup,
@@ -31,6 +32,8 @@ pub struct DriverSettings {
     pub(super) reset: Reset,
     pub(super) cancel_on_drop: bool,
     pub(super) limits: Limits,
+    pub(super) credentials: Option<Provider>,
+    pub(super) credentials_timeout: Option<Duration>,
 }
 
 impl Default for DriverSettings {
@@ -45,6 +48,8 @@ impl Default for DriverSettings {
             reset: Reset::default(),
             cancel_on_drop: false,
             limits: Limits::default(),
+            credentials: None,
+            credentials_timeout: None,
         }
     }
 }
@@ -95,6 +100,9 @@ impl Driver for Postgres {
         if let Some(cancels) = env.take("CANCEL_ON_DROP")? {
             own.cancel_on_drop = cancels;
         }
+        if let Some(limit) = env.take("CREDENTIALS_TIMEOUT")? {
+            own.credentials_timeout = Some(limit);
+        }
         own.limits.read(env)?;
         Ok(())
     }
@@ -126,10 +134,18 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     if let Some(file) = &own.root_certificate {
         connect.override_roots(file.clone());
     }
+    if let Some(limit) = own.credentials_timeout {
+        no_zeros([("credentials_timeout", limit.into())])?;
+    }
+    let create_timeout = builder.config.get_create_timeout();
     let mut connect = connect.complete()?;
     own.limits.add_to(&mut connect.session)?;
     let target = connect.target();
+    let provider = own.credentials.clone();
+    let keyring =
+        provider.map(|provider| Keyring::new(provider, own.credentials_timeout, create_timeout));
     let dial = Dial {
+        credentials: keyring.transpose()?,
         tls: connect.tls.connector()?,
         settings: connect,
     };

@@ -336,3 +336,22 @@ async fn the_provider_may_choose_the_user_and_replaces_the_password_of_the_addre
     let row = connection.query_one("SELECT current_user::text", &[]).await;
     assert_eq!(row.unwrap().get::<_, String>(0), "lease_7");
 }
+
+#[tokio::test]
+async fn a_listener_logs_in_with_the_credentials_of_its_pool() {
+    let server = server();
+    let vault = Vault::new(Answer::Password("first-secret"));
+    let pool = pool(&server, &vault, 1);
+    drop(pool.get().await.unwrap());
+    let mut listener = pool.listen(["c"]).await.unwrap();
+    assert_eq!(vault.asked(), 1);
+    server.sql("ALTER ROLE app PASSWORD 'second-secret'");
+    vault.answers(Answer::Password("second-secret"));
+    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    let event = tokio::time::timeout(SOON, listener.recv()).await.unwrap();
+    assert!(
+        matches!(event, Some(pool_db::postgres::Event::Gap)),
+        "{event:?}"
+    );
+    assert_eq!(vault.asked(), 2);
+}

@@ -157,5 +157,6 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         setup: own.setup.clone(),
         reset: own.reset,
         cancels_on_drop: own.cancel_on_drop,
+        create_timeout,
     })
 }

@@ -67,6 +67,12 @@ impl Error {
         Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
     }
 
+    /// A call to a listener that is gone.
+    pub(crate) fn listener_ended() -> Self {
+        let message = "the listener has ended";
+        Self::new(Kind::Closed, message.to_owned(), None)
+    }
+
     /// Another number of rows than the call allows.
     pub(crate) fn row_count(found: usize, expected: &str) -> Self {
         let message = format!("the statement returned {found} rows, but must return {expected}");

@@ -16,6 +16,8 @@ pub struct Manager {
     pub(super) setup: Setup,
     pub(super) reset: Reset,
     pub(super) cancels_on_drop: bool,
+    /// How long a connection of a listener may take to open.
+    pub(super) create_timeout: Duration,
 }
 
 impl pool_core::Manager for Manager {

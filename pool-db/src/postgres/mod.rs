@@ -37,6 +37,17 @@
 //!
 //! `query_timeout` is the time that one statement may take, from its request to its last row.
 //!
+//! The server's own limits are `_STATEMENT_TIMEOUT`, `_LOCK_TIMEOUT` and `_IDLE_IN_TRANSACTION_SESSION_TIMEOUT` (or `off`):
+//! [`Builder::statement_timeout`] says how they are set. `_CREDENTIALS_TIMEOUT` bounds the provider of [`Builder::credentials`].
+//!
+//! # New connections
+//! [`Builder::credentials`] takes the user and password from an async function, [`Pool::rotate_credentials`] forgets them.
+//! [`Builder::after_connect`] runs an async function on each new connection.
+//!
+//! # Notifications
+//! [`Pool::listen`] returns a [`Listener`], which has a connection of its own, connects again by itself, and tells by
+//! [`Event::Gap`] where notifications may be missing. [`Pool::notify`] sends one.
+//!
 #![doc = include_str!("settings/options.md")]
 
 mod builder;

@@ -17,6 +17,8 @@
 //! # }
 //! ```
 //!
+//! Who comes from deadpool-postgres finds each call on [a page of its own](_from_deadpool_postgres).
+//!
 //! # Guarantees
 //! - Each connection keeps its prepared statements. A statement that became invalid because a table was changed is prepared again.
 //! - A connection is clean when a caller gets it: no transaction is open, no `SET` or lock is left, and no statement is running. The
@@ -50,6 +52,8 @@
 //!
 #![doc = include_str!("settings/options.md")]
 
+#[doc = include_str!("../../docs/from_deadpool_postgres.md")]
+pub mod _from_deadpool_postgres {}
 mod builder;
 mod cancel;
 mod caught;

@@ -1,11 +1,12 @@
 //! Making a shared pool.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{SharedConfig, SharedManager, SharedPool, inner::Inner};
 use crate::{
     config::{ConfigError, Env},
     host::{Setup, observing},
+    observe::Observer,
 };
 
 /// Builds a [`SharedPool`].
@@ -60,6 +61,21 @@ impl<M: SharedManager> SharedBuilder<M> {
             .sources
             .read(env, |env| self.config.apply_env(env))?;
         Ok(self)
+    }
+
+    /// Sets the default name, for a pool without a given name; a number is appended if it is taken. For the crates of this
+    /// workspace.
+    #[doc(hidden)]
+    pub fn __word(mut self, word: &'static str) -> Self {
+        self.setup.word(word);
+        self
+    }
+
+    /// Sets an observer that another builder already has. For the crates of this workspace.
+    #[doc(hidden)]
+    pub fn __observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.setup.observer = Some(observer);
+        self
     }
 
     /// Builds the pool. `build` opens nothing and needs no runtime; the first get does.

@@ -113,7 +113,7 @@ impl Driver for Postgres {
     }
 }
 
-fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
+pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let own = &builder.settings;
     let mut connect = match (&builder.url, &own.connect) {
         (Some(Address(url)), _) => Options::parse("url", url)?,

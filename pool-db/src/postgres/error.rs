@@ -84,6 +84,41 @@ impl Error {
         Self::new(kind, message, None)
     }
 
+    /// A statement that must not share its connection.
+    pub(crate) fn not_shareable(why: &str) -> Self {
+        Self::new(Kind::Driver, why.to_owned(), None).unsent()
+    }
+
+    /// A parameter that its type on the server does not take.
+    pub(crate) fn bad_parameter(at: usize, error: Box<dyn StdError + Send + Sync>) -> Self {
+        let message = format!("error serializing parameter {at}: {}", reason(&*error));
+        Self::new(Kind::Driver, message, Some(error))
+            .whole()
+            .unsent()
+    }
+
+    /// Another number of parameters than the statement has.
+    pub(crate) fn param_count(given: usize, expected: usize) -> Self {
+        let message = format!("expected {expected} parameters but got {given}");
+        Self::new(Kind::Driver, message, None).unsent()
+    }
+
+    /// An answer that is longer than a shared connection may carry.
+    pub(crate) fn long_answer(limit: &str) -> Self {
+        let message = format!(
+            "the answer has more than {limit}: the rest was read and dropped, and the statement has taken effect; \
+             read long answers on a connection of their own (`Pool`)"
+        );
+        Self::new(Kind::Driver, message, None)
+    }
+
+    /// A shared connection on which somebody has opened a transaction.
+    pub(crate) fn shared_transaction() -> Self {
+        let message = "the shared connection was in a transaction, which is rolled back: \
+                       the statement may or may not have taken effect";
+        Self::new(Kind::Disconnected, message.to_owned(), None)
+    }
+
     /// An abandoned statement has not ended.
     pub(crate) fn still_busy(after: Duration) -> Self {
         Self::new(

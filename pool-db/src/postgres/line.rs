@@ -55,6 +55,7 @@ impl Line {
             }
             // Only this drop tells the waiting requests, which then read the error.
             drop(connection);
+            said.ended();
         });
         let line = Self {
             session: Arc::clone(&session),

@@ -169,13 +169,13 @@ impl Client {
 
 /// What the server, or the driver, no longer has as it was when the statement was prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stale {
+pub(super) enum Stale {
     Statement,
     All,
 }
 
 impl Stale {
-    fn of(error: &tokio_postgres::Error) -> Option<Self> {
+    pub(super) fn of(error: &tokio_postgres::Error) -> Option<Self> {
         let Some(said) = error.as_db_error() else {
             // The type of a parameter has changed on the server, or it never fitted. Nothing was sent.
             let is_type = std::error::Error::source(error)

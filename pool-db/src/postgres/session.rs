@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// The state of a session on the server, as the messages that went by tell it.
 ///
@@ -53,6 +53,14 @@ pub(super) struct Session {
     is_read_only: AtomicU8,
     /// Whether a statement was refused because the server only reads (25006).
     was_read_only: AtomicBool,
+    /// How many requests were answered. It wraps.
+    answered: AtomicU32,
+    /// Whether a statement was completed that must not share its connection.
+    is_strayed: AtomicBool,
+    /// Whether the server was ever in a transaction after an answer.
+    was_in_transaction: AtomicBool,
+    /// Told once, at the end of the task that drives the connection.
+    end: Notify,
     pub(super) lost: OnceLock<tokio_postgres::Error>,
 }
 
@@ -128,8 +136,12 @@ impl Session {
     /// The server waits for requests. `answers` says whether it has answered one.
     pub(super) fn is_ready(&self, status: Status, answers: bool) {
         self.status.store(status as u8, Relaxed);
+        if status != Status::Idle {
+            self.was_in_transaction.store(true, Relaxed);
+        }
         if answers {
             self.unanswered.fetch_sub(1, Relaxed);
+            self.answered.fetch_add(1, Relaxed);
         }
     }
 
@@ -178,8 +190,18 @@ impl Session {
         }
     }
 
+    /// A statement was completed that must not share its connection, whatever it has left.
+    pub(super) fn strays(&self) {
+        if !self.is_cleaning.load(Relaxed) {
+            self.is_strayed.store(true, Relaxed);
+        }
+    }
+
     /// A statement was completed. `is_rowless` says that it returned no rows to the client, whatever its tag says.
     pub(super) fn completed(&self, tag: &str, is_rowless: bool) {
+        if !Effect::may_share(tag, is_rowless) {
+            self.strays();
+        }
         match Effect::of(tag, is_rowless) {
             Effect::None => {}
             Effect::Begins => {
@@ -311,6 +333,35 @@ impl Session {
         self.left.load(Relaxed) != 0
     }
 
+    /// How many requests were answered so far. It wraps.
+    pub(super) fn answered(&self) -> u32 {
+        self.answered.load(Relaxed)
+    }
+
+    /// Whether others must not use the connection at the same time any more: a statement was completed, or something is left, that a
+    /// [`Shareable`](super::Shareable) statement cannot have caused by its text, or the server cannot be used further.
+    pub(super) fn is_unfit_to_share(&self) -> bool {
+        self.is_strayed.load(Relaxed)
+            || self.has_left_something()
+            || self.is_spoilt()
+            || self.was_read_only.load(Relaxed)
+    }
+
+    /// Whether the server was ever in a transaction after an answer. What was run then may be rolled back.
+    pub(super) fn was_in_transaction(&self) -> bool {
+        self.was_in_transaction.load(Relaxed)
+    }
+
+    /// The task that drives the connection has ended.
+    pub(super) fn ended(&self) {
+        self.end.notify_one();
+    }
+
+    /// Waits for the end of the connection, on behalf of one task.
+    pub(super) async fn ends(&self) {
+        self.end.notified().await;
+    }
+
     /// Begins to clean: what the statements of the pool do leaves nothing. The drop of the result ends that.
     pub(super) fn clean(&self) -> Cleaning<'_> {
         self.is_cleaning.store(true, Relaxed);
@@ -347,6 +398,15 @@ enum Effect {
 }
 
 impl Effect {
+    /// Whether a statement with this tag may run on a connection that others use at the same time.
+    fn may_share(tag: &str, is_rowless: bool) -> bool {
+        match tag.split(' ').next() {
+            Some("SELECT") => !is_rowless,
+            Some("INSERT" | "UPDATE" | "DELETE" | "MERGE") => true,
+            _ => false,
+        }
+    }
+
     /// The effect of a statement by the tag of its completion ([`CommandComplete`]), such as `INSERT 0 1`. A tag that is not known
     /// to leave nothing leaves something.
     ///
@@ -492,6 +552,42 @@ mod tests {
         drop(session.clean());
         session.completed("SET", false);
         assert!(session.has_left_something(), "the cleaning is over");
+    }
+
+    #[test]
+    fn only_plain_statements_leave_a_connection_fit_to_be_shared() {
+        for (tag, is_rowless, is_fit) in [
+            ("SELECT 5", false, true),
+            ("SELECT 5", true, false),
+            ("INSERT 0 1", true, true),
+            ("UPDATE 1", true, true),
+            ("DELETE 1", false, true),
+            ("MERGE 1", true, true),
+            ("SHOW", false, false),
+            ("BEGIN", true, false),
+            ("COPY 1", true, false),
+            ("LOCK TABLE", true, false),
+            ("SELECTED", false, false),
+            ("", true, false),
+        ] {
+            let session = Session::default();
+            let cleaning = session.clean();
+            session.completed("SET", true);
+            cleaning.done();
+            assert!(!session.is_unfit_to_share());
+            session.completed(tag, is_rowless);
+            assert_eq!(!session.is_unfit_to_share(), is_fit, "{tag}");
+        }
+        let session = Session::default();
+        session.leaves(Left::SETTINGS);
+        assert!(session.is_unfit_to_share());
+        let session = Session::default();
+        session.refused(false, b"25006");
+        assert!(session.is_unfit_to_share());
+        let session = Session::default();
+        session.is_ready(Status::InTransaction, true);
+        session.is_ready(Status::Idle, true);
+        assert!(session.was_in_transaction() && session.answered() == 2);
     }
 
     #[test]

@@ -90,6 +90,19 @@ impl<S> Statements<S> {
         drop(gone);
     }
 
+    /// Drops all statements, unless another has taken the place of the statement of a text: then somebody has done so before.
+    pub(super) fn clear_once(&self, sql: &str, slot: &Arc<Slot<S>>) -> bool {
+        let mut kept = self.lock();
+        let is_it = kept
+            .by_text
+            .peek(sql)
+            .is_some_and(|kept| Arc::ptr_eq(kept, slot));
+        let gone = is_it.then(|| drained(&mut kept.by_text));
+        drop(kept);
+        drop(gone);
+        is_it
+    }
+
     /// Drops all statements.
     pub(super) fn clear(&self) {
         let gone = drained(&mut self.lock().by_text);
@@ -143,6 +156,19 @@ mod tests {
         assert_eq!(find(&statements, "a"), Some(2));
         statements.clear();
         assert_eq!(find(&statements, "a"), None);
+    }
+
+    #[test]
+    fn all_are_dropped_once_however_many_found_them_stale() {
+        let statements = Statements::new(2);
+        keep(&statements, "a", 1);
+        keep(&statements, "b", 1);
+        let old = statements.slot("a", 0);
+        assert!(statements.clear_once("a", &old));
+        assert_eq!(find(&statements, "b"), None);
+        keep(&statements, "a", 2);
+        assert!(!statements.clear_once("a", &old));
+        assert_eq!(find(&statements, "a"), Some(2));
     }
 
     #[test]

@@ -242,7 +242,10 @@ impl Wire {
         let tag = text(head);
         let executed = self.current(|expected| matches!(expected, Expected::Execution(_)));
         let is_rowless = match executed {
-            Some(Expected::Execution(name)) if tag == "SET" && self.local.contains(&name) => return,
+            Some(Expected::Execution(name)) if tag == "SET" && self.local.contains(&name) => {
+                self.session.strays();
+                return;
+            }
             Some(Expected::Execution(name)) => self.rowless.contains(&name),
             // The portal of an earlier bind, which returns rows, or a simple query.
             _ => self.expected.front() == Some(&Expected::Query) && !self.has_rows,

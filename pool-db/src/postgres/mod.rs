@@ -31,6 +31,10 @@
 //! - Every call has a timeout (`query_timeout`), so a server that hangs or is unreachable causes an error in time. The error of a
 //!   lost connection says why it was lost. When the server is back, the next get connects again.
 //!
+//! # Many tasks on few connections
+//! [`Shared`] runs the statements of many tasks on a few connections at the same time, which takes about half the work of exclusive
+//! connections. It takes statements that leave nothing on a session ([`Shareable`]), and nothing else.
+//!
 //! # Settings
 //! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`,
 //! `_ON_CONNECT`, `_RESET` and `_CANCEL_ON_DROP`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is

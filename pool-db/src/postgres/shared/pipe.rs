@@ -305,10 +305,12 @@ impl Watch {
     async fn run(mut self, line: Line) {
         let mut line = Some(line);
         let mut is_lost = false;
+        // Whether nobody waited at the last tick, which has judged the connection by that.
+        let mut is_quiet = false;
         let mut next = Instant::now() + TICK;
         loop {
-            // Where nothing has begun between two ticks, the next call wakes the watch.
-            let is_parked = is_lost || (next <= Instant::now() && self.calls.0.park());
+            // The next call wakes the watch.
+            let is_parked = is_lost || (is_quiet && self.calls.0.park());
             tokio::select! {
                 () = self.session.ends(), if !is_lost => {
                     is_lost = true;
@@ -317,6 +319,7 @@ impl Watch {
                 }
                 () = self.calls.0.rings() => {
                     if is_parked {
+                        is_quiet = false;
                         next = Instant::now() + TICK;
                     }
                 }
@@ -354,6 +357,7 @@ impl Watch {
                     }
                 }
             }
+            is_quiet = !glance.is_waiting;
             if glance.is_waiting {
                 next = now + TICK;
             }

@@ -217,9 +217,10 @@ impl Client {
     /// Makes the pool clean the session (settings, locks, temporary tables) when the connection is returned.
     ///
     /// This is only needed for what a function that a statement calls does to the session, as in `SELECT set_config(..)` and `SELECT
-    /// pg_advisory_lock(..)`. [`Reset::Always`](super::Reset::Always) does it for every lease.
+    /// pg_advisory_lock(..)`: see [`Reset::Seen`](super::Reset::Seen). [`Reset::Always`](super::Reset::Always) does it for every
+    /// lease.
     pub fn clean_on_return(&self) {
-        self.session.leaves(Left::SETTINGS);
+        self.session.leaves(Left::ANYTHING);
     }
 
     /// Sets the timeout of every further call on this connection. `None` means no timeout. For the next caller, the pool's
@@ -252,7 +253,7 @@ impl Client {
     pub fn driver(&self) -> &tokio_postgres::Client {
         self.session.unseen();
         self.session.let_copy_in(true);
-        self.session.leaves(Left::SETTINGS);
+        self.session.leaves(Left::ANYTHING);
         &self.driver
     }
 

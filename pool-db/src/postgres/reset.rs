@@ -14,18 +14,25 @@ use crate::Error;
 /// Whatever the policy, a transaction that was left open is rolled back, and a statement that is still running has ended, before
 /// another caller gets the connection. What is done is done after the connection was returned, not while its caller waits.
 ///
-/// Cleaning restores the settings and the role, and ends cursors, session locks, notifications, temporary tables, sequence values
-/// and statements that SQL has prepared. The statements that the connection keeps for its callers stay, unless the policy says
-/// otherwise. `on_connect` and `after_connect` run again. It takes one round trip, or two after an SQL `PREPARE`, and those of
-/// `after_connect`.
+/// Cleaning restores the settings and the role, and ends cursors, session locks, notifications, temporary objects, sequence values,
+/// the sequence of random numbers, and statements that SQL has prepared. The statements that the connection keeps for its callers
+/// stay, unless the policy says otherwise. `on_connect` and `after_connect` run again. It takes one round trip, or two after an SQL
+/// `PREPARE` or code that may contain one, and those of `after_connect`. A connection whose session cannot be cleaned, such as after
+/// `LOAD`, is replaced.
+///
+/// PostgreSQL itself ends a few things only with the session, and does not say that there are any. No policy finds those: a library
+/// that a function or a `DO` has loaded, and what it keeps (`dblink` has connections); a temporary replication slot; a backup that
+/// `pg_backup_start` has begun. [`Connection::detach`](super::Connection::detach) takes such a session out of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reset {
     /// `seen`: after statements that say in their answer that they change the session, such as `SET`, `CREATE TEMP TABLE`, `LISTEN`
     /// and `PREPARE`, and after those that do not say what they do: `DO`, `CALL` and `EXPLAIN`. Otherwise cleaning costs nothing.
     ///
-    /// The server does not say what the functions that a statement calls do: `set_config(..)`, `pg_advisory_lock(..)`, the last
-    /// value of a sequence. Follow those by [`Client::clean_on_return`], or choose `Always`.
+    /// The server does not say what the functions do that any other statement calls, be it `SELECT`, `INSERT` by way of a trigger, or
+    /// `COPY`: `set_config(..)`, `pg_advisory_lock(..)`, `setseed(..)`, the last value of a sequence, all that a function of your own
+    /// does. (It does say when a setting that it reports has changed, such as `TimeZone` or `application_name`.) Follow those by
+    /// [`Client::clean_on_return`], or choose `Always`.
     #[default]
     Seen,
     /// `always`: after each lease.
@@ -104,7 +111,8 @@ impl Client {
                 self.batch_execute(&rest).await?;
             }
         } else {
-            self.batch_execute(&format!("{undo}{CLEAN} {sql}")).await?;
+            self.batch_execute(&format!("{undo}{} {sql}", clean()))
+                .await?;
         }
         self.run_hook(setup).await.map_err(Error::set_up)?;
         cleaning.done();
@@ -128,7 +136,7 @@ impl Client {
     async fn clean_to_the_statements(&self, undo: &str) -> Result<String, Error> {
         let mut deallocate = String::new();
         for message in self
-            .simple_query(&format!("{undo}{CLEAN} {STATEMENTS}"))
+            .simple_query(&format!("{undo}{} {STATEMENTS}", clean()))
             .await?
         {
             if let SimpleQueryMessage::Row(row) = message {
@@ -141,10 +149,20 @@ impl Client {
 }
 
 /// `DISCARD ALL` without the parts that drop the prepared statements.
-const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
-const STATEMENTS: &str =
-    "SELECT 'DEALLOCATE ' || quote_ident(name) || '; ' FROM pg_prepared_statements WHERE from_sql";
+///
+/// The settings are restored in a transaction of their own: what follows runs as the session's transactions begin by default, and
+/// not as the last caller had it, such as read-only. Nothing restores the sequence of random numbers, so it begins anywhere.
+fn clean() -> String {
+    let seed = fastrand::f64();
+    format!(
+        "BEGIN; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; COMMIT; UNLISTEN *; \
+         SELECT pg_catalog.pg_advisory_unlock_all(); SELECT pg_catalog.setseed({seed}); \
+         DISCARD TEMP; DISCARD SEQUENCES;"
+    )
+}
+
+const STATEMENTS: &str = "SELECT 'DEALLOCATE ' || pg_catalog.quote_ident(name) || '; ' \
+                          FROM pg_catalog.pg_prepared_statements WHERE from_sql";
 /// How long an abandoned statement may go on before it is cancelled.
 const GRACE: Duration = Duration::from_millis(100);
 /// How long the server may take to end a statement that it was asked to cancel. Also how long answers may stay unread.

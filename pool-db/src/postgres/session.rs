@@ -106,6 +106,8 @@ impl Left {
     pub(super) const SETTINGS: Self = Self(1);
     /// Statements that SQL has prepared.
     pub(super) const STATEMENTS: Self = Self(2);
+    /// Whatever there is: what code on the server does is not known.
+    pub(super) const ANYTHING: Self = Self(3);
 }
 
 /// What the messages tell: the side of [`Wire`](super::wire::Wire).
@@ -186,6 +188,8 @@ impl Session {
         match code {
             b"25006" => self.was_read_only.store(true, Relaxed),
             b"40001" | b"40P01" => self.has_lost.store(true, Relaxed),
+            // A prepared statement is gone. The driver may miss one of its own, and would miss it for ever.
+            b"26000" => self.is_useless.store(true, Relaxed),
             _ => {}
         }
     }
@@ -417,7 +421,7 @@ impl Effect {
     fn of(tag: &str, is_rowless: bool) -> Self {
         let is_count = |c: char| c.is_ascii_digit() || c == ' ';
         match tag.trim_end_matches(is_count) {
-            "SELECT" if is_rowless => Self::Leaves(Left::SETTINGS),
+            "SELECT" if is_rowless => Self::Leaves(Left::ANYTHING),
             "BEGIN" | "START TRANSACTION" | "COMMIT" => Self::Begins,
             "ROLLBACK" => Self::RollsBack,
             "PREPARE" => Self::Leaves(Left::STATEMENTS),
@@ -425,7 +429,10 @@ impl Effect {
             "DISCARD ALL" | "DEALLOCATE ALL" | "LOAD" => Self::Spoils,
             tag if HARMLESS.contains(&tag) => Self::None,
             tag if tag.starts_with("DROP ") || tag.starts_with("ALTER ") => Self::None,
-            _ => Self::Leaves(Left::SETTINGS),
+            "SET" | "RESET" | "LISTEN" | "DECLARE CURSOR" => Self::Leaves(Left::SETTINGS),
+            tag if tag.starts_with("CREATE ") => Self::Leaves(Left::SETTINGS),
+            // `DO`, `CALL` and `EXPLAIN` run what may prepare statements as well.
+            _ => Self::Leaves(Left::ANYTHING),
         }
     }
 }
@@ -505,6 +512,7 @@ mod tests {
     #[test]
     fn the_tag_of_a_statement_says_what_it_leaves() {
         let leaves = Effect::Leaves(Left::SETTINGS);
+        let anything = Effect::Leaves(Left::ANYTHING);
         for (tag, effect) in [
             ("SELECT 5", Effect::None),
             ("INSERT 0 1", Effect::None),
@@ -518,11 +526,11 @@ mod tests {
             ("DECLARE CURSOR", leaves),
             ("CREATE TABLE", leaves),
             ("CREATE FUNCTION", leaves),
-            ("EXPLAIN", leaves),
-            ("DO", leaves),
-            ("CALL", leaves),
-            ("SOMETHING NEW 7", leaves),
-            ("", leaves),
+            ("EXPLAIN", anything),
+            ("DO", anything),
+            ("CALL", anything),
+            ("SOMETHING NEW 7", anything),
+            ("", anything),
             ("PREPARE", Effect::Leaves(Left::STATEMENTS)),
             ("PREPARE TRANSACTION", Effect::None),
             ("DEALLOCATE", Effect::None),
@@ -534,7 +542,7 @@ mod tests {
         ] {
             assert_eq!(Effect::of(tag, false), effect, "{tag}");
         }
-        assert_eq!(Effect::of("SELECT 0", true), leaves);
+        assert_eq!(Effect::of("SELECT 0", true), anything);
         assert_eq!(Effect::of("INSERT 0 1", true), Effect::None);
     }
 

@@ -127,6 +127,11 @@ impl Session {
     /// A request was written.
     pub(super) fn asks(&self) {
         self.unanswered.fetch_add(1, Relaxed);
+        self.writes();
+    }
+
+    /// Something was written that may take effect.
+    pub(super) fn writes(&self) {
         self.written.fetch_add(1, Relaxed);
     }
 

@@ -85,19 +85,21 @@ impl Wire {
     /// `Sync` that the server answers. The driver does not expect that answer, and would take it for that of its next request. So
     /// both messages are left out.
     pub(super) fn passes(&self, bytes: &[u8]) -> Passes {
-        let mut at = self.from_driver.missing();
+        let Some(mut at) = self.from_driver.rest(bytes) else {
+            return Passes::Only(bytes.len());
+        };
         while let Some([kind, length @ ..]) =
             bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER>)
         {
-            let whole = 1 + u32::from_be_bytes(*length) as usize;
+            let whole = (u32::from_be_bytes(*length) as usize).saturating_add(1);
             if self.is_late_end(*kind) {
                 return if at == 0 {
-                    Passes::Not(bytes.len().min(whole + HEADER))
+                    Passes::Not(bytes.len().min(whole.saturating_add(HEADER)))
                 } else {
                     Passes::Only(at)
                 };
             }
-            at += whole;
+            at = at.saturating_add(whole);
         }
         Passes::Only(bytes.len())
     }
@@ -125,6 +127,8 @@ impl Wire {
             match message.kind {
                 b'Q' | b'F' => self.expect(Expected::Query),
                 b'S' => self.expect(Expected::Sync),
+                // The server runs a statement, and commits a `COMMIT`, before it has the `Sync`.
+                b'E' => self.session.writes(),
                 kind if ENDS.contains(&kind) => self.ends_early = !self.copies_in,
                 b'P' => {
                     // A `Parse` has one statement, so its beginning says what the whole is.
@@ -376,9 +380,20 @@ impl Frames {
         self.have == 0
     }
 
-    /// How many bytes of the current message's body are still to come.
-    const fn missing(&self) -> usize {
-        if self.have == HEADER { self.left } else { 0 }
+    /// How many bytes belong to the message that has begun, if `bytes` come next. `None` if they do not even end its header.
+    fn rest(&self, bytes: &[u8]) -> Option<usize> {
+        match self.have {
+            0 => Some(0),
+            HEADER => Some(self.left),
+            have => {
+                let mut header = self.header;
+                let missing = HEADER - have;
+                header[have..].copy_from_slice(bytes.get(..missing)?);
+                let [_, length @ ..] = header;
+                let body = (u32::from_be_bytes(length) as usize).saturating_sub(4);
+                Some(missing.saturating_add(body))
+            }
+        }
     }
 
     /// Takes back the memory of a message.
@@ -494,6 +509,8 @@ const NAMES: usize = 160;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A connection that has started.
@@ -756,4 +773,139 @@ mod tests {
         assert_eq!(wire.received(&message(b'Z', b"I")), None);
         assert!(!wire.session().may_be_busy());
     }
+
+    #[test]
+    fn an_execution_is_written_before_its_sync_is() {
+        let mut wire = wire();
+        let before = wire.session().written();
+        let all = execute("s1");
+        wire.sent(&all[..all.len() - SYNC]);
+        assert_ne!(wire.session().written(), before);
+    }
+
+    #[test]
+    fn answers_to_nothing_are_not_counted() {
+        let mut wire = wire();
+        for _ in 0..3 {
+            assert_eq!(wire.received(&message(b'Z', b"I")), None);
+            assert!(!wire.session().may_be_busy());
+        }
+        // A `COPY` that nobody has asked for: no `Sync` is taken back.
+        assert!(wire.received(&message(b'G', b"\0\0\0")).is_some());
+        assert!(!wire.session().may_be_busy());
+        wire.sent(&execute("s1"));
+        assert!(wire.session().may_be_busy());
+        assert_eq!(wire.received(&answer("SELECT 1", b"I")), None);
+        assert!(!wire.session().may_be_busy());
+    }
+
+    /// A message with a likely kind, and a body of any kind.
+    fn any_message() -> impl Strategy<Value = Vec<u8>> {
+        let kinds = b"ZCTnGHWSEK12tDPBQFSfcdXsRA\0".to_vec();
+        let bodies = prop_oneof![
+            Just(Vec::new()),
+            Just(b"I".to_vec()),
+            Just(b"SET\0".to_vec()),
+            Just(b"Ss1\0".to_vec()),
+            Just(b"s1\0SET LOCAL x\0".to_vec()),
+            Just(b"VERROR\0C42601\0\0".to_vec()),
+            Just(vec![0; 300]),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ];
+        let whole =
+            (prop::sample::select(kinds), bodies).prop_map(|(kind, body)| message(kind, &body));
+        prop_oneof![4 => whole, 1 => Just(execute("s1"))]
+    }
+
+    /// What goes by in one direction, cut into pieces.
+    fn pieces(
+        of: impl Strategy<Value = Vec<u8>>,
+    ) -> impl Strategy<Value = Vec<(bool, Vec<u8>, usize)>> {
+        prop::collection::vec((any::<bool>(), of, 1_usize..40), 0..60)
+    }
+
+    fn feed(wire: &mut Wire, from_driver: bool, bytes: &[u8], cut: usize) {
+        for part in bytes.chunks(cut) {
+            if from_driver {
+                match wire.passes(part) {
+                    Passes::Only(count) | Passes::Not(count) => assert!(count <= part.len()),
+                }
+                wire.sent(part);
+            } else {
+                let _ = wire.received(part);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_and_answered_the_counts_come_to_nothing(
+            steps in pieces(any_message()), copies in any::<bool>()
+        ) {
+            let mut wire = wire();
+            wire.session().let_copy_in(copies);
+            for (from_driver, bytes, cut) in steps {
+                feed(&mut wire, from_driver, &bytes, cut);
+                let is_asked = |it: &&Expected| matches!(it, Expected::Query | Expected::Sync);
+                let asked = wire.expected.iter().filter(is_asked).count();
+                prop_assert_eq!(wire.session().may_be_busy(), asked > 0);
+            }
+            for _ in 0..=wire.expected.len() {
+                let _ = wire.received(&message(b'Z', b"I"));
+            }
+            prop_assert!(!wire.session().may_be_busy());
+        }
+
+        #[test]
+        fn garbage_is_survived(steps in pieces(prop::collection::vec(any::<u8>(), 0..60))) {
+            let mut wire = Wire::new(Arc::default());
+            wire.session().let_copy_in(true);
+            for (from_driver, bytes, cut) in steps {
+                feed(&mut wire, from_driver, &bytes, cut);
+            }
+        }
+
+        /// A socket takes as much as it likes of what the driver writes.
+        #[test]
+        fn only_the_ends_of_refused_copies_are_left_out_however_the_socket_takes_them(
+            kinds in prop::collection::vec((0..3, 0_usize..200), 0..20),
+            takes in prop::collection::vec(1_usize..60, 1..8),
+        ) {
+            let (mut written, mut expected) = (Vec::new(), Vec::new());
+            for (kind, length) in kinds {
+                let next = match kind {
+                    // The length is the letter of an end.
+                    0 => message(b'd', &vec![b'f'; length]),
+                    1 => [message(b'f', b"\0"), message(b'S', b"")].concat(),
+                    _ => message(b'H', b""),
+                };
+                if kind != 1 {
+                    expected.extend_from_slice(&next);
+                }
+                written.extend(next);
+            }
+            let mut wire = wire();
+            wire.session().let_copy_in(true);
+            let (mut rest, mut sent) = (&written[..], Vec::new());
+            for take in takes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let count = match wire.passes(rest) {
+                    Passes::Not(count) => count,
+                    Passes::Only(count) => {
+                        let count = count.min(*take);
+                        wire.sent(&rest[..count]);
+                        sent.extend_from_slice(&rest[..count]);
+                        count
+                    }
+                };
+                rest = &rest[count..];
+            }
+            prop_assert_eq!(sent, expected);
+        }
+    }
+
+    /// The bytes of a `Sync`.
+    const SYNC: usize = 5;
 }

@@ -14,6 +14,7 @@ use tokio_postgres::{Row, SimpleQueryMessage, Statement};
 use super::{
     CopyIn, CopyOut, Query, Rows,
     dial::{Dial, Dialled},
+    length::fits_in,
     line::Line,
     query::Params,
     session::{Left, Session},
@@ -82,7 +83,8 @@ impl Client {
     /// - [`Error::is_database`] when the server rejects the statement, with its [`Error::as_sqlstate`].
     /// - [`Error::is_timeout`] after `query_timeout`.
     /// - [`Error::is_disconnected`] when the connection was lost.
-    /// - Another error when a parameter has the wrong type.
+    /// - Another error when a parameter has the wrong type, or when the parameters together are longer than the 1 GiB that the server
+    ///   takes. Nothing was sent then.
     pub async fn query<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -170,6 +172,7 @@ impl Client {
     /// # Errors
     /// As for [`query`](Self::query).
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
+        fits_in(sql.len())?;
         self.request(self.statement(sql)).await
     }
 
@@ -180,6 +183,7 @@ impl Client {
     /// # Errors
     /// As for [`query`](Self::query). The statements before the failed one have taken effect, unless they are in a transaction.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        fits_in(sql.len())?;
         self.request(self.driver.batch_execute(sql)).await
     }
 
@@ -188,6 +192,7 @@ impl Client {
     /// # Errors
     /// As for [`batch_execute`](Self::batch_execute).
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+        fits_in(sql.len())?;
         self.request(self.driver.simple_query(sql)).await
     }
 

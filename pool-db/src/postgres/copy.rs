@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
-use super::{Client, Connection, watch::Watch};
+use super::{Client, Connection, length::fits_in, watch::Watch};
 use crate::Error;
 
 /// The data that a `COPY .. FROM STDIN` takes. [`Client::copy_in`] begins it.
@@ -38,6 +38,7 @@ pub struct CopyOut<H: Deref<Target = Client> = Connection> {
 
 impl<H: Deref<Target = Client>> CopyIn<H> {
     pub(super) async fn start(holder: H, sql: &str) -> Result<Self, Error> {
+        fits_in(sql.len())?;
         let work = async {
             let statement = holder.statement(sql).await?;
             holder.session.let_copy_in(true);
@@ -58,15 +59,18 @@ impl<H: Deref<Target = Client>> CopyIn<H> {
     /// # Errors
     /// - [`Error::is_disconnected`] when the connection was lost. When the server refused the data, [`finish`](Self::finish) says why.
     /// - [`Error::is_timeout`] after `query_timeout`.
+    /// - Another error for a piece that is longer than the 1 GiB that the server takes. Nothing of it was sent, and the copy goes on.
     ///
     /// # Cancel safety
     /// If the future is dropped, the piece is sent whole or not at all.
     pub async fn send(&mut self, data: impl Into<Bytes>) -> Result<(), Error> {
+        let data = data.into();
+        fits_in(data.len())?;
         let Self { sink, watch } = self;
         let ready =
             poll_fn(|context| watch.poll(context, |context| sink.as_mut().poll_ready(context)));
         let sent = match ready.await? {
-            Ok(()) => sink.as_mut().start_send(data.into()),
+            Ok(()) => sink.as_mut().start_send(data),
             Err(error) => Err(error),
         };
         sent.map_err(|error| watch.failed(error))
@@ -97,6 +101,7 @@ impl<H: Deref<Target = Client>> CopyIn<H> {
 
 impl<H: Deref<Target = Client>> CopyOut<H> {
     pub(super) async fn start(holder: H, sql: &str) -> Result<Self, Error> {
+        fits_in(sql.len())?;
         let work = async {
             let statement = holder.statement(sql).await?;
             holder.driver.copy_out(&statement).await

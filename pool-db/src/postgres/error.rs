@@ -50,6 +50,13 @@ impl Error {
         Self::new(Kind::Driver, message, None).unsent()
     }
 
+    /// A message that is longer than the server takes.
+    pub(crate) fn too_long(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Driver, error.to_string(), Some(Box::new(error)))
+            .whole()
+            .unsent()
+    }
+
     /// A `COPY` where its data cannot be given or taken.
     pub(crate) fn copy() -> Self {
         let message =

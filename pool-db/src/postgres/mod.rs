@@ -69,6 +69,7 @@ mod dial;
 mod driver;
 pub(crate) mod error;
 mod keyring;
+mod length;
 mod limits;
 mod line;
 mod listen;

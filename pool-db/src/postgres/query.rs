@@ -7,6 +7,7 @@ use tokio_postgres::{Row, RowStream, Statement, error::SqlState, types::ToSql, t
 
 use super::{
     Client,
+    length::{Fitting, TooLong, fits_in},
     session::{Lost, Status},
     statements::Slot,
 };
@@ -32,7 +33,7 @@ impl Client {
         query: Query<'_>,
         params: Params<'_>,
     ) -> Result<(Vec<Row>, u64), Error> {
-        fits(params)?;
+        fits(query, params)?;
         self.request(async {
             let mut stream = std::pin::pin!(self.start(query, params).await?);
             let mut rows = Vec::new();
@@ -125,7 +126,7 @@ impl Client {
         params: Params<'_>,
     ) -> Result<RowStream, tokio_postgres::Error> {
         self.driver
-            .query_raw(statement, params.iter().copied())
+            .query_raw(statement, params.iter().copied().map(Fitting))
             .await
     }
 
@@ -144,13 +145,15 @@ impl Client {
             }
             Err(error) => {
                 // After any other error the server may still send more of the answer.
-                if error.as_db_error().is_some() {
-                    asked.answered();
-                }
-                if error.as_db_error().is_none() && !error.is_closed() && self.session.take_copy() {
+                let is_answered = error.as_db_error().is_some();
+                if !is_answered && !error.is_closed() && self.session.take_copy() {
                     return Err(Error::copy());
                 }
-                let is_unsent = self.session.written() == written;
+                let is_unsent = is_parameter(&error) || self.session.written() == written;
+                if is_answered || is_unsent {
+                    // There is no answer to wait for. A transaction goes on.
+                    asked.answered();
+                }
                 let error = self.explain(error);
                 Err(if is_unsent { error.unsent() } else { error })
             }
@@ -167,6 +170,15 @@ impl Client {
     }
 }
 
+/// Whether a parameter could not be encoded: then nothing of the statement was sent, though it may have been prepared.
+fn is_parameter(error: &tokio_postgres::Error) -> bool {
+    cause::<WrongType>(error).is_some() || cause::<TooLong>(error).is_some()
+}
+
+fn cause<T: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// What the server, or the driver, no longer has as it was when the statement was prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stale {
@@ -178,8 +190,7 @@ impl Stale {
     pub(super) fn of(error: &tokio_postgres::Error) -> Option<Self> {
         let Some(said) = error.as_db_error() else {
             // The type of a parameter has changed on the server, or it never fitted. Nothing was sent.
-            let is_type = std::error::Error::source(error)
-                .is_some_and(|source| source.downcast_ref::<WrongType>().is_some());
+            let is_type = cause::<WrongType>(error).is_some();
             return is_type.then_some(Self::Statement);
         };
         let code = said.code();
@@ -211,8 +222,11 @@ impl<'a> From<&'a Statement> for Query<'a> {
     }
 }
 
-/// Whether the protocol can count the parameters.
-pub(super) fn fits(params: Params<'_>) -> Result<(), Error> {
+/// Whether the statement can be sent, and the protocol can count the parameters.
+pub(super) fn fits(query: Query<'_>, params: Params<'_>) -> Result<(), Error> {
+    if let Query::Sql(sql) = query {
+        fits_in(sql.len())?;
+    }
     if params.len() > MAX_PARAMS {
         return Err(Error::too_many_params(params.len(), MAX_PARAMS));
     }

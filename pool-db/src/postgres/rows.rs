@@ -41,7 +41,7 @@ impl<H: Deref<Target = Client>> Rows<H> {
         query: Query<'_>,
         params: Params<'_>,
     ) -> Result<Self, Error> {
-        fits(params)?;
+        fits(query, params)?;
         let started = holder.request(holder.start(query, params)).await?;
         Ok(Self {
             rows: Box::pin(started),

@@ -180,7 +180,7 @@ impl Session {
     pub(super) fn leaves(&self, left: Left) {
         if !self.is_cleaning.load(Relaxed) {
             self.left.fetch_or(left.0, Relaxed);
-        } else if left == Left::STATEMENTS {
+        } else if left.0 & Left::STATEMENTS.0 != 0 {
             self.keeps_statements.store(true, Relaxed);
         }
     }

@@ -30,7 +30,7 @@ const ACCOUNTS: i32 = 20;
 const BALANCE: i64 = 1000;
 const TASKS: u64 = 16;
 /// How many disturbances come from outside of the calls. The calls have as many of their own.
-const DISTURBANCES: u32 = 800;
+const DISTURBANCES: u32 = 1000;
 const RESTARTS: u32 = 4;
 
 /// What a caller knows of a transfer.
@@ -178,7 +178,7 @@ async fn no_transfer_is_lost_and_none_happens_twice() {
     let any = "FROM (SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
         ORDER BY random() LIMIT 1) one";
     for n in 0..DISTURBANCES {
-        sleep(random.u32(1..25) * MS).await;
+        sleep(random.u32(1..20) * MS).await;
         match random.u32(..10) {
             0..=2 => {
                 let sql = format!("SELECT pg_terminate_backend(pid) {any}");
@@ -295,5 +295,5 @@ async fn no_transfer_is_lost_and_none_happens_twice() {
     );
     let disturbances = faults + restarts + u32::try_from(counts.dropped.load(Relaxed)).unwrap();
     assert!(disturbances > 1000, "{disturbances}");
-    assert!(has(Outcome::Acknowledged) > 500, "{known:?}");
+    assert!(has(Outcome::Acknowledged) > 100, "{known:?}");
 }

@@ -143,6 +143,6 @@ async fn each_answer_is_that_to_its_own_question() {
         "{asked} asked, {answered} answered, {dropped} dropped, on {} connections",
         status.opened
     );
-    assert!(answered > 5_000 && dropped > 1_000, "{answered} {dropped}");
+    assert!(answered > 1_000 && dropped > 500, "{answered} {dropped}");
     assert_eq!(usize::try_from(asked).unwrap(), answered + dropped);
 }

@@ -18,7 +18,7 @@ use std::{
 use futures_util::{FutureExt as _, future::join_all};
 use pool_db::{
     Error,
-    postgres::{Builder, Pool, SslMode, tokio_postgres::types::ToSql},
+    postgres::{Builder, Pool, Shareable, Shared, SslMode, tokio_postgres::types::ToSql},
 };
 use tests::{
     Certificate,
@@ -581,6 +581,8 @@ fn rounds() -> u32 {
     std::env::var("POOL_TEST_ROUNDS").map_or(25, |rounds| rounds.parse().unwrap())
 }
 
+const LENGTH: Shareable<'_> = Shareable::new("SELECT length($1::bytea)");
+
 #[tokio::test]
 async fn large_values_are_sent_and_too_large_ones_are_errors_before_anything_is_sent() {
     let server = Server::start();
@@ -610,6 +612,14 @@ async fn large_values_are_sent_and_too_large_ones_are_errors_before_anything_is_
         !error.is_disconnected() && !error.may_have_happened(),
         "{error}"
     );
+    // Others use a shared connection as well.
+    let shared = Shared::builder().url(server.url()).max_size(1);
+    let shared = shared.build().unwrap();
+    let error = shared.query(LENGTH, &[&value]).await.unwrap_err();
+    assert!(error.to_string().contains("1073741823 bytes"), "{error}");
+    let few = shared.query(LENGTH, &[&vec![7_u8; 3]]).await.unwrap();
+    assert_eq!(few[0].get::<_, i32>(0), 3);
+    assert_eq!(shared.status().opened, 1);
     pool.batch_execute("CREATE TABLE t (n text)").await.unwrap();
     let mut copy = pool.copy_in("COPY t FROM STDIN").await.unwrap();
     let error = copy.send(value).await.unwrap_err();

@@ -40,9 +40,7 @@ impl ToSql for Fitting<'_> {
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         let is_null = self.0.to_sql_checked(of, message)?;
         // The driver writes the parameters behind the beginning of the message.
-        if message.len() > LONGEST - FRAME {
-            return Err(Box::new(TooLong));
-        }
+        checked(message.len())?;
         Ok(is_null)
     }
 }
@@ -63,8 +61,16 @@ impl StdError for TooLong {}
 /// # Errors
 /// It is too long.
 pub(super) fn fits_in(length: usize) -> Result<(), Error> {
+    checked(length).map_err(Error::too_long)
+}
+
+/// Whether so many bytes can be sent in one message.
+///
+/// # Errors
+/// They cannot.
+pub(super) const fn checked(length: usize) -> Result<(), TooLong> {
     if length > LONGEST - FRAME {
-        return Err(Error::too_long(TooLong));
+        return Err(TooLong);
     }
     Ok(())
 }

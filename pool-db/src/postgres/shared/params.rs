@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, ops::Range};
 use bytes::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
-use super::super::query::Params;
+use super::super::{length::checked, query::Params};
 
 /// The parameters of one statement, encoded. They borrow nothing, so a call may outlive its caller.
 pub(super) struct Encoded {
@@ -18,7 +18,7 @@ impl Encoded {
     /// Encodes parameters for the types that the statement has.
     ///
     /// # Errors
-    /// The first parameter that does not fit its type, counted from 0.
+    /// The first parameter that does not fit its type, or the message, counted from 0.
     pub(super) fn new(
         params: Params<'_>,
         types: &[Type],
@@ -33,6 +33,8 @@ impl Encoded {
                 IsNull::No => Some(start..bytes.len()),
             };
             parts.push((part, param.encode_format(ty)));
+            // Each has a length and a format as well. Too long a message would cost all callers their connection.
+            checked(bytes.len() + parts.len() * BESIDE).map_err(|error| (at, error.into()))?;
         }
         Ok(Self { bytes, parts })
     }
@@ -87,6 +89,9 @@ impl fmt::Debug for Param<'_> {
         }
     }
 }
+
+/// How many bytes of a message belong to a parameter beside its value.
+const BESIDE: usize = 6;
 
 #[cfg(test)]
 mod tests {

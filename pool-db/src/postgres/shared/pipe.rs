@@ -12,6 +12,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::{
     super::{
+        length::fits_in,
         line::Line,
         query::{Params, Stale},
         session::{Lost, Session},
@@ -81,6 +82,7 @@ impl Pipe {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Answer, Error> {
+        fits_in(sql.len())?;
         let written = self.session.written();
         let slot = self.slot(sql);
         let was_kept = slot.get().is_some();

@@ -345,6 +345,32 @@ impl<M: Manager> Pool<M> {
         closed
     }
 
+    /// Checks the idle resources for which `doubt` returns true, before any of them is handed out again. Without a runtime, nothing
+    /// is checked. For the pools of other crates of this workspace.
+    #[doc(hidden)]
+    pub fn __recheck(&self, mut doubt: impl FnMut(&mut M::Resource) -> bool) {
+        let inner = self.inner();
+        for mut slot in inner.kernel.take_idle() {
+            let runtime = inner.host.runtime();
+            match runtime.filter(|_| doubt(&mut slot.item.resource)) {
+                Some(runtime) => drop(runtime.spawn(host::check(Arc::clone(inner), slot))),
+                None => inner.lay_back(slot),
+            }
+        }
+    }
+
+    /// Returns what finds a handle of the pool as long as there is one. It keeps nothing alive. For the pools of other crates of
+    /// this workspace.
+    #[doc(hidden)]
+    pub fn __weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + 'static {
+        let owner = Arc::downgrade(&self.owner);
+        move || {
+            Some(Self {
+                owner: owner.upgrade()?,
+            })
+        }
+    }
+
     /// Closes the pool, without waiting. Waiting gets fail with [`Error::is_closed`], idle resources are closed now, and leased
     /// resources when they are returned.
     pub fn close(&self) {

@@ -281,10 +281,12 @@ impl Client {
     pub(super) async fn close(self) {
         let Self {
             driver,
+            session,
             line,
             statements,
             ..
         } = self;
+        session.parts();
         // The connection ends when the last handle of the driver's client is gone.
         drop((statements, driver));
         line.close().await;

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use pool_core::ConfigError;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
@@ -17,15 +18,18 @@ use super::{
     session_attrs::SessionAttrs,
     settings::{Host, Settings, Target},
     socket::{Connector, Encrypted, Socket, Watched},
+    trust::Trust,
     wire::Wire,
 };
 
 /// Where and how connections are opened.
 pub(super) struct Dial {
     pub(super) settings: Settings,
-    pub(super) tls: MakeRustlsConnect,
+    tls: MakeRustlsConnect,
     /// The credentials in place of those in the settings.
     pub(super) credentials: Option<Keyring>,
+    /// What the connections know of the servers.
+    pub(super) trust: Arc<Trust>,
 }
 
 /// A connection that was opened, before anything drives it.
@@ -45,13 +49,24 @@ pub(super) struct Server {
     name: String,
 }
 
-#[derive(Clone, Debug)]
-enum Address {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 impl Dial {
+    /// # Errors
+    /// A certificate or a key cannot be used.
+    pub(super) fn new(settings: Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            tls: settings.tls.connector()?,
+            settings,
+            credentials: None,
+            trust: Arc::default(),
+        })
+    }
+
     /// Opens a connection to the first host that takes it and that suits `target_session_attrs`.
     ///
     /// # Errors
@@ -195,7 +210,7 @@ impl Dial {
         mode: SslMode,
     ) -> Result<Dialled, Failure> {
         let socket = self.open(address).await?;
-        let session = Arc::new(Session::default());
+        let session = Arc::new(Session::new(self.trust.of(address)));
         let watched = Watched::socket(&socket, Wire::new(Arc::clone(&session)));
         let name = match &target.host {
             Host::Tcp(name) => name.clone(),
@@ -207,22 +222,13 @@ impl Dial {
             login.replace_in(&mut config);
         }
         let (driver, mut connection) = config.connect_raw(watched, connector).await?;
-        // What the server says by itself since version 14, the question for one that does not, and what it should be.
-        let check = match wanted {
-            SessionAttrs::Any | SessionAttrs::PreferStandby => None,
-            SessionAttrs::ReadWrite => Some((session.only_reads(), ONLY_READS, false)),
-            SessionAttrs::ReadOnly => Some((session.only_reads(), ONLY_READS, true)),
-            SessionAttrs::Primary => Some((session.is_in_recovery(), IN_RECOVERY, false)),
-            SessionAttrs::Standby => Some((session.is_in_recovery(), IN_RECOVERY, true)),
+        let suits = match (session.suits(wanted), wanted.question()) {
+            (Some(suits), _) => suits,
+            (None, None) => true,
+            (None, Some(question)) => asked(question, &driver, &mut connection).await?,
         };
-        if let Some((known, question, should_be)) = check {
-            let is = match known {
-                Some(is) => is,
-                None => asked(question, &driver, &mut connection).await?,
-            };
-            if is != should_be {
-                return Err(Failure::Unsuitable(wanted));
-            }
+        if !suits {
+            return Err(Failure::Unsuitable(wanted));
         }
         Ok(Dialled {
             driver,
@@ -293,11 +299,13 @@ async fn asked(
             return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     };
-    let is_on = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => matches!(row.get(0), Some("on" | "t")),
-        _ => false,
-    };
-    Ok(said.iter().any(is_on))
+    Ok(is_yes(&said))
+}
+
+/// Whether the answer to a [`question`](SessionAttrs::question) is yes.
+pub(super) fn is_yes(said: &[SimpleQueryMessage]) -> bool {
+    said.iter()
+        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")))
 }
 
 /// Why one host was of no use.
@@ -412,9 +420,6 @@ impl std::error::Error for Failures {
     }
 }
 
-const ONLY_READS: &str = "SHOW transaction_read_only";
-const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -497,13 +502,7 @@ mod tests {
             .collect();
         let address = format!("postgres://u@{}/db?{options}", ports.join(","));
         let settings = Options::parse("url", &address).unwrap().complete().unwrap();
-        let tls = settings.tls.connector().unwrap();
-        let dial = Dial {
-            settings,
-            tls,
-            credentials: None,
-        };
-        let dialled = dial.connect().await;
+        let dialled = Dial::new(settings).unwrap().connect().await;
         match dialled
             .map_err(|failures| failures.to_string())?
             .server
@@ -620,13 +619,7 @@ mod tests {
             ),
         );
         let settings = options.unwrap().complete().unwrap();
-        let tls = settings.tls.connector().unwrap();
-        let dial = Dial {
-            settings,
-            tls,
-            credentials: None,
-        };
-        let dialled = dial.connect().await.unwrap();
+        let dialled = Dial::new(settings).unwrap().connect().await.unwrap();
         assert_eq!(dialled.server.name, "no.such.name.invalid");
     }
 

@@ -109,7 +109,10 @@ impl Driver for Postgres {
 
     fn build(builder: Builder) -> Result<Pool, ConfigError> {
         let manager = manager(&builder)?;
-        Ok(Pool::new(builder.core(manager)?, ()))
+        let trust = Arc::clone(&manager.dial.trust);
+        let core = builder.core(manager)?;
+        trust.serves(core.__weak());
+        Ok(Pool::new(core, ()))
     }
 }
 
@@ -144,11 +147,8 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let provider = own.credentials.clone();
     let keyring =
         provider.map(|provider| Keyring::new(provider, own.credentials_timeout, create_timeout));
-    let dial = Dial {
-        credentials: keyring.transpose()?,
-        tls: connect.tls.connector()?,
-        settings: connect,
-    };
+    let mut dial = Dial::new(connect)?;
+    dial.credentials = keyring.transpose()?;
     Ok(Manager {
         dial: Arc::new(dial),
         target,

@@ -38,6 +38,12 @@ impl Error {
         Self::new(Kind::Disconnected, message.to_owned(), None)
     }
 
+    /// A server that has another role than the pool wants.
+    pub(crate) fn unsuitable(wanted: &str) -> Self {
+        let message = format!("the server is no longer what is wanted: {wanted}");
+        Self::new(Kind::Disconnected, message, None)
+    }
+
     /// A handle of a transaction outlives its closure.
     pub(crate) fn open_handle() -> Self {
         let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";

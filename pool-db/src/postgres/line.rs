@@ -52,6 +52,7 @@ impl Line {
             if let Err(error) = (&mut connection).await {
                 // This cannot fail: only this line sets the error.
                 drop(said.lost.set(error));
+                said.is_gone();
             }
             // Only this drop tells the waiting requests, which then read the error.
             drop(connection);

@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Client, Reset, dial::Dial, setup::Setup};
+use super::{
+    Client, Reset,
+    dial::{Dial, is_yes},
+    session_attrs::SessionAttrs,
+    setup::Setup,
+};
 use crate::Error;
 use pool_core::Usage;
 
@@ -38,16 +43,20 @@ impl pool_core::Manager for Manager {
             client.close().await;
             return Err(Error::connect(&self.target, error));
         }
+        // What the setup has made of the session is no news of the server.
+        client.session.was_good_in(client.session.era());
         Ok(client)
     }
 
     async fn check(&self, client: &mut Client, _: &Usage) -> Result<(), Error> {
-        client.check().await
+        let era = client.session.standing().era();
+        client.check().await?;
+        self.judge(client, era).await
     }
 
     fn needs_reset(&self, client: &mut Client, usage: &Usage) -> bool {
         client.session.rests();
-        usage.tainted || !client.is_clean(self.reset)
+        usage.tainted || !client.is_clean(self.reset) || client.session.must_be_judged()
     }
 
     async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
@@ -55,16 +64,72 @@ impl pool_core::Manager for Manager {
             // A panic may have stopped the caller at any point.
             client.clean_on_return();
         }
-        client.settle(self.reset, &self.setup).await
+        let session = &client.session;
+        let era = session.standing().era();
+        let is_doubted = session.is_doubted();
+        let must_be_judged = session.must_be_judged();
+        let settled = client.settle(self.reset, &self.setup).await;
+        if let Err(error) = &settled
+            && error.is_abandoned()
+        {
+            // Not even the request to cancel was heeded.
+            client.session.standing().doubt(client.session.era());
+        }
+        settled?;
+        if is_doubted {
+            client.check().await?;
+        }
+        if must_be_judged || client.session.must_be_judged() {
+            self.judge(client, era).await?;
+        }
+        Ok(())
     }
 
     fn is_broken(&self, client: &mut Client) -> bool {
-        // A server that has begun to refuse writes is not the one that was connected to.
-        client.is_closed() || client.session.is_spoilt() || client.session.take_read_only()
+        let session = &client.session;
+        client.is_closed() || session.is_spoilt() || session.is_condemned()
     }
 
     async fn close(&self, client: Client) {
         client.close().await;
+    }
+}
+
+impl Manager {
+    /// Whether the server is still what the pool wants. Then the connection is good in `era`, which was read before the server has
+    /// answered last. The session is clean, so its settings are those of the server.
+    ///
+    /// # Errors
+    /// The server is something else, which the other connections are told, or it does not answer.
+    async fn judge(&self, client: &Client, era: u64) -> Result<(), Error> {
+        let session = &client.session;
+        let refuses = session.take_refused_writes();
+        let mut wanted = self.dial.settings.session_attrs;
+        if self.reset == Reset::Nothing && wanted == SessionAttrs::ReadWrite {
+            // What a caller has made read-only stays so, and says nothing of the server.
+            wanted = SessionAttrs::Primary;
+        }
+        if !suits(client, wanted).await? {
+            session.standing().condemn(era);
+            return Err(Error::unsuitable(wanted.as_str()));
+        }
+        // The pool takes any server. One that only reads is left all the same when it was asked to write: the next connection may
+        // find another, as where a name has moved to the new primary.
+        if refuses && wanted == SessionAttrs::Any && !suits(client, SessionAttrs::ReadWrite).await?
+        {
+            return Err(Error::unsuitable(SessionAttrs::ReadWrite.as_str()));
+        }
+        session.was_good_in(era);
+        Ok(())
+    }
+}
+
+/// Whether the server is what it should be. One that does not say so by itself is asked.
+async fn suits(client: &Client, wanted: SessionAttrs) -> Result<bool, Error> {
+    match (client.session.suits(wanted), wanted.question()) {
+        (Some(suits), _) => Ok(suits),
+        (None, None) => Ok(true),
+        (None, Some(question)) => Ok(is_yes(&client.simple_query(question).await?)),
     }
 }
 

@@ -89,6 +89,7 @@ mod socket;
 mod statements;
 mod tls;
 mod transaction;
+mod trust;
 mod tx;
 mod watch;
 mod wire;

@@ -1,11 +1,13 @@
 //! What is known of a connection's session on the server.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use tokio::{sync::Notify, time::Instant};
+
+use super::{session_attrs::SessionAttrs, trust::Standing};
 
 /// The state of a session on the server, as the messages that went by tell it.
 ///
@@ -51,8 +53,15 @@ pub(super) struct Session {
     process_id: AtomicI32,
     is_standby: AtomicU8,
     is_read_only: AtomicU8,
-    /// Whether a statement was refused because the server only reads (25006).
-    was_read_only: AtomicBool,
+    /// Whether a statement was refused because the server, or its transaction, only reads (25006).
+    was_refused_writes: AtomicBool,
+    /// Whether the server has said that its role, or its default for writes, is another one than when the session began.
+    has_other_role: AtomicBool,
+    /// Whether the pool itself ends the connection.
+    parts: AtomicBool,
+    standing: Arc<Standing>,
+    /// The era of the server in which the connection was opened or last checked.
+    era: AtomicU64,
     /// How many requests were answered. It wraps.
     answered: AtomicU32,
     /// Whether a statement was completed that must not share its connection.
@@ -170,11 +179,18 @@ impl Session {
     }
 
     pub(super) fn is_standby(&self, is: bool) {
-        self.is_standby.store(known(is), Relaxed);
+        self.has_role(&self.is_standby, is);
     }
 
     pub(super) fn is_read_only_by_default(&self, is: bool) {
-        self.is_read_only.store(known(is), Relaxed);
+        self.has_role(&self.is_read_only, is);
+    }
+
+    fn has_role(&self, part: &AtomicU8, is: bool) {
+        let before = is_known(part.swap(known(is), Relaxed));
+        if before.is_some_and(|was| was != is) {
+            self.has_other_role.store(true, Relaxed);
+        }
     }
 
     pub(super) fn leaves(&self, left: Left) {
@@ -191,7 +207,9 @@ impl Session {
             self.is_ending.store(true, Relaxed);
         }
         match code {
-            b"25006" => self.was_read_only.store(true, Relaxed),
+            b"25006" => self.was_refused_writes.store(true, Relaxed),
+            // The server stops, has crashed, or starts. Or an administrator has ended this one backend.
+            b"57P01" | b"57P02" | b"57P03" if is_fatal => self.standing.doubt(self.era()),
             b"40001" | b"40P01" => self.has_lost.store(true, Relaxed),
             // A prepared statement is gone. The driver may miss one of its own, and would miss it for ever.
             b"26000" => self.is_useless.store(true, Relaxed),
@@ -324,9 +342,27 @@ impl Session {
         is_known(self.is_standby.load(Relaxed))
     }
 
+    /// Whether the server may no longer be what the pool wants.
+    pub(super) fn must_be_judged(&self) -> bool {
+        self.was_refused_writes.load(Relaxed)
+            || self.has_other_role.load(Relaxed)
+            || self.is_doubted()
+    }
+
     /// Whether a statement was refused since the last call, because the server or its transaction only reads.
-    pub(super) fn take_read_only(&self) -> bool {
-        self.was_read_only.swap(false, Relaxed)
+    pub(super) fn take_refused_writes(&self) -> bool {
+        self.was_refused_writes.swap(false, Relaxed)
+    }
+
+    /// Whether the server is what `wanted` says, as far as it said. `None` if it did not (before version 14).
+    pub(super) fn suits(&self, wanted: SessionAttrs) -> Option<bool> {
+        match wanted {
+            SessionAttrs::Any | SessionAttrs::PreferStandby => Some(true),
+            SessionAttrs::ReadWrite => self.only_reads().map(|only| !only),
+            SessionAttrs::ReadOnly => self.only_reads(),
+            SessionAttrs::Primary => self.is_in_recovery().map(|is| !is),
+            SessionAttrs::Standby => self.is_in_recovery(),
+        }
     }
 
     pub(super) fn has_left(&self, left: Left) -> bool {
@@ -353,7 +389,7 @@ impl Session {
         self.is_strayed.load(Relaxed)
             || self.has_left_something()
             || self.is_spoilt()
-            || self.was_read_only.load(Relaxed)
+            || self.was_refused_writes.load(Relaxed)
     }
 
     /// Whether the server was ever in a transaction after an answer. What was run then may be rolled back.
@@ -375,6 +411,58 @@ impl Session {
     pub(super) fn clean(&self) -> Cleaning<'_> {
         self.is_cleaning.store(true, Relaxed);
         Cleaning(self)
+    }
+}
+
+/// What the connections to one server tell each other.
+impl Session {
+    /// The session of a connection that is about to be opened to the server with this standing.
+    pub(super) fn new(standing: Arc<Standing>) -> Self {
+        Self {
+            era: standing.era().into(),
+            standing,
+            ..Self::default()
+        }
+    }
+
+    /// What is known of the server.
+    pub(super) const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Relaxed)
+    }
+
+    /// The server was what it should be in this era.
+    pub(super) fn was_good_in(&self, era: u64) {
+        self.has_other_role.store(false, Relaxed);
+        self.era.store(era, Relaxed);
+    }
+
+    /// Whether another connection has met something since this one was opened or checked.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.standing.is_doubted(self.era())
+    }
+
+    /// Whether the server was found to be of no use since this connection was opened or checked.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.standing.is_condemned(self.era())
+    }
+
+    /// The pool ends the connection.
+    pub(super) fn parts(&self) {
+        self.parts.store(true, Relaxed);
+    }
+
+    /// The connection is gone. If that came as a surprise to a caller, the other connections may be gone as well.
+    pub(super) fn is_gone(&self) {
+        let is_expected = [&self.rests, &self.parts, &self.is_ending]
+            .iter()
+            .any(|flag| flag.load(Relaxed));
+        if !is_expected {
+            self.standing.doubt(self.era());
+        }
     }
 }
 

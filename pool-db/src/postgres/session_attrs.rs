@@ -48,6 +48,21 @@ impl SessionAttrs {
         }
     }
 
+    /// Returns what a server that does not say its role (before version 14) is asked. It suits if its answer is `t`.
+    pub(super) const fn question(self) -> Option<&'static str> {
+        match self {
+            Self::Any | Self::PreferStandby => None,
+            Self::ReadWrite => {
+                Some("SELECT pg_catalog.current_setting('transaction_read_only') = 'off'")
+            }
+            Self::ReadOnly => {
+                Some("SELECT pg_catalog.current_setting('transaction_read_only') = 'on'")
+            }
+            Self::Primary => Some("SELECT NOT pg_catalog.pg_is_in_recovery()"),
+            Self::Standby => Some("SELECT pg_catalog.pg_is_in_recovery()"),
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|attrs| attrs.as_str() == text)
     }

@@ -618,8 +618,9 @@ mod tests {
         ];
         assert_eq!(wire.received(&failed.concat()), None);
         assert!(!wire.session().may_be_busy());
-        assert!(wire.session().take_read_only());
-        assert!(!wire.session().take_read_only());
+        assert!(wire.session().must_be_judged());
+        assert!(wire.session().take_refused_writes());
+        assert!(!wire.session().must_be_judged());
     }
 
     #[test]
@@ -742,11 +743,33 @@ mod tests {
     #[test]
     fn a_setting_that_the_server_reports_later_is_left_behind() {
         let mut wire = wire();
+        assert!(!wire.session().must_be_judged());
         assert_eq!(wire.received(&message(b'S', b"in_hot_standby\0on\0")), None);
         assert!(!wire.session().has_left_something());
+        assert!(wire.session().must_be_judged());
         assert_eq!(wire.session().only_reads(), Some(true));
         assert_eq!(wire.received(&message(b'S', b"TimeZone\0CET\0")), None);
         assert!(wire.session().has_left_something());
+    }
+
+    #[test]
+    fn a_server_that_stops_is_doubted_and_one_that_ends_an_idle_session_is_not() {
+        for (code, doubts) in [
+            ("57P01", true),
+            ("57P02", true),
+            ("57P03", true),
+            ("57P05", false),
+            ("25P03", false),
+        ] {
+            let mut wire = wire();
+            let body = format!("SFATAL\0VFATAL\0C{code}\0Mno\0\0");
+            assert_eq!(wire.received(&message(b'E', body.as_bytes())), None);
+            assert_eq!(wire.session().is_doubted(), doubts, "{code}");
+            assert!(!wire.session().is_condemned());
+            // The end of the connection adds nothing.
+            wire.session().is_gone();
+            assert_eq!(wire.session().is_doubted(), doubts, "{code}");
+        }
     }
 
     #[test]

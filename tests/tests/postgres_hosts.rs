@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pool_db::postgres::{Builder, Connection, Pool, SessionAttrs};
+use pool_db::postgres::{
+    Builder, Connection, Pool, Role, Router, RouterBuilder, SessionAttrs, Token,
+};
 use tests::{postgres::Server, proxy::Proxy};
 use tokio::{
     task::{JoinSet, block_in_place},
@@ -297,4 +299,264 @@ async fn one_backend_that_is_ended_makes_the_others_be_checked_and_not_closed() 
     let closed = pool.status().closed;
     assert_eq!(closed.total(), 1, "{closed:?}");
     assert_eq!(checks(), before + 7, "each once");
+}
+
+fn router(ports: &[u16]) -> RouterBuilder {
+    Router::builder()
+        .pool(builder(ports).max_size(4))
+        .measure_every(Duration::from_millis(50))
+        .measure_timeout(Duration::from_millis(500))
+}
+
+/// Waits until the roles of the hosts are these, and reads go to those that are true.
+async fn seen(router: &Router, hosts: &[(Role, bool)]) {
+    let begin = Instant::now();
+    loop {
+        let status = router.status();
+        let seen = status.hosts.iter().map(|host| (host.role, host.is_read));
+        if seen.eq(hosts.iter().copied()) {
+            return;
+        }
+        assert!(
+            begin.elapsed() < SOON,
+            "not {hosts:?} but {:?}",
+            status.hosts
+        );
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The port of the server that a read comes to.
+async fn read_at(router: &Router) -> u16 {
+    let row = router.query_one("SELECT current_setting('port')", &[]);
+    row.await.unwrap().get::<_, String>(0).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_leave_a_replica_that_falls_behind_and_come_back() {
+    let primary = Server::start();
+    primary.sql("CREATE TABLE t (n int)");
+    let replica = primary.replica();
+    let router = router(&[replica.port(), primary.port()])
+        .max_lag(Duration::from_millis(400))
+        .build()
+        .unwrap();
+    assert_eq!(
+        read_at(&router).await,
+        replica.port(),
+        "the first read waits for the roles"
+    );
+    seen(&router, &[(Role::Replica, true), (Role::Primary, false)]).await;
+    let connection = router.write().get().await.unwrap();
+    assert_eq!(port(&connection).await, primary.port());
+
+    replica.pause_replay();
+    // While nothing is written, the replica lacks nothing.
+    sleep(Duration::from_millis(600)).await;
+    seen(&router, &[(Role::Replica, true), (Role::Primary, false)]).await;
+    connection
+        .execute("INSERT INTO t VALUES (1)", &[])
+        .await
+        .unwrap();
+    seen(&router, &[(Role::Replica, false), (Role::Primary, false)]).await;
+    let before = router.status().fallbacks;
+    assert_eq!(read_at(&router).await, primary.port());
+    let status = router.status();
+    assert_eq!(status.fallbacks, before + 1);
+    assert!(status.hosts[0].lag_bytes.unwrap() > 0, "{status:?}");
+    assert!(status.hosts[0].lag.unwrap() > Duration::from_millis(400));
+    replica.resume_replay();
+    seen(&router, &[(Role::Replica, true), (Role::Primary, false)]).await;
+    assert_eq!(read_at(&router).await, replica.port());
+    assert!(router.status().hosts[0].chosen >= 2);
+
+    // The same by bytes, and without the primary in place of the replica.
+    let strict = self::router(&[primary.port(), replica.port()])
+        .max_lag(None)
+        .max_lag_bytes(1000)
+        .fallback(false)
+        .build()
+        .unwrap();
+    assert_eq!(read_at(&strict).await, replica.port());
+    replica.pause_replay();
+    connection
+        .execute("INSERT INTO t SELECT generate_series(1, 1000)", &[])
+        .await
+        .unwrap();
+    seen(&strict, &[(Role::Primary, false), (Role::Replica, false)]).await;
+    let error = strict.read().await.unwrap_err();
+    assert!(error.is_connect() && error.is_unavailable(), "{error}");
+    replica.resume_replay();
+    seen(&strict, &[(Role::Primary, false), (Role::Replica, true)]).await;
+    drop(connection);
+    assert!(strict.drain(SOON).await.is_complete());
+    let closed = strict.query("SELECT 1", &[]).await.unwrap_err();
+    assert!(closed.is_closed() || closed.is_connect(), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_reads_its_own_writes_a_thousand_times() {
+    let primary = Server::start();
+    primary.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (0)");
+    let replica = primary.replica();
+    let router = router(&[primary.port(), replica.port()]).build().unwrap();
+    router.warm_up().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let pausing = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while !stop.load(Relaxed) {
+                replica.pause_replay();
+                std::thread::sleep(Duration::from_millis(30));
+                replica.resume_replay();
+                std::thread::sleep(Duration::from_millis(70));
+            }
+            replica.resume_replay();
+            replica
+        })
+    };
+    let mut at_replica = 0;
+    for n in 1..=1000 {
+        let connection = router.write().get().await.unwrap();
+        connection
+            .execute("UPDATE t SET n = $1", &[&n])
+            .await
+            .unwrap();
+        let token = router.token(&connection).await.unwrap();
+        drop(connection);
+        // As through a cookie.
+        let token: Token = token.to_string().parse().unwrap();
+        let pool = router
+            .read_after(token, Duration::from_millis(20))
+            .await
+            .unwrap();
+        let sql = "SELECT n, pg_is_in_recovery() FROM t";
+        let row = pool.query_one(sql, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), n);
+        at_replica += u32::from(row.get::<_, bool>(1));
+    }
+    stop.store(true, Relaxed);
+    let replica = pausing.join().unwrap();
+    assert!(at_replica > 100, "{at_replica} of 1000");
+    assert!(router.status().fallbacks > 0);
+
+    // A wait that may be long ends when the replica is there, and not before.
+    replica.pause_replay();
+    let connection = router.write().get().await.unwrap();
+    connection
+        .execute("UPDATE t SET n = -1", &[])
+        .await
+        .unwrap();
+    let token = router.token(&connection).await.unwrap();
+    let read = router.read_after(token, SOON);
+    let resume = async {
+        sleep(Duration::from_millis(100)).await;
+        replica.resume_replay();
+    };
+    let (pool, ()) = tokio::join!(read, resume);
+    let row = pool
+        .unwrap()
+        .query_one("SELECT n, pg_is_in_recovery() FROM t", &[])
+        .await
+        .unwrap();
+    assert_eq!((row.get(0), row.get(1)), (-1, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_and_writes_go_on_when_hosts_are_killed_frozen_and_promoted() {
+    let mut primary = Server::start();
+    primary.sql("CREATE TABLE t (n int)");
+    let (mut one, mut other) = (primary.replica(), primary.replica());
+    let front = Proxy::start(("127.0.0.1", primary.port()));
+    let ports = [front.port(), one.port(), other.port()];
+    let router = Router::builder()
+        .pool(
+            builder(&ports)
+                .max_size(4)
+                .query_timeout(Duration::from_secs(2)),
+        )
+        .measure_every(Duration::from_millis(50))
+        .measure_timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    router.warm_up().await.unwrap();
+    let all = [
+        (Role::Primary, false),
+        (Role::Replica, true),
+        (Role::Replica, true),
+    ];
+    seen(&router, &all).await;
+    for replica in [&one, &other] {
+        let wanted = replica.port();
+        until("spread", async || {
+            (read_at(&router).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    // Killed: no read fails, for a replica has written nothing.
+    block_in_place(|| one.kill());
+    for _ in 0..20 {
+        assert_eq!(read_at(&router).await, other.port());
+    }
+    seen(&router, &[all[0], (Role::Unknown, false), all[2]]).await;
+    block_in_place(|| one.restart());
+    seen(&router, &all).await;
+
+    // Frozen: what it has begun has a bound, and then reads go elsewhere.
+    other.freeze();
+    seen(&router, &[all[0], all[1], (Role::Unknown, false)]).await;
+    for _ in 0..20 {
+        assert_eq!(read_at(&router).await, one.port());
+    }
+    other.thaw();
+    seen(&router, &all).await;
+
+    // Without a primary, reads go on. Then the promoted replica is written to, and not read from.
+    front.refuse();
+    block_in_place(|| primary.kill());
+    seen(&router, &[(Role::Unknown, false), all[1], all[2]]).await;
+    assert_ne!(read_at(&router).await, primary.port());
+    block_in_place(|| one.promote());
+    seen(
+        &router,
+        // The other replica was not told, and still follows the old primary.
+        &[
+            (Role::Unknown, false),
+            (Role::Primary, false),
+            (Role::Replica, false),
+        ],
+    )
+    .await;
+    let written = until("written", async || {
+        router
+            .write()
+            .execute("INSERT INTO t VALUES (1)", &[])
+            .await
+            .ok()
+    })
+    .await;
+    assert_eq!(written, 1);
+    assert_eq!(read_at(&router).await, one.port());
+    // The old primary comes back and was told nothing: it is not read from, and writes stay where they are.
+    block_in_place(|| primary.restart());
+    front.accept();
+    seen(
+        &router,
+        &[(Role::Stray, false), (Role::Primary, false)]
+            .into_iter()
+            .chain([(Role::Replica, false)])
+            .collect::<Vec<_>>(),
+    )
+    .await;
+    router
+        .write()
+        .execute("INSERT INTO t VALUES (2)", &[])
+        .await
+        .unwrap();
+    assert_eq!(block_in_place(|| one.sql("SELECT count(*) FROM t")), "2");
+    assert_eq!(
+        block_in_place(|| primary.sql("SELECT count(*) FROM t")),
+        "0"
+    );
 }

@@ -34,6 +34,8 @@ pub struct DriverSettings {
     pub(super) limits: Limits,
     pub(super) credentials: Option<Provider>,
     pub(super) credentials_timeout: Option<Duration>,
+    /// The index of the only host of the address that is dialled.
+    pub(super) only_host: Option<usize>,
 }
 
 impl Default for DriverSettings {
@@ -50,6 +52,7 @@ impl Default for DriverSettings {
             limits: Limits::default(),
             credentials: None,
             credentials_timeout: None,
+            only_host: None,
         }
     }
 }
@@ -143,6 +146,9 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let create_timeout = builder.config.get_create_timeout();
     let mut connect = connect.complete()?;
     own.limits.add_to(&mut connect.session)?;
+    if let Some(index) = own.only_host {
+        connect.targets = connect.targets.drain(..).skip(index).take(1).collect();
+    }
     let target = connect.target();
     let provider = own.credentials.clone();
     let keyring =

@@ -44,6 +44,19 @@ impl Error {
         Self::new(Kind::Disconnected, message, None)
     }
 
+    /// No replica may be read from, and the primary may not.
+    pub(crate) fn no_replica() -> Self {
+        let message =
+            "no replica is there and near enough to the primary (max_lag), and fallback is off";
+        Self::new(Kind::Connect, message.to_owned(), None)
+    }
+
+    /// A server does not say its place in the log of writes.
+    pub(crate) fn no_place() -> Self {
+        let message = "the server does not say its place in the log of writes as expected";
+        Self::new(Kind::Driver, message.to_owned(), None)
+    }
+
     /// A handle of a transaction outlives its closure.
     pub(crate) fn open_handle() -> Self {
         let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";

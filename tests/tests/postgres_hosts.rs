@@ -560,3 +560,36 @@ async fn reads_and_writes_go_on_when_hosts_are_killed_frozen_and_promoted() {
         "0"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_follow_a_name_that_moves() {
+    let (old, new) = (Server::start(), Server::start());
+    let target = Arc::new(Mutex::new(old.port()));
+    let pool = {
+        let target = Arc::clone(&target);
+        Pool::builder()
+            .url("postgres://postgres@db.test:1/postgres")
+            .resolver(move |name, _| {
+                assert_eq!(name, "db.test");
+                let port = *target.lock().unwrap();
+                async move { Ok(vec![([127, 0, 0, 1], port).into()]) }
+            })
+            .resolve_every(Duration::from_millis(50))
+            .max_size(3)
+            .build()
+            .unwrap()
+    };
+    let mut connections = opened(&pool, 3).await;
+    let leased = connections.pop().unwrap();
+    drop(connections);
+    settled_idle(&pool, 2).await;
+    *target.lock().unwrap() = new.port();
+    settled_idle(&pool, 0).await;
+    // The holder keeps it to the end.
+    assert_eq!(port(&leased).await, old.port());
+    drop(leased);
+    settled(&pool, 0).await;
+    for connection in opened(&pool, 3).await {
+        assert_eq!(port(&connection).await, new.port());
+    }
+}

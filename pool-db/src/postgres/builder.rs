@@ -1,8 +1,8 @@
 //! The settings of a builder that only PostgreSQL has.
 
-use std::path::PathBuf;
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Builder, Reset, SessionAttrs, SslMode, settings::Options};
+use super::{Builder, Reset, SessionAttrs, SslMode, resolve::Resolver, settings::Options};
 
 impl Builder {
     /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
@@ -63,13 +63,45 @@ impl Builder {
         self.settings.cancel_on_drop = cancels;
         self
     }
+
+    /// Sets how often the names of the hosts are looked up again while there are connections. Connections to an address that no
+    /// name has any more are retired: idle ones at once, leased ones when they are returned. `None` (`off`) means that names are
+    /// looked up for new connections only. Not zero. Default: 30 s.
+    ///
+    /// A name that is not found keeps the addresses that it had. Turn this off for a name whose answers list another part of its
+    /// addresses each time.
+    pub fn resolve_every(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.settings.resolve_every = interval.into();
+        self
+    }
+
+    /// Sets what finds the addresses of a host, by its name and its port: a service registry, a cache, or a list in a test. It is
+    /// bounded by `connect_timeout`, and not asked for IP addresses. Default: the system's resolver.
+    ///
+    /// ```
+    /// use pool_db::postgres::Pool;
+    ///
+    /// let pool = Pool::builder()
+    ///     .url("postgres://me@orders.internal/orders")
+    ///     .resolver(async |name: String, port: u16| match name.as_str() {
+    ///         "orders.internal" => Ok(vec![([10, 0, 0, 7], port).into()]),
+    ///         _ => Err(std::io::Error::other("the name is not known")),
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), pool_db::ConfigError>(())
+    /// ```
+    pub fn resolver<F>(mut self, look_up: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.settings.resolver = Resolver::new(look_up);
+        self
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use pool_core::ConfigError;
 
     use super::{super::Pool, *};
@@ -188,7 +220,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 33] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 35] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
@@ -215,6 +247,8 @@ mod tests {
             ("CREDENTIALS_TIMEOUT", "1s", &|of| {
                 of.credentials_timeout(second)
             }),
+            ("RESOLVE_EVERY", "1s", &|of| of.resolve_every(second)),
+            ("RESOLVE_EVERY", "off", &|of| of.resolve_every(None)),
             ("MAX_SIZE", "7", &|of| of.max_size(7)),
             ("MIN_IDLE", "2", &|of| of.min_idle(2)),
             ("MAX_OPENING", "3", &|of| of.max_opening(3)),

@@ -5,7 +5,7 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use pool_core::ConfigError;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_postgres::{CancelToken, SimpleQueryMessage, config::SslMode, error::SqlState};
@@ -14,6 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     CredentialsRequest,
     keyring::{Keyring, Login, ProviderError},
+    resolve::Names,
     session::Session,
     session_attrs::SessionAttrs,
     settings::{Host, Settings, Target},
@@ -30,6 +31,7 @@ pub(super) struct Dial {
     pub(super) credentials: Option<Keyring>,
     /// What the connections know of the servers.
     pub(super) trust: Arc<Trust>,
+    pub(super) names: Names,
 }
 
 /// A connection that was opened, before anything drives it.
@@ -64,6 +66,7 @@ impl Dial {
             settings,
             credentials: None,
             trust: Arc::default(),
+            names: Names::default(),
         })
     }
 
@@ -71,7 +74,8 @@ impl Dial {
     ///
     /// # Errors
     /// The failures of all hosts.
-    pub(super) async fn connect(&self) -> Result<Dialled, Failures> {
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Dialled, Failures> {
+        self.watch_names();
         let mut targets: Vec<_> = self.settings.targets.iter().collect();
         if self.settings.is_shuffled {
             fastrand::shuffle(&mut targets);
@@ -118,15 +122,10 @@ impl Dial {
                 folder.join(format!(".s.PGSQL.{}", target.port)),
             )]),
             Host::Tcp(name) => {
-                let found = self
-                    .in_time(lookup_host((name.as_str(), target.port)))
-                    .await?;
-                let mut found: Vec<_> = found.map(Address::Tcp).collect();
+                let found = self.in_time(self.names.look_up(name, target.port)).await?;
+                let mut found: Vec<_> = found.into_iter().map(Address::Tcp).collect();
                 if self.settings.is_shuffled {
                     fastrand::shuffle(&mut found);
-                }
-                if found.is_empty() {
-                    return Err(Failure::Io(io::Error::other("the name has no address")));
                 }
                 Ok(found)
             }
@@ -502,7 +501,7 @@ mod tests {
             .collect();
         let address = format!("postgres://u@{}/db?{options}", ports.join(","));
         let settings = Options::parse("url", &address).unwrap().complete().unwrap();
-        let dialled = Dial::new(settings).unwrap().connect().await;
+        let dialled = Arc::new(Dial::new(settings).unwrap()).connect().await;
         match dialled
             .map_err(|failures| failures.to_string())?
             .server
@@ -619,7 +618,8 @@ mod tests {
             ),
         );
         let settings = options.unwrap().complete().unwrap();
-        let dialled = Dial::new(settings).unwrap().connect().await.unwrap();
+        let dial = Arc::new(Dial::new(settings).unwrap());
+        let dialled = dial.connect().await.unwrap();
         assert_eq!(dialled.server.name, "no.such.name.invalid");
     }
 

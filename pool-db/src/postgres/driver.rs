@@ -9,6 +9,7 @@ use super::{
     dial::Dial,
     keyring::{Keyring, Provider},
     limits::Limits,
+    resolve::Resolver,
     settings::{EXPECTED, LIBPQ, Options},
     setup::Setup,
 };
@@ -34,6 +35,8 @@ pub struct DriverSettings {
     pub(super) limits: Limits,
     pub(super) credentials: Option<Provider>,
     pub(super) credentials_timeout: Option<Duration>,
+    pub(super) resolver: Resolver,
+    pub(super) resolve_every: Option<Duration>,
     /// The index of the only host of the address that is dialled.
     pub(super) only_host: Option<usize>,
 }
@@ -52,6 +55,8 @@ impl Default for DriverSettings {
             limits: Limits::default(),
             credentials: None,
             credentials_timeout: None,
+            resolver: Resolver::default(),
+            resolve_every: Some(Duration::from_secs(30)),
             only_host: None,
         }
     }
@@ -107,6 +112,9 @@ impl Driver for Postgres {
             own.credentials_timeout = Some(limit);
         }
         own.limits.read(env)?;
+        if let Some(interval) = env.take("RESOLVE_EVERY")? {
+            own.resolve_every = interval;
+        }
         Ok(())
     }
 
@@ -121,6 +129,7 @@ impl Driver for Postgres {
 
 pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let own = &builder.settings;
+    no_zeros([("resolve_every", own.resolve_every.into())])?;
     let mut connect = match (&builder.url, &own.connect) {
         (Some(Address(url)), _) => Options::parse("url", url)?,
         (None, Some(connect)) => connect.clone()?,
@@ -155,6 +164,8 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         provider.map(|provider| Keyring::new(provider, own.credentials_timeout, create_timeout));
     let mut dial = Dial::new(connect)?;
     dial.credentials = keyring.transpose()?;
+    dial.names.resolver = own.resolver.clone();
+    dial.names.resolve_every = own.resolve_every;
     Ok(Manager {
         dial: Arc::new(dial),
         target,

@@ -35,9 +35,22 @@
 //! [`Shared`] runs the statements of many tasks on a few connections at the same time, which takes about half the work of exclusive
 //! connections. It takes statements that leave nothing on a session ([`Shareable`]), and nothing else.
 //!
+//! # Several hosts
+//! `target_session_attrs` chooses among the hosts of the address. What one connection learns of its server, all of the pool heed:
+//!
+//! - A server that no longer has the wanted role is left by all: it refuses a write (25006), or reports `in_hot_standby` or
+//!   `default_transaction_read_only`. Idle connections to it are closed at once, leased ones when they are returned. A session or a
+//!   transaction that its own caller has made read-only closes nothing. A pool that takes any server only leaves with the one
+//!   connection.
+//! - A server that ends a connection because it stops (57P01, 57P02), that is not ready (57P03), or whose connection is lost in use,
+//!   makes the others be checked before their next lease. They are not closed: an administrator may have ended one backend.
+//! - Every 30 s (`resolve_every`) names are looked up again. Connections to addresses that are gone are retired.
+//!
+//! A pool with `read-write` over all hosts so follows a failover as soon as a server is promoted. [`Router`] adds reads at replicas.
+//!
 //! # Settings
 //! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`,
-//! `_ON_CONNECT`, `_RESET` and `_CANCEL_ON_DROP`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
+//! `_ON_CONNECT`, `_RESET`, `_CANCEL_ON_DROP` and `_RESOLVE_EVERY`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
 //! read from the service that `PGSERVICE` names, from libpq's variables, and from libpq's files in the home directory. Where it is
 //! not read, these have no effect.
 //!
@@ -78,6 +91,7 @@ mod passfile;
 mod pool;
 mod query;
 mod reset;
+mod resolve;
 mod router;
 mod rows;
 mod service;

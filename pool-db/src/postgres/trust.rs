@@ -73,8 +73,18 @@ impl Trust {
         standing
     }
 
+    /// Returns the servers to which there are connections.
+    pub(super) fn in_use(&self) -> Vec<(Address, Arc<Standing>)> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = servers
+            .iter()
+            .filter(|(_, standing)| Arc::strong_count(standing) > 1);
+        used.map(|(address, standing)| (address.clone(), Arc::clone(standing)))
+            .collect()
+    }
+
     /// The pool, as long as it has a handle.
-    pub(super) fn pool(&self) -> Option<pool_core::Pool<Manager>> {
+    fn pool(&self) -> Option<pool_core::Pool<Manager>> {
         self.pool.get()?()
     }
 

@@ -31,9 +31,17 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
     };
     let postgres = ["pool-db", "deadpool-postgres", "bb8-postgres", "sqlx"];
     assert_eq!(seen("pg64on8"), [&postgres[..], &["bare"]].concat());
+    let both = ["pool-db", "pool-db-plain"];
+    assert_eq!(
+        seen("pg_pipelined"),
+        [&both[..], &postgres[1..], &["bare"]].concat()
+    );
     assert_eq!(seen("sqlite"), ["pool-db", "sqlx", "deadpool-sqlite"]);
+    assert_eq!(seen("sqlite_group"), both);
     assert_eq!(seen("cold1000"), postgres);
-    assert_eq!(lines.len(), 5 + 3 + 4);
+    assert_eq!(seen("ndjson"), ["pool-db"]);
+    assert_eq!(seen("ndjson_sqlite"), ["pool-db"]);
+    assert_eq!(lines.len(), 5 + 6 + 3 + 2 + 4 + 1 + 1);
 
     for line in &lines {
         assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");
@@ -41,6 +49,8 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
         let (is_cold, is_sqlite) = (line["case"] == "cold1000", line["case"] == "sqlite");
         assert_eq!(line["connects"].is_u64(), is_cold, "{line}");
         assert_eq!(line["write_ns"].is_u64(), is_sqlite, "{line}");
+        let is_export = line["case"].as_str().unwrap().starts_with("ndjson");
+        assert_eq!(line["peak_bytes"].is_u64(), is_export, "{line}");
         // A connect takes 50 ms.
         assert!(
             !is_cold || line["total_ns"].as_u64() > Some(50_000_000),
@@ -52,6 +62,17 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
         .find(|line| line["case"] == "cold1000" && line["name"] == "pool-db");
     let connects = ours.unwrap()["connects"].as_u64().unwrap();
     assert!((1..=16).contains(&connects), "{connects}");
+}
+
+#[test]
+fn an_export_that_cannot_be_done_says_why() {
+    let output = db(&["--export", "/nowhere/at/all.db", "--rows", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("db: ") && said.contains("/nowhere/at/all.db"),
+        "{said}"
+    );
 }
 
 #[test]

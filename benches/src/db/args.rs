@@ -29,6 +29,14 @@ pub(super) struct Args {
     /// A line of JSON for each case and pool instead of the tables
     #[arg(long)]
     pub(super) json: bool,
+
+    /// Only the export from this server or file, in this process, for the case that measures its memory
+    #[arg(long, hide = true, requires = "rows")]
+    pub(super) export: Option<String>,
+
+    /// How many rows the export must have
+    #[arg(long, hide = true, requires = "export")]
+    pub(super) rows: Option<u32>,
 }
 
 #[cfg(test)]

@@ -14,8 +14,16 @@ pub(super) struct Bar {
     pub(super) rule: &'static str,
     pub(super) limit: f64,
     pub(super) ours: f64,
-    /// Nanoseconds, or a number of something?
-    pub(super) is_time: bool,
+    pub(super) unit: Unit,
+}
+
+/// What the figures of a bar count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Nanoseconds,
+    Bytes,
+    /// Of whatever the rule names.
+    Number,
 }
 
 impl Bar {
@@ -37,7 +45,7 @@ impl Bar {
 
 /// The bars of a case. One whose peer did not take part is left out.
 pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
-    use Contender::{Bb8Postgres, DeadpoolPostgres, DeadpoolSqlite, PoolDb, Sqlx};
+    use Contender::{Bb8Postgres, DeadpoolPostgres, DeadpoolSqlite, PoolDb, PoolDbPlain, Sqlx};
 
     let of = |peer: Contender| {
         let found = results.iter().find(|(who, _)| *who == peer);
@@ -51,7 +59,17 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             rule,
             limit: figures.ns * share,
             ours: ours.ns,
-            is_time: true,
+            unit: Unit::Nanoseconds,
+        })
+    };
+    let best_ns = |rule, peers: &[Contender], share: f64| {
+        let all = peers.iter().filter_map(|peer| of(*peer));
+        let best = all.map(|figures| figures.ns).reduce(f64::min);
+        best.map(|best| Bar {
+            rule,
+            limit: best * share,
+            ours: ours.ns,
+            unit: Unit::Nanoseconds,
         })
     };
     let lowest_p99 = |peers: &[Contender]| {
@@ -61,7 +79,7 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             rule: "p99 no longer than any other pool's",
             limit,
             ours: ours.p99,
-            is_time: true,
+            unit: Unit::Nanoseconds,
         })
     };
     let bars = match case {
@@ -71,6 +89,18 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             ns("1.3 times the throughput of sqlx", Sqlx, 1.0 / 1.3),
             lowest_p99(&[DeadpoolPostgres, Bb8Postgres, Sqlx]),
         ],
+        Case::PgPipelined => vec![best_ns(
+            "1.7 times the throughput of the best exclusive pool",
+            &[PoolDbPlain, DeadpoolPostgres, Bb8Postgres, Sqlx],
+            1.0 / 1.7,
+        )],
+        Case::SqliteGroup => vec![ns("5 times as many as single writes", PoolDbPlain, 0.2)],
+        Case::Ndjson | Case::NdjsonSqlite => vec![ours.peak.map(|peak| Bar {
+            rule: "memory above idle",
+            limit: MEMORY,
+            ours: peak,
+            unit: Unit::Bytes,
+        })],
         Case::Sqlite => vec![
             ns("twice the reads of deadpool-sqlite", DeadpoolSqlite, 0.5),
             ns("twice the reads of sqlx", Sqlx, 0.5),
@@ -79,11 +109,14 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             rule: "connects",
             limit: f64::from(cold::SIZE),
             ours: connects,
-            is_time: false,
+            unit: Unit::Number,
         })],
     };
     bars.into_iter().flatten().collect()
 }
+
+/// Bytes that an export may take, however many its rows are.
+const MEMORY: f64 = 32.0 * 1024.0 * 1024.0;
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +141,45 @@ mod tests {
         assert_eq!(all, [true, false, true, true]);
         let fewer = met(Case::Pg64on8, &results(12.9, 49));
         assert_eq!(fewer, [true, false, false, false]);
+    }
+
+    #[test]
+    fn sharing_is_measured_against_the_best_exclusive_pool() {
+        let verdict = |plain_ns| {
+            let results = [
+                (Contender::PoolDb, Figures::new(10.0, 1)),
+                (Contender::PoolDbPlain, Figures::new(plain_ns, 1)),
+                (Contender::DeadpoolPostgres, Figures::new(17.1, 1)),
+                (Contender::Sqlx, Figures::new(99.0, 1)),
+                (Contender::Bare, Figures::new(1.0, 1)),
+            ];
+            met(Case::PgPipelined, &results)
+        };
+        assert_eq!((verdict(17.2), verdict(16.9)), (vec![true], vec![false]));
+    }
+
+    #[test]
+    fn a_group_is_measured_against_single_writes() {
+        let verdict = |plain_ns| {
+            let results = [
+                (Contender::PoolDb, Figures::new(10.0, 1)),
+                (Contender::PoolDbPlain, Figures::new(plain_ns, 1)),
+            ];
+            met(Case::SqliteGroup, &results)
+        };
+        assert_eq!((verdict(50.0), verdict(49.0)), (vec![true], vec![false]));
+    }
+
+    #[test]
+    fn memory_has_a_bound_of_its_own() {
+        let verdict = |bytes| {
+            let figures = Figures::new(1.0, 1).peak(bytes);
+            met(Case::Ndjson, &[(Contender::PoolDb, figures)])
+        };
+        assert_eq!(
+            (verdict(32 << 20), verdict((32 << 20) + 1)),
+            (vec![true], vec![false])
+        );
     }
 
     #[test]

@@ -7,10 +7,11 @@ use tokio::runtime::{Builder, Runtime};
 use super::contender::Contender;
 use super::failure::Failure;
 use super::figures::Figures;
+use super::file::File;
 use super::peer::ROWS;
 use super::select::Crowd;
 use super::server::Server;
-use super::{cold, mixed};
+use super::{cold, group, mixed};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,10 +19,21 @@ use super::{cold, mixed};
 pub(super) enum Case {
     /// Eight tasks for each connection to PostgreSQL, all of them open.
     Pg64on8,
+    /// The same for ours on few shared connections.
+    #[value(name = "pg_pipelined")]
+    PgPipelined,
     /// Readers of a SQLite file, and a writer.
     Sqlite,
+    /// Writers of a SQLite file, whose writes are synced.
+    #[value(name = "sqlite_group")]
+    SqliteGroup,
     /// A burst on a pool that has nothing open.
     Cold1000,
+    /// A table of PostgreSQL into NDJSON.
+    Ndjson,
+    /// A table of SQLite into NDJSON.
+    #[value(name = "ndjson_sqlite")]
+    NdjsonSqlite,
 }
 
 /// How much of it: as much as steady figures take, or only so much that every path is run.
@@ -38,8 +50,12 @@ impl Case {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Pg64on8 => "pg64on8",
+            Self::PgPipelined => "pg_pipelined",
             Self::Sqlite => "sqlite",
+            Self::SqliteGroup => "sqlite_group",
             Self::Cold1000 => "cold1000",
+            Self::Ndjson => "ndjson",
+            Self::NdjsonSqlite => "ndjson_sqlite",
         }
     }
 
@@ -53,12 +69,31 @@ impl Case {
                     number(f64::from(ROWS))
                 )
             }
+            Self::PgPipelined => format!(
+                "the same on {} shared connections; the exclusive pools on {}",
+                scale.sharing().size,
+                scale.crowd().size
+            ),
             Self::Sqlite => format!(
                 "{} tasks read one of {} rows on {} connections, 1 writes each {} ms; a file in WAL",
                 mixed::READERS,
                 number(f64::from(ROWS)),
                 mixed::SIZE,
                 mixed::PACE.as_millis()
+            ),
+            Self::SqliteGroup => format!(
+                "{} tasks write {} rows each, synced; up to {} share a commit, or none (plain)",
+                group::WRITERS,
+                scale.writes(),
+                group::WRITERS
+            ),
+            Self::Ndjson | Self::NdjsonSqlite => format!(
+                "{} rows from {} into NDJSON, counted and dropped",
+                number(f64::from(scale.rows())),
+                match self.needs_server() {
+                    true => "PostgreSQL",
+                    false => "a SQLite file",
+                }
             ),
             Self::Cold1000 => format!(
                 "{} callers at once on a cold pool of {}, a connect takes {} ms; a row each",
@@ -72,8 +107,8 @@ impl Case {
     /// Whether it needs the PostgreSQL server.
     pub(super) fn needs_server(self) -> bool {
         match self {
-            Self::Pg64on8 | Self::Cold1000 => true,
-            Self::Sqlite => false,
+            Self::Pg64on8 | Self::PgPipelined | Self::Cold1000 | Self::Ndjson => true,
+            Self::Sqlite | Self::SqliteGroup | Self::NdjsonSqlite => false,
         }
     }
 
@@ -84,21 +119,43 @@ impl Case {
         scale: Scale,
         server: Option<&Server>,
     ) -> Result<Figures, Failure> {
-        let figures = match (self.needs_server(), server) {
-            (true, None) => return Err(Failure::new("there is no server for it")),
-            (true, Some(server)) => {
-                let figures = pair()?.block_on(who.postgres(self, scale, server));
+        let figures = match server.filter(|_| self.needs_server()) {
+            Some(server) => {
+                let figures = self.run_on(who, scale, server);
                 figures.and_then(|figures| server.settle().map(|()| figures))
             }
-            (false, _) => pair()?.block_on(who.sqlite(scale)),
+            None => self.run_alone(who, scale),
         };
         figures.map_err(|failure| failure.at(format_args!("{} in {}", who.name(), self.name())))
+    }
+
+    fn run_on(self, who: Contender, scale: Scale, server: &Server) -> Result<Figures, Failure> {
+        if self == Self::Ndjson {
+            server.fill_events(scale.rows());
+            return who.export(&server.url_at(server.port()), scale.rows());
+        }
+        pair()?.block_on(who.postgres(self, scale, server))
+    }
+
+    fn run_alone(self, who: Contender, scale: Scale) -> Result<Figures, Failure> {
+        match self {
+            Self::Sqlite => pair()?.block_on(who.sqlite(scale)),
+            Self::SqliteGroup => pair()?.block_on(who.group(scale)),
+            Self::NdjsonSqlite => {
+                let file = File::create_events(scale.rows())?;
+                let path = file.path();
+                let path = path.to_str();
+                let path = path.ok_or_else(|| Failure::new("the file's path is no text"))?;
+                who.export(path, scale.rows())
+            }
+            _ => Err(Failure::new("there is no server for it")),
+        }
     }
 }
 
 /// A runtime with two worker threads; a new one each time, so that nothing that a pool left running is still there when the next one
 /// is measured.
-fn pair() -> Result<Runtime, Failure> {
+pub(super) fn pair() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     Ok(builder.worker_threads(2).enable_all().build()?)
 }
@@ -113,6 +170,30 @@ impl Scale {
                 Self::Full => 250,
                 Self::Quick => 5,
             },
+        }
+    }
+
+    /// Of `pg_pipelined`, on shared connections.
+    pub(super) fn sharing(self) -> Crowd {
+        Crowd {
+            size: 2,
+            ..self.crowd()
+        }
+    }
+
+    /// Writes of each writer in `sqlite_group`.
+    pub(super) fn writes(self) -> usize {
+        match self {
+            Self::Full => 50,
+            Self::Quick => 2,
+        }
+    }
+
+    /// Of `ndjson` and `ndjson_sqlite`.
+    pub(super) fn rows(self) -> u32 {
+        match self {
+            Self::Full => 1_000_000,
+            Self::Quick => 5_000,
         }
     }
 

@@ -6,7 +6,9 @@ use super::case::{Case, Scale};
 use super::cold;
 use super::failure::Failure;
 use super::figures::Figures;
+use super::group;
 use super::mixed;
+use super::ndjson;
 use super::peer::Pool;
 use super::postgres;
 use super::server::Server;
@@ -17,6 +19,8 @@ use super::sqlite;
 pub(super) enum Contender {
     /// Ours.
     PoolDb,
+    /// Ours without what the case is about: on exclusive connections, or with a commit for each write.
+    PoolDbPlain,
     /// deadpool-postgres.
     DeadpoolPostgres,
     /// bb8-postgres.
@@ -34,6 +38,7 @@ impl Contender {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::PoolDb => "pool-db",
+            Self::PoolDbPlain => "pool-db-plain",
             Self::DeadpoolPostgres => "deadpool-postgres",
             Self::Bb8Postgres => "bb8-postgres",
             Self::Sqlx => "sqlx",
@@ -44,15 +49,20 @@ impl Contender {
 
     /// Whether the case means anything for it.
     pub(super) fn takes_part(self, case: Case) -> bool {
+        use Case::{Cold1000, Pg64on8, PgPipelined, Sqlite, SqliteGroup};
         match self {
-            Self::PoolDb | Self::Sqlx => true,
-            Self::DeadpoolPostgres | Self::Bb8Postgres => case.needs_server(),
-            Self::DeadpoolSqlite => case == Case::Sqlite,
-            Self::Bare => case == Case::Pg64on8,
+            Self::PoolDb => true,
+            Self::PoolDbPlain => matches!(case, PgPipelined | SqliteGroup),
+            Self::Sqlx => matches!(case, Pg64on8 | PgPipelined | Sqlite | Cold1000),
+            Self::DeadpoolPostgres | Self::Bb8Postgres => {
+                matches!(case, Pg64on8 | PgPipelined | Cold1000)
+            }
+            Self::DeadpoolSqlite => case == Sqlite,
+            Self::Bare => matches!(case, Pg64on8 | PgPipelined),
         }
     }
 
-    /// Does a case of PostgreSQL once.
+    /// Does a case of PostgreSQL lookups once.
     pub(super) async fn postgres(
         self,
         case: Case,
@@ -60,23 +70,51 @@ impl Contender {
         server: &Server,
     ) -> Result<Figures, Failure> {
         match self {
-            Self::PoolDb => on::<postgres::Ours>(case, scale, server).await,
+            Self::PoolDb if case == Case::PgPipelined => {
+                scale.sharing().run::<postgres::Pipelined>(server).await
+            }
+            Self::PoolDb | Self::PoolDbPlain => on::<postgres::Ours>(case, scale, server).await,
             Self::DeadpoolPostgres => on::<postgres::Deadpool>(case, scale, server).await,
             Self::Bb8Postgres => on::<postgres::Bb8>(case, scale, server).await,
             Self::Sqlx => on::<postgres::Sqlx>(case, scale, server).await,
-            Self::Bare if case == Case::Pg64on8 => scale.crowd().run_bare(server).await,
+            Self::Bare if case == Case::PgPipelined => {
+                let crowd = scale.sharing();
+                crowd.run_bare(server, crowd.tasks).await
+            }
+            // As many tasks as connections, so that none waits for another.
+            Self::Bare if case == Case::Pg64on8 => {
+                let crowd = scale.crowd();
+                crowd.run_bare(server, crowd.size as usize).await
+            }
             Self::Bare | Self::DeadpoolSqlite => Err(self.no_part()),
         }
     }
 
-    /// Does the case of SQLite once.
+    /// Does the case of SQLite's readers once.
     pub(super) async fn sqlite(self, scale: Scale) -> Result<Figures, Failure> {
         let reads = scale.reads();
         match self {
             Self::PoolDb => mixed::run::<sqlite::Ours>(reads).await,
             Self::DeadpoolSqlite => mixed::run::<sqlite::Deadpool>(reads).await,
             Self::Sqlx => mixed::run::<sqlite::Sqlx>(reads).await,
-            Self::DeadpoolPostgres | Self::Bb8Postgres | Self::Bare => Err(self.no_part()),
+            _ => Err(self.no_part()),
+        }
+    }
+
+    /// Does the case of SQLite's writers once.
+    pub(super) async fn group(self, scale: Scale) -> Result<Figures, Failure> {
+        match self {
+            Self::PoolDb => group::run(Some(group::WRITERS), scale.writes()).await,
+            Self::PoolDbPlain => group::run(None, scale.writes()).await,
+            _ => Err(self.no_part()),
+        }
+    }
+
+    /// Exports a table once.
+    pub(super) fn export(self, address: &str, rows: u32) -> Result<Figures, Failure> {
+        match self {
+            Self::PoolDb => ndjson::run(address, rows),
+            _ => Err(self.no_part()),
         }
     }
 
@@ -88,8 +126,8 @@ impl Contender {
 /// Does a case with a pool of that type.
 async fn on<P: Pool>(case: Case, scale: Scale, server: &Server) -> Result<Figures, Failure> {
     match case {
-        Case::Pg64on8 => scale.crowd().run::<P>(server).await,
+        Case::Pg64on8 | Case::PgPipelined => scale.crowd().run::<P>(server).await,
         Case::Cold1000 => cold::run::<P>(server, scale.callers()).await,
-        Case::Sqlite => Err(Failure::new("there is no PostgreSQL in it")),
+        _ => Err(Failure::new("it looks nothing up in PostgreSQL")),
     }
 }

@@ -1,4 +1,4 @@
-//! Many tasks that look rows up, one after another each, all of them at once.
+//! Many tasks that call the same thing, one call after another each, all of them at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,31 +14,59 @@ use super::peer::{Lookup, ROWS, value_of};
 /// What a crowd of tasks took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// From the first question to the last answer.
+    /// From the first call to the last answer.
     pub(super) elapsed: Duration,
-    /// Nanoseconds from each question to its answer, sorted.
+    /// Nanoseconds from each call to its answer, sorted.
     pub(super) waits: Vec<u64>,
 }
 
 impl Asked {
-    /// Nanoseconds for each lookup, all tasks together.
+    /// Nanoseconds for each call, all tasks together.
     pub(super) fn ns(&self) -> f64 {
         self.elapsed.as_nanos() as f64 / self.waits.len() as f64
     }
 
-    /// Nanoseconds that one lookup in a hundred exceeds.
+    /// Nanoseconds that one call in a hundred exceeds.
     pub(super) fn p99(&self) -> u64 {
         percentile(&self.waits, 0.99)
     }
 }
 
+/// What a task does over and over.
+pub(super) trait Call: Send + 'static {
+    /// Does it once, with what chance says: the one call that is measured.
+    fn call(&self, random: &mut Rng) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Looks up a random row.
+#[derive(Debug)]
+struct Asking<L>(L);
+
+impl<L: Lookup + Sync> Call for Asking<L> {
+    async fn call(&self, random: &mut Rng) -> Result<(), Failure> {
+        let id = random.i32(0..ROWS);
+        match self.0.look_up(id).await? {
+            value if value == value_of(id) => Ok(()),
+            value => Err(Failure::new(format!("row {id} has the value {value}"))),
+        }
+    }
+}
+
 /// Lets a task for each of `handles` look up `times` random rows.
-///
-/// The clock is read twice for each lookup, which is nothing beside a lookup.
 ///
 /// # Errors
 /// The first failure of a lookup; a wrong answer is one.
-pub(super) async fn ask<L: Lookup>(handles: Vec<L>, times: usize) -> Result<Asked, Failure> {
+pub(super) async fn ask<L: Lookup + Sync>(handles: Vec<L>, times: usize) -> Result<Asked, Failure> {
+    drive(handles.into_iter().map(Asking).collect(), times).await
+}
+
+/// Lets a task for each of `handles` call it `times` times.
+///
+/// The clock is read twice for each call, which is nothing beside a call.
+///
+/// # Errors
+/// The first failure of a call.
+pub(super) async fn drive<C: Call>(handles: Vec<C>, times: usize) -> Result<Asked, Failure> {
     let gate = Arc::new(Barrier::new(handles.len()));
     let mut tasks = JoinSet::new();
     for (seed, handle) in (0..).zip(handles) {
@@ -49,15 +77,11 @@ pub(super) async fn ask<L: Lookup>(handles: Vec<L>, times: usize) -> Result<Aske
             gate.wait().await;
             let begin = Instant::now();
             for _ in 0..times {
-                let id = random.i32(0..ROWS);
-                let asked = Instant::now();
-                let value = handle.look_up(id).await?;
-                waits.push(asked.elapsed().as_nanos() as u64);
-                if value != value_of(id) {
-                    return Err(Failure::new(format!("row {id} has the value {value}")));
-                }
+                let called = Instant::now();
+                handle.call(&mut random).await?;
+                waits.push(called.elapsed().as_nanos() as u64);
             }
-            Ok((begin, Instant::now(), waits))
+            Ok::<_, Failure>((begin, Instant::now(), waits))
         });
     }
 
@@ -70,7 +94,7 @@ pub(super) async fn ask<L: Lookup>(handles: Vec<L>, times: usize) -> Result<Aske
         ends.push(end);
     }
     let (Some(first), Some(last)) = (begins.iter().min(), ends.iter().max()) else {
-        return Err(Failure::new("nobody asked anything"));
+        return Err(Failure::new("nobody called anything"));
     };
     let elapsed = last.duration_since(*first);
     all.sort_unstable();

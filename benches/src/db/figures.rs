@@ -18,6 +18,8 @@ pub(super) struct Figures {
     pub(super) total: Option<f64>,
     /// Connects begun.
     pub(super) connects: Option<f64>,
+    /// The most bytes of memory above those before the first row.
+    pub(super) peak: Option<f64>,
 }
 
 impl Figures {
@@ -50,22 +52,29 @@ impl Figures {
         }
     }
 
-    /// The median of each figure; of connects, of which each too many is one too many, the most.
+    pub(super) fn peak(self, bytes: u64) -> Self {
+        Self {
+            peak: Some(bytes as f64),
+            ..self
+        }
+    }
+
+    /// The median of each figure; of connects and of memory, of which each too many is one too many, the most.
     pub(super) fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
         let some = |figure: fn(&Self) -> Option<f64>| {
             let values: Vec<f64> = rounds.iter().filter_map(figure).collect();
             (!values.is_empty()).then(|| median(values))
         };
+        let most =
+            |figure: fn(&Self) -> Option<f64>| rounds.iter().filter_map(figure).reduce(f64::max);
         Self {
             ns: of(|figures| figures.ns),
             p99: of(|figures| figures.p99),
             write: some(|figures| figures.write),
             total: some(|figures| figures.total),
-            connects: rounds
-                .iter()
-                .filter_map(|figures| figures.connects)
-                .reduce(f64::max),
+            connects: most(|figures| figures.connects),
+            peak: most(|figures| figures.peak),
         }
     }
 
@@ -81,6 +90,9 @@ impl Figures {
         if let Some(connects) = self.connects {
             line = line.with("connects", connects as u64);
         }
+        if let Some(peak) = self.peak {
+            line = line.with("peak_bytes", peak as u64);
+        }
         line
     }
 }
@@ -90,10 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_figure_has_its_own_median_and_connects_their_most() {
+    fn each_figure_has_its_own_median_and_connects_and_memory_their_most() {
         let rounds = [(1.0, 30, 16), (2.0, 10, 17), (9.0, 20, 16)]
-            .map(|(ns, p99, connects)| Figures::new(ns, p99).connects(connects));
-        assert_eq!(Figures::median(&rounds), Figures::new(2.0, 20).connects(17));
+            .map(|(ns, p99, most)| Figures::new(ns, p99).connects(most).peak(most as u64));
+        let expected = Figures::new(2.0, 20).connects(17).peak(17);
+        assert_eq!(Figures::median(&rounds), expected);
         let writes = [5.0, 7.0, 6.0].map(|ns| Figures::new(1.0, 1).write(ns));
         assert_eq!(Figures::median(&writes).write, Some(6.0));
     }
@@ -106,10 +119,10 @@ mod tests {
             r#"{"case":"pg64on8","name":"pool-db","ns":12.3,"p99_ns":56}"#
         );
         let figures = Figures::new(1.0, 2).total(Duration::from_nanos(3));
-        let line = figures.connects(16).line("cold1000", "sqlx");
+        let line = figures.connects(16).peak(9).line("cold1000", "sqlx");
         assert_eq!(
             line.to_string(),
-            r#"{"case":"cold1000","name":"sqlx","ns":1.0,"p99_ns":2,"total_ns":3,"connects":16}"#
+            r#"{"case":"cold1000","name":"sqlx","ns":1.0,"p99_ns":2,"total_ns":3,"connects":16,"peak_bytes":9}"#
         );
     }
 }

@@ -36,6 +36,19 @@ impl File {
         Ok(file)
     }
 
+    /// Makes it with a table of so many events beside.
+    pub(super) fn create_events(rows: u32) -> Result<Self, Failure> {
+        let file = Self::create()?;
+        let sqlite = Connection::open(file.path())?;
+        sqlite.execute_batch(&format!(
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, name TEXT NOT NULL, value INTEGER NOT NULL); \
+             INSERT INTO events WITH RECURSIVE ids(id) AS \
+             (SELECT 0 UNION ALL SELECT id + 1 FROM ids LIMIT {rows}) \
+             SELECT id, 'event ' || id, 3 * id + 1 FROM ids"
+        ))?;
+        Ok(file)
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("bench.db")
     }

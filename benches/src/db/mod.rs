@@ -7,8 +7,9 @@
 //! |---|---|
 //! | `peer` | the traits |
 //! | `postgres`, `sqlite` | the pools of each database, at their best settings |
-//! | `crowd` | many tasks that look rows up |
-//! | `select`, `cold`, `mixed` | a kind of work each |
+//! | `crowd` | many tasks that look rows up, or do something else |
+//! | `select`, `cold`, `mixed`, `group`, `ndjson` | a kind of work each |
+//! | `resident` | the memory of a process |
 //! | `server`, `slow`, `file` | the PostgreSQL server, a way to it on which a connect takes long, the SQLite file |
 //! | `case` | which work, how much of it |
 //! | `contender` | from a pool's name to its type |
@@ -23,10 +24,13 @@ mod crowd;
 mod failure;
 mod figures;
 mod file;
+mod group;
 mod mixed;
+mod ndjson;
 mod peer;
 mod postgres;
 mod report;
+mod resident;
 mod run;
 mod select;
 mod server;

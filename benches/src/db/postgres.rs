@@ -1,9 +1,11 @@
 //! The pools of PostgreSQL connections, and a connection without a pool.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bb8_postgres::PostgresConnectionManager;
 use deadpool_postgres::{ManagerConfig, RecyclingMethod};
+use pool_db::postgres::{Shareable, Shared};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
@@ -35,6 +37,39 @@ impl Pool for Ours {
         for _ in 0..size {
             let connection = self.0.get().await?;
             connection.query_one(SELECT, &[&0]).await?;
+            held.push(connection);
+        }
+        Ok(())
+    }
+}
+
+/// pool-db's shared connections, on which statements are pipelined, as they are by default.
+#[derive(Debug, Clone)]
+pub(super) struct Pipelined(Shared);
+
+const SHAREABLE: Shareable<'_> = Shareable::new(SELECT);
+
+impl Lookup for Pipelined {
+    async fn look_up(&self, id: i32) -> Result<i32, Failure> {
+        let row = self.0.query_one(SHAREABLE, &[&id]).await?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+impl Pool for Pipelined {
+    async fn build(url: &str, size: u32) -> Result<Self, Failure> {
+        // Else a second connection would be opened only when the first is full.
+        let builder = Shared::builder().url(url).min_idle(size);
+        Ok(Self(builder.max_size(size).build()?))
+    }
+
+    async fn warm(&self, size: u32) -> Result<(), Failure> {
+        self.0.warm_up().await?;
+        let mut held = Vec::new();
+        for _ in 0..size {
+            // The least loaded connection: another each time, while the others are held.
+            let connection = self.0.get().await?;
+            connection.query_one(SHAREABLE, &[&0]).await?;
             held.push(connection);
         }
         Ok(())
@@ -180,9 +215,9 @@ impl Pool for Sqlx {
     }
 }
 
-/// A client of tokio-postgres by itself.
-#[derive(Debug)]
-pub(super) struct Bare(Prepared);
+/// A client of tokio-postgres by itself. A clone is another handle on the same connection.
+#[derive(Debug, Clone)]
+pub(super) struct Bare(Arc<Prepared>);
 
 impl Bare {
     /// Opens a connection and prepares the statement.
@@ -190,7 +225,7 @@ impl Bare {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         // It ends with the client; an error in it is the client's as well.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self(Prepared::new(client).await?))
+        Ok(Self(Arc::new(Prepared::new(client).await?)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use benches::table::{Table, number, time};
 use serde_json::Value;
 
-use super::bar::{Bar, bars};
+use super::bar::{Bar, Unit, bars};
 use super::case::{Case, Scale};
 use super::contender::Contender;
 use super::figures::Figures;
@@ -71,9 +71,10 @@ impl<W: Write> Report<W> {
         }
         let mut table = Table::new(["bar", "at most", "ours", ""]);
         for (case, bar) in &self.bars {
-            let show = |value| match bar.is_time {
-                true => time(value),
-                false => format!("{value}"),
+            let show = |value| match bar.unit {
+                Unit::Nanoseconds => time(value),
+                Unit::Bytes => mebibytes(value),
+                Unit::Number => format!("{value}"),
             };
             let verdict = if bar.is_met() { "pass" } else { "MISS" };
             let rule = format!("{}: {}", case.name(), bar.rule);
@@ -144,7 +145,7 @@ struct Column {
     show: fn(f64) -> String,
 }
 
-const COLUMNS: [Column; 3] = [
+const COLUMNS: [Column; 4] = [
     Column {
         head: "a write",
         figure: |figures| figures.write,
@@ -160,7 +161,16 @@ const COLUMNS: [Column; 3] = [
         figure: |figures| figures.connects,
         show: |connects| number(connects).trim_end_matches(".0").to_string(),
     },
+    Column {
+        head: "memory, at most",
+        figure: |figures| figures.peak,
+        show: mebibytes,
+    },
 ];
+
+fn mebibytes(bytes: f64) -> String {
+    format!("{} MiB", number(bytes / f64::from(1 << 20)))
+}
 
 #[cfg(test)]
 mod tests {
@@ -210,6 +220,20 @@ mod tests {
         assert!(text.ends_with("2 of 3 bars met\n"), "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn memory_is_told_in_mebibytes() {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, false);
+        let results = [(Contender::PoolDb, Figures::new(1_000.0, 9).peak(5 << 19))];
+        report.case(Case::Ndjson, Scale::Full, &results).unwrap();
+        report.closing().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("memory, at most") && text.contains("32.0 MiB  2.5 MiB  pass"),
             "{text}"
         );
     }

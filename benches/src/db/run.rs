@@ -8,10 +8,11 @@ use benches::rounds::interleave;
 use clap::{Parser, ValueEnum};
 
 use super::args::Args;
-use super::case::Scale;
+use super::case::{Scale, pair};
 use super::contender::Contender;
 use super::failure::Failure;
 use super::figures::Figures;
+use super::ndjson;
 use super::report::Report;
 use super::server::Server;
 
@@ -32,6 +33,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    if let (Some(address), Some(rows)) = (&args.export, args.rows) {
+        let taken = pair()?.block_on(ndjson::export(address, rows))?;
+        writeln!(io::stdout(), "{}", serde_json::to_string(&taken)?)?;
+        return Ok(());
+    }
     let contenders = chosen(&args.peer);
     let cases = chosen(&args.case);
     let (scale, rounds) = match args.quick {

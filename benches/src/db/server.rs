@@ -28,6 +28,15 @@ impl Server {
         Self(server)
     }
 
+    /// Makes a table of so many events, unless it is there.
+    pub(super) fn fill_events(&self, rows: u32) {
+        self.0.sql(&format!(
+            "CREATE TABLE IF NOT EXISTS events AS \
+             SELECT id::int8 AS id, 'event ' || id AS name, (3 * id + 1)::int8 AS value \
+             FROM generate_series(0, {rows} - 1) id"
+        ));
+    }
+
     /// Its port on 127.0.0.1.
     pub(super) fn port(&self) -> u16 {
         self.0.port()

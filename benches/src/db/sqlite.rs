@@ -1,7 +1,7 @@
 //! The pools of SQLite connections.
 //!
-//! Each reads by one pool and writes by another of a single connection, as is recommended for all of them: SQLite has one writer,
-//! and a caller should wait for it in the pool's queue rather than for its lock.
+//! SQLite has one writer, and a caller should wait for it in the pool's queue rather than for its lock. So each peer reads by one pool
+//! and writes by another of a single connection, as is recommended for them. Ours has both in one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use deadpool::managed::{Metrics, Object, RecycleError, RecycleResult};
 use deadpool::{Runtime, managed};
 use deadpool_sync::SyncWrapper;
+use fastrand::Rng;
 use rusqlite::Connection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use super::crowd::Call;
 use super::failure::Failure;
 use super::file::BUSY;
 use super::peer::{Lookup, ReadWrite};
@@ -32,40 +34,54 @@ fn insert(sqlite: &Connection, value: i32) -> rusqlite::Result<usize> {
 
 /// pool-db as it is by default.
 #[derive(Debug, Clone)]
-pub(super) struct Ours {
-    readers: pool_db::sqlite::Pool,
-    writer: pool_db::sqlite::Pool,
-}
+pub(super) struct Ours(pool_db::sqlite::Pool);
 
 impl Lookup for Ours {
     async fn look_up(&self, id: i32) -> Result<i32, Failure> {
-        Ok(self.readers.run(move |sqlite| select(sqlite, id)).await?)
+        Ok(self.0.read(move |sqlite| select(sqlite, id)).await?)
     }
 }
 
 impl ReadWrite for Ours {
     async fn open(file: &Path, readers: u32) -> Result<Self, Failure> {
-        let pool = |size| {
-            let builder = pool_db::sqlite::Pool::builder().path(file);
-            builder.max_size(size).busy_timeout(BUSY).build()
-        };
-        let (readers_pool, writer) = (pool(readers)?, pool(1)?);
+        let builder = pool_db::sqlite::Pool::builder().path(file);
+        let pool = builder.max_size(readers).busy_timeout(BUSY).build()?;
         let mut held = Vec::new();
         for _ in 0..readers {
-            let mut connection = readers_pool.get().await?;
+            let mut connection = pool.get().await?;
             connection.run(|sqlite| select(sqlite, 0)).await?;
             held.push(connection);
         }
-        writer.warm_up().await?;
-        drop(held);
-        Ok(Self {
-            readers: readers_pool,
-            writer,
-        })
+        // The first write opens its connection.
+        pool.write(|_| Ok(())).await?;
+        Ok(Self(pool))
     }
 
     async fn insert(&self, value: i32) -> Result<(), Failure> {
-        self.writer.run(move |sqlite| insert(sqlite, value)).await?;
+        self.0.write(move |sqlite| insert(sqlite, value)).await?;
+        Ok(())
+    }
+}
+
+/// pool-db's writer, each of whose commits is synced to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Synced(pool_db::sqlite::Pool);
+
+impl Synced {
+    /// Opens the connection for writes to the file. So many writes may share a commit.
+    pub(super) async fn open(file: &Path, group: Option<usize>) -> Result<Self, Failure> {
+        let builder = pool_db::sqlite::Pool::builder().path(file);
+        let builder = builder.busy_timeout(BUSY).pragma("synchronous", "full");
+        let pool = builder.group_commit(group).build()?;
+        pool.write(|_| Ok(())).await?;
+        Ok(Self(pool))
+    }
+}
+
+impl Call for Synced {
+    async fn call(&self, random: &mut Rng) -> Result<(), Failure> {
+        let value = random.i32(..);
+        self.0.write(move |sqlite| insert(sqlite, value)).await?;
         Ok(())
     }
 }

@@ -78,9 +78,16 @@ impl Client {
         drop(self.cancelling.lock().await);
         // A task that still prepares for a caller who has left would do so within the next caller's transaction.
         drop(self.preparing.write().await);
-        if self.session.may_be_busy() && timeout(GRACE, self.quiet()).await.is_err() {
-            self.line.cancel().await;
-            self.quiet().await?;
+        if self.session.may_be_busy() {
+            match timeout(GRACE, self.quiet()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_disconnected() => return Err(error),
+                // On a busy runtime both times may be over at once.
+                Ok(Err(_)) | Err(_) => {
+                    self.line.cancel().await;
+                    self.quiet().await?;
+                }
+            }
         }
         self.session.let_copy_in(false);
         if self.session.is_spoilt() {

@@ -381,6 +381,14 @@ impl Error {
         self
     }
 
+    /// Says what may be the cause, or the way out.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn hinted(mut self, hint: &str) -> Self {
+        self.0.message.push_str("; ");
+        self.0.message.push_str(hint);
+        self
+    }
+
     /// Whether nothing of the request was written to the connection.
     pub(crate) const fn is_unsent(&self) -> bool {
         self.0.is_unsent

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Builder, Reset, SessionAttrs, SslMode, resolve::Resolver, settings::Options};
+use super::{Builder, Prepare, Reset, SessionAttrs, SslMode, resolve::Resolver, settings::Options};
 
 impl Builder {
     /// Takes the address from the driver's own `config`. Its `ssl_mode` applies unless [`ssl_mode`](Self::ssl_mode) is set.
@@ -34,8 +34,17 @@ impl Builder {
         self
     }
 
+    /// Sets whether the server keeps prepared statements, which a proxy such as PgBouncer may lose: `{PREFIX}_PREPARE` is `auto`,
+    /// `named` or `unnamed`. Default: [`Prepare::Auto`], which costs one round trip for each new connection.
+    pub const fn prepare(mut self, prepare: Prepare) -> Self {
+        self.settings.prepare = prepare;
+        self
+    }
+
     /// How many prepared statements each connection keeps. The least recently used statement is evicted first. 0 disables the
-    /// cache, for proxies that do not support prepared statements. Default: 128.
+    /// cache: each statement is prepared again for each run, which costs a round trip. Default: 128.
+    ///
+    /// Where statements are [unnamed](Prepare::Unnamed), these are the statements of which the connection knows the types.
     pub const fn statement_cache(mut self, capacity: usize) -> Self {
         self.settings.statement_cache = capacity;
         self
@@ -220,7 +229,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 35] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 36] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)
@@ -233,6 +242,7 @@ mod tests {
             }),
             ("QUERY_TIMEOUT", "1s", &|of| of.query_timeout(second)),
             ("QUERY_TIMEOUT", "off", &|of| of.query_timeout(None)),
+            ("PREPARE", "unnamed", &|of| of.prepare(Prepare::Unnamed)),
             ("STATEMENT_CACHE", "7", &|of| of.statement_cache(7)),
             ("ON_CONNECT", "SELECT 1", &|of| of.on_connect("SELECT 1")),
             ("RESET", "discard-all", &|of| of.reset(Reset::DiscardAll)),

@@ -170,9 +170,13 @@ impl Client {
     /// The other methods prepare their statements themselves. Call this to read the columns and parameter types of a statement.
     ///
     /// # Errors
-    /// As for [`query`](Self::query).
+    /// As for [`query`](Self::query). Always an error where statements are [unnamed](super::Prepare::Unnamed): the statement could
+    /// not be run later as what it was described as now.
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
         fits_in(sql.len())?;
+        if self.session.is_unnamed() {
+            return Err(Error::unnamed());
+        }
         self.request(self.statement(sql)).await
     }
 

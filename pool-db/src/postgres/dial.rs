@@ -12,7 +12,7 @@ use tokio_postgres::{CancelToken, SimpleQueryMessage, config::SslMode, error::Sq
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    CredentialsRequest,
+    CredentialsRequest, Prepare,
     keyring::{Keyring, Login, ProviderError},
     resolve::Names,
     session::Session,
@@ -27,6 +27,7 @@ use super::{
 pub(super) struct Dial {
     pub(super) settings: Settings,
     tls: MakeRustlsConnect,
+    pub(super) prepare: Prepare,
     /// The credentials in place of those in the settings.
     pub(super) credentials: Option<Keyring>,
     /// What the connections know of the servers.
@@ -64,6 +65,7 @@ impl Dial {
         Ok(Self {
             tls: settings.tls.connector()?,
             settings,
+            prepare: Prepare::default(),
             credentials: None,
             trust: Arc::default(),
             names: Names::default(),
@@ -221,10 +223,18 @@ impl Dial {
             login.replace_in(&mut config);
         }
         let (driver, mut connection) = config.connect_raw(watched, connector).await?;
+        let is_unnamed = match self.prepare {
+            Prepare::Named => false,
+            Prepare::Unnamed => true,
+            Prepare::Auto => is_behind_a_proxy(&session, &driver, &mut connection).await?,
+        };
+        if is_unnamed {
+            session.let_be_unnamed();
+        }
         let suits = match (session.suits(wanted), wanted.question()) {
             (Some(suits), _) => suits,
             (None, None) => true,
-            (None, Some(question)) => asked(question, &driver, &mut connection).await?,
+            (None, Some(question)) => is_yes(&asked(question, &driver, &mut connection).await?),
         };
         if !suits {
             return Err(Failure::Unsuitable(wanted));
@@ -284,12 +294,33 @@ impl Dial {
     }
 }
 
-/// Asks a server that does not say it by itself (before version 14). The answer is yes or no.
+/// Whether a proxy has answered in the server's place.
+async fn is_behind_a_proxy(
+    session: &Session,
+    driver: &tokio_postgres::Client,
+    connection: &mut tokio_postgres::Connection<Watched<Socket>, Encrypted>,
+) -> Result<bool, Failure> {
+    match asked(PROCESS_ID, driver, connection).await {
+        Ok(said) => Ok(said.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row
+                .get(0)
+                .is_some_and(|id| id != session.process_id().to_string()),
+            _ => false,
+        })),
+        // What does not know its process is no PostgreSQL, and the names of statements are part of the protocol.
+        Err(Failure::Driver(error)) if error.as_db_error().is_some() && !driver.is_closed() => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks a server that is not driven yet.
 async fn asked(
     question: &str,
     driver: &tokio_postgres::Client,
     connection: &mut tokio_postgres::Connection<Watched<Socket>, Encrypted>,
-) -> Result<bool, Failure> {
+) -> Result<Vec<SimpleQueryMessage>, Failure> {
     let asked = driver.simple_query(question);
     let said = tokio::select! {
         said = asked => said?,
@@ -298,7 +329,7 @@ async fn asked(
             return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     };
-    Ok(is_yes(&said))
+    Ok(said)
 }
 
 /// Whether the answer to a [`question`](SessionAttrs::question) is yes.
@@ -419,6 +450,8 @@ impl std::error::Error for Failures {
     }
 }
 
+const PROCESS_ID: &str = "SELECT pg_catalog.pg_backend_pid()";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -494,6 +527,14 @@ mod tests {
         .concat()
     }
 
+    /// The servers of these tests answer no question.
+    /// The servers of these tests answer no question.
+    fn dial(settings: Settings) -> Dial {
+        let mut dial = Dial::new(settings).unwrap();
+        dial.prepare = Prepare::Named;
+        dial
+    }
+
     async fn dialled(ports: &[u16], options: &str) -> Result<u16, String> {
         let ports: Vec<_> = ports
             .iter()
@@ -501,7 +542,7 @@ mod tests {
             .collect();
         let address = format!("postgres://u@{}/db?{options}", ports.join(","));
         let settings = Options::parse("url", &address).unwrap().complete().unwrap();
-        let dialled = Arc::new(Dial::new(settings).unwrap()).connect().await;
+        let dialled = Arc::new(dial(settings)).connect().await;
         match dialled
             .map_err(|failures| failures.to_string())?
             .server
@@ -618,7 +659,7 @@ mod tests {
             ),
         );
         let settings = options.unwrap().complete().unwrap();
-        let dial = Arc::new(Dial::new(settings).unwrap());
+        let dial = Arc::new(dial(settings));
         let dialled = dial.connect().await.unwrap();
         assert_eq!(dialled.server.name, "no.such.name.invalid");
     }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use pool_core::{__checks::no_zeros, ConfigError, Env};
 
 use super::{
-    Builder, Connection, Manager, Pool, Reset, SessionAttrs, SslMode,
+    Builder, Connection, Manager, Pool, Prepare, Reset, SessionAttrs, SslMode,
     dial::Dial,
     keyring::{Keyring, Provider},
     limits::Limits,
@@ -28,6 +28,7 @@ pub struct DriverSettings {
     pub(super) ssl_mode: Option<SslMode>,
     pub(super) session_attrs: Option<SessionAttrs>,
     pub(super) root_certificate: Option<PathBuf>,
+    pub(super) prepare: Prepare,
     pub(super) statement_cache: usize,
     pub(super) setup: Setup,
     pub(super) reset: Reset,
@@ -48,6 +49,7 @@ impl Default for DriverSettings {
             ssl_mode: None,
             session_attrs: None,
             root_certificate: None,
+            prepare: Prepare::default(),
             statement_cache: 128,
             setup: Setup::default(),
             reset: Reset::default(),
@@ -95,6 +97,9 @@ impl Driver for Postgres {
         }
         if let Some(file) = env.take::<String>("ROOT_CERTIFICATE")? {
             own.root_certificate = Some(file.into());
+        }
+        if let Some(prepare) = env.take("PREPARE")? {
+            own.prepare = prepare;
         }
         if let Some(capacity) = env.take("STATEMENT_CACHE")? {
             own.statement_cache = capacity;
@@ -163,6 +168,7 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     let keyring =
         provider.map(|provider| Keyring::new(provider, own.credentials_timeout, create_timeout));
     let mut dial = Dial::new(connect)?;
+    dial.prepare = own.prepare;
     dial.credentials = keyring.transpose()?;
     dial.names.resolver = own.resolver.clone();
     dial.names.resolve_every = own.resolve_every;

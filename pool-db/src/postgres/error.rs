@@ -76,6 +76,13 @@ impl Error {
             .unsent()
     }
 
+    /// A statement cannot be prepared for later.
+    pub(crate) fn unnamed() -> Self {
+        let message = "`prepare_cached` cannot keep a statement on the server: behind a proxy, or by the setting `prepare`, \
+                       statements are unnamed. `query` and `execute` run the text";
+        Self::new(Kind::Driver, message.to_owned(), None).unsent()
+    }
+
     /// A `COPY` where its data cannot be given or taken.
     pub(crate) fn copy() -> Self {
         let message =

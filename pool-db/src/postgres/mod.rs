@@ -49,7 +49,7 @@
 //! A pool with `read-write` over all hosts so follows a failover as soon as a server is promoted. [`Router`] adds reads at replicas.
 //!
 //! # Settings
-//! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_STATEMENT_CACHE`,
+//! The variables of the driver are `{PREFIX}_SSL_MODE`, `_TARGET_SESSION_ATTRS`, `_ROOT_CERTIFICATE`, `_PREPARE`, `_STATEMENT_CACHE`,
 //! `_ON_CONNECT`, `_RESET`, `_CANCEL_ON_DROP` and `_RESOLVE_EVERY`. Where the environment is read ([`Builder::env`], [`Pool::from_env`]), what the address leaves open is
 //! read from the service that `PGSERVICE` names, from libpq's variables, and from libpq's files in the home directory. Where it is
 //! not read, these have no effect.
@@ -67,6 +67,7 @@
 //! [`Pool::listen`] returns a [`Listener`], which has a connection of its own, connects again by itself, and tells by
 //! [`Event::Gap`] where notifications may be missing. [`Pool::notify`] sends one.
 //!
+#![doc = include_str!("proxies.md")]
 #![doc = include_str!("settings/options.md")]
 
 #[doc = include_str!("../../docs/from_deadpool_postgres.md")]
@@ -89,6 +90,7 @@ mod listen;
 mod manager;
 mod passfile;
 mod pool;
+mod prepare;
 mod query;
 mod reset;
 mod resolve;
@@ -106,6 +108,7 @@ mod tls;
 mod transaction;
 mod trust;
 mod tx;
+mod unnamed;
 mod watch;
 mod wire;
 
@@ -117,6 +120,7 @@ pub use driver::{DriverSettings, Postgres};
 pub use keyring::CredentialsRequest;
 pub use listen::{Channels, Event, Listener, ListenerBuilder, Notification};
 pub use manager::Manager;
+pub use prepare::Prepare;
 pub use query::Query;
 pub use reset::Reset;
 pub use router::{HostStatus, InvalidToken, Role, Router, RouterBuilder, RouterStatus, Token};

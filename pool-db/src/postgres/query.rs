@@ -60,11 +60,11 @@ impl Client {
         let slot = self.slot(sql);
         let was_kept = slot.get().is_some();
         let statement = self.prepared(sql, &slot).await?;
-        let error = match self.run(&statement, params).await {
+        let error = match self.run_text(sql, &statement, params).await {
             Err(error) if was_kept => error,
             done => return done,
         };
-        match Stale::of(&error) {
+        match Stale::of(&error, self.session.is_unnamed()) {
             None => return Err(error),
             Some(Stale::Statement) => self.statements.forget(sql, &slot),
             Some(Stale::All) => {
@@ -78,8 +78,32 @@ impl Client {
             return Err(error);
         }
         let slot = self.slot(sql);
-        let statement = self.prepared(sql, &slot).await?;
-        self.run(&statement, params).await
+        let fresh = self.prepared(sql, &slot).await?;
+        if self.session.is_unnamed()
+            && error.as_db_error().is_some()
+            && fresh.params() == statement.params()
+        {
+            // It fails again.
+            return Err(error);
+        }
+        self.run_text(sql, &fresh, params).await
+    }
+
+    /// Runs a statement that was prepared from its text. An unnamed one is described anew with each run, because the server does not
+    /// say that its columns are no longer those of the first description.
+    async fn run_text(
+        &self,
+        sql: &str,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let types = statement.params();
+        // Another number of parameters is refused by the driver.
+        if !self.session.is_unnamed() || types.len() != params.len() {
+            return self.run(statement, params).await;
+        }
+        let typed = params.iter().copied().zip(types.iter().cloned());
+        self.driver.query_typed_raw(sql, typed).await
     }
 
     /// Prepares a statement, or finds it among those that are kept.
@@ -154,7 +178,13 @@ impl Client {
                     // There is no answer to wait for. A transaction goes on.
                     asked.answered();
                 }
+                let is_lost_name = error.code().is_some_and(|code| LOST_NAMES.contains(code));
                 let error = self.explain(error);
+                let error = if is_lost_name && !self.session.is_unnamed() {
+                    error.hinted(BEHIND_A_PROXY)
+                } else {
+                    error
+                };
                 Err(if is_unsent { error.unsent() } else { error })
             }
         }
@@ -187,13 +217,19 @@ pub(super) enum Stale {
 }
 
 impl Stale {
-    pub(super) fn of(error: &tokio_postgres::Error) -> Option<Self> {
+    /// What an error that came before the statement was run says.
+    pub(super) fn of(error: &tokio_postgres::Error, is_unnamed: bool) -> Option<Self> {
         let Some(said) = error.as_db_error() else {
             // The type of a parameter has changed on the server, or it never fitted. Nothing was sent.
             let is_type = cause::<WrongType>(error).is_some();
             return is_type.then_some(Self::Statement);
         };
         let code = said.code();
+        if is_unnamed {
+            // The types of the parameters, which are sent along, may no longer be those that the text asks for.
+            let is_type = code.code().starts_with("42") || *code == SqlState::INTERNAL_ERROR;
+            return is_type.then_some(Self::Statement);
+        }
         if *code == SqlState::INVALID_SQL_STATEMENT_NAME {
             return Some(Self::All);
         }
@@ -233,5 +269,12 @@ pub(super) fn fits(query: Query<'_>, params: Params<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the server says of a name that another connection of a proxy knows, or this one already.
+const LOST_NAMES: [SqlState; 2] = [
+    SqlState::INVALID_SQL_STATEMENT_NAME,
+    SqlState::DUPLICATE_PSTATEMENT,
+];
+const BEHIND_A_PROXY: &str = "a proxy that lends connections for one transaction, as PgBouncer does, loses prepared \
+                              statements: the setting prepare must be unnamed behind it";
 /// How many parameters a statement may have: the protocol counts them in 16 bits.
 const MAX_PARAMS: usize = 65_535;

@@ -51,6 +51,8 @@ pub(super) struct Session {
     /// How often the statements of this session were dropped.
     epoch: AtomicU32,
     process_id: AtomicI32,
+    /// Whether no statement gets its name on the server.
+    is_unnamed: AtomicBool,
     is_standby: AtomicU8,
     is_read_only: AtomicU8,
     /// Whether a statement was refused because the server, or its transaction, only reads (25006).
@@ -257,6 +259,16 @@ impl Session {
     /// The id of the server's process, or what a proxy says in its place.
     pub(super) fn process_id(&self) -> i32 {
         self.process_id.load(Relaxed)
+    }
+
+    /// From now on no statement gets its name on the server. Nothing may be being written.
+    pub(super) fn let_be_unnamed(&self) {
+        self.is_unnamed.store(true, Relaxed);
+    }
+
+    /// Whether no statement gets its name on the server.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.is_unnamed.load(Relaxed)
     }
 
     pub(super) fn status(&self) -> Status {

@@ -16,7 +16,10 @@ use tokio::{
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::wire::{Answer, Passes, Wire};
+use super::{
+    unnamed::Unnamed,
+    wire::{Answer, Passes, Wire},
+};
 
 /// A socket that is closed when the server has closed it.
 ///
@@ -116,15 +119,19 @@ impl AsyncWrite for Socket {
             })?;
             self.is_shut = true;
         }
-        let mut rest = [0; 512];
-        loop {
-            let mut buffer = ReadBuf::new(&mut rest);
-            // An error ends the stream as well: the server's process is gone.
-            if ready!(self.as_mut().poll_read(context, &mut buffer)).is_err()
-                || buffer.filled().is_empty()
-            {
-                return Poll::Ready(Ok(()));
-            }
+        poll_end(self, context).map(Ok)
+    }
+}
+
+/// Reads and drops what comes, up to the end. An error ends the stream as well: the server's process is gone.
+fn poll_end(mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
+    let mut rest = [0; 512];
+    loop {
+        let mut buffer = ReadBuf::new(&mut rest);
+        if ready!(stream.as_mut().poll_read(context, &mut buffer)).is_err()
+            || buffer.filled().is_empty()
+        {
+            return Poll::Ready(());
         }
     }
 }
@@ -141,14 +148,31 @@ pub(super) struct Watched<S> {
 struct Watch {
     wire: Wire,
     socket: Socket,
+    /// What lies between the driver and the server, once the session [is unnamed](super::session::Session::is_unnamed).
+    unnamed: Unnamed,
+}
+
+impl Watch {
+    fn new(wire: Wire, socket: Socket) -> Box<Self> {
+        Box::new(Self {
+            wire,
+            socket,
+            unnamed: Unnamed::default(),
+        })
+    }
 }
 
 impl<S> Watched<S> {
-    fn new(stream: S, watch: Watch) -> Self {
+    const fn new(stream: S, watch: Box<Watch>) -> Self {
         Self {
             stream,
-            watch: Some(Box::new(watch)),
+            watch: Some(watch),
         }
+    }
+
+    fn is_unnamed(&self) -> bool {
+        let watch = self.watch.as_deref();
+        watch.is_some_and(|watch| watch.wire.session().is_unnamed())
     }
 
     /// A stream for a request to cancel, which has no messages.
@@ -162,18 +186,14 @@ impl<S> Watched<S> {
 
 impl Watched<Socket> {
     pub(super) fn socket(socket: &Socket, wire: Wire) -> Self {
-        let watch = Watch {
-            wire,
-            socket: socket.clone(),
-        };
-        Self::new(socket.clone(), watch)
+        Self::new(socket.clone(), Watch::new(wire, socket.clone()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     /// Writes what the driver does not know to write.
     fn answer(&mut self, answer: Answer, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(Watch { wire, .. }) = self.watch.as_deref_mut() else {
+        let Some(Watch { wire, unnamed, .. }) = self.watch.as_deref_mut() else {
             return Ok(());
         };
         let Answer::CopyFail { and_sync } = answer else {
@@ -184,19 +204,69 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         } else {
             &COPY_FAIL_AND_SYNC[..COPY_FAIL_AND_SYNC.len() - SYNC]
         };
-        let stream = Pin::new(&mut self.stream);
-        if !wire.is_between_messages()
-            || !matches!(stream.poll_write(context, message), Poll::Ready(Ok(count)) if count == message.len())
-        {
+        let is_written = wire.is_between_messages()
+            && if wire.session().is_unnamed() {
+                unnamed.add(message);
+                true
+            } else {
+                let written = Pin::new(&mut self.stream).poll_write(context, message);
+                matches!(written, Poll::Ready(Ok(count)) if count == message.len())
+            };
+        if !is_written {
             return Err(io::Error::other(
                 "the server waits for data of a COPY that nobody sends",
             ));
         }
         wire.sent(message);
         // What cannot be flushed now is flushed with the driver's next message, at the latest by the end of the connection.
-        match Pin::new(&mut self.stream).poll_flush(context) {
+        match Pin::new(self).poll_flush(context) {
             Poll::Ready(done) => done,
             Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Writes what the driver's messages have become.
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(Watch { unnamed, .. }) = self.watch.as_deref_mut() {
+            while !unnamed.to_write().is_empty() {
+                let stream = Pin::new(&mut self.stream);
+                match ready!(stream.poll_write(context, unnamed.to_write()))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => unnamed.wrote(count),
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what the driver is to read of what the server has sent.
+    fn poll_read_unnamed(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [MaybeUninit::uninit(); AT_ONCE];
+        loop {
+            let Some(Watch { wire, unnamed, .. }) = self.watch.as_deref_mut() else {
+                return Poll::Ready(Ok(()));
+            };
+            let taken = unnamed.take(buffer.remaining(), wire.undecided());
+            if !taken.is_empty() {
+                buffer.put_slice(&taken);
+                return Poll::Ready(Ok(()));
+            }
+            let mut some = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut some))?;
+            if some.filled().is_empty() {
+                // The end. The driver may have what has come of a message.
+                buffer.put_slice(&unnamed.take(buffer.remaining(), 0));
+                return Poll::Ready(Ok(()));
+            }
+            let answer = wire.received(some.filled());
+            unnamed.read(some.filled(), wire.left_out());
+            if let Some(answer) = answer {
+                self.answer(answer, context)?;
+            }
         }
     }
 }
@@ -207,6 +277,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_unnamed() {
+            return self.poll_read_unnamed(context, buffer);
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if let Some(Watch { wire, .. }) = self.watch.as_deref_mut()
@@ -218,13 +291,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(Watch { wire, socket }) = self.watch.as_deref_mut()
+        if let Some(Watch { wire, socket, .. }) = self.watch.as_deref_mut()
             && wire.session().take_rest()
             && socket.has_unread()
         {
@@ -243,6 +316,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
                 Passes::Only(count) => bytes = &bytes[..count],
             }
         }
+        if self.is_unnamed() {
+            // A server that does not take more holds the driver back.
+            ready!(self.poll_drain(context))?;
+            if let Some(Watch { wire, unnamed, .. }) = self.watch.as_deref_mut() {
+                bytes = &bytes[..bytes.len().min(AT_ONCE)];
+                unnamed.write(bytes);
+                wire.sent(bytes);
+            }
+            // What is not written now is written before the next bytes, or by the flush that follows them.
+            return match self.poll_drain(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(bytes.len())),
+            };
+        }
         let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         if let Some(Watch { wire, .. }) = self.watch.as_deref_mut() {
             wire.sent(&bytes[..count]);
@@ -251,10 +338,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(context))?;
+        if self.watch.is_none() {
+            // PgBouncer forgets a request to cancel whose sender shuts its end before the server has got the request.
+            ready!(poll_end(Pin::new(&mut self.stream), context));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -290,10 +383,10 @@ impl TlsConnect<Watched<Socket>> for Connector {
             Ok(match watch {
                 None => Watched::unwatched(stream),
                 Some(watch) => {
-                    let Watch { wire, socket } = *watch;
+                    let Watch { wire, socket, .. } = *watch;
                     // Messages begin anew within the encrypted stream.
                     let wire = Wire::new(Arc::clone(wire.session()));
-                    Watched::new(stream, Watch { wire, socket })
+                    Watched::new(stream, Watch::new(wire, socket))
                 }
             })
         })
@@ -303,3 +396,5 @@ impl TlsConnect<Watched<Socket>> for Connector {
 /// [`CopyFail`](https://www.postgresql.org/docs/current/protocol-message-formats.html) with an empty reason, and `Sync`.
 const COPY_FAIL_AND_SYNC: &[u8] = b"f\0\0\0\x05\0S\0\0\0\x04";
 const SYNC: usize = 5;
+/// How many bytes pass an [`Unnamed`] at once.
+const AT_ONCE: usize = 8192;

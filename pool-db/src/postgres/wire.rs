@@ -27,6 +27,10 @@ pub(super) struct Wire {
     rowless: HashSet<u64>,
     /// The statements that are a `SET LOCAL`, whose effect ends with the transaction, by the hash of their name. Their tag is `SET`.
     local: HashSet<u64>,
+    /// The statements with a name that an [`Unnamed`](super::unnamed::Unnamed) keeps, by the hash of their name.
+    unnamed: HashSet<u64>,
+    /// Where the messages end that the driver is not to read, within the bytes that were received last. They have no body.
+    left_out: Vec<usize>,
     /// Whether the current result of a simple query has a row description.
     has_rows: bool,
     /// Whether the server takes the data of a `COPY`.
@@ -44,8 +48,10 @@ enum Expected {
     Query,
     /// The description of a statement (its name's hash) or, without a name, of a portal.
     Description(Option<u64>),
-    /// The execution of a statement.
-    Execution(u64),
+    /// A statement's text. `is_ours` says that it was sent without the driver's doing.
+    Parse { is_ours: bool },
+    /// The execution of a statement, by the hash of its name. `is_local` says that it is a `SET LOCAL`.
+    Execution { name: u64, is_local: bool },
     /// A `Sync`. `ReadyForQuery` answers it.
     Sync,
 }
@@ -68,6 +74,8 @@ impl Wire {
             expected: VecDeque::new(),
             rowless: HashSet::new(),
             local: HashSet::new(),
+            unnamed: HashSet::new(),
+            left_out: Vec::new(),
             has_rows: false,
             copies_in: false,
             ends_early: false,
@@ -112,7 +120,7 @@ impl Wire {
     /// Whether the server has not answered the first statement that was sent.
     fn is_executing(&self) -> bool {
         let of_first = self.expected.iter().take_while(|it| **it != Expected::Sync);
-        let executes = |it: &Expected| matches!(it, Expected::Execution(_) | Expected::Query);
+        let executes = |it: &Expected| matches!(it, Expected::Execution { .. } | Expected::Query);
         of_first.into_iter().any(executes)
     }
 
@@ -138,6 +146,10 @@ impl Wire {
                     } else {
                         self.local.remove(&name);
                     }
+                    if self.session.is_unnamed() && message.head.first() != Some(&0) {
+                        self.unnamed.insert(name);
+                    }
+                    self.expect(Expected::Parse { is_ours: false });
                 }
                 b'D' => match message.head.split_first() {
                     Some((b'S', name)) => {
@@ -148,13 +160,18 @@ impl Wire {
                 },
                 b'B' => {
                     let name = hash(after_text(&message.head));
-                    self.expect(Expected::Execution(name));
+                    let is_local = self.local.contains(&name);
+                    if self.unnamed.contains(&name) {
+                        self.expect(Expected::Parse { is_ours: true });
+                    }
+                    self.expect(Expected::Execution { name, is_local });
                 }
                 b'C' => {
                     if let Some((b'S', name)) = message.head.split_first() {
                         let name = hash(name);
                         self.rowless.remove(&name);
                         self.local.remove(&name);
+                        self.unnamed.remove(&name);
                     }
                 }
                 UNTYPED if message.head.get(..4) == Some(&TLS_REQUEST) => {
@@ -172,8 +189,17 @@ impl Wire {
     #[must_use]
     pub(super) fn received(&mut self, mut bytes: &[u8]) -> Option<Answer> {
         let mut answer = None;
+        let count = bytes.len();
+        self.left_out.clear();
         while let Some(message) = self.from_server.next(&mut bytes, wants_of_server) {
             match message.kind {
+                b'1' => {
+                    let parsed =
+                        self.current(|expected| matches!(expected, Expected::Parse { .. }));
+                    if parsed == Some(Expected::Parse { is_ours: true }) {
+                        self.left_out.push(count - bytes.len());
+                    }
+                }
                 b'Z' => self.ready(&message.head),
                 b'C' => self.completed(&message.head),
                 b'T' => self.described(true),
@@ -197,6 +223,20 @@ impl Wire {
             self.from_server.reuse(message);
         }
         answer
+    }
+
+    /// Where the messages end that the driver is not to read, within the bytes that were received last.
+    pub(super) fn left_out(&self) -> &[usize] {
+        &self.left_out
+    }
+
+    /// How many of the bytes that were received last belong to a message that the driver may not be to read.
+    pub(super) const fn undecided(&self) -> usize {
+        if self.from_server.have < HEADER && self.from_server.header[0] == b'1' {
+            self.from_server.have
+        } else {
+            0
+        }
     }
 
     fn expect(&mut self, what: Expected) {
@@ -244,13 +284,13 @@ impl Wire {
     /// A statement has ended without an error.
     fn completed(&mut self, head: &[u8]) {
         let tag = text(head);
-        let executed = self.current(|expected| matches!(expected, Expected::Execution(_)));
+        let executed = self.current(|expected| matches!(expected, Expected::Execution { .. }));
         let is_rowless = match executed {
-            Some(Expected::Execution(name)) if tag == "SET" && self.local.contains(&name) => {
+            Some(Expected::Execution { is_local: true, .. }) if tag == "SET" => {
                 self.session.strays();
                 return;
             }
-            Some(Expected::Execution(name)) => self.rowless.contains(&name),
+            Some(Expected::Execution { name, .. }) => self.rowless.contains(&name),
             // The portal of an earlier bind, which returns rows, or a simple query.
             _ => self.expected.front() == Some(&Expected::Query) && !self.has_rows,
         };
@@ -499,7 +539,7 @@ const fn wants_of_server(kind: u8) -> usize {
 /// `CopyFail` and `CopyDone`.
 const ENDS: [u8; 2] = [b'f', b'c'];
 /// A type and a length.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 /// The messages that begin a connection have no type. No type is 0.
 const UNTYPED: u8 = 0;
 /// The code of `SSLRequest`.
@@ -667,6 +707,59 @@ mod tests {
         wire.sent(&execute("s1"));
         assert_eq!(wire.received(&answer("SET", b"I")), None);
         assert!(wire.session().has_left_something());
+    }
+
+    #[test]
+    fn statements_without_a_name_that_are_sent_together_are_told_apart() {
+        let parse = |sql: &str| message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+        for (sent, leaves) in [
+            (["SET x = 1", "SET LOCAL y = 1"], true),
+            (["SET LOCAL y = 1", "SET LOCAL y = 1"], false),
+        ] {
+            let mut wire = wire();
+            for sql in sent {
+                wire.sent(&[parse(sql), execute("")].concat());
+            }
+            for _ in sent {
+                let done = [message(b'1', b""), answer("SET", b"I")].concat();
+                assert_eq!(wire.received(&done), None);
+                assert_eq!(wire.left_out(), [0; 0]);
+            }
+            assert_eq!(wire.session().has_left_something(), leaves, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn the_answers_to_what_the_driver_did_not_send_are_left_out() {
+        let mut wire = wire();
+        wire.session().let_be_unnamed();
+        prepare(&mut wire, "s1", "SELECT 1", true);
+        assert_eq!(wire.left_out(), [0; 0], "the driver has sent this one");
+        let parsed = message(b'1', b"");
+        // The second of three is refused: nothing is left out of its answer, and the third is not mistaken for it.
+        for _ in 0..3 {
+            wire.sent(&execute("s1"));
+        }
+        let done = [parsed.clone(), answer("SELECT 1", b"I")].concat();
+        let refused = [message(b'E', b"VERROR\0C42P01\0\0"), message(b'Z', b"I")].concat();
+        assert_eq!(
+            wire.received(&[&done[..], &refused, &done[..2]].concat()),
+            None
+        );
+        assert_eq!(wire.left_out(), [parsed.len()]);
+        assert_eq!(wire.undecided(), 2);
+        assert_eq!(wire.received(&done[2..]), None);
+        assert_eq!(
+            (wire.left_out(), wire.undecided()),
+            (&[parsed.len() - 2][..], 0)
+        );
+        assert!(!wire.session().may_be_busy() && !wire.session().has_left_something());
+        // A statement that is closed, and one that the driver sends with its text, are the driver's own.
+        wire.sent(&message(b'C', b"Ss1\0"));
+        wire.sent(&message(b'P', b"\0SELECT 1\0\0\0"));
+        wire.sent(&execute(""));
+        assert_eq!(wire.received(&done), None);
+        assert_eq!(wire.left_out(), [0; 0]);
     }
 
     #[test]

@@ -271,7 +271,8 @@ pub(super) enum Failure {
 impl Failure {
     fn stale(&self) -> Option<Stale> {
         match self {
-            Self::Driver(error) => Stale::of(error),
+            // Behind a proxy nothing is shared, so statements have names.
+            Self::Driver(error) => Stale::of(error, false),
             Self::Parameter(_, error) => error
                 .is::<tokio_postgres::types::WrongType>()
                 .then_some(Stale::Statement),

@@ -6,6 +6,9 @@ use std::{fmt, sync::Weak};
 ///
 /// A gauge keeps neither the pool nor the connection alive. After either is gone, the gauge does nothing.
 ///
+/// A connection that [drains](Self::drain) or [dies](Self::dead) within a second of its open, and that nobody has used, counts as a
+/// failed open: the pool waits before it opens the next one.
+///
 /// ```
 /// use std::{io, sync::Mutex};
 /// use pool_core::{Gauge, Share, SharedManager, SharedPool};

@@ -196,6 +196,8 @@ pub(crate) enum Mutation {
     ShareOfSuspect,
     /// A share is counted by a load and a store, not by one step.
     ShareIsCountedInTwoSteps,
+    /// A drain looks whether anybody ever had a share before it stops the giving of shares.
+    ShareStillbornLooksTooEarly,
     /// A return looks whether it is called to the lock before it gives its share back.
     ShareReturnLooksTooEarly,
     /// A waiter looks for a share before it calls everybody to the lock.

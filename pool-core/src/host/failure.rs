@@ -39,9 +39,10 @@ pub enum OpenError<E> {
     TimedOut(Duration),
     /// The manager panicked with this message.
     Panicked(String),
-    /// The resource was broken as soon as it was open: [`Manager::is_broken`](crate::Manager::is_broken).
+    /// The resource was broken as soon as it was open: [`Manager::is_broken`](crate::Manager::is_broken), or
+    /// [`Gauge::dead`](crate::Gauge::dead) just after the open.
     Broken,
-    /// The connection died or was drained before it was open: [`Gauge::dead`](crate::Gauge::dead),
+    /// The connection died before it was open, or was drained before anybody could use it: [`Gauge::dead`](crate::Gauge::dead),
     /// [`Gauge::drain`](crate::Gauge::drain).
     Gone,
     /// The limits that [`limits_of`](crate::KeyedBuilder::limits_of) returned for the key are invalid.
@@ -63,7 +64,9 @@ impl<E: fmt::Display> fmt::Display for OpenError<E> {
                 )
             }
             Self::Broken => f.write_str("the resource was broken as soon as it was open"),
-            Self::Gone => f.write_str("the connection died or was drained before it was open"),
+            Self::Gone => {
+                f.write_str("the connection died or was drained before anybody could use it")
+            }
             Self::Limits(error) => write!(f, "the limits of the key are invalid: {error}"),
         }
     }

@@ -16,8 +16,8 @@ use crate::{
     engine::{Holder, Kept, Opened, Refusal},
     gauge::{Gauge, LinkId, Listens, Word},
     host::{
-        self, ARM_AFTER, Alarm, Error, Failure, Host, Hosted, Kind, Opens, Polled, Round, Setup,
-        TICK, Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,
+        self, ARM_AFTER, Alarm, Error, Failure, Host, Hosted, Kind, OpenError, Opens, Polled,
+        Round, Setup, TICK, Terms, Waits, Words, caught, kind_of, rounds_of, say_goodbye,
     },
     moment::Moment,
     observe::{CloseReason, Closes, LeaseInfo, Phase, Status, Timings},
@@ -409,8 +409,14 @@ impl<M: SharedManager> Listens for Inner<M> {
         inner.perform(match word {
             Word::Capacity(shares) => self.links.set_capacity(link, shares, now),
             Word::Suspect(suspect) => self.links.set_suspect(link, suspect, now),
-            Word::Drain => self.links.drain(link, CloseReason::GoingAway, now),
-            Word::Dead => self.links.fail(link, now),
+            Word::Drain => {
+                let error = Arc::new(OpenError::Gone);
+                self.links.go_away(link, error, now, fastrand::f64())
+            }
+            Word::Dead => {
+                let error = Arc::new(OpenError::Broken);
+                self.links.fail(link, error, now, fastrand::f64())
+            }
         });
     }
 }

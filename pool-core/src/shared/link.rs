@@ -16,6 +16,11 @@ pub(super) struct Link {
     pub(super) suspect: bool,
     /// When the open of the connection began.
     pub(super) began: Moment,
+    pub(super) opened_at: Moment,
+    /// Whether a share was ever taken under the lock.
+    pub(super) shared: bool,
+    /// How many shares had been taken without the lock, at this place, when the connection was opened.
+    pub(super) gets_at_open: u64,
     pub(super) expires_at: Moment,
     /// Why the connection is to be drained as soon as it is open, if it is not wanted any more.
     pub(super) unwanted: Option<CloseReason>,

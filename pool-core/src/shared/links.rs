@@ -6,7 +6,7 @@
 //! | free | the place is free for the next connection | `meet_demand` |
 //! | opening | the connection is being opened | `opened`, `open_failed`, `vacate`, `fail` |
 //! | stillborn | the connection died before it was open | `opened`, `open_failed`, `vacate` |
-//! | live | it takes as many shares as its capacity; none while it is suspect | `drain`, `fail`, `tick`, `close` |
+//! | live | it takes as many shares as its capacity; none while it is suspect | `drain`, `go_away`, `fail`, `tick`, `close` |
 //! | draining | it takes no more shares; its last share closes it | `put`, `fail` |
 //! | dead | it takes no more shares, and the holders of its shares were told; its last share frees its place | `put` |
 //! | closing | it has no shares left and is being closed | `vacate` |
@@ -354,18 +354,47 @@ impl<C, E: Clone> Links<C, E> {
     pub(super) fn drain(&self, link: LinkId, reason: CloseReason, now: Moment) -> Work<C> {
         let mut work = Work::default();
         let mut state = self.lock();
-        match state.at(link) {
+        state.drain(link.index, link.serial, reason, &mut work);
+        state.meet_demand(&self.limits, now, &mut work);
+        work
+    }
+
+    /// The backend of this connection wants no more calls on it, so the connection drains. `error` and `jitter` are as for
+    /// [`fail`](Self::fail).
+    pub(super) fn go_away(&self, link: LinkId, error: E, now: Moment, jitter: f64) -> Work<C> {
+        let mut work = Work::default();
+        // Dropped after the guard, since this may be the last handle of the error before.
+        let _before;
+        let mut state = self.lock();
+        let (index, reason) = (link.index, CloseReason::GoingAway);
+        match state.at(link).map(|link| link.phase) {
             // The reason that the connection gives itself replaces an earlier reason.
-            Some(link) if link.phase == link::Phase::Opening => link.unwanted = Some(reason),
-            _ => state.drain(link.index, link.serial, reason, &mut work),
+            Some(link::Phase::Opening) => {
+                state.links[index as usize].unwanted = Some(reason);
+            }
+            Some(link::Phase::Live) => {
+                let early = mutation::on(Mutation::ShareStillbornLooksTooEarly)
+                    && state.is_stillborn(index, now);
+                state.drain(index, link.serial, reason, &mut work);
+                // The drain closes the connection only if no share was out when it stopped giving shares.
+                let unused = state.links[index as usize].phase == link::Phase::Closing;
+                if early || (unused && state.is_stillborn(index, now)) {
+                    _before = state.stillborn(error, now, jitter, &mut work);
+                }
+            }
+            _ => {}
         }
         state.meet_demand(&self.limits, now, &mut work);
         work
     }
 
-    /// Marks this connection as dead: it takes no more shares, and the holders of its shares are told at once.
-    pub(super) fn fail(&self, link: LinkId, now: Moment) -> Work<C> {
+    /// Marks this connection as dead: it takes no more shares, and the holders of its shares are told at once. `error` is kept if
+    /// the connection ends just after it was opened and before anybody had a share of it: that counts as a failed open. `jitter` is
+    /// uniform in `0.0..1.0`.
+    pub(super) fn fail(&self, link: LinkId, error: E, now: Moment, jitter: f64) -> Work<C> {
         let mut work = Work::default();
+        // As in `go_away`.
+        let _before;
         let mut state = self.lock();
         let index = link.index;
         let Some(link) = state.at(link) else {
@@ -390,7 +419,11 @@ impl<C, E: Clone> Links<C, E> {
         state.counters.died += 1;
         state.counters.closed[CloseReason::Broken.index()] += 1;
         if used == 0 {
+            let stillborn = state.is_stillborn(index, now);
             state.free(index, &mut work);
+            if stillborn {
+                _before = state.stillborn(error, now, jitter, &mut work);
+            }
         }
         if !mutation::on(Mutation::ShareDeathOpensNothing) {
             state.meet_demand(&self.limits, now, &mut work);
@@ -419,12 +452,15 @@ impl<C, E: Clone> Links<C, E> {
                 return work;
             }
             Some((link::Phase::Opening, unwanted)) => {
-                state.gate.succeeded();
+                state.gate.opened(now);
                 state.counters.opened += 1;
                 state.places.fill(link, connection);
+                let gets = state.places.gets(index);
                 let known = &mut state.links[index as usize];
                 known.phase = link::Phase::Live;
                 known.expires_at = expires_at;
+                known.opened_at = now;
+                known.gets_at_open = gets;
                 let took = now - known.began;
                 // The capacity that the connection published while it was being opened, or else one share at a time.
                 state.expected = known.capacity.max(1);
@@ -448,6 +484,7 @@ impl<C, E: Clone> Links<C, E> {
         state.meet_demand(&self.limits, now, &mut work);
         work.wakers
             .extend(state.bell.call(now + self.limits.rounds));
+        state.await_next_try(&mut work);
         work.wakers.append(&mut state.watchers.take());
         work
     }
@@ -464,16 +501,9 @@ impl<C, E: Clone> Links<C, E> {
         if state.at(link).is_some() && !mutation::on(Mutation::ShareFailedOpenKeepsPlace) {
             state.free(link.index, &mut work);
         }
-        if let Some(error) = state.gate.verdict(state.alive()) {
-            state.counters.failed_fast += state.queue.len() as u64;
-            let mut told = state.queue.refuse_all(|| Refusal::Connect(error.clone()));
-            work.wakers.append(&mut told);
-        }
-        work.wakers.append(&mut state.watchers.take());
+        state.tell_of_outage(&mut work);
         state.meet_demand(&self.limits, now, &mut work);
-        if let Some(next_try) = state.gate.next_try() {
-            work.wakers.extend(state.bell.call(next_try));
-        }
+        state.await_next_try(&mut work);
         work
     }
 

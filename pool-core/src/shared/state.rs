@@ -18,6 +18,7 @@ use crate::{
         mutation::{self, Mutation},
     },
     gauge::LinkId,
+    host::STILLBORN,
     load::Load,
     moment::{Moment, nanos_of},
     observe::CloseReason,
@@ -138,7 +139,9 @@ impl<C, E: Clone> State<C, E> {
             let (index, Load { of, serial, .. }) = best?;
             // While gets are not called to the lock, another get may take the share first.
             if let Some(share) = self.places.take_below(LinkId { index, serial }, of) {
-                self.links[index as usize].idle_since = None;
+                let link = &mut self.links[index as usize];
+                link.idle_since = None;
+                link.shared = true;
                 return Some(share);
             }
         }
@@ -220,6 +223,48 @@ impl<C, E: Clone> State<C, E> {
         let used = self.publish(index);
         if (if early { before } else { used }) == 0 {
             self.begin_close(index, work);
+        }
+    }
+
+    /// Whether this connection, which gives no more shares and has none out, was never of use: no share of it was ever taken, and it
+    /// was opened just before.
+    pub(super) fn is_stillborn(&self, index: u32, now: Moment) -> bool {
+        let link = &self.links[index as usize];
+        // A share that is taken without the lock is counted before it is returned. So if none is out, all of them are counted.
+        let shared = link.shared || self.places.gets(index) != link.gets_at_open;
+        !shared && now - link.opened_at < STILLBORN
+    }
+
+    /// Counts a connection that was never of use as a failed open, so the next open is not begun at once. Returns the error of the
+    /// failure before, which is to be dropped after unlocking.
+    pub(super) fn stillborn(
+        &mut self,
+        error: E,
+        now: Moment,
+        jitter: f64,
+        work: &mut Work<C>,
+    ) -> Option<E> {
+        let before = self.failure.replace(error.clone());
+        self.gate.stillborn(error, now, jitter);
+        self.tell_of_outage(work);
+        self.await_next_try(work);
+        before
+    }
+
+    /// Refuses all waiters, if it is known that nothing can be opened.
+    pub(super) fn tell_of_outage(&mut self, work: &mut Work<C>) {
+        if let Some(error) = self.gate.verdict(self.alive()) {
+            self.counters.failed_fast += self.queue.len() as u64;
+            let mut told = self.queue.refuse_all(|| Refusal::Connect(error.clone()));
+            work.wakers.append(&mut told);
+        }
+        work.wakers.append(&mut self.watchers.take());
+    }
+
+    /// While opens fail, has the keeper come for the next attempt.
+    pub(super) fn await_next_try(&mut self, work: &mut Work<C>) {
+        if let Some(next_try) = self.gate.next_try() {
+            work.wakers.extend(self.bell.call(next_try));
         }
     }
 
@@ -332,6 +377,9 @@ impl<C, E: Clone> State<C, E> {
                 capacity: 1,
                 suspect: false,
                 began: now,
+                opened_at: now,
+                shared: false,
+                gets_at_open: 0,
                 unwanted: None,
                 expires_at: Moment::NEVER,
                 expired: false,

@@ -245,7 +245,7 @@ async fn one_that_takes_its_leave_or_dies_before_it_is_open_is_never_shared_and_
         let start = Instant::now();
         let error = pool.get().await.map(drop).unwrap_err();
         assert!(error.is_connect(), "{error}");
-        let says = "the connection died or was drained before it was open";
+        let says = "the connection died or was drained before anybody could use it";
         assert!(error.to_string().contains(says), "{error}");
         assert!(start.elapsed() > Duration::ZERO, "with a pause between");
         let share = loop {
@@ -257,6 +257,81 @@ async fn one_that_takes_its_leave_or_dies_before_it_is_open_is_never_shared_and_
         assert_eq!(alive.load(SeqCst), 1, "the others are gone");
         assert!(pool.status().open_failures >= 3);
         drop(share);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_before_anybody_had_a_share_of_it_is_not_replaced_at_once() {
+    let drained = "the connection died or was drained before anybody could use it";
+    let died = "the resource was broken as soon as it was open";
+    for (ends, says) in [(Gauge::drain as fn(&Gauge), drained), (Gauge::dead, died)] {
+        // It takes nobody yet.
+        let backend = Backend::new(0);
+        let pool = pool(&backend, 1);
+        let server = tokio::spawn({
+            let backend = Arc::clone(&backend);
+            async move {
+                loop {
+                    sleep(MS).await;
+                    let opened = std::mem::take(&mut *backend.gauges.lock().unwrap());
+                    opened.values().for_each(ends);
+                }
+            }
+        });
+        let (one, other) = tokio::join!(pool.get(), pool.get());
+        for error in [one, other].map(|told| told.map(drop).unwrap_err()) {
+            assert!(
+                error.is_connect() && error.to_string().contains(says),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            backend.opened.load(SeqCst),
+            3,
+            "after three of them all are told"
+        );
+        sleep(Duration::from_secs(10)).await;
+        let opened = backend.opened.load(SeqCst);
+        assert!((4..100).contains(&opened), "{opened} opens in ten seconds");
+        let status = pool.status();
+        let last = status.last_error.as_deref();
+        assert!(last.is_some_and(|error| error.contains(says)), "{last:?}");
+        assert_eq!(status.shares, 0);
+        // What is opened when the server is well again is used.
+        server.abort();
+        backend.capacity.store(1, SeqCst);
+        let share = loop {
+            match pool.get().await {
+                Ok(share) => break share,
+                Err(_) => sleep(100 * MS).await,
+            }
+        };
+        drop(share);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_after_a_use_or_a_while_is_replaced_at_once() {
+    for ends in [Gauge::drain as fn(&Gauge), Gauge::dead] {
+        for (capacity, lasts) in [(1, Duration::ZERO), (0, Duration::from_secs(1))] {
+            let backend = Backend::new(capacity);
+            let pool = pool(&backend, 1);
+            if capacity > 0 {
+                drop(take(&pool, 1).await);
+            } else {
+                // Nobody has a share of it, but it lasts.
+                let late = pool.get().timeout(MS).await;
+                assert!(late.map(drop).unwrap_err().is_timeout());
+                backend.capacity.store(1, SeqCst);
+            }
+            sleep(lasts).await;
+            let gauge = backend.gauge(0);
+            let start = Instant::now();
+            ends(&gauge);
+            let share = pool.get().await.unwrap();
+            assert_eq!((share.id, start.elapsed()), (1, Duration::ZERO));
+            assert_eq!(pool.status().last_error, None);
+        }
     }
 }
 

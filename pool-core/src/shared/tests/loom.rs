@@ -87,6 +87,31 @@ models! {
         assert_eq!(bed.closed.load(SeqCst), 1);
     }, caught by mutant_a_drain_looks_too_early = ShareDrainLooksTooEarly, mutant_the_last_share_ends_nothing = ShareLastEndsNothing;
 
+    /// A connection that goes away just after it was opened counts as a failed open if nobody got the first share of it, and only
+    /// then.
+    a_drain_against_the_first_share(EXHAUSTIVE) {
+        let bed = Bed::new(1, 1);
+        let (Take::Queued(id, work), _) = bed.links.take_or_wait(Waker::noop().clone(), NOW) else { panic!("none is open") };
+        let link = work.opens[0];
+        bed.perform(bed.links.cancel(id, NOW));
+        bed.perform(work);
+        let had = Arc::new(AtomicU32::new(0));
+        let taker = {
+            let had = had.clone();
+            spawn(&bed, move |bed| if let Some(share) = bed.links.take() {
+                had.fetch_add(1, SeqCst);
+                bed.look_at(&share);
+                bed.put(share);
+            })
+        };
+        bed.perform(bed.links.go_away(link, "gone", NOW, 1.0));
+        taker.join().unwrap();
+        let failed = bed.links.last_error().is_some();
+        assert_eq!(failed, had.load(SeqCst) == 0);
+        assert_eq!(bed.closed.load(SeqCst), 1);
+        bed.finish();
+    }, caught by mutant_a_drain_looks_too_early_for_the_first_share = ShareStillbornLooksTooEarly;
+
     /// As above, for two gets and a connection that dies.
     gets_against_a_death(BOUND) {
         let bed = Bed::new(1, 2);
@@ -96,7 +121,7 @@ models! {
             bed.put(share);
         };
         let (one, two) = (spawn(&bed, taker), spawn(&bed, taker));
-        bed.perform(bed.links.fail(link, NOW));
+        bed.perform(bed.links.fail(link, "died", NOW, 0.0));
         one.join().unwrap();
         two.join().unwrap();
         bed.finish();
@@ -190,7 +215,7 @@ models! {
         let link = held.link();
         let waiter = spawn(&bed, |bed| bed.put(bed.get()));
         let holder = spawn(&bed, |bed| bed.put(held));
-        bed.perform(bed.links.fail(link, NOW));
+        bed.perform(bed.links.fail(link, "died", NOW, 0.0));
         waiter.join().unwrap();
         holder.join().unwrap();
         bed.finish();

@@ -1,5 +1,5 @@
-//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths, opens, resizes and
-//! resets.
+//! The links against a plain sequential model: any sequence of gets, returns, capacities, drains, deaths, opens, failed opens,
+//! resizes and resets, with time that passes between them.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -27,12 +27,15 @@ use crate::{
 enum Step {
     Get,
     TryGet,
+    /// A get without the lock.
+    Take,
     Poll(usize),
     Cancel(usize),
     TimeOut(usize),
     Put(usize),
     /// The open succeeds.
     Opened(usize),
+    OpenFailed(usize),
     /// The task of the open or close is dropped.
     Dropped(usize),
     Capacity(usize, u32),
@@ -43,6 +46,8 @@ enum Step {
     Resize(u32),
     Reset,
     Close,
+    /// So many milliseconds pass, and the keeper comes.
+    Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,20 +55,23 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Get),
         2 => Just(Step::TryGet),
+        2 => Just(Step::Take),
         5 => which.clone().prop_map(Step::Poll),
         2 => which.clone().prop_map(Step::Cancel),
         1 => which.clone().prop_map(Step::TimeOut),
         6 => which.clone().prop_map(Step::Put),
         6 => which.clone().prop_map(Step::Opened),
+        1 => which.clone().prop_map(Step::OpenFailed),
         1 => which.clone().prop_map(Step::Dropped),
         3 => (which.clone(), 0..4_u32).prop_map(|(link, shares)| Step::Capacity(link, shares)),
         1 => (which.clone(), any::<bool>()).prop_map(|(link, suspect)| Step::Suspect(link, suspect)),
-        1 => which.clone().prop_map(Step::Drain),
-        1 => which.clone().prop_map(Step::Fail),
+        2 => which.clone().prop_map(Step::Drain),
+        2 => which.clone().prop_map(Step::Fail),
         3 => which.prop_map(Step::Closed),
         1 => (1..4_u32).prop_map(Step::Resize),
         1 => prop_oneof![2 => Just(Step::Get), 1 => Just(Step::Reset)],
         1 => prop_oneof![9 => Just(Step::Get), 1 => Just(Step::Close)],
+        3 => prop_oneof![Just(20), Just(100), Just(600), Just(1_000), Just(5_000)].prop_map(Step::Pass),
     ]
 }
 
@@ -89,12 +97,17 @@ struct Conn {
     unwanted: bool,
     /// The connection asked to be drained while it was being opened.
     leaves: bool,
+    /// When its open began.
+    began: Moment,
+    opened_at: Moment,
+    /// Whether anybody ever had a share of it.
+    shared: bool,
 }
 
 #[derive(Debug)]
 struct Waiter {
     id: Ticket<&'static str>,
-    /// The answer that the waiter should get: a share of this connection, or that the pool is closed.
+    /// The answer that the waiter should get: a share of this connection, or a refusal.
     answer: Option<Option<LinkId>>,
 }
 
@@ -109,15 +122,27 @@ struct Run {
     max_links: usize,
     /// The largest value that `max_links` has had.
     most: usize,
+    now: Moment,
+    /// How many opens failed, one after the other; and when the next may begin.
+    failures: u32,
+    next_try: Moment,
+    /// Until then an open that succeeds does not end the outage.
+    doubted_until: Moment,
+    /// The error of the last failure.
+    failure: &'static str,
 }
 
 const NOW: Moment = Moment::from_nanos(1_000_000_000);
 const MAX_WAITERS: usize = 6;
+const SEC: Duration = Duration::from_secs(1);
 
 impl Run {
     fn new(max_links: u32) -> Self {
+        let mut limits = limits(max_links);
+        // Grants are never taken back.
+        limits.reclaim_after = Duration::MAX;
         Self {
-            links: Links::new(limits(max_links)),
+            links: Links::new(limits),
             conns: Vec::new(),
             line: Vec::new(),
             held: Vec::new(),
@@ -125,6 +150,11 @@ impl Run {
             expected: 16,
             max_links: max_links as usize,
             most: max_links as usize,
+            now: NOW,
+            failures: 0,
+            next_try: NOW,
+            doubted_until: NOW,
+            failure: "",
         }
     }
 
@@ -165,30 +195,79 @@ impl Run {
             .count()
     }
 
+    fn alive(&self) -> bool {
+        let alive = |conn: &Conn| matches!(conn.phase, Phase::Live | Phase::Draining);
+        self.conns.iter().any(alive)
+    }
+
+    /// Whether it is known that nothing can be opened.
+    fn is_outage(&self) -> bool {
+        self.failures >= 3 && !self.alive()
+    }
+
+    /// An open failed, without jitter, for a connection that takes no place any more. In an outage all waiters are told.
+    fn failed(&mut self, error: &'static str) {
+        self.failures += 1;
+        let wait = Duration::from_millis(50) * (1 << (self.failures - 1).min(20));
+        self.next_try = self.now + wait.min(5 * SEC);
+        self.failure = error;
+        if self.is_outage() {
+            for waiter in &mut self.line {
+                waiter.answer.get_or_insert(None);
+            }
+        }
+    }
+
+    /// The same of a connection that ended. Whether it was just opened, and nobody had a share of it, is asked before.
+    fn stillborn(&mut self, error: &'static str) {
+        self.doubted_until = self.now + SEC;
+        self.failed(error);
+    }
+
+    /// Whether an end of this connection counts as a failed open.
+    fn is_stillborn(&self, id: LinkId) -> bool {
+        let conn = self.conns.iter().find(|conn| conn.id == id).unwrap();
+        conn.phase == Phase::Live && !conn.shared && self.now - conn.opened_at < SEC
+    }
+
+    /// Somebody gets a share.
+    fn share(&mut self, id: LinkId) {
+        let conn = self.conn(id);
+        conn.used += 1;
+        conn.shared = true;
+    }
+
+    /// How many opens begin.
+    fn opens(&self) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let in_time = |conn: &&Conn| self.now - conn.began < SEC;
+        let busy = |conn: &&Conn| matches!(conn.phase, Phase::Opening | Phase::Stillborn);
+        let supply = |conn: &&Conn| conn.phase == Phase::Opening && !conn.unwanted && in_time(conn);
+        let wanted = self.waiting().div_ceil(self.expected as usize);
+        let missing = wanted.saturating_sub(self.conns.iter().filter(supply).count());
+        let room = self.max_links.saturating_sub(self.taken());
+        let busy = self.conns.iter().filter(busy);
+        let most = room.min(4_usize.saturating_sub(busy.clone().count()));
+        if self.failures == 0 {
+            return missing.min(most);
+        }
+        // One attempt at a time, when its time has come, whether it is needed or not.
+        let tries = usize::from(self.now >= self.next_try);
+        most.min(tries.saturating_sub(busy.filter(in_time).count()))
+    }
+
     /// Updates the model after any change: the waiters are served, and the missing connections are being opened.
     fn settle(&mut self, work: Work<u32>) {
         while self.waiting() > 0
             && let Some(id) = self.pick()
         {
-            self.conn(id).used += 1;
+            self.share(id);
             let first = self.line.iter_mut().find(|waiter| waiter.answer.is_none());
             first.unwrap().answer = Some(Some(id));
         }
-        let opening = self
-            .conns
-            .iter()
-            .filter(|conn| conn.phase == Phase::Opening && !conn.unwanted)
-            .count();
-        let busy = |conn: &&Conn| matches!(conn.phase, Phase::Opening | Phase::Stillborn);
-        let busy = self.conns.iter().filter(busy).count();
-        let wanted = self.waiting().div_ceil(self.expected as usize);
-        let room = self.max_links.saturating_sub(self.taken());
-        let opens = wanted
-            .saturating_sub(opening)
-            .min(room)
-            .min(4_usize.saturating_sub(busy));
-        let opens = if self.closed { 0 } else { opens };
-        assert_eq!(work.opens.len(), opens, "opened");
+        assert_eq!(work.opens.len(), self.opens(), "opened");
         for id in work.opens {
             let phase = Phase::Opening;
             self.conns.push(Conn {
@@ -199,6 +278,9 @@ impl Run {
                 suspect: false,
                 unwanted: false,
                 leaves: false,
+                began: self.now,
+                opened_at: self.now,
+                shared: false,
             });
         }
         let closing: Vec<_> = work.closes.iter().map(|(id, _, _)| *id).collect();
@@ -226,22 +308,34 @@ impl Run {
                 } else {
                     None
                 };
-                let share = self.links.try_take(NOW).0;
+                let (share, work) = self.links.try_take(self.now);
                 assert_eq!(share.as_ref().map(|share| share.link()), expected);
+                assert!(work.opens.is_empty());
                 if let Some(share) = share {
-                    self.conn(share.link()).used += 1;
+                    self.share(share.link());
+                    self.held.push(share);
+                }
+            }
+            Step::Take => {
+                let expected = self.pick();
+                if let Some(share) = self.links.take() {
+                    assert!(self.waiting() == 0 && !self.closed);
+                    assert_eq!(Some(share.link()), expected);
+                    self.share(share.link());
                     self.held.push(share);
                 }
             }
             Step::Poll(index) if index < self.line.len() => {
-                let (told, work) = self.links.poll(&self.line[index].id, Waker::noop(), NOW);
+                let (told, work) = self
+                    .links
+                    .poll(&self.line[index].id, Waker::noop(), self.now);
                 self.told(index, told);
                 // A waiter that is polled finds the room.
                 self.settle(work);
             }
             Step::Cancel(index) if index < self.line.len() => {
                 let waiter = self.line.remove(index);
-                let work = self.links.cancel(waiter.id, NOW);
+                let work = self.links.cancel(waiter.id, self.now);
                 if let Some(Some(link)) = waiter.answer {
                     self.conn(link).used -= 1;
                     self.bury();
@@ -250,7 +344,7 @@ impl Run {
             }
             Step::TimeOut(index) if index < self.line.len() => {
                 let waiter = self.line.remove(index);
-                let told = self.links.time_out(waiter.id, NOW).ok();
+                let told = self.links.time_out(waiter.id, self.now).ok();
                 let share = told.map(|told| told.ok());
                 let link = share
                     .as_ref()
@@ -261,17 +355,18 @@ impl Run {
             Step::Poll(_) | Step::Cancel(_) | Step::TimeOut(_) => {}
             Step::Put(index) => {
                 if index < self.held.len() {
-                    let share = self.held.remove(index);
+                    let (share, now) = (self.held.remove(index), self.now);
                     self.conn(share.link()).used -= 1;
                     self.bury();
-                    if let Some(work) = self.links.put(share, || NOW) {
+                    if let Some(work) = self.links.put(share, || now) {
                         self.settle(work);
                     }
                 }
             }
             Step::Opened(index) => {
                 if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Stillborn]) {
-                    let mut work = self.links.opened(id, Arc::new(0), Moment::NEVER, NOW);
+                    let now = self.now;
+                    let mut work = self.links.opened(id, Arc::new(0), Moment::NEVER, now);
                     let closed = self.closed;
                     let conn = self.conn(id);
                     if conn.phase == Phase::Stillborn || conn.leaves {
@@ -281,13 +376,31 @@ impl Run {
                         return self.check();
                     }
                     assert!(work.unusable.is_none());
+                    conn.opened_at = now;
                     conn.phase = match closed || conn.unwanted {
                         true => Phase::Draining,
                         false => Phase::Live,
                     };
                     self.expected = conn.capacity.max(1);
+                    if self.failures > 0 && now < self.doubted_until {
+                        self.next_try = self.next_try.max(self.doubted_until);
+                    } else {
+                        self.failures = 0;
+                    }
                     self.settle(work);
                 }
+            }
+            Step::OpenFailed(index) => {
+                if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Stillborn]) {
+                    self.conns.retain(|conn| conn.id != id);
+                    let work = self.links.open_failed(id, "refused", self.now, 1.0);
+                    self.failed("refused");
+                    self.settle(work);
+                }
+            }
+            Step::Pass(millis) => {
+                self.now = self.now + Duration::from_millis(millis);
+                self.keeper_comes();
             }
             Step::Dropped(index) => self.vacate(index, &[Phase::Opening, Phase::Stillborn]),
             Step::Closed(index) => self.vacate(index, &[Phase::Closing]),
@@ -297,53 +410,61 @@ impl Run {
                     if shares > 0 {
                         self.expected = shares;
                     }
-                    let work = self.links.set_capacity(id, shares, NOW);
+                    let work = self.links.set_capacity(id, shares, self.now);
                     self.settle(work);
                 }
             }
             Step::Suspect(index, suspect) => {
                 if let Some(id) = self.nth(index, &[Phase::Live]) {
                     self.conn(id).suspect = suspect;
-                    let work = self.links.set_suspect(id, suspect, NOW);
+                    let work = self.links.set_suspect(id, suspect, self.now);
                     self.settle(work);
                 }
             }
             Step::Drain(index) => {
                 if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Live]) {
+                    let stillborn = self.is_stillborn(id);
                     let conn = self.conn(id);
                     if conn.phase == Phase::Opening {
                         (conn.leaves, conn.unwanted) = (true, true);
                     } else {
                         conn.phase = Phase::Draining;
                     }
-                    let work = self.links.drain(id, CloseReason::GoingAway, NOW);
+                    let work = self.links.go_away(id, "gone", self.now, 1.0);
+                    if stillborn {
+                        // It is closed at once, so it is not alive any more.
+                        assert_eq!(work.closes.len(), 1);
+                        self.conn(id).phase = Phase::Closing;
+                        self.stillborn("gone");
+                        self.conn(id).phase = Phase::Draining;
+                    }
                     self.settle(work);
                 }
             }
             Step::Fail(index) => {
                 if let Some(id) = self.nth(index, &[Phase::Opening, Phase::Live, Phase::Draining]) {
+                    let stillborn = self.is_stillborn(id);
                     let conn = self.conn(id);
-                    let stillborn = conn.phase == Phase::Opening;
-                    conn.phase = if stillborn {
-                        Phase::Stillborn
-                    } else {
-                        Phase::Dead
-                    };
-                    let work = self.links.fail(id, NOW);
-                    assert_eq!(work.deaths.len(), usize::from(!stillborn));
+                    let early = conn.phase == Phase::Opening;
+                    conn.phase = if early { Phase::Stillborn } else { Phase::Dead };
+                    let work = self.links.fail(id, "dead", self.now, 1.0);
+                    assert_eq!(work.deaths.len(), usize::from(!early));
                     self.bury();
+                    if stillborn {
+                        self.stillborn("dead");
+                    }
                     self.settle(work);
                 }
             }
             Step::Resize(max_links) => {
-                let work = self.links.resize(max_links, NOW);
+                let work = self.links.resize(max_links, self.now);
                 self.max_links = max_links as usize;
                 self.most = self.most.max(self.max_links);
                 while self.let_surplus_go() {}
                 self.settle(work);
             }
             Step::Reset => {
-                let work = self.links.retire_all(NOW);
+                let work = self.links.retire_all(self.now);
                 for conn in &mut self.conns {
                     match conn.phase {
                         Phase::Opening => conn.unwanted = true,
@@ -392,21 +513,27 @@ impl Run {
     }
 
     fn get(&mut self) {
-        let (take, work) = self.links.take_or_wait(Waker::noop().clone(), NOW);
+        let (take, work) = self.links.take_or_wait(Waker::noop().clone(), self.now);
         match take {
             Take::Ready(share) => {
                 assert_eq!(self.waiting(), 0, "it overtook those in line");
                 assert_eq!(Some(share.link()), self.pick());
-                self.conn(share.link()).used += 1;
+                self.share(share.link());
                 self.held.push(share);
                 self.settle(work);
             }
             Take::Refused(Refusal::Closed) => assert!(self.closed),
+            Take::Refused(Refusal::Connect(error)) => {
+                assert!(self.is_outage() && self.pick().is_none());
+                assert_eq!(error, self.failure);
+                self.settle(work);
+            }
             Take::Refused(refusal) => {
                 assert!(matches!(refusal, Refusal::Overloaded), "{refusal:?}");
                 assert_eq!(self.waiting(), MAX_WAITERS);
             }
             Take::Queued(id, work) => {
+                assert!(!self.is_outage(), "it waits for nothing");
                 assert!(!self.closed && (self.waiting() > 0 || self.pick().is_none()));
                 self.line.push(Waiter { id, answer: None });
                 self.settle(work);
@@ -424,7 +551,8 @@ impl Run {
                 self.held.push(share);
             }
             Poll::Ready(Err(refusal)) => {
-                assert!(matches!(refusal, Refusal::Closed) && expected == Some(None));
+                let told = matches!(refusal, Refusal::Closed | Refusal::Connect(_));
+                assert!(told && expected == Some(None), "{refusal:?}");
                 self.line.remove(index);
             }
         }
@@ -439,12 +567,22 @@ impl Run {
 
     fn gone(&mut self, id: LinkId) {
         self.conns.retain(|conn| conn.id != id);
-        let work = self.links.vacate(id, NOW);
+        let work = self.links.vacate(id, self.now);
         assert!(work.opens.is_empty());
         if self.waiting() > 0 && !self.closed {
             let first = self.line.iter().position(|waiter| waiter.answer.is_none());
             self.step(&Step::Poll(first.unwrap()));
+        } else {
+            // It was called, if there is a room for an attempt.
+            self.keeper_comes();
         }
+    }
+
+    fn keeper_comes(&mut self) {
+        let (next, work) = self.links.tick(self.now, Waker::noop().clone());
+        self.settle(work);
+        let waits = self.failures > 0 && !self.closed && self.next_try > self.now;
+        assert!(!waits || next <= self.next_try.max(self.now + Duration::from_millis(1)));
     }
 
     fn check(&self) {

@@ -137,7 +137,7 @@ fn users_of_connections_that_change() {
                     bed.perform(bed.links.set_suspect(link, false, NOW));
                 }
                 2 => bed.perform(bed.links.drain(link, CloseReason::Tainted, NOW)),
-                3 => bed.perform(bed.links.fail(link, NOW)),
+                3 => bed.perform(bed.links.fail(link, "died", NOW, 0.0)),
                 4 => bed.perform(bed.links.resize(thread_rng().gen_range(1..3), NOW)),
                 5 => bed.perform(bed.links.retire_all(NOW)),
                 _ => {

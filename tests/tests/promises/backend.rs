@@ -77,6 +77,10 @@ pub(crate) enum Born {
     Broken,
     /// It breaks before anybody could use it.
     Dying,
+    /// Its backend lets it go before anybody could use it. If it is shared, it takes nobody before.
+    Leaving,
+    /// It dies in the same way.
+    Lost,
 }
 
 /// Code of a user's that panics when it is called.
@@ -182,7 +186,21 @@ impl Backend {
         act.run().await
     }
 
+    /// Opens one. With a gauge it is shared, and its gauge says how it is.
     pub(crate) async fn open(self: &Arc<Self>, gauge: Option<Gauge>) -> Result<Thing, Oops> {
+        self.open_with(gauge.clone(), gauge).await
+    }
+
+    /// Opens one that is lent to one at a time, and whose backend can say that it goes.
+    pub(crate) async fn open_lent(self: &Arc<Self>, voice: Gauge) -> Result<Thing, Oops> {
+        self.open_with(None, Some(voice)).await
+    }
+
+    async fn open_with(
+        self: &Arc<Self>,
+        gauge: Option<Gauge>,
+        voice: Option<Gauge>,
+    ) -> Result<Thing, Oops> {
         let opening = Opening::new(self);
         self.run(Stage::Open).await?;
         let thing = opening.ends(gauge);
@@ -191,6 +209,11 @@ impl Backend {
             (Born::Well, _) => {}
             (Born::Broken, None) => thing.broken.store(true, SeqCst),
             (Born::Broken, Some(_)) => thing.breaks(),
+            (Born::Leaving | Born::Lost, shared) => match voice {
+                Some(voice) => thing.ends_soon(born, voice, shared.is_some()),
+                // Nobody says so: the pool sees it when it looks.
+                None => thing.dies.store(true, SeqCst),
+            },
             (Born::Dying, None) => thing.dies.store(true, SeqCst),
             (Born::Dying, Some(gauge)) => {
                 let (gauge, dead) = (gauge.clone(), Arc::clone(&thing.dead));
@@ -266,6 +289,26 @@ impl Thing {
             }
             None => self.broken.store(true, SeqCst),
         }
+    }
+
+    /// Its backend ends it before anybody has it.
+    fn ends_soon(&self, born: Born, voice: Gauge, shared: bool) {
+        if shared {
+            voice.set_capacity(0);
+        }
+        let dead = Arc::clone(&self.dead);
+        drop(tokio::spawn(async move {
+            if shared {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // Where a get waited for it, one that is lent was granted by now, and the get was not polled since.
+            if born == Born::Leaving {
+                voice.drain();
+            } else {
+                dead.store(true, SeqCst);
+                voice.dead();
+            }
+        }));
     }
 
     /// Is it broken?

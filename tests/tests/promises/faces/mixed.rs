@@ -25,7 +25,7 @@ impl<const SHARED: bool> MixedManager<u32> for Mixes<SHARED> {
 
     async fn create(&self, _: &u32, gauge: Gauge) -> Result<Opened<Thing, Thing>, Oops> {
         if !SHARED {
-            return self.0.open(None).await.map(Opened::One);
+            return self.0.open_lent(gauge).await.map(Opened::One);
         }
         gauge.set_capacity(1);
         self.0.open(Some(gauge)).await.map(Opened::Many)

@@ -1188,6 +1188,69 @@ async fn keys_that_hash_alike_panic_or_use_the_pool_lose_nothing() {
     }
 }
 
+/// Says of each resource what it was told to, once.
+#[derive(Clone, Default)]
+struct Moods {
+    next: Arc<Mutex<Option<Mood>>>,
+    opened: Arc<AtomicU32>,
+    closed: Arc<Mutex<Vec<u32>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mood {
+    Broken,
+    Panics,
+}
+
+impl KeyedManager<u32> for Moods {
+    type Resource = u32;
+    type Error = Oops;
+
+    async fn create(&self, _: &u32) -> Result<u32, Oops> {
+        Ok(self.opened.fetch_add(1, SeqCst))
+    }
+
+    async fn check(&self, _: &mut u32, _: &Usage) -> Result<(), Oops> {
+        Ok(())
+    }
+
+    fn is_broken(&self, _: &mut u32) -> bool {
+        let next = self.next.lock().unwrap().take();
+        match next {
+            Some(Mood::Broken) => true,
+            Some(Mood::Panics) => panic!("told to panic"),
+            None => false,
+        }
+    }
+
+    async fn close(&self, of: u32) {
+        self.closed.lock().unwrap().push(of);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_one_that_is_called_broken_once_is_never_lent_again() {
+    hush();
+    for mood in [Mood::Broken, Mood::Panics] {
+        let moods = Moods::default();
+        let pool = KeyedPool::builder(moods.clone())
+            .max_size(1)
+            .max_total(2)
+            .build()
+            .unwrap();
+        assert_eq!(*pool.get(&7).await.unwrap(), 0);
+        *moods.next.lock().unwrap() = Some(mood);
+        // A panic of the manager is not the caller's.
+        assert_eq!(*pool.get(&7).await.unwrap(), 1, "{mood:?}");
+        *moods.next.lock().unwrap() = Some(mood);
+        assert!(pool.try_get(&7).is_err(), "{mood:?}");
+        settle().await;
+        assert_eq!(*moods.closed.lock().unwrap(), [0, 1]);
+        let status = pool.status();
+        assert_eq!((status.open, status.closing, status.gets), (0, 0, 2));
+    }
+}
+
 /// How one call of the manager goes.
 const ENDS: [fn() -> Act; 5] = [
     || Act::Succeed,

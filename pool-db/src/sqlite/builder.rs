@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Builder, Reset};
+use super::{Builder, Reset, on_open::OnOpen};
 
 impl Builder {
     /// Opens this file as the database. The file is created if it is missing.
@@ -46,10 +46,41 @@ impl Builder {
         self
     }
 
-    /// What happens to state that a caller left on a connection: `seen`, `always`, `discard_all` or `nothing`. Default:
+    /// What happens to state that a caller left on a connection: `seen`, `always`, `discard-all` or `nothing`. Default:
     /// [`Reset::Seen`].
     pub const fn reset(mut self, policy: Reset) -> Self {
         self.settings.reset = policy;
+        self
+    }
+
+    /// Runs `run` on each new connection, the writer's too, on a worker and before any caller has the connection: to add functions,
+    /// collations and virtual tables, which belong to a connection (with the features of `rusqlite` for those). It runs after the pragmas were set, and pragmas that it sets are
+    /// what later callers find. Its error or panic is a failed open. It takes no longer than `create_timeout` for who waits for the
+    /// connection. Default: nothing.
+    ///
+    /// ```
+    /// use pool_db::sqlite::{Pool, rusqlite::functions::FunctionFlags};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_db::Error> {
+    /// let pool = Pool::builder()
+    ///     .memory()
+    ///     .on_open(|sqlite| {
+    ///         sqlite.create_scalar_function("double", 1, FunctionFlags::SQLITE_UTF8, |context| {
+    ///             Ok(2 * context.get::<i64>(0)?)
+    ///         })
+    ///     })
+    ///     .build()?;
+    /// let double: i64 = pool.read(|sqlite| sqlite.query_row("SELECT double(21)", [], |row| row.get(0))).await?;
+    /// assert_eq!(double, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_open(
+        mut self,
+        run: impl Fn(&mut rusqlite::Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.on_open = Some(OnOpen::new(run));
         self
     }
 
@@ -172,7 +203,7 @@ mod tests {
             ),
             (
                 vec![url, ("POOL_DB_RESET", "all")],
-                "POOL_DB_RESET is \"all\", but must be `seen`, `always`, `discard_all` or `nothing`",
+                "POOL_DB_RESET is \"all\", but must be `seen`, `always`, `discard-all` or `nothing`",
             ),
             (
                 vec![("POOL_DB_URL", "sqlite:a.db"), ("POOL_DB_PATH", "b.db")],
@@ -223,7 +254,7 @@ mod tests {
             ("GROUP_COMMIT", "off", &|of| of.group_commit(None)),
             ("OPTIMIZE_EVERY", "1s", &|of| of.optimize_every(second)),
             ("OPTIMIZE_EVERY", "off", &|of| of.optimize_every(None)),
-            ("RESET", "discard_all", &|of| of.reset(Reset::DiscardAll)),
+            ("RESET", "discard-all", &|of| of.reset(Reset::DiscardAll)),
             ("PRAGMAS", "mmap_size=0, cache_size=-2000", &|of| {
                 of.pragma("mmap_size", "0").pragma("cache_size", "-2000")
             }),

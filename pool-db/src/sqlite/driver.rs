@@ -12,6 +12,7 @@ use pool_cpu::BlockingPool;
 use super::{
     Builder, Connection, Manager, Pool, Reset, Writer,
     location::{Access, EXPECTED, Location},
+    on_open::OnOpen,
     session::{Plan, Session},
 };
 use crate::{Driver, address::Address, driver::sealed::Sealed};
@@ -31,6 +32,7 @@ pub struct DriverSettings {
     pub(super) statement_cache: usize,
     pub(super) threads: Option<usize>,
     pub(super) reset: Reset,
+    pub(super) on_open: Option<OnOpen>,
     pub(super) group_commit: Option<usize>,
     pub(super) optimize_every: Option<Duration>,
     pub(super) pragmas: Vec<(String, String)>,
@@ -68,6 +70,7 @@ impl Default for DriverSettings {
             statement_cache: 64,
             threads: None,
             reset: Reset::Seen,
+            on_open: None,
             group_commit: None,
             optimize_every: Some(Duration::from_secs(3600)),
             pragmas: Vec::new(),
@@ -148,6 +151,7 @@ impl Driver for Sqlite {
             own.statement_cache,
             own.all_pragmas(&location, access),
             own.reset,
+            own.on_open.clone(),
             own.optimize_every.filter(|_| access != Access::ReadOnly),
         ));
         let anchor = match location {

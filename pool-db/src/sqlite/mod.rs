@@ -40,6 +40,8 @@
 //! of the driver are `{PREFIX}_PATH`, `_READ_ONLY`, `_BUSY_TIMEOUT`, `_STATEMENT_CACHE`, `_THREADS` (or `auto`), `_RESET`,
 //! `_GROUP_COMMIT` (or `off`), `_OPTIMIZE_EVERY` (or `off`) and `_PRAGMAS`.
 //!
+//! [`Builder::on_open`] runs a closure on each new connection, for functions, collations and extensions.
+//!
 //! `query_timeout` is the time that one `run` may take, including its wait for a worker.
 
 mod backup;
@@ -52,6 +54,7 @@ mod file;
 mod group;
 mod location;
 mod manager;
+mod on_open;
 mod pool;
 mod residue;
 mod session;

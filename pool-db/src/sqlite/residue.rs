@@ -53,13 +53,13 @@ pub enum Reset {
 }
 
 impl Reset {
-    pub(super) const EXPECTED: &str = "`seen`, `always`, `discard_all` or `nothing`";
+    pub(super) const EXPECTED: &str = "`seen`, `always`, `discard-all` or `nothing`";
 
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "seen" => Self::Seen,
             "always" => Self::Always,
-            "discard_all" => Self::DiscardAll,
+            "discard-all" => Self::DiscardAll,
             "nothing" => Self::Nothing,
             _ => return None,
         })

@@ -17,6 +17,7 @@ use super::{
     backup,
     file::{File, Moved, Opened},
     location::Source,
+    on_open::OnOpen,
     residue::{self, Left, Mode, Origin, Reset},
     stop::{self, Stop, Wanted as _},
 };
@@ -65,6 +66,7 @@ pub(super) struct Plan {
     pub(super) statement_cache: usize,
     pub(super) pragmas: Vec<(String, String)>,
     reset: Reset,
+    on_open: Option<OnOpen>,
     /// `None` for a database in memory.
     file: Option<Arc<File>>,
     /// `None`: never.
@@ -83,6 +85,7 @@ impl Plan {
         statement_cache: usize,
         pragmas: Vec<(String, String)>,
         reset: Reset,
+        on_open: Option<OnOpen>,
         optimize_every: Option<Duration>,
     ) -> Self {
         let is_file = !source.flags.contains(OpenFlags::SQLITE_OPEN_URI);
@@ -93,6 +96,7 @@ impl Plan {
             statement_cache,
             pragmas,
             reset,
+            on_open,
             optimize_every,
             optimized: Mutex::new(Instant::now()),
             turn: Mutex::new(()),
@@ -138,8 +142,16 @@ impl Session {
     ///
     /// The pool's own pragmas wait for locks for up to [`OPEN_PATIENCE`], whatever `busy_timeout` is.
     pub(super) fn open(plan: &Arc<Plan>, stop: Arc<Stop>) -> rusqlite::Result<Self> {
+        Self::open_with(plan, stop, plan.on_open.as_ref())
+    }
+
+    fn open_with(
+        plan: &Arc<Plan>,
+        stop: Arc<Stop>,
+        on_open: Option<&OnOpen>,
+    ) -> rusqlite::Result<Self> {
         let (path, flags) = plan.next().map_err(Moved::error)?;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let mut connection = Connection::open_with_flags(path, flags)?;
         let (origin, file) = stop::during(stop.clone(), OPEN_PATIENCE, || {
             install(&connection, plan)?;
             let until = Instant::now() + OPEN_PATIENCE;
@@ -151,6 +163,11 @@ impl Session {
                 drop(turn);
             }
             patiently(&stop, until, || read(&connection))?;
+            if let Some(on_open) = on_open {
+                on_open.run(&mut connection)?;
+                // It may have set handlers of its own.
+                install(&connection, plan)?;
+            }
             let opened = plan.file.as_ref().map(File::opened).transpose();
             let opened = opened.map_err(Moved::error)?.flatten();
             Ok::<_, rusqlite::Error>((Origin::of(&connection, plan.reset)?, opened))
@@ -176,7 +193,8 @@ impl Session {
     pub(super) fn anchor(plan: &Arc<Plan>) -> rusqlite::Result<Self> {
         let stop = Arc::new(Stop::default());
         let call = stop.begin();
-        let opened = Self::open(plan, stop);
+        // Nobody uses this connection.
+        let opened = Self::open_with(plan, stop, None);
         call.ended();
         opened
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Driver as _,
     environment::Environment,
-    postgres::{Builder, Postgres, SessionAttrs, SslMode, driver::manager},
+    postgres::{Builder, Postgres, Prepare, SessionAttrs, SslMode, driver::manager},
 };
 
 /// Builds a [`Shared`] pool. It has the settings of a [`SharedConfig`], the address and those of a [`Builder`] that apply to shared
@@ -188,12 +188,16 @@ impl SharedBuilder {
 
     fn built(self) -> Result<Shared, ConfigError> {
         let Self {
-            connect,
+            mut connect,
             config,
             limits,
             observer,
             ..
         } = self;
+        if connect.settings.prepare == Prepare::Auto {
+            // The manager asks whether there is a proxy, together with what else it says first.
+            connect.settings.prepare = Prepare::Named;
+        }
         config.validate()?;
         limits.validate()?;
         no_zeros([("query_timeout", connect.query_timeout.into())])?;

@@ -16,7 +16,7 @@ use super::{
     dial::{Dial, Dialled},
     length::fits_in,
     line::Line,
-    query::Params,
+    query::{Params, at_most_one, only},
     session::{Left, Session},
     statements::Statements,
     transaction::{Transaction, TransactionBuilder},
@@ -102,11 +102,7 @@ impl Client {
         query: impl Into<Query<'a>>,
         params: Params<'_>,
     ) -> Result<Row, Error> {
-        let mut rows = self.rows(query.into(), params).await?.0;
-        match (rows.pop(), rows.len()) {
-            (Some(row), 0) => Ok(row),
-            (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
-        }
+        only(self.rows(query.into(), params).await?.0)
     }
 
     /// Runs a statement that returns one row or none.
@@ -118,11 +114,7 @@ impl Client {
         query: impl Into<Query<'a>>,
         params: Params<'_>,
     ) -> Result<Option<Row>, Error> {
-        let mut rows = self.rows(query.into(), params).await?.0;
-        if rows.len() > 1 {
-            return Err(Error::row_count(rows.len(), "at most 1"));
-        }
-        Ok(rows.pop())
+        at_most_one(self.rows(query.into(), params).await?.0)
     }
 
     /// Runs a statement and returns how many rows it changed.

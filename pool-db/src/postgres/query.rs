@@ -26,6 +26,22 @@ pub enum Query<'a> {
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Returns the only row of an answer.
+pub(super) fn only(mut rows: Vec<Row>) -> Result<Row, Error> {
+    match (rows.pop(), rows.len()) {
+        (Some(row), 0) => Ok(row),
+        (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
+    }
+}
+
+/// Returns the row of an answer, if it has one.
+pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
+    if rows.len() > 1 {
+        return Err(Error::row_count(rows.len(), "at most 1"));
+    }
+    Ok(rows.pop())
+}
+
 impl Client {
     /// Runs a statement and reads all of its rows.
     pub(super) async fn rows(
@@ -35,7 +51,7 @@ impl Client {
     ) -> Result<(Vec<Row>, u64), Error> {
         fits(query, params)?;
         self.request(async {
-            let mut stream = std::pin::pin!(self.start(query, params).await?);
+            let mut stream = pin!(self.start(query, params).await?);
             let mut rows = Vec::new();
             while let Some(row) = stream.try_next().await? {
                 rows.push(row);
@@ -129,13 +145,7 @@ impl Client {
         let preparing = Arc::clone(&self.preparing).read_owned().await;
         let task = tokio::spawn(async move {
             let _preparing = preparing;
-            let _turn = slot.turn.lock().await;
-            if let Some(statement) = slot.get() {
-                return Ok(statement.clone());
-            }
-            let statement = driver.prepare(&text).await?;
-            slot.set(statement.clone());
-            Ok(statement)
+            slot.prepare(&driver, &text).await
         });
         match task.await {
             Ok(prepared) => prepared,

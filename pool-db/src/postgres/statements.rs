@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashlink::LruCache;
+use tokio_postgres::Statement;
 
 /// A bounded cache of statements by their text. The least recently used statement is evicted first.
 ///
@@ -25,7 +26,7 @@ struct Kept<S> {
 pub(super) struct Slot<S> {
     statement: OnceLock<S>,
     /// Held by the task that prepares the statement.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl<S> Slot<S> {
@@ -41,8 +42,28 @@ impl<S> Slot<S> {
     }
 
     /// Sets the statement. Only the holder of the `turn` does that, once.
-    pub(super) fn set(&self, statement: S) {
+    fn set(&self, statement: S) {
         drop(self.statement.set(statement));
+    }
+}
+
+impl Slot<Statement> {
+    /// Prepares the statement, unless another caller has done so by the time of this one's turn.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave its statement on the server, so it is polled to its end.
+    pub(super) async fn prepare(
+        &self,
+        driver: &tokio_postgres::Client,
+        sql: &str,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let _turn = self.turn.lock().await;
+        if let Some(statement) = self.get() {
+            return Ok(statement.clone());
+        }
+        let statement = driver.prepare(sql).await?;
+        self.set(statement.clone());
+        Ok(statement)
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use rusqlite::Connection;
 
+use super::session::refused;
+
 /// A closure that runs on each new connection.
 #[derive(Clone)]
 pub(super) struct OnOpen(Arc<Run>);
@@ -26,9 +28,7 @@ impl OnOpen {
         if connection.is_autocommit() {
             return Ok(());
         }
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE);
-        let why = "on_open has left a transaction open".to_owned();
-        Err(rusqlite::Error::SqliteFailure(code, Some(why)))
+        Err(refused("on_open has left a transaction open".to_owned()))
     }
 }
 

@@ -8,7 +8,11 @@ use super::{
     Shareable,
     pipe::{Answer, Place},
 };
-use crate::{Error, bounded::bounded, postgres::query::Params};
+use crate::{
+    Error,
+    bounded::bounded,
+    postgres::query::{Params, at_most_one, only},
+};
 
 /// A share of one connection of a [`Shared`](super::Shared) pool: others use the connection at the same time. Its drop gives the share
 /// back.
@@ -57,11 +61,7 @@ impl SharedConnection {
         statement: Shareable<'_>,
         params: Params<'_>,
     ) -> Result<Row, Error> {
-        let mut rows = self.answer(statement, params).await?.rows;
-        match (rows.pop(), rows.len()) {
-            (Some(row), 0) => Ok(row),
-            (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
-        }
+        only(self.answer(statement, params).await?.rows)
     }
 
     /// Runs a statement that returns one row or none.
@@ -73,11 +73,7 @@ impl SharedConnection {
         statement: Shareable<'_>,
         params: Params<'_>,
     ) -> Result<Option<Row>, Error> {
-        let mut rows = self.answer(statement, params).await?.rows;
-        if rows.len() > 1 {
-            return Err(Error::row_count(rows.len(), "at most 1"));
-        }
-        Ok(rows.pop())
+        at_most_one(self.answer(statement, params).await?.rows)
     }
 
     /// Runs a statement and returns how many rows it changed.

@@ -153,13 +153,7 @@ impl Pipe {
         // A prepare whose future is dropped would leave its statement on the server. As a call it is ended by the connection.
         let (driver, slot, text) = (Arc::clone(&self.driver), Arc::clone(slot), sql.to_owned());
         let call = self.calls.0.begin(place.clone(), async move {
-            let _turn = slot.turn.lock().await;
-            if let Some(statement) = slot.get() {
-                return Ok(statement.clone());
-            }
-            let statement = driver.prepare(&text).await?;
-            slot.set(statement.clone());
-            Ok(statement)
+            Ok(slot.prepare(&driver, &text).await?)
         });
         call.await.unwrap_or(Err(Failure::Over))
     }

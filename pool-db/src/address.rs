@@ -5,7 +5,7 @@
 //! the address is understood, and only if it looks like a name (`shown`).
 
 use std::fmt;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use std::path::Path;
 
 use pool_core::ConfigError;
@@ -48,7 +48,7 @@ pub(crate) fn scheme(address: &str) -> Option<&'static str> {
 
 /// Returns the text if it looks like a name, a number or a path, or else only its length: `h;password=secret` is not a host, and
 /// `u/secret@h` is not a user.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn shown(text: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || "_-.,/:%~+".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -59,7 +59,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// Returns the path as [`shown`].
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }

@@ -144,6 +144,10 @@ impl Error {
         if let Some(error) = self.find() {
             return crate::sqlite::error::constraint(error);
         }
+        #[cfg(feature = "mysql")]
+        if let Some(error) = self.find() {
+            return crate::mysql::error::constraint(error);
+        }
         None
     }
 
@@ -294,8 +298,9 @@ impl Error {
     /// for a wrong password.
     pub fn as_sqlstate(&self) -> Option<&str> {
         #[cfg(feature = "postgres")]
-        return Some(self.find::<tokio_postgres::error::DbError>()?.code().code());
-        #[cfg(not(feature = "postgres"))]
+        if let Some(error) = self.find::<tokio_postgres::error::DbError>() {
+            return Some(error.code().code());
+        }
         None
     }
 
@@ -303,6 +308,13 @@ impl Error {
     #[cfg(feature = "sqlite")]
     pub fn as_sqlite_code(&self) -> Option<i32> {
         Some(crate::sqlite::error::of_sqlite(self.find()?)?.extended_code)
+    }
+
+    /// Returns the number of the error of MySQL or MariaDB, if the server sent one. A refused connect has one too, such as 1045 for a
+    /// wrong password.
+    #[cfg(feature = "mysql")]
+    pub fn as_mysql_code(&self) -> Option<u16> {
+        Some(self.find::<mysql_async::ServerError>()?.code)
     }
 
     /// Returns the error that caused this error, if there is one: an error of the driver, of the pool or of the application.
@@ -332,6 +344,10 @@ impl Error {
         #[cfg(feature = "sqlite")]
         if let Some(code) = self.as_sqlite_code() {
             return crate::sqlite::error::condition(code);
+        }
+        #[cfg(feature = "mysql")]
+        if let Some(code) = self.as_mysql_code() {
+            return crate::mysql::error::condition(code);
         }
         None
     }
@@ -375,7 +391,7 @@ impl Error {
     }
 
     /// Records that nothing of the request was written to the connection.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn unsent(mut self) -> Self {
         self.0.is_unsent = true;
         self
@@ -404,15 +420,70 @@ impl Error {
     }
 
     /// No connection to `target` could be opened.
-    #[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "mysql")),
+        allow(dead_code)
+    )]
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
         Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
     }
 }
 
+/// What drivers of servers have in common.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl Error {
+    /// A commit of a transaction in which a statement was abandoned.
+    pub(crate) fn abandoned_in_transaction() -> Self {
+        let message = "the transaction was rolled back: the future of a statement in it was dropped, or timed out";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+
+    /// A handle of a transaction outlives its closure.
+    pub(crate) fn open_handle() -> Self {
+        let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+
+    /// Whether the connection was lost before the request was written to it.
+    pub(crate) fn was_lost_before(&self) -> bool {
+        self.is_disconnected() && self.is_unsent()
+    }
+
+    /// A session that could not be set up again.
+    pub(crate) fn set_up(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
+    }
+
+    /// Another number of rows than the call allows.
+    pub(crate) fn row_count(found: usize, expected: &str) -> Self {
+        let message = format!("the statement returned {found} rows, but must return {expected}");
+        let kind = if found == 0 {
+            Kind::NoRows
+        } else {
+            Kind::ManyRows
+        };
+        Self::new(kind, message, None)
+    }
+
+    /// Another number of parameters than the statement has.
+    pub(crate) fn param_count(given: usize, expected: usize) -> Self {
+        let message = format!("expected {expected} parameters but got {given}");
+        Self::new(Kind::Driver, message, None).unsent()
+    }
+
+    /// A commit of a transaction that can only be rolled back.
+    pub(crate) fn failed_transaction() -> Self {
+        let message = "the transaction was rolled back: a statement in it had failed";
+        Self::new(Kind::Database, message.to_owned(), None)
+    }
+}
+
 /// Returns the error and its causes on one line, without repetitions.
-#[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "mysql")),
+    allow(dead_code)
+)]
 pub(crate) fn reason(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

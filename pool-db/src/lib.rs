@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `sqlite` | [`sqlite`]: rusqlite with a bundled SQLite, on worker threads of the pool. Needs a C compiler |
 //! | `postgres` | [`postgres`]: tokio-postgres, with TLS by rustls and Mozilla's root certificates |
+//! | `mysql` | [`mysql`]: mysql_async for MySQL and MariaDB, with TLS by rustls and Mozilla's root certificates |
 //! | `serde` | reads [`Config`] and the builders from any format, flat, with the names and texts of the environment |
 //! | `tracing` | the spans `pool.get` and `pool.connect`, and warnings about slow gets, leaks and outages |
 //! | `metrics` | the metrics of the pools, through the `metrics` facade |
@@ -58,24 +59,41 @@
     not(feature = "postgres"),
     doc = "[`postgres`]: https://docs.rs/pool-db/latest/pool_db/postgres/"
 )]
+#![cfg_attr(
+    not(feature = "mysql"),
+    doc = "[`mysql`]: https://docs.rs/pool-db/latest/pool_db/mysql/"
+)]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a driver, nothing uses the shared code.
-#![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(dead_code)
+)]
 
 mod address;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod backoff;
 mod bounded;
 mod builder;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod caught;
 mod constraint;
 mod driver;
 mod environment;
 mod error;
 mod get;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod one_row;
 mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod url;
 
 pub use builder::Builder;
 pub use constraint::{Constraint, ConstraintKind};

@@ -16,12 +16,15 @@ use super::{
     dial::{Dial, Dialled},
     length::fits_in,
     line::Line,
-    query::{Params, at_most_one, only},
+    query::Params,
     session::{Left, Session},
     statements::Statements,
     transaction::{Transaction, TransactionBuilder},
 };
-use crate::Error;
+use crate::{
+    Error,
+    one_row::{at_most_one, only},
+};
 
 /// One connection to a server. It runs statements and transactions, and keeps prepared statements.
 ///

@@ -20,18 +20,6 @@ impl Error {
         .whole()
     }
 
-    /// A commit of a transaction that can only be rolled back.
-    pub(crate) fn failed_transaction() -> Self {
-        let message = "the transaction was rolled back: a statement in it had failed";
-        Self::new(Kind::Database, message.to_owned(), None)
-    }
-
-    /// A commit of a transaction in which a statement was abandoned.
-    pub(crate) fn abandoned_in_transaction() -> Self {
-        let message = "the transaction was rolled back: the future of a statement in it was dropped, or timed out";
-        Self::new(Kind::Abandoned, message.to_owned(), None)
-    }
-
     /// A session that cannot be made as good as new.
     pub(crate) fn spoilt() -> Self {
         let message = "the session cannot be used again: the server ends it, or its prepared statements were all dropped";
@@ -55,12 +43,6 @@ impl Error {
     pub(crate) fn no_place() -> Self {
         let message = "the server does not say its place in the log of writes as expected";
         Self::new(Kind::Driver, message.to_owned(), None)
-    }
-
-    /// A handle of a transaction outlives its closure.
-    pub(crate) fn open_handle() -> Self {
-        let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";
-        Self::new(Kind::Abandoned, message.to_owned(), None)
     }
 
     /// More parameters than the protocol can count.
@@ -90,31 +72,10 @@ impl Error {
         Self::new(Kind::Driver, message.to_owned(), None)
     }
 
-    /// Whether the connection was lost before the request was written to it.
-    pub(crate) fn was_lost_before(&self) -> bool {
-        self.is_disconnected() && self.is_unsent()
-    }
-
-    /// A session that could not be set up again.
-    pub(crate) fn set_up(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
-    }
-
     /// A call to a listener that is gone.
     pub(crate) fn listener_ended() -> Self {
         let message = "the listener has ended";
         Self::new(Kind::Closed, message.to_owned(), None)
-    }
-
-    /// Another number of rows than the call allows.
-    pub(crate) fn row_count(found: usize, expected: &str) -> Self {
-        let message = format!("the statement returned {found} rows, but must return {expected}");
-        let kind = if found == 0 {
-            Kind::NoRows
-        } else {
-            Kind::ManyRows
-        };
-        Self::new(kind, message, None)
     }
 
     /// A statement that must not share its connection.
@@ -128,12 +89,6 @@ impl Error {
         Self::new(Kind::Driver, message, Some(error))
             .whole()
             .unsent()
-    }
-
-    /// Another number of parameters than the statement has.
-    pub(crate) fn param_count(given: usize, expected: usize) -> Self {
-        let message = format!("expected {expected} parameters but got {given}");
-        Self::new(Kind::Driver, message, None).unsent()
     }
 
     /// An answer that is longer than a shared connection may carry.

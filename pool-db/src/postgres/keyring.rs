@@ -13,8 +13,8 @@ use pool_core::{ConfigError, Flight, FlightError};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
 
-use super::{Builder, Credentials, Pool, caught::caught};
-use crate::error::reason;
+use super::{Builder, Credentials, Pool};
+use crate::{caught::caught, error::reason};
 
 /// What a provider is asked for: the credentials for new connections to this server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

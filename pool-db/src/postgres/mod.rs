@@ -74,7 +74,6 @@
 pub mod _from_deadpool_postgres {}
 mod builder;
 mod cancel;
-mod caught;
 mod client;
 mod connection;
 mod copy;

@@ -26,22 +26,6 @@ pub enum Query<'a> {
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Returns the only row of an answer.
-pub(super) fn only(mut rows: Vec<Row>) -> Result<Row, Error> {
-    match (rows.pop(), rows.len()) {
-        (Some(row), 0) => Ok(row),
-        (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
-    }
-}
-
-/// Returns the row of an answer, if it has one.
-pub(super) fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
-    if rows.len() > 1 {
-        return Err(Error::row_count(rows.len(), "at most 1"));
-    }
-    Ok(rows.pop())
-}
-
 impl Client {
     /// Runs a statement and reads all of its rows.
     pub(super) async fn rows(

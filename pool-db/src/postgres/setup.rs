@@ -2,8 +2,8 @@
 
 use std::{fmt, pin::Pin, sync::Arc};
 
-use super::{Builder, Client, caught::caught, session::Status};
-use crate::Error;
+use super::{Builder, Client, session::Status};
+use crate::{Error, caught::caught};
 
 /// What runs on each new connection, and again after a session was cleaned.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use std::{
 use tokio_postgres::IsolationLevel;
 
 use super::{Client, Connection, Pool, session::Status, transaction::Modes};
-use crate::Error;
+use crate::{Error, backoff::Backoff};
 
 /// The transaction that a closure runs in: see [`Pool::transaction`]. It dereferences to [`Client`], which runs the statements.
 ///
@@ -56,7 +56,7 @@ pub struct TransactionPlan {
     pool: Pool,
     modes: Modes,
     tries: u32,
-    backoff: (Duration, Duration),
+    backoff: Backoff,
 }
 
 impl Pool {
@@ -104,7 +104,7 @@ impl Pool {
             pool: self.clone(),
             modes: Modes::default(),
             tries: 5,
-            backoff: (Duration::from_millis(10), Duration::from_secs(1)),
+            backoff: Backoff::default(),
         }
     }
 }
@@ -143,7 +143,7 @@ impl TransactionPlan {
     ///
     /// [Exponential Backoff And Jitter]: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = (first, longest);
+        self.backoff = Backoff { first, longest };
         self
     }
 
@@ -187,7 +187,7 @@ impl TransactionPlan {
             if !lost || tries >= self.tries {
                 return result;
             }
-            tokio::time::sleep(self.wait(tries)).await;
+            tokio::time::sleep(self.backoff.wait(tries, fastrand::f64())).await;
             tries += 1;
         }
     }
@@ -214,13 +214,6 @@ impl TransactionPlan {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// The wait after the `tries`th run.
-    fn wait(&self, tries: u32) -> Duration {
-        let (first, longest) = self.backoff;
-        let doubled = first.saturating_mul(1_u32.checked_shl(tries - 1).unwrap_or(u32::MAX));
-        doubled.min(longest).mul_f64(fastrand::f64())
     }
 }
 

@@ -28,7 +28,7 @@ pub use status::{HostStatus, Role, RouterStatus};
 pub use token::{InvalidToken, Token};
 
 use super::{Client, Pool, Query, query::Params};
-use crate::{ConfigError, Drained, Error};
+use crate::{ConfigError, Drained, Error, one_row::only};
 
 /// A primary and its replicas: writes go to the primary, and reads to the replicas that are near enough to it. A `Router` is a cheap
 /// handle: clones share one router.
@@ -238,11 +238,7 @@ impl Router {
         query: impl Into<Query<'a>>,
         params: Params<'_>,
     ) -> Result<Row, Error> {
-        let mut rows = self.query(query, params).await?;
-        match (rows.pop(), rows.len()) {
-            (Some(row), 0) => Ok(row),
-            (row, more) => Err(Error::row_count(more + usize::from(row.is_some()), "1")),
-        }
+        only(self.query(query, params).await?)
     }
 
     /// Connects to the primary, and waits until all hosts have been asked for their role.

@@ -2,7 +2,8 @@
 
 use std::{iter::Peekable, str::Chars};
 
-use super::{Pair, known::is_known_in_any_case};
+use super::known::is_known_in_any_case;
+use crate::url::Pair;
 
 /// Reads the options. Blanks separate them and may stand beside the `=`. A value with blanks is quoted by `'`. A backslash takes the
 /// next character as it is, in quotes and outside.

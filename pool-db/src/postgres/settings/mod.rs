@@ -8,7 +8,6 @@ mod keywords;
 mod known;
 mod options;
 mod target;
-mod url;
 
 use std::{fmt, time::Duration};
 
@@ -20,9 +19,6 @@ pub(super) use target::{Host, Target};
 
 use super::{passfile::Passfile, session_attrs::SessionAttrs, tls::Tls};
 use crate::address::shown;
-
-/// An option and its value. The value of a password need not be UTF-8.
-type Pair = (String, Vec<u8>);
 
 /// The settings of a connection.
 #[derive(Clone)]

@@ -14,12 +14,12 @@ use pool_core::ConfigError;
 use super::{
     EXPECTED, keywords,
     known::{Kind, Known, OPTIONS, known, unknown},
-    url,
 };
 use crate::{
     address::{bad_address, scheme, shown, shown_path},
     environment::Environment,
     postgres::service::{Entry, Places},
+    url,
 };
 
 /// The options that are set so far.

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     Error,
     bounded::bounded,
-    postgres::query::{Params, at_most_one, only},
+    one_row::{at_most_one, only},
+    postgres::query::Params,
 };
 
 /// A share of one connection of a [`Shared`](super::Shared) pool: others use the connection at the same time. Its drop gives the share

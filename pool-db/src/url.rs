@@ -1,13 +1,15 @@
-//! The address as a URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`.
+//! Addresses as URLs: `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`.
 
-use super::Pair;
 use crate::address::percent_decoded;
 
-/// Reads what follows `postgres://`.
+/// An option and its value, which need not be UTF-8.
+pub(crate) type Pair = (String, Vec<u8>);
+
+/// Reads what follows `SCHEME://`.
 ///
 /// # Errors
 /// What is wrong, without any part of the text.
-pub(super) fn read(text: &str) -> Result<Vec<Pair>, String> {
+pub(crate) fn read(text: &str) -> Result<Vec<Pair>, String> {
     let (credentials, rest) = split_credentials(text);
     let (base, query) = rest
         .split_once('?')

@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe};
 use futures_util::FutureExt as _;
 
 /// Waits for `work`. Returns the message of its panic if it panics.
-pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // Unwind safety: what the work has used is given up when it has panicked.
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|payload| message_of(&*payload))

@@ -1,0 +1,129 @@
+//! How a connection is made to the server.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use mysql_async::{
+    Conn, DriverError, Error as MysqlError, IoError, Row, TlsError, prelude::Queryable as _,
+};
+use rustls::CertificateError;
+
+use super::{client::Identity, settings::Settings, ssl::SslMode};
+
+/// Opens connections to one server.
+pub(super) struct Dial {
+    pub(super) settings: Settings,
+    /// The name that the server's certificate has, where the mode does not ask for one.
+    tls_name: Mutex<Option<String>>,
+}
+
+impl Dial {
+    pub(super) const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            tls_name: Mutex::new(None),
+        }
+    }
+
+    /// Opens a connection.
+    pub(super) async fn connect(&self) -> Result<Conn, MysqlError> {
+        let name = self.lock().clone();
+        let mode = self.settings.tls.mode;
+        let error = match Conn::new(self.settings.driver(true, name.as_deref())).await {
+            Ok(conn) => return Ok(conn),
+            Err(error) => error,
+        };
+        match &error {
+            // Nothing but the greeting was sent by then.
+            MysqlError::Driver(DriverError::NoClientSslFlagFromServer)
+                if mode == SslMode::Prefer =>
+            {
+                Conn::new(self.settings.driver(false, None)).await
+            }
+            _ if mode == SslMode::VerifyCa => {
+                // The chain was found valid before the name was looked at. The driver cannot be told to accept any name, but to
+                // look for the one that is there.
+                let Some(presented) = presented(&error) else {
+                    return Err(error);
+                };
+                let conn = Conn::new(self.settings.driver(true, Some(&presented))).await?;
+                *self.lock() = Some(presented);
+                Ok(conn)
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.tls_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Identity {
+    /// Asks a new session for what identifies it.
+    pub(super) async fn ask(conn: &mut Conn) -> Result<Self, MysqlError> {
+        let (major, minor, patch) = conn.server_version();
+        let row: Option<Row> = conn.query_first("SELECT VERSION(), DATABASE()").await?;
+        let version: String = text(row.as_ref(), 0).unwrap_or_default();
+        let database = text(row.as_ref(), 1);
+        let has_roles = (major, minor, patch) >= (8, 0, 0) || version.contains("MariaDB");
+        let role = if has_roles {
+            let row: Option<Row> = conn.query_first("SELECT CURRENT_ROLE()").await?;
+            text(row.as_ref(), 0)
+        } else {
+            None
+        };
+        let row: Option<Row> = conn.query_first(WHO_AM_I).await?;
+        let id = row.as_ref().and_then(|row| row.get_opt(0)?.ok());
+        Ok(Self {
+            id: id.unwrap_or_else(|| u64::from(conn.id())),
+            host: text(row.as_ref(), 1),
+            home: (database, role),
+            has_roles,
+        })
+    }
+}
+
+/// The text in a column that may be NULL.
+pub(super) fn text(row: Option<&Row>, column: usize) -> Option<String> {
+    row?.get_opt::<Option<String>, _>(column)?.ok()?
+}
+
+/// A name for which the certificate that was refused for its name is valid.
+fn presented(error: &MysqlError) -> Option<String> {
+    let refused = match error {
+        MysqlError::Io(IoError::Tls(TlsError::Tls(error))) => error.clone(),
+        MysqlError::Io(IoError::Io(error)) => {
+            error.get_ref()?.downcast_ref::<rustls::Error>()?.clone()
+        }
+        _ => return None,
+    };
+    let rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+        presented,
+        ..
+    }) = refused
+    else {
+        return None;
+    };
+    // As rustls lists them: `DnsName("db.example")`, `IpAddress(127.0.0.1)`.
+    presented.iter().find_map(|name| {
+        let (_, name) = name.split_once('(')?;
+        let name = name.trim_end_matches(')').trim_matches('"');
+        let name = name.replacen('*', "any", 1);
+        rustls::pki_types::ServerName::try_from(name.as_str()).ok()?;
+        Some(name)
+    })
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial")
+            .field("target", &self.settings.target())
+            .finish_non_exhaustive()
+    }
+}
+
+const WHO_AM_I: &str =
+    "SELECT id, host FROM information_schema.processlist WHERE id = CONNECTION_ID()";

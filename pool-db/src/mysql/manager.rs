@@ -1,0 +1,135 @@
+//! Opens, checks, resets and closes connections to a MySQL or MariaDB server.
+
+use std::{fmt, time::Duration};
+
+use mysql_async::{ChangeUserOpts, Conn, Error as MysqlError, Row, prelude::Queryable as _};
+use pool_core::Usage;
+
+use super::{
+    Client, Reset,
+    client::{Identity, State, hang_up},
+    dial::{Dial, text},
+    setup::Setup,
+};
+use crate::Error;
+
+/// Manages the connections of one [`Pool`](super::Pool).
+pub struct Manager {
+    pub(super) dial: Dial,
+    /// The name of the server in error messages.
+    pub(super) target: String,
+    pub(super) query_timeout: Option<Duration>,
+    pub(super) setup: Setup,
+    pub(super) reset: Reset,
+}
+
+impl pool_core::Manager for Manager {
+    type Resource = Client;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Client, Error> {
+        let failed = |error: MysqlError| Error::connect(&self.target, error);
+        let mut conn = self.dial.connect().await.map_err(failed)?;
+        let identity = match Identity::ask(&mut conn).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                hang_up(conn);
+                return Err(failed(error));
+            }
+        };
+        let mut client = Client {
+            conn: Some(conn),
+            identity,
+            state: State::default(),
+            query_timeout: self.query_timeout,
+            statement_cache: self.dial.settings.statement_cache,
+            streamed: None,
+        };
+        if let Err(error) = client.set_up(&self.setup).await {
+            client.close(&self.dial).await;
+            return Err(Error::connect(&self.target, error));
+        }
+        Ok(client)
+    }
+
+    async fn check(&self, client: &mut Client, _: &Usage) -> Result<(), Error> {
+        client.query_timeout = self.query_timeout;
+        let was_used = client.state.was_used;
+        client.ping().await?;
+        client.state.was_used = was_used;
+        Ok(())
+    }
+
+    fn needs_reset(&self, client: &mut Client, usage: &Usage) -> bool {
+        let state = &client.state;
+        usage.tainted
+            || state.in_transaction
+            || state.is_unsure
+            || state.undo.is_some()
+            || match self.reset {
+                Reset::Always => state.was_used,
+                Reset::Seen => state.has_left,
+                Reset::Nothing => false,
+            }
+    }
+
+    async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
+        client.query_timeout = self.query_timeout;
+        let state = &client.state;
+        let all = match self.reset {
+            Reset::Always => true,
+            Reset::Seen => state.has_left || usage.tainted,
+            Reset::Nothing => false,
+        };
+        if !all {
+            client.state.undo = None;
+            client.batch_execute("ROLLBACK").await?;
+            (client.state.was_used, client.state.has_left) = (false, false);
+            return Ok(());
+        }
+        client.begin()?;
+        client.state.undo = None;
+        let done = match client.conn.as_mut() {
+            Some(conn) => clean(conn, &client.identity).await,
+            None => return Err(Error::gone()),
+        };
+        client.end(done.map_err(Into::into))?;
+        let set_up = client.set_up(&self.setup).await;
+        set_up.map_err(Error::set_up)
+    }
+
+    fn is_broken(&self, client: &mut Client) -> bool {
+        client.is_closed()
+    }
+
+    async fn close(&self, client: Client) {
+        client.close(&self.dial).await;
+    }
+}
+
+/// Makes a session as good as new.
+async fn clean(conn: &mut Conn, identity: &Identity) -> Result<(), MysqlError> {
+    if !conn.reset().await? {
+        // The server is older than the command. This takes longer, and restores all of the session.
+        return conn.change_user(ChangeUserOpts::default()).await;
+    }
+    // The command leaves the database and the role as they are.
+    let sql = if identity.has_roles {
+        "SELECT DATABASE(), CURRENT_ROLE()"
+    } else {
+        "SELECT DATABASE(), NULL"
+    };
+    let row: Option<Row> = conn.query_first(sql).await?;
+    if (text(row.as_ref(), 0), text(row.as_ref(), 1)) != identity.home {
+        conn.change_user(ChangeUserOpts::default()).await?;
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

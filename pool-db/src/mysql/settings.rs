@@ -1,0 +1,298 @@
+//! The settings of a connection, from an address, the setters and the variables of MySQL's own clients.
+
+use std::{fmt, path::PathBuf};
+
+use mysql_async::{Opts, OptsBuilder};
+use pool_core::{ConfigError, FromEnv};
+
+use super::ssl::{File, SslMode, Tls};
+use crate::{
+    address::{bad_address, scheme, shown, shown_path},
+    environment::Environment,
+    url,
+};
+
+/// What is set so far, by an address or by setters.
+#[derive(Clone, Default)]
+pub(super) struct Options {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) ssl_mode: Option<SslMode>,
+    pub(super) root_certificate: Option<File>,
+    pub(super) client_certificate: Option<File>,
+    pub(super) client_key: Option<File>,
+    pub(super) statement_cache: Option<usize>,
+    pub(super) time_zone: Option<String>,
+}
+
+/// All that it takes to connect.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) socket: Option<PathBuf>,
+    user: String,
+    password: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) tls: Tls,
+    pub(super) statement_cache: usize,
+    pub(super) time_zone: Option<String>,
+}
+
+impl Options {
+    /// Reads an address. `setting` is where it came from.
+    pub(super) fn parse(setting: &str, text: &str) -> Result<Self, ConfigError> {
+        let text = text.trim();
+        let bad = |why: &str| bad_address(setting, text, format!("{EXPECTED} ({why})"));
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if is_ours(scheme) => rest,
+            _ if matches!(scheme(text), Some("mysql" | "mariadb")) => {
+                return Err(bad("`://` is missing"));
+            }
+            _ => return Err(bad_address(setting, text, EXPECTED)),
+        };
+        let pairs = url::read(rest).map_err(|why| bad(&why))?;
+        let mut options = Self::default();
+        for (key, value) in pairs {
+            let value = String::from_utf8(value)
+                .map_err(|_| bad(&format!("the {} is not UTF-8", shown(&key))))?;
+            options.take(setting, &key, value)?;
+        }
+        Ok(options)
+    }
+
+    fn take(&mut self, setting: &str, key: &str, value: String) -> Result<(), ConfigError> {
+        let name = key.to_ascii_lowercase().replace('_', "-");
+        let file = |value: &str| File {
+            path: value.into(),
+            setting: key.to_owned(),
+        };
+        match name.as_str() {
+            "host" if value.contains(',') => {
+                return Err(bad_option(setting, "host", "one host", None));
+            }
+            "host" => self.host = Some(value),
+            "port" => self.port = Some(port("port", &value)?),
+            "user" => self.user = Some(value),
+            "password" => self.password = Some(value),
+            "dbname" => self.database = Some(value),
+            "socket" => self.socket = Some(value.into()),
+            "ssl-mode" | "sslmode" => {
+                let mode = SslMode::from_env(&value);
+                let bad = || bad_option(setting, key, SslMode::EXPECTED, Some(&value));
+                self.ssl_mode = Some(mode.ok_or_else(bad)?);
+            }
+            "ssl-ca" => self.root_certificate = Some(file(&value)),
+            "ssl-cert" => self.client_certificate = Some(file(&value)),
+            "ssl-key" => self.client_key = Some(file(&value)),
+            "statement-cache" | "statement-cache-capacity" => {
+                let bad = || bad_option(setting, key, "a number", Some(&value));
+                self.statement_cache = Some(value.parse().map_err(|_| bad())?);
+            }
+            "time-zone" | "timezone" => self.time_zone = Some(zone(key, value)?),
+            "charset" if value.eq_ignore_ascii_case("utf8mb4") => {}
+            "charset" => {
+                let expected = "utf8mb4, which connections have";
+                return Err(bad_option(setting, key, expected, Some(&value)));
+            }
+            _ => {
+                let expected = format!("left out: the options are {OPTIONS}");
+                return Err(bad_option(setting, key, &expected, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills what is open from the variables of MySQL's own clients. Returns whether they name a server.
+    pub(super) fn fill(&mut self, beside: &Environment) -> Result<bool, ConfigError> {
+        let (host, socket) = (beside.var("MYSQL_HOST"), beside.var("MYSQL_UNIX_PORT"));
+        let found = host.is_some() || socket.is_some();
+        if self.host.is_none() && self.socket.is_none() {
+            (self.host, self.socket) = (host, socket.map(PathBuf::from));
+        }
+        if let (None, Some(text)) = (self.port, beside.var("MYSQL_TCP_PORT")) {
+            self.port = Some(port("MYSQL_TCP_PORT", &text)?);
+        }
+        if self.password.is_none() {
+            self.password = beside.var("MYSQL_PWD");
+        }
+        Ok(found)
+    }
+
+    /// What is set in `over` replaces what is set here.
+    pub(super) fn overridden_by(self, over: Self) -> Self {
+        // A host and a socket exclude each other.
+        let (host, socket) = if over.host.is_some() || over.socket.is_some() {
+            (over.host, over.socket)
+        } else {
+            (self.host, self.socket)
+        };
+        Self {
+            host,
+            socket,
+            port: over.port.or(self.port),
+            user: over.user.or(self.user),
+            password: over.password.or(self.password),
+            database: over.database.or(self.database),
+            ssl_mode: over.ssl_mode.or(self.ssl_mode),
+            root_certificate: over.root_certificate.or(self.root_certificate),
+            client_certificate: over.client_certificate.or(self.client_certificate),
+            client_key: over.client_key.or(self.client_key),
+            statement_cache: over.statement_cache.or(self.statement_cache),
+            time_zone: over.time_zone.or(self.time_zone),
+        }
+    }
+
+    pub(super) fn names_a_server(&self) -> bool {
+        self.host.is_some() || self.socket.is_some()
+    }
+
+    /// Checks what is set, reads the files, and adds the defaults.
+    pub(super) fn complete(self) -> Result<Settings, ConfigError> {
+        let host = self.host.unwrap_or_else(|| "localhost".to_owned());
+        if host.is_empty() || host.chars().any(|letter| letter.is_whitespace()) {
+            return Err(ConfigError::new(
+                "host",
+                shown(&host),
+                "a name or an address",
+            ));
+        }
+        if self.port == Some(0) {
+            return Err(ConfigError::new("port", "0", "from 1 to 65535"));
+        }
+        let parts = [&self.user, &self.password, &self.database];
+        for (name, part) in ["user", "password", "database"].into_iter().zip(parts) {
+            if part.as_ref().is_some_and(|text| text.contains('\0')) {
+                return Err(ConfigError::secret(
+                    name,
+                    "a text without the character NUL",
+                ));
+            }
+        }
+        let socket = self.socket;
+        if socket.as_ref().is_some_and(|path| path.to_str().is_none()) {
+            return Err(ConfigError::secret("socket", "a path in Unicode"));
+        }
+        let time_zone = self.time_zone.map(|text| zone("time_zone", text));
+        let tls = Tls::read(
+            self.ssl_mode.unwrap_or_default(),
+            self.root_certificate.as_ref(),
+            self.client_certificate.as_ref(),
+            self.client_key.as_ref(),
+        )?;
+        Ok(Settings {
+            host,
+            port: self.port.unwrap_or(3306),
+            socket,
+            user: self.user.unwrap_or_else(|| "root".to_owned()),
+            password: self.password,
+            database: self.database.filter(|name| !name.is_empty()),
+            tls,
+            statement_cache: self.statement_cache.unwrap_or(128),
+            time_zone: time_zone.transpose()?,
+        })
+    }
+}
+
+impl Settings {
+    /// The name of the server in error messages.
+    pub(super) fn target(&self) -> String {
+        let server = match &self.socket {
+            Some(path) => shown_path(path),
+            None => format!("{}:{}", shown(&self.host), self.port),
+        };
+        let database = self
+            .database
+            .as_ref()
+            .map_or(String::new(), |name| format!("/{}", shown(name)));
+        format!("mysql at {server}{database} as {}", shown(&self.user))
+    }
+
+    /// The driver's options. `encrypted` is whether TLS is tried where the mode leaves that open.
+    pub(super) fn driver(&self, encrypted: bool, tls_name: Option<&str>) -> Opts {
+        let tls = self
+            .tls
+            .options(tls_name)
+            .filter(|_| encrypted && self.socket.is_none());
+        let socket = self.socket.as_ref().and_then(|path| path.to_str());
+        OptsBuilder::default()
+            .ip_or_hostname(self.host.clone())
+            .tcp_port(self.port)
+            .socket(socket)
+            // The driver would leave the address for whatever socket the server names.
+            .prefer_socket(false)
+            .user(Some(self.user.clone()))
+            .pass(self.password.clone())
+            .db_name(self.database.clone())
+            .ssl_opts(tls)
+            .stmt_cache_size(self.statement_cache)
+            // It is only for the driver's own pool.
+            .wait_timeout(Some(28_800))
+            .into()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("host", &self.host.as_deref().map(shown))
+            .field("port", &self.port)
+            .field("socket", &self.socket.as_deref().map(shown_path))
+            .field("user", &self.user.as_deref().map(shown))
+            .field("has_password", &self.password.is_some())
+            .field("database", &self.database.as_deref().map(shown))
+            .field("ssl_mode", &self.ssl_mode)
+            .field("root_certificate", &self.root_certificate)
+            .field("client_certificate", &self.client_certificate)
+            .field("client_key", &self.client_key)
+            .field("statement_cache", &self.statement_cache)
+            .field("time_zone", &self.time_zone)
+            .finish()
+    }
+}
+
+fn is_ours(scheme: &str) -> bool {
+    ["mysql", "mariadb"]
+        .iter()
+        .any(|ours| ours.eq_ignore_ascii_case(scheme))
+}
+
+fn bad_option(setting: &str, key: &str, expected: &str, value: Option<&str>) -> ConfigError {
+    let name = format!("option {} of {setting}", shown(key));
+    match value {
+        Some(value) => ConfigError::new(name, shown(value), expected),
+        None => ConfigError::secret(name, expected),
+    }
+}
+
+fn port(setting: &str, text: &str) -> Result<u16, ConfigError> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| ConfigError::new(setting, shown(text), "from 1 to 65535"))
+}
+
+/// A time zone goes into a statement, so it must look like one.
+fn zone(setting: &str, text: String) -> Result<String, ConfigError> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-+:/".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return Ok(text);
+    }
+    let expected =
+        "an offset such as +00:00, or a name that the server knows, such as Europe/Berlin";
+    Err(ConfigError::new(setting, shown(&text), expected))
+}
+
+/// What an address looks like.
+pub(super) const EXPECTED: &str = "`mysql://USER:PASSWORD@HOST:PORT/DATABASE`";
+/// The variables of MySQL's own clients.
+pub(super) const VARIABLES: [&str; 4] = [
+    "MYSQL_HOST",
+    "MYSQL_TCP_PORT",
+    "MYSQL_UNIX_PORT",
+    "MYSQL_PWD",
+];
+const OPTIONS: &str =
+    "ssl-mode, ssl-ca, ssl-cert, ssl-key, socket, statement-cache, time-zone and charset";

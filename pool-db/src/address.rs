@@ -5,7 +5,6 @@
 //! the address is understood, and only if it looks like a name (`shown`).
 
 use std::fmt;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 use std::path::Path;
 
 use pool_core::ConfigError;
@@ -48,7 +47,6 @@ pub(crate) fn scheme(address: &str) -> Option<&'static str> {
 
 /// Returns the text if it looks like a name, a number or a path, or else only its length: `h;password=secret` is not a host, and
 /// `u/secret@h` is not a user.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn shown(text: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || "_-.,/:%~+".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -59,7 +57,6 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// Returns the path as [`shown`].
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
@@ -83,7 +80,7 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-const SCHEMES: [&str; 16] = [
+const SCHEMES: [&str; 23] = [
     "postgres",
     "postgresql",
     "sqlite",
@@ -93,6 +90,13 @@ const SCHEMES: [&str; 16] = [
     "mariadb",
     "redis",
     "rediss",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "valkey",
+    "valkeys",
+    "valkey+unix",
+    "unix",
     "mongodb",
     "sqlserver",
     "mssql",

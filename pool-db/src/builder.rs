@@ -84,14 +84,14 @@ impl<D: Driver> Builder<D> {
 
     /// Overrides the settings so far with environment variables.
     ///
-    /// The address is read from `{PREFIX}_URL`, or else from `DATABASE_URL`. Every setter has a variable of its name:
+    /// The address is read from `{PREFIX}_URL`, or else from `DATABASE_URL` (for Redis `REDIS_URL`). Every setter has a variable of its name:
     /// `{PREFIX}_QUERY_TIMEOUT` (or `off`), `{PREFIX}_MAX_SIZE` and so on. [`Config::apply_env`] reads those of [`Config`]. The
     /// module of the driver lists the variables of the driver.
     ///
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, Environment::read(D::VARIABLES)?)
+        self.apply(Env::read(prefix)?, Environment::read(D::URL, D::VARIABLES)?)
     }
 
     /// Builds the pool. Nothing is opened before the first get.
@@ -132,7 +132,7 @@ impl<D: Driver> Builder<D> {
 
     /// Reads the settings from the variables under a prefix and beside it, or from a map.
     pub(crate) fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {
-        let url = beside.take_url(&mut env)?;
+        let url = beside.take_url(&mut env, D::URL)?;
         self.beside = beside;
         D::read(&mut self, url, &mut env)?;
         if let Some(limit) = env.take("QUERY_TIMEOUT")? {

@@ -43,7 +43,11 @@ pub trait Driver: sealed::Sealed + Sized + Send + Sync + 'static {
 
     /// The name of the driver. A pool that is given no name is called by it, with a number if there are several.
     const WORD: &'static str;
-    /// The variables outside a prefix that the driver reads, beside `DATABASE_URL`.
+    /// The prefix of the variables that [`Pool::from_env`] reads.
+    const PREFIX: &'static str = "POOL_DB";
+    /// The variable with the address that a pool has whose prefix has none.
+    const URL: &'static str = "DATABASE_URL";
+    /// The variables outside a prefix that the driver reads, beside [`URL`](Self::URL).
     #[doc(hidden)]
     const VARIABLES: &'static [&'static str] = &[];
 

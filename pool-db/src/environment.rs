@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 
 use pool_core::{ConfigError, Env};
 
-/// `DATABASE_URL`, and some other well-known variables.
+/// `DATABASE_URL`, or that of the driver, and some other well-known variables.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
     vars: BTreeMap<String, String>,
@@ -16,10 +16,10 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Reads `DATABASE_URL` and the variables `others` from the environment of the process.
-    pub(crate) fn read(others: &[&str]) -> Result<Self, ConfigError> {
+    /// Reads the variable `url` with an address, and the variables `others`, from the environment of the process.
+    pub(crate) fn read(url: &str, others: &[&str]) -> Result<Self, ConfigError> {
         let mut vars = BTreeMap::new();
-        for name in others.iter().copied().chain([URL]) {
+        for name in others.iter().copied().chain([url]) {
             match std::env::var(name) {
                 Ok(value) => drop(vars.insert(name.to_owned(), value)),
                 Err(std::env::VarError::NotPresent) => {}
@@ -38,9 +38,15 @@ impl Environment {
     }
 
     /// Returns the address of the database, and the variable or setting that it came from.
-    pub(crate) fn take_url(&self, env: &mut Env) -> Result<Option<(String, String)>, ConfigError> {
+    ///
+    /// It is under the prefix of `env`, or else in the variable `beside`.
+    pub(crate) fn take_url(
+        &self,
+        env: &mut Env,
+        beside: &str,
+    ) -> Result<Option<(String, String)>, ConfigError> {
         let own = env.take("URL")?.map(|url| (env.name_of("URL"), url));
-        Ok(own.or_else(|| Some((URL.to_owned(), self.var(URL)?))))
+        Ok(own.or_else(|| Some((beside.to_owned(), self.var(beside)?))))
     }
 
     /// Returns the home directory of the user. `None` if the environment was not read.
@@ -89,5 +95,3 @@ impl fmt::Debug for Environment {
         f.debug_list().entries(self.vars.keys()).finish()
     }
 }
-
-const URL: &str = "DATABASE_URL";

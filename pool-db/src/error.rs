@@ -1,6 +1,6 @@
 //! The error of all drivers.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use pool_core::{Status, observe::Phase};
 
@@ -26,7 +26,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: Kind,
     message: String,
-    inner: Option<Box<dyn StdError + Send + Sync>>,
+    inner: Option<Arc<dyn StdError + Send + Sync>>,
     /// Whether the message contains all causes, and not only the first.
     has_all: bool,
     /// Whether nothing of the request was written to the connection.
@@ -317,6 +317,13 @@ impl Error {
         Some(self.find::<mysql_async::ServerError>()?.code)
     }
 
+    /// Returns the first word of the answer of Redis, if it was an error: `READONLY`, `LOADING`, `WRONGTYPE`, `OOM`, or `ERR` for those
+    /// without a code of their own.
+    #[cfg(feature = "redis")]
+    pub fn as_redis_code(&self) -> Option<&str> {
+        crate::redis::error::code(self.find()?)
+    }
+
     /// Returns the error that caused this error, if there is one: an error of the driver, of the pool or of the application.
     /// Inspect it with `downcast_ref`.
     ///
@@ -349,6 +356,10 @@ impl Error {
         if let Some(code) = self.as_mysql_code() {
             return crate::mysql::error::condition(code);
         }
+        #[cfg(feature = "redis")]
+        if let Some(error) = self.find() {
+            return crate::redis::error::condition(error);
+        }
         None
     }
 
@@ -378,9 +389,27 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             message,
-            inner,
+            inner: inner.map(Arc::from),
             has_all: false,
             is_unsent: false,
+        }))
+    }
+
+    /// Returns the same error again, for a driver whose own error has carried this one to its caller.
+    #[cfg(feature = "redis")]
+    pub(crate) fn again(&self) -> Self {
+        let Inner {
+            kind,
+            has_all,
+            is_unsent,
+            ..
+        } = *self.0;
+        Self(Box::new(Inner {
+            kind,
+            message: self.0.message.clone(),
+            inner: self.0.inner.clone(),
+            has_all,
+            is_unsent,
         }))
     }
 
@@ -391,7 +420,6 @@ impl Error {
     }
 
     /// Records that nothing of the request was written to the connection.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn unsent(mut self) -> Self {
         self.0.is_unsent = true;
         self
@@ -420,10 +448,6 @@ impl Error {
     }
 
     /// No connection to `target` could be opened.
-    #[cfg_attr(
-        not(any(test, feature = "postgres", feature = "mysql")),
-        allow(dead_code)
-    )]
     pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
         let message = format!("cannot connect to {target}: {}", reason(&error));
         Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
@@ -431,7 +455,6 @@ impl Error {
 }
 
 /// What drivers of servers have in common.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 impl Error {
     /// A commit of a transaction in which a statement was abandoned.
     pub(crate) fn abandoned_in_transaction() -> Self {
@@ -480,10 +503,6 @@ impl Error {
 }
 
 /// Returns the error and its causes on one line, without repetitions.
-#[cfg_attr(
-    not(any(test, feature = "postgres", feature = "mysql")),
-    allow(dead_code)
-)]
 pub(crate) fn reason(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

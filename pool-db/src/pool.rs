@@ -22,13 +22,14 @@ impl<D: Driver> Pool<D> {
         Builder::new()
     }
 
-    /// Builds a pool from the environment: [`Builder::env`] with the prefix `POOL_DB`.
+    /// Builds a pool from the environment: [`Builder::env`] with the prefix of the driver ([`Driver::PREFIX`]: `POOL_DB`, for
+    /// Redis `POOL_REDIS`).
     ///
     /// # Errors
     /// A variable has a value that is invalid for its setting, a variable under the prefix names no setting, or the address is
     /// invalid or missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::builder().env("POOL_DB")?.build()
+        Self::builder().env(D::PREFIX)?.build()
     }
 
     pub(crate) const fn new(core: pool_core::Pool<D::Manager>, beside: D::Beside) -> Self {

@@ -1,25 +1,21 @@
 //! TLS with rustls, with libpq's settings.
 
-use std::{fmt::Debug, path::PathBuf, sync::Arc};
+use std::{fmt::Debug, sync::Arc};
 
 use pool_core::{ConfigError, FromEnv};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    pki_types::{
-        CertificateDer, PrivateKeyDer, ServerName, UnixTime,
-        pem::{self, PemObject},
-    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use rustls_native_certs::CertificateResult;
 use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::address::shown_path;
+use crate::pem::{File, Roots, certificates, private_key, trusted};
 
 /// Whether a connection is encrypted, and how the server must prove its identity: libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,21 +57,6 @@ pub(super) struct Tls {
     /// The client certificate, which is presented to the server together with the key.
     pub(super) certificate: Option<File>,
     pub(super) key: Option<File>,
-}
-
-/// Where trusted root certificates are read from.
-#[derive(Clone, Debug)]
-pub(super) enum Roots {
-    /// The store of the operating system.
-    System,
-    File(File),
-}
-
-/// A file, and the setting, variable or line that named it.
-#[derive(Clone)]
-pub(super) struct File {
-    pub(super) path: PathBuf,
-    pub(super) setting: String,
 }
 
 impl SslMode {
@@ -156,7 +137,7 @@ impl Tls {
         if self.mode == SslMode::Disable || (!verifies && self.roots.is_none()) {
             return Ok(Arc::new(Anyone(Arc::clone(provider))));
         }
-        let roots = Arc::new(self.trusted()?);
+        let roots = Arc::new(trusted(self.roots.as_ref(), "sslrootcert")?);
         let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
             .build()
             .map_err(|error| {
@@ -168,95 +149,6 @@ impl Tls {
             Ok(Arc::new(AnyName(chain)))
         }
     }
-
-    fn trusted(&self) -> Result<RootCertStore, ConfigError> {
-        let mut roots = RootCertStore::empty();
-        match &self.roots {
-            Some(Roots::File(file)) => {
-                for certificate in certificates(file)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| file.bad("certificates to trust", &error))?;
-                }
-            }
-            Some(Roots::System) => roots = of_system(rustls_native_certs::load_native_certs())?,
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        }
-        Ok(roots)
-    }
-}
-
-impl File {
-    fn shown(&self) -> String {
-        shown_path(&self.path)
-    }
-
-    fn bad(&self, what: &str, why: &dyn std::fmt::Display) -> ConfigError {
-        let expected = format!("a PEM file with {what} ({why})");
-        ConfigError::new(&self.setting, self.shown(), expected)
-    }
-}
-
-impl Debug for File {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.shown())
-    }
-}
-
-/// Returns the roots of the system's store. As everywhere, those of them that cannot be understood are left out.
-fn of_system(found: CertificateResult) -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added > 0 {
-        return Ok(roots);
-    }
-    let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-    let why = if why.is_empty() {
-        "it is empty".to_owned()
-    } else {
-        why.join("; ")
-    };
-    let expected = format!("a file of certificates, as the store of the system has none ({why})");
-    Err(ConfigError::new("sslrootcert", "system", expected))
-}
-
-/// Reads a key: PEM, or PKCS #8, PKCS #1 or SEC 1 in DER.
-fn private_key(file: &File) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    let what = "a private key that is not encrypted";
-    let bytes = std::fs::read(&file.path).map_err(|error| file.bad(what, &error))?;
-    let has = |word: &str| {
-        bytes
-            .windows(word.len())
-            .any(|part| part == word.as_bytes())
-    };
-    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return Err(file.bad(what, &"it is encrypted"));
-    }
-    if !has("-----BEGIN") {
-        return PrivateKeyDer::try_from(bytes).map_err(|error| file.bad(what, &error));
-    }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        // The reader's own text for it can quote the file.
-        match error {
-            pem::Error::NoItemsFound => file.bad(what, &"it holds none"),
-            _ => file.bad(what, &"it is malformed"),
-        }
-    })
-}
-
-fn certificates(file: &File) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let what = "certificates";
-    let found =
-        CertificateDer::pem_file_iter(&file.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|error| match error {
-        pem::Error::Io(error) => file.bad(what, &error),
-        // The reader's own text for it can quote the file, which may be the one with the key.
-        _ => file.bad(what, &"it is malformed"),
-    })?;
-    if found.is_empty() {
-        return Err(file.bad(what, &"it holds none"));
-    }
-    Ok(found)
 }
 
 /// Accepts any certificate, for `allow`, `prefer` and `require`.
@@ -358,7 +250,7 @@ impl ServerCertVerifier for AnyName {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::fs;
+    use std::{fs, path::PathBuf};
 
     use super::*;
 
@@ -509,19 +401,5 @@ mod tests {
                 (Err(error), None) => panic!("{name}: {error}"),
             }
         }
-    }
-
-    #[test]
-    fn the_roots_of_the_system_are_those_that_can_be_read_or_an_error_says_why_there_are_none() {
-        let mut found = CertificateResult::default();
-        let error = of_system(found).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "sslrootcert is system, but must be a file of certificates, as the store of the system has none (it is empty)"
-        );
-        found = CertificateResult::default();
-        let own = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
-        found.certs = vec![CertificateDer::from(vec![1, 2, 3]), own.cert.der().clone()];
-        assert_eq!(of_system(found).unwrap().len(), 1);
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use pool_core::{__checks::no_zeros, ConfigError, Env};
 
-use super::{Router, Rules};
+use super::{super::Postgres, Router, Rules};
 use crate::{
+    Driver as _,
     environment::Environment,
     postgres::{Builder, Pool, SessionAttrs, settings::LIBPQ},
 };
@@ -83,7 +84,10 @@ impl RouterBuilder {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, Environment::read(&LIBPQ)?)
+        self.apply(
+            Env::read(prefix)?,
+            Environment::read(Postgres::URL, &LIBPQ)?,
+        )
     }
 
     fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {

@@ -8,10 +8,11 @@ use tokio_postgres::config::{ChannelBinding, Config, SslNegotiation};
 use super::{Keepalives, Options, Settings, Target, known::seconds};
 use crate::{
     environment::Environment,
+    pem::{File, Roots},
     postgres::{
         passfile::Passfile,
         session_attrs::SessionAttrs,
-        tls::{File, Roots, SslMode, Tls},
+        tls::{SslMode, Tls},
     },
 };
 

@@ -131,12 +131,15 @@ impl SharedBuilder {
     /// # Errors
     /// A variable has a value that is invalid for its setting, or a variable under the prefix names no setting.
     pub fn env(self, prefix: &str) -> Result<Self, ConfigError> {
-        self.apply(Env::read(prefix)?, Environment::read(Postgres::VARIABLES)?)
+        self.apply(
+            Env::read(prefix)?,
+            Environment::read(Postgres::URL, Postgres::VARIABLES)?,
+        )
     }
 
     fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {
         let connect = &mut self.connect;
-        let url = beside.take_url(&mut env)?;
+        let url = beside.take_url(&mut env, Postgres::URL)?;
         connect.beside = beside;
         for (name, why) in [
             (

@@ -7,7 +7,6 @@ mod connection;
 mod manager;
 mod params;
 mod pipe;
-mod pulse;
 mod shareable;
 
 use std::{fmt, time::Duration};

@@ -21,9 +21,11 @@ use super::{
     calls::{Calls, Watched},
     manager::{Limits, Manager},
     params::Encoded,
+};
+use crate::{
+    Error,
     pulse::{Beat, Pulse},
 };
-use crate::Error;
 
 /// A connection, with the calls that are on it.
 pub(super) struct Pipe {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 ///
 /// The server answers in order. So a request that takes long holds back those behind it, and none of them has an answer meanwhile.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     /// After this time without an answer the connection is dead.
     patience: Option<Duration>,
     /// The 99th percentile of the times that answers took lately.
@@ -21,7 +21,7 @@ pub(super) struct Pulse {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beat {
+pub(crate) enum Beat {
     /// Answers come, or nobody waits for one.
     Fine,
     /// No answer has come for a moment. Perhaps it is there, and its caller does not read it.
@@ -35,7 +35,7 @@ pub(super) enum Beat {
 }
 
 impl Pulse {
-    pub(super) const fn new(patience: Option<Duration>) -> Self {
+    pub(crate) const fn new(patience: Option<Duration>) -> Self {
         Self {
             patience,
             p99: Duration::ZERO,
@@ -46,12 +46,12 @@ impl Pulse {
     }
 
     /// Takes the 99th percentile of the times that answers took.
-    pub(super) const fn took(&mut self, p99: Duration) {
+    pub(crate) const fn took(&mut self, p99: Duration) {
         self.p99 = p99;
     }
 
     /// Judges the connection, which has given so many answers. `is_waiting` says whether another is waited for.
-    pub(super) fn beat(&mut self, now: Instant, answers: u32, is_waiting: bool) -> Beat {
+    pub(crate) fn beat(&mut self, now: Instant, answers: u32, is_waiting: bool) -> Beat {
         let has_answered = answers != self.answers;
         self.answers = answers;
         if has_answered || !is_waiting {

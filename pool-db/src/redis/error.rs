@@ -1,7 +1,6 @@
 //! The errors of Redis and of its driver.
 
-use std::error::Error as StdError;
-use std::io;
+use std::{error::Error as StdError, io, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
 
@@ -68,7 +67,9 @@ impl Error {
 
 /// Returns the error of this crate that the driver's error carries.
 fn carried(error: &RedisError) -> Option<&Error> {
-    let io: &io::Error = error.source()?.downcast_ref()?;
+    // The driver's source is a counted pointer to the error.
+    let source: &Arc<dyn StdError + Send + Sync> = error.source()?.downcast_ref()?;
+    let io: &io::Error = source.downcast_ref()?;
     io.get_ref()?.downcast_ref()
 }
 

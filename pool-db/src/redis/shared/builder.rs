@@ -367,7 +367,7 @@ mod tests {
             ),
             (
                 vec![ADDRESS, ("POOL_DB_ROOT_CERTIFICATE", "system")],
-                "REDIS_URL is an address of 36 characters",
+                "url is an address of 36 characters",
             ),
             (
                 vec![

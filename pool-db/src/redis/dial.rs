@@ -1,36 +1,58 @@
 //! Opens connections to a server.
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use pool_core::ConfigError;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value,
+    aio::MultiplexedConnection,
+};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::{
+    net::{TcpStream, ToSocketAddrs, UnixStream},
+    task::JoinHandle,
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    DriverSettings,
+    DriverSettings, Protocol,
     location::{EXPECTED, Host, Location, Place},
     secret::Secret,
+    sentinel::{self, NoMaster},
     socket::{Socket, Stream, Traffic},
 };
 use crate::{
     Error,
-    address::{Address, shown},
+    address::{Address, bad_address, shown},
 };
 
 /// Where and how connections are opened.
 pub(super) struct Dial {
     place: Place,
     tls: Option<TlsConnector>,
-    user: Option<String>,
-    password: Option<Secret>,
+    login: RedisConnectionInfo,
+    /// What is said to sentinels.
+    sentinel_login: RedisConnectionInfo,
     pub(super) db: u32,
-    pub(super) protocol: super::Protocol,
+    pub(super) protocol: Protocol,
     client_name: Option<String>,
     /// The name of the server in error messages.
     pub(super) target: String,
+    /// The master that the sentinels have named last.
+    master: Mutex<Option<Host>>,
+    /// How often they have named another one.
+    epoch: AtomicU64,
 }
 
 /// A connection that was opened, before a task drives it.
@@ -38,6 +60,31 @@ pub(super) struct Dialled {
     pub(super) connection: MultiplexedConnection,
     pub(super) driver: Driver,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) peer: Peer,
+    pub(super) epoch: u64,
+}
+
+/// A connection beside another one, with the task that drives it.
+pub(super) struct Beside {
+    pub(super) connection: MultiplexedConnection,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The server at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
+    Unix(PathBuf),
+    Tcp {
+        address: SocketAddr,
+        /// The name that its certificate is checked against.
+        name: String,
+    },
 }
 
 /// Reads and writes the socket of a connection.
@@ -58,7 +105,13 @@ impl Dial {
         let tls = &settings.tls;
         if tls.is_set() && !location.tls {
             let expected = "an address of a server with TLS (rediss://), as certificates are set";
-            return Err(crate::address::bad_address("url", url, expected));
+            return Err(bad_address("url", url, expected));
+        }
+        let has_sentinels = matches!(location.place, Place::Sentinel { .. });
+        if settings.sentinel_password.is_some() && !has_sentinels {
+            let expected =
+                "an address of sentinels (redis+sentinel://), as sentinel_password is set";
+            return Err(bad_address("url", url, expected));
         }
         let user = settings.user.clone().or(location.user);
         let password = settings.password.clone().or(location.password);
@@ -71,36 +124,51 @@ impl Dial {
             target.push_str(" as ");
             target.push_str(&shown(user));
         }
+        let protocol = settings.protocol.or(location.protocol).unwrap_or_default();
+        let sentinel_user = settings.sentinel_user.as_ref();
+        let sentinel_login = login(sentinel_user, settings.sentinel_password.as_ref());
+        let login = login(user.as_ref(), password.as_ref());
         Ok(Self {
             tls: location.tls.then(|| tls.connector()).transpose()?,
             place: location.place,
-            user,
-            password,
+            login: login.set_db(db.into()).set_protocol(protocol.version()),
+            sentinel_login,
             db,
-            protocol: settings.protocol.or(location.protocol).unwrap_or_default(),
+            protocol,
             client_name: settings.client_name.clone(),
             target,
+            master: Mutex::default(),
+            epoch: AtomicU64::new(0),
         })
     }
 
     /// Opens a connection, logs in and hears a first answer.
     ///
     /// # Errors
-    /// The server cannot be reached, or refuses.
+    /// The server cannot be reached, or refuses, or is no master although sentinels say so.
     pub(super) async fn connect(&self, buffer: usize) -> Result<Dialled, Error> {
         let refused = |error: RedisError| Error::connect(&self.target, error);
-        let socket = self.socket().await;
-        let socket = socket.map_err(|error| Error::connect(&self.target, error))?;
+        let (socket, peer) = match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                let stream = stream.map_err(|error| refused(error.into()))?;
+                let socket = Socket::new(Stream::Unix(stream));
+                (socket, Peer::Unix(path.clone()))
+            }
+            Place::Host(host) => self
+                .tcp(&host.name, (host.name.as_str(), host.port))
+                .await
+                .map_err(|error| refused(error.into()))?,
+            Place::Sentinel { sentinels, service } => {
+                let master = self.master(sentinels, service).await?;
+                self.tcp(&master.name, (master.name.as_str(), master.port))
+                    .await
+                    .map_err(|error| refused(error.into()))?
+            }
+        };
+        let epoch = self.epoch();
         let traffic = socket.traffic();
-        let config = AsyncConnectionConfig::new()
-            // Each caller has its own clock.
-            .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_pipeline_buffer_size(buffer);
-        let login = self.login();
-        let opened = MultiplexedConnection::new_with_config(&login, socket, config);
-        let (mut connection, driver) = opened.await.map_err(refused)?;
-        let mut driver: Driver = Box::pin(driver);
+        let (mut connection, mut driver) = self.log_in(socket, buffer).await.map_err(refused)?;
         let ended = || refused(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         tokio::select! {
             biased;
@@ -111,7 +179,76 @@ impl Dial {
             connection,
             driver,
             traffic,
+            peer,
+            epoch,
         })
+    }
+
+    /// Opens a connection to the server that another connection has.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub(super) async fn beside(&self, peer: &Peer) -> Result<Beside, Error> {
+        let refused = |error: RedisError| Error::connect(&self.target, error);
+        let socket = match peer {
+            Peer::Unix(path) => UnixStream::connect(path)
+                .await
+                .map(|stream| Socket::new(Stream::Unix(stream))),
+            Peer::Tcp { address, name } => self.tcp(name, *address).await.map(|(socket, _)| socket),
+        };
+        let socket = socket.map_err(|error| refused(error.into()))?;
+        let (connection, driver) = self.log_in(socket, 1).await.map_err(refused)?;
+        Ok(Beside {
+            connection,
+            task: tokio::spawn(driver),
+        })
+    }
+
+    /// Returns how often the sentinels have named another master.
+    pub(super) fn epoch(&self) -> u64 {
+        // Ordering: Relaxed. It only says that older connections lead elsewhere.
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Adds the commands that follow a `RESET`.
+    pub(super) fn log_in_again(&self, requests: &mut Pipeline) {
+        let (user, password) = (self.login.username(), self.login.password());
+        match (self.protocol, password) {
+            (Protocol::Resp3, password) => {
+                requests.cmd("HELLO").arg(3);
+                if let Some(password) = password {
+                    requests
+                        .arg("AUTH")
+                        .arg(user.unwrap_or("default"))
+                        .arg(password);
+                }
+            }
+            (Protocol::Resp2, Some(password)) => {
+                requests.cmd("AUTH").arg(user).arg(password);
+            }
+            (Protocol::Resp2, None) => {}
+        }
+        if self.db != 0 {
+            requests.cmd("SELECT").arg(self.db);
+        }
+        if let Some(name) = &self.client_name {
+            requests.cmd("CLIENT").arg("SETNAME").arg(name);
+        }
+    }
+
+    async fn log_in(
+        &self,
+        socket: Socket,
+        buffer: usize,
+    ) -> Result<(MultiplexedConnection, Driver), RedisError> {
+        let config = AsyncConnectionConfig::new()
+            // Each caller has its own clock.
+            .set_response_timeout(None)
+            .set_connection_timeout(None)
+            .set_pipeline_buffer_size(buffer);
+        let opened = MultiplexedConnection::new_with_config(&self.login, socket, config);
+        let (connection, driver) = opened.await?;
+        Ok((connection, Box::pin(driver)))
     }
 
     /// Hears a first answer: a server that is full, or asks for a password, says so to any command.
@@ -120,6 +257,20 @@ impl Dial {
             let mut set = redis::cmd("CLIENT");
             set.arg("SETNAME").arg(name);
             set.exec_async(connection).await?;
+        }
+        if matches!(self.place, Place::Sentinel { .. }) {
+            let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(connection).await;
+            match role {
+                Ok(role) if !is_master(&role) => {
+                    let why =
+                        "the sentinels name a server that is no master: a failover is going on";
+                    return Err(io::Error::other(why).into());
+                }
+                Ok(_) => return Ok(()),
+                // A user that may not ask.
+                Err(error) if error.code() == Some("NOPERM") => {}
+                Err(error) => return Err(error),
+            }
         }
         match redis::cmd("PING").exec_async(connection).await {
             // It answers, and the calls are told.
@@ -135,50 +286,81 @@ impl Dial {
         }
     }
 
-    fn login(&self) -> RedisConnectionInfo {
-        let mut login = RedisConnectionInfo::default()
-            .set_db(self.db.into())
-            .set_protocol(self.protocol.version())
-            .set_skip_set_lib_name();
-        if let Some(user) = &self.user {
-            login = login.set_username(user);
+    /// Asks one sentinel after the other for the master.
+    async fn master(&self, sentinels: &[Host], service: &str) -> Result<Host, Error> {
+        let mut failures = Vec::new();
+        for host in sentinels {
+            let asked = sentinel::in_time(async {
+                let (socket, _) = self
+                    .tcp(&host.name, (host.name.as_str(), host.port))
+                    .await?;
+                sentinel::master(socket, &self.sentinel_login, service).await
+            });
+            match asked.await {
+                Ok(master) => {
+                    self.heard_of(&master);
+                    return Ok(master);
+                }
+                Err(error) => failures.push((host.clone(), error)),
+            }
         }
-        if let Some(Secret(password)) = &self.password {
-            login = login.set_password(password);
-        }
-        login
+        Err(Error::connect(&self.target, NoMaster(failures)))
     }
 
-    async fn socket(&self) -> io::Result<Socket> {
-        match &self.place {
-            Place::Socket(path) => Ok(Socket::new(Stream::Unix(UnixStream::connect(path).await?))),
-            Place::Host(host) => self.tcp(host).await,
-            Place::Sentinel { .. } => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    fn heard_of(&self, master: &Host) {
+        let mut known = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() != Some(master) && known.replace(master.clone()).is_some() {
+            // Ordering: as in `epoch`.
+            self.epoch.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    async fn tcp(&self, host: &Host) -> io::Result<Socket> {
-        let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
+    async fn tcp(&self, name: &str, to: impl ToSocketAddrs) -> io::Result<(Socket, Peer)> {
+        let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE)
             .with_interval(KEEPALIVE / 2);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        let Some(tls) = &self.tls else {
-            return Ok(Socket::new(Stream::Tcp(stream)));
+        let peer = Peer::Tcp {
+            address: stream.peer_addr()?,
+            name: name.to_owned(),
         };
-        let name = ServerName::try_from(host.name.clone());
+        let Some(tls) = &self.tls else {
+            return Ok((Socket::new(Stream::Tcp(stream)), peer));
+        };
+        let name = ServerName::try_from(name.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let stream = tls.connect(name, stream).await?;
-        Ok(Socket::new(Stream::Tls(Box::new(stream))))
+        Ok((Socket::new(Stream::Tls(Box::new(stream))), peer))
     }
 }
 
-impl std::fmt::Debug for Dial {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dial")
             .field("target", &self.target)
             .finish_non_exhaustive()
+    }
+}
+
+fn login(user: Option<&String>, password: Option<&Secret>) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if let Some(user) = user {
+        login = login.set_username(user);
+    }
+    if let Some(Secret(password)) = password {
+        login = login.set_password(password);
+    }
+    login
+}
+
+/// Whether an answer to `ROLE` is that of a master.
+fn is_master(role: &[Value]) -> bool {
+    match role.first() {
+        Some(Value::BulkString(role)) => role == b"master",
+        Some(Value::SimpleString(role)) => role == "master",
+        _ => false,
     }
 }
 

@@ -59,6 +59,12 @@ impl From<Error> for RedisError {
 }
 
 impl Error {
+    /// A call on a connection that still waits for an abandoned one.
+    pub(crate) fn still_waiting() -> Self {
+        let message = "an abandoned command still waits on this connection: get another connection";
+        Self::new(Kind::Abandoned, message.to_owned(), None)
+    }
+
     /// A command that the connection does not take.
     pub(crate) fn unfit(message: String) -> Self {
         Self::new(Kind::Driver, message, None).unsent()

@@ -21,6 +21,8 @@ pub struct DriverSettings {
     pub(super) protocol: Option<Protocol>,
     pub(super) client_name: Option<String>,
     pub(super) tls: Tls,
+    pub(super) sentinel_user: Option<String>,
+    pub(super) sentinel_password: Option<Secret>,
 }
 
 impl DriverSettings {
@@ -64,6 +66,16 @@ impl DriverSettings {
         self
     }
 
+    pub(super) fn sentinel_user(mut self, user: impl Into<String>) -> Self {
+        self.sentinel_user = Some(user.into());
+        self
+    }
+
+    pub(super) fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(Secret(password.into()));
+        self
+    }
+
     /// Reads the settings from `env`. `address` is replaced by `url`, with the variable that it came from.
     pub(super) fn read(
         &mut self,
@@ -80,6 +92,12 @@ impl DriverSettings {
         }
         if let Some(password) = env.take::<String>("PASSWORD")? {
             self.password = Some(Secret(password));
+        }
+        if let Some(user) = env.take::<String>("SENTINEL_USER")? {
+            self.sentinel_user = Some(user);
+        }
+        if let Some(password) = env.take::<String>("SENTINEL_PASSWORD")? {
+            self.sentinel_password = Some(Secret(password));
         }
         if let Some(db) = env.take_with("DB", "a number from 0 to 2147483647", parse_db)? {
             self.db = Some(db);
@@ -108,6 +126,12 @@ impl DriverSettings {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let is_plain =
             |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.sentinel_user.is_some() && self.sentinel_password.is_none() {
+            return Err(ConfigError::secret(
+                "sentinel_password",
+                "set, as sentinel_user is",
+            ));
+        }
         match &self.client_name {
             Some(name) if !is_plain(name) => Err(ConfigError::new(
                 "client_name",

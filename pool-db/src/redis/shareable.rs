@@ -20,21 +20,27 @@ pub(super) fn all(
     count: usize,
     max_bytes: usize,
 ) -> Result<(), Error> {
+    counts(pipeline, offset, count)?;
+    let mut length = max_bytes;
+    pipeline
+        .cmd_iter()
+        .try_for_each(|cmd| check(cmd, &mut length))
+        .map_err(|error| error.of(max_bytes))
+}
+
+/// Refuses a pipeline of which other answers are asked for than it has: those that are left over would go to the next request.
+pub(super) fn counts(pipeline: &Pipeline, offset: usize, count: usize) -> Result<(), Error> {
     let commands = pipeline.len();
     let asked = if pipeline.is_transaction() {
         (commands + 1, 1)
     } else {
         (0, commands)
     };
-    // The answers that are left over would go to the next caller.
     if commands == 0 || (offset, count) != asked {
-        return Err(Unfit::Count.of(max_bytes));
+        let why = "a pipeline that is empty, or of which not all answers are asked for";
+        return Err(Error::unfit(why.to_owned()));
     }
-    let mut length = max_bytes;
-    pipeline
-        .cmd_iter()
-        .try_for_each(|cmd| check(cmd, &mut length))
-        .map_err(|error| error.of(max_bytes))
+    Ok(())
 }
 
 /// Why a command cannot share a connection.
@@ -43,7 +49,6 @@ enum Unfit {
     Command(String, Effect),
     /// No word at all: the server does not answer it.
     Empty,
-    Count,
     Length,
 }
 
@@ -91,9 +96,6 @@ impl Unfit {
                 format!("`{name}` cannot share a connection, as {why}: {instead}")
             }
             Self::Empty => "a command without a name: the server does not answer it".to_owned(),
-            Self::Count => {
-                "a pipeline that is empty, or of which not all answers are asked for".to_owned()
-            }
             Self::Length => format!(
                 "the request is longer than {max_bytes} bytes (max_bytes): it would hold up all others. Use a connection of a \
                  `redis::Pool`"

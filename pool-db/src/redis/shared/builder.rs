@@ -1,6 +1,6 @@
 //! Making a pool of shared connections.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "metrics")]
 use pool_core::observe::MetricNames;
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     address::Address,
     environment::Environment,
-    redis::{DriverSettings, Protocol, dial::Dial},
+    redis::{DriverSettings, dial::Dial},
 };
 
 /// Builds a [`Shared`] pool. It has the settings of a [`SharedConfig`], the address and what is said to the server, and its own.
@@ -38,7 +38,7 @@ use crate::{
 #[must_use = "`build` makes the pool"]
 pub struct SharedBuilder {
     url: Option<Address>,
-    settings: DriverSettings,
+    pub(in crate::redis) settings: DriverSettings,
     config: SharedConfig,
     limits: Limits,
     observer: Option<Arc<dyn Observer>>,
@@ -164,7 +164,7 @@ impl SharedBuilder {
         config.validate()?;
         limits.validate()?;
         settings.validate()?;
-        let dial = Dial::new(url.as_ref(), &settings)?;
+        let dial = Arc::new(Dial::new(url.as_ref(), &settings)?);
         let mut core = SharedPool::builder(Manager { dial, limits })
             .config(config)
             .__word("shared redis");
@@ -223,23 +223,6 @@ impl SharedBuilder {
 }
 
 passed_on! {
-    settings:
-        /// Sets the user to log in as, in place of that of the address. It needs a password.
-        user(impl Into<String>);
-        /// Sets the password, in place of that of the address. It is never shown.
-        password(impl Into<String>);
-        /// Sets the number of the database, in place of that of the address. Default: 0.
-        db(u32);
-        /// Sets the version of the protocol, in place of that of the address. Default: RESP2.
-        protocol(Protocol);
-        /// Sets the name under which the server lists the connections (`CLIENT SETNAME`): printable ASCII without spaces. Default: none.
-        client_name(impl Into<String>);
-        /// Sets the PEM file of trusted root certificates, or `system` for the store of the system. Default: Mozilla's roots.
-        root_certificate(impl Into<PathBuf>);
-        /// Sets the PEM file of the certificate that is shown to the server, with its chain. It needs a `client_key`.
-        client_certificate(impl Into<PathBuf>);
-        /// Sets the PEM file of the key of `client_certificate`.
-        client_key(impl Into<PathBuf>);
     config:
         /// The name of the pool, for messages, metrics and spans. Must not be empty.
         name(impl Into<String>);
@@ -297,6 +280,7 @@ const URL: &str = "REDIS_URL";
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::redis::Protocol;
 
     fn built(vars: &[(&str, &str)]) -> Result<Shared, ConfigError> {
         let (env, beside) = Environment::of(vars);

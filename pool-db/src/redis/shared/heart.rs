@@ -13,7 +13,10 @@ use std::{
 use pool_core::Gauge;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::super::{dial::Driver, socket::Traffic};
+use super::super::{
+    dial::{Dial, Driver},
+    socket::Traffic,
+};
 use crate::pulse::{Beat, Pulse};
 
 /// The task of a connection. It ends with the connection, or when that has not answered for too long, and says so to the pool.
@@ -23,6 +26,8 @@ pub(super) struct Heart {
     calls: Arc<Calls>,
     pulse: Pulse,
     gauge: Gauge,
+    /// `None` once the master was found to be another.
+    master: Option<Master>,
     /// Set while an answer is waited for.
     timer: Option<Pin<Box<Sleep>>>,
     /// How often something had been read when the connection was last looked at.
@@ -32,6 +37,13 @@ pub(super) struct Heart {
     /// The time of a slow answer: it follows the slowest at once, and the others slowly.
     slow: Duration,
     is_suspect: bool,
+}
+
+/// Whether a connection still leads to the master.
+pub(super) struct Master {
+    pub(super) dial: Arc<Dial>,
+    /// What it was when the connection was opened.
+    pub(super) epoch: u64,
 }
 
 /// How many calls wait for an answer.
@@ -61,21 +73,22 @@ impl Drop for Call<'_> {
 }
 
 impl Heart {
-    /// After `patience` without an answer the connection is dead.
     pub(super) fn new(
         driver: Driver,
         traffic: Arc<Traffic>,
         calls: Arc<Calls>,
         gauge: Gauge,
-        patience: Option<Duration>,
+        pulse: Pulse,
+        master: Master,
     ) -> Self {
         Self {
             driver,
             reads: traffic.reads(),
             traffic,
             calls,
-            pulse: Pulse::new(patience),
+            pulse,
             gauge,
+            master: Some(master),
             timer: None,
             owed_since: None,
             slow: Duration::ZERO,
@@ -90,6 +103,12 @@ impl Heart {
 
     /// Looks at what the driver has read and written.
     fn look(&mut self) {
+        if let Some(master) = &self.master
+            && master.dial.epoch() != master.epoch
+        {
+            self.master = None;
+            self.gauge.drain();
+        }
         let reads = self.traffic.reads();
         if reads != self.reads {
             self.reads = reads;

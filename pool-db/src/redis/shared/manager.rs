@@ -8,14 +8,14 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     super::dial::{Dial, Dialled},
-    heart::{Calls, Heart},
+    heart::{Calls, Heart, Master},
 };
-use crate::Error;
+use crate::{Error, pulse::Pulse};
 
 /// Manages the connections of one [`Shared`](super::Shared) pool.
 #[derive(Debug)]
 pub(super) struct Manager {
-    pub(super) dial: Dial,
+    pub(super) dial: Arc<Dial>,
     pub(super) limits: Limits,
 }
 
@@ -56,11 +56,17 @@ impl SharedManager for Manager {
             connection,
             driver,
             traffic,
+            epoch,
+            ..
         } = self.dial.connect(limits.capacity as usize).await?;
         gauge.set_capacity(limits.capacity);
         let calls = Arc::new(Calls::default());
-        let patience = limits.query_timeout;
-        let heart = Heart::new(driver, traffic, Arc::clone(&calls), gauge, patience);
+        let master = Master {
+            dial: Arc::clone(&self.dial),
+            epoch,
+        };
+        let pulse = Pulse::new(limits.query_timeout);
+        let heart = Heart::new(driver, traffic, Arc::clone(&calls), gauge, pulse, master);
         Ok(Wire {
             connection,
             calls,

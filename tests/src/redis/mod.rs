@@ -1,4 +1,8 @@
-//! A private Redis server.
+//! Private Redis servers: one alone, and a group with a sentinel.
+
+mod sentinel;
+
+pub use sentinel::Sentinel;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +22,8 @@ pub struct Server {
     /// None after [`kill`](Self::kill).
     process: Option<Process>,
     folder: TempDir,
+    /// What it is told beside its address, at each start.
+    options: Vec<String>,
 }
 
 impl Server {
@@ -27,6 +33,15 @@ impl Server {
     /// When Redis is not installed or does not start, saying why.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more options, as on its command line: `["--requirepass", "secret"]`.
+    ///
+    /// # Panics
+    /// As for [`start`](Self::start).
+    #[track_caller]
+    pub fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pool-tests-")
             .tempdir()
@@ -35,6 +50,7 @@ impl Server {
             port: Port::reserve(),
             process: None,
             folder,
+            options: options.iter().map(ToString::to_string).collect(),
         };
         server.restart();
         server
@@ -83,9 +99,12 @@ impl Server {
         command.args(["--bind", "127.0.0.1", "--port", &self.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(self.folder.path());
+        command.args(&self.options);
         let mut process = Process::spawn(command, &self.folder.path().join("log"));
         process.wait_until("ready", PATIENCE, || {
-            self.ask("PING").is_ok_and(|answer| answer == "+PONG")
+            // One with a password answers too.
+            let answers = |answer: String| answer == "+PONG" || answer.starts_with("-NOAUTH");
+            self.ask("PING").is_ok_and(answers)
         });
         self.process = Some(process);
     }
@@ -101,14 +120,24 @@ impl Server {
         self.process.iter_mut().for_each(Process::thaw);
     }
 
-    fn ask(&self, command: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        writeln!(stream, "{command}\r")?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        Ok(answer.trim_end().to_owned())
+    /// The folder of the server, which ends with it.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
+
+    fn ask(&self, command: &str) -> std::io::Result<String> {
+        ask(self.port(), command)
+    }
+}
+
+/// Sends one command to a port of 127.0.0.1, and returns the first line of the answer.
+fn ask(port: u16, command: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    writeln!(stream, "{command}\r")?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(answer.trim_end().to_owned())
 }
 
 const REDIS: Program = Program::new("redis-server", "redis-server");

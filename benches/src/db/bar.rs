@@ -45,7 +45,10 @@ impl Bar {
 
 /// The bars of a case. One whose peer did not take part is left out.
 pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
-    use Contender::{Bb8Postgres, DeadpoolPostgres, DeadpoolSqlite, PoolDb, PoolDbPlain, Sqlx};
+    use Contender::{
+        Bare, Bb8Postgres, DeadpoolPostgres, DeadpoolRedis, DeadpoolSqlite, PoolDb, PoolDbPlain,
+        Sqlx,
+    };
 
     let of = |peer: Contender| {
         let found = results.iter().find(|(who, _)| *who == peer);
@@ -94,6 +97,14 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             &[PoolDbPlain, DeadpoolPostgres, Bb8Postgres, Sqlx],
             1.0 / 1.7,
         )],
+        Case::Redis64 => vec![
+            ns(
+                "4 times the throughput of deadpool-redis",
+                DeadpoolRedis,
+                0.25,
+            ),
+            ns("within 10 % of a bare connection", Bare, 1.1),
+        ],
         Case::SqliteGroup => vec![ns("5 times as many as single writes", PoolDbPlain, 0.2)],
         Case::Ndjson | Case::NdjsonSqlite => vec![ours.peak.map(|peak| Bar {
             rule: "memory above idle",
@@ -168,6 +179,20 @@ mod tests {
             met(Case::SqliteGroup, &results)
         };
         assert_eq!((verdict(50.0), verdict(49.0)), (vec![true], vec![false]));
+    }
+
+    #[test]
+    fn redis_is_measured_against_the_peer_and_the_bare_connection() {
+        let verdict = |deadpool_ns, bare_ns| {
+            let results = [
+                (Contender::PoolDb, Figures::new(10.0, 1)),
+                (Contender::DeadpoolRedis, Figures::new(deadpool_ns, 1)),
+                (Contender::Bare, Figures::new(bare_ns, 1)),
+            ];
+            met(Case::Redis64, &results)
+        };
+        assert_eq!(verdict(40.0, 9.2), [true, true]);
+        assert_eq!(verdict(39.0, 9.0), [false, false]);
     }
 
     #[test]

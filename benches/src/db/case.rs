@@ -11,7 +11,7 @@ use super::file::File;
 use super::peer::ROWS;
 use super::select::Crowd;
 use super::server::Server;
-use super::{cold, group, mixed};
+use super::{cold, group, mixed, redis};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,8 @@ pub(super) enum Case {
     /// A table of SQLite into NDJSON.
     #[value(name = "ndjson_sqlite")]
     NdjsonSqlite,
+    /// Readers of keys of Redis.
+    Redis64,
 }
 
 /// How much of it: as much as steady figures take, or only so much that every path is run.
@@ -56,6 +58,7 @@ impl Case {
             Self::Cold1000 => "cold1000",
             Self::Ndjson => "ndjson",
             Self::NdjsonSqlite => "ndjson_sqlite",
+            Self::Redis64 => "redis64",
         }
     }
 
@@ -95,6 +98,12 @@ impl Case {
                     false => "a SQLite file",
                 }
             ),
+            Self::Redis64 => format!(
+                "{} tasks read one of {} keys of Redis; ours on shared connections, deadpool's on {}",
+                redis::TASKS,
+                number(f64::from(ROWS)),
+                redis::SIZE
+            ),
             Self::Cold1000 => format!(
                 "{} callers at once on a cold pool of {}, a connect takes {} ms; a row each",
                 number(scale.callers() as f64),
@@ -108,7 +117,7 @@ impl Case {
     pub(super) fn needs_server(self) -> bool {
         match self {
             Self::Pg64on8 | Self::PgPipelined | Self::Cold1000 | Self::Ndjson => true,
-            Self::Sqlite | Self::SqliteGroup | Self::NdjsonSqlite => false,
+            Self::Sqlite | Self::SqliteGroup | Self::NdjsonSqlite | Self::Redis64 => false,
         }
     }
 
@@ -141,6 +150,7 @@ impl Case {
         match self {
             Self::Sqlite => pair()?.block_on(who.sqlite(scale)),
             Self::SqliteGroup => pair()?.block_on(who.group(scale)),
+            Self::Redis64 => pair()?.block_on(who.redis(scale)),
             Self::NdjsonSqlite => {
                 let file = File::create_events(scale.rows())?;
                 let path = file.path();
@@ -194,6 +204,14 @@ impl Scale {
         match self {
             Self::Full => 1_000_000,
             Self::Quick => 5_000,
+        }
+    }
+
+    /// Reads of each task in `redis64`.
+    pub(super) fn gets(self) -> usize {
+        match self {
+            Self::Full => 2_000,
+            Self::Quick => 5,
         }
     }
 

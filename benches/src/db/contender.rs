@@ -11,6 +11,7 @@ use super::mixed;
 use super::ndjson;
 use super::peer::Pool;
 use super::postgres;
+use super::redis;
 use super::server::Server;
 use super::sqlite;
 
@@ -29,6 +30,8 @@ pub(super) enum Contender {
     Sqlx,
     /// deadpool-sqlite.
     DeadpoolSqlite,
+    /// deadpool-redis.
+    DeadpoolRedis,
     /// The driver without a pool.
     Bare,
 }
@@ -43,13 +46,14 @@ impl Contender {
             Self::Bb8Postgres => "bb8-postgres",
             Self::Sqlx => "sqlx",
             Self::DeadpoolSqlite => "deadpool-sqlite",
+            Self::DeadpoolRedis => "deadpool-redis",
             Self::Bare => "bare",
         }
     }
 
     /// Whether the case means anything for it.
     pub(super) fn takes_part(self, case: Case) -> bool {
-        use Case::{Cold1000, Pg64on8, PgPipelined, Sqlite, SqliteGroup};
+        use Case::{Cold1000, Pg64on8, PgPipelined, Redis64, Sqlite, SqliteGroup};
         match self {
             Self::PoolDb => true,
             Self::PoolDbPlain => matches!(case, PgPipelined | SqliteGroup),
@@ -58,7 +62,8 @@ impl Contender {
                 matches!(case, Pg64on8 | PgPipelined | Cold1000)
             }
             Self::DeadpoolSqlite => case == Sqlite,
-            Self::Bare => matches!(case, Pg64on8 | PgPipelined),
+            Self::DeadpoolRedis => case == Redis64,
+            Self::Bare => matches!(case, Pg64on8 | PgPipelined | Redis64),
         }
     }
 
@@ -86,7 +91,7 @@ impl Contender {
                 let crowd = scale.crowd();
                 crowd.run_bare(server, crowd.size as usize).await
             }
-            Self::Bare | Self::DeadpoolSqlite => Err(self.no_part()),
+            Self::Bare | Self::DeadpoolSqlite | Self::DeadpoolRedis => Err(self.no_part()),
         }
     }
 
@@ -106,6 +111,17 @@ impl Contender {
         match self {
             Self::PoolDb => group::run(Some(group::WRITERS), scale.writes()).await,
             Self::PoolDbPlain => group::run(None, scale.writes()).await,
+            _ => Err(self.no_part()),
+        }
+    }
+
+    /// Does the case of Redis once.
+    pub(super) async fn redis(self, scale: Scale) -> Result<Figures, Failure> {
+        let gets = scale.gets();
+        match self {
+            Self::PoolDb => redis::run::<redis::Ours>(gets).await,
+            Self::DeadpoolRedis => redis::run::<redis::Deadpool>(gets).await,
+            Self::Bare => redis::run::<redis::Bare>(gets).await,
             _ => Err(self.no_part()),
         }
     }

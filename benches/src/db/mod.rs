@@ -1,4 +1,4 @@
-//! Pools of database connections: ours, deadpool, bb8 and sqlx, on a PostgreSQL server that the bench starts and on a SQLite file.
+//! Pools of database connections: ours, deadpool, bb8 and sqlx, on servers that the bench starts (PostgreSQL, Redis) and on a SQLite file.
 //!
 //! Each pool is one implementation of one trait, all of them ask for the same rows, and a case is a function that is generic over
 //! the trait: what differs between two rows of the report is the pool, and the driver that it comes with.
@@ -8,7 +8,7 @@
 //! | `peer` | the traits |
 //! | `postgres`, `sqlite` | the pools of each database, at their best settings |
 //! | `crowd` | many tasks that look rows up, or do something else |
-//! | `select`, `cold`, `mixed`, `group`, `ndjson` | a kind of work each |
+//! | `select`, `cold`, `mixed`, `group`, `ndjson`, `redis` | a kind of work each; the last with its pools |
 //! | `resident` | the memory of a process |
 //! | `server`, `slow`, `file` | the PostgreSQL server, a way to it on which a connect takes long, the SQLite file |
 //! | `case` | which work, how much of it |
@@ -29,6 +29,7 @@ mod mixed;
 mod ndjson;
 mod peer;
 mod postgres;
+mod redis;
 mod report;
 mod resident;
 mod run;

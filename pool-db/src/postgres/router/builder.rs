@@ -8,7 +8,7 @@ use super::{super::Postgres, Router, Rules};
 use crate::{
     Driver as _,
     environment::Environment,
-    postgres::{Builder, Pool, SessionAttrs, settings::LIBPQ},
+    postgres::{Builder, Pool, Postgres, SessionAttrs, settings::LIBPQ},
 };
 
 /// Builds a [`Router`].

@@ -190,11 +190,11 @@ async fn a_command_that_waits_is_ended_when_its_caller_goes() {
     drop(connection);
     let mut next = pool.get().await.unwrap();
     say(&mut next, "PING").await.unwrap();
-    assert_eq!(server.command("LPUSH queue a"), ":1");
+    let _: u64 = next.lpush("queue", "a").await.unwrap();
     assert_eq!(
-        server.command("LLEN queue"),
-        ":0",
-        "the list is in another database"
+        next.llen::<_, u64>("queue").await.unwrap(),
+        1,
+        "nobody takes it"
     );
     assert_eq!(pool.status().opened, 1, "the connection goes on");
 }

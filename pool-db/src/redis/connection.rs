@@ -54,7 +54,7 @@ impl ConnectionLike for Connection {
     }
 
     fn get_db(&self) -> i64 {
-        self.lease.db()
+        Lease::manager(&self.lease).dial.db.into()
     }
 }
 

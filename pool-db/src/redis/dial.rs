@@ -15,7 +15,7 @@ use std::{
 use pool_core::ConfigError;
 use redis::{
     AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value,
-    aio::MultiplexedConnection,
+    aio::{MultiplexedConnection, PubSub},
 };
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     DriverSettings, Protocol,
+    handshake::ask,
     location::{EXPECTED, Host, Location, Place},
     secret::Secret,
     sentinel::{self, NoMaster},
@@ -41,9 +42,9 @@ use crate::{
 pub(super) struct Dial {
     place: Place,
     tls: Option<TlsConnector>,
-    login: RedisConnectionInfo,
+    login: Login,
     /// What is said to sentinels.
-    sentinel_login: RedisConnectionInfo,
+    sentinel_login: Login,
     pub(super) db: u32,
     pub(super) protocol: Protocol,
     client_name: Option<String>,
@@ -62,6 +63,23 @@ pub(super) struct Dialled {
     pub(super) traffic: Arc<Traffic>,
     pub(super) peer: Peer,
     pub(super) epoch: u64,
+    /// The number by which the server knows the connection. `None` if the user may not ask.
+    pub(super) id: Option<i64>,
+}
+
+/// A socket on which the server has let the pool in.
+struct Greeted {
+    socket: Socket,
+    peer: Peer,
+    epoch: u64,
+    id: Option<i64>,
+}
+
+/// A user and a password.
+#[derive(Clone, Debug)]
+struct Login {
+    user: Option<String>,
+    password: Option<Secret>,
 }
 
 /// A connection beside another one, with the task that drives it.
@@ -125,13 +143,15 @@ impl Dial {
             target.push_str(&shown(user));
         }
         let protocol = settings.protocol.or(location.protocol).unwrap_or_default();
-        let sentinel_user = settings.sentinel_user.as_ref();
-        let sentinel_login = login(sentinel_user, settings.sentinel_password.as_ref());
-        let login = login(user.as_ref(), password.as_ref());
+        let login = Login { user, password };
+        let sentinel_login = Login {
+            user: settings.sentinel_user.clone(),
+            password: settings.sentinel_password.clone(),
+        };
         Ok(Self {
             tls: location.tls.then(|| tls.connector()).transpose()?,
             place: location.place,
-            login: login.set_db(db.into()).set_protocol(protocol.version()),
+            login,
             sentinel_login,
             db,
             protocol,
@@ -147,8 +167,38 @@ impl Dial {
     /// # Errors
     /// The server cannot be reached, or refuses, or is no master although sentinels say so.
     pub(super) async fn connect(&self, buffer: usize) -> Result<Dialled, Error> {
+        let Greeted {
+            socket,
+            peer,
+            epoch,
+            id,
+        } = self.socket().await?;
+        let traffic = socket.traffic();
+        let opened = multiplexed(socket, buffer).await;
+        let (connection, driver) = opened.map_err(|error| Error::connect(&self.target, error))?;
+        Ok(Dialled {
+            connection,
+            driver,
+            traffic,
+            peer,
+            epoch,
+            id,
+        })
+    }
+
+    /// Opens a connection for messages.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub(super) async fn subscriber(&self) -> Result<PubSub, Error> {
+        let socket = self.socket().await?.socket;
+        let opened = PubSub::new(&silent(), socket).await;
+        opened.map_err(|error| Error::connect(&self.target, error))
+    }
+
+    async fn socket(&self) -> Result<Greeted, Error> {
         let refused = |error: RedisError| Error::connect(&self.target, error);
-        let (socket, peer) = match &self.place {
+        let (mut socket, peer) = match &self.place {
             Place::Socket(path) => {
                 let stream = UnixStream::connect(path).await;
                 let stream = stream.map_err(|error| refused(error.into()))?;
@@ -167,20 +217,12 @@ impl Dial {
             }
         };
         let epoch = self.epoch();
-        let traffic = socket.traffic();
-        let (mut connection, mut driver) = self.log_in(socket, buffer).await.map_err(refused)?;
-        let ended = || refused(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        tokio::select! {
-            biased;
-            greeted = self.greet(&mut connection) => greeted.map_err(refused)?,
-            () = &mut driver => return Err(ended()),
-        }
-        Ok(Dialled {
-            connection,
-            driver,
-            traffic,
+        let id = self.greet(&mut socket).await.map_err(refused)?;
+        Ok(Greeted {
+            socket,
             peer,
             epoch,
+            id,
         })
     }
 
@@ -196,8 +238,9 @@ impl Dial {
                 .map(|stream| Socket::new(Stream::Unix(stream))),
             Peer::Tcp { address, name } => self.tcp(name, *address).await.map(|(socket, _)| socket),
         };
-        let socket = socket.map_err(|error| refused(error.into()))?;
-        let (connection, driver) = self.log_in(socket, 1).await.map_err(refused)?;
+        let mut socket = socket.map_err(|error| refused(error.into()))?;
+        self.greet(&mut socket).await.map_err(refused)?;
+        let (connection, driver) = multiplexed(socket, 1).await.map_err(refused)?;
         Ok(Beside {
             connection,
             task: tokio::spawn(driver),
@@ -210,23 +253,17 @@ impl Dial {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// Adds the commands that follow a `RESET`.
-    pub(super) fn log_in_again(&self, requests: &mut Pipeline) {
-        let (user, password) = (self.login.username(), self.login.password());
-        match (self.protocol, password) {
-            (Protocol::Resp3, password) => {
+    /// Adds the commands with which a connection begins, also after a `RESET`.
+    pub(super) fn log_in(&self, requests: &mut Pipeline) {
+        match self.protocol {
+            Protocol::Resp3 => {
                 requests.cmd("HELLO").arg(3);
-                if let Some(password) = password {
-                    requests
-                        .arg("AUTH")
-                        .arg(user.unwrap_or("default"))
-                        .arg(password);
+                if let Some(Secret(password)) = &self.login.password {
+                    let user = self.login.user.as_deref().unwrap_or("default");
+                    requests.arg("AUTH").arg(user).arg(password);
                 }
             }
-            (Protocol::Resp2, Some(password)) => {
-                requests.cmd("AUTH").arg(user).arg(password);
-            }
-            (Protocol::Resp2, None) => {}
+            Protocol::Resp2 => self.login.add_to(requests),
         }
         if self.db != 0 {
             requests.cmd("SELECT").arg(self.db);
@@ -236,53 +273,31 @@ impl Dial {
         }
     }
 
-    async fn log_in(
-        &self,
-        socket: Socket,
-        buffer: usize,
-    ) -> Result<(MultiplexedConnection, Driver), RedisError> {
-        let config = AsyncConnectionConfig::new()
-            // Each caller has its own clock.
-            .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_pipeline_buffer_size(buffer);
-        let opened = MultiplexedConnection::new_with_config(&self.login, socket, config);
-        let (connection, driver) = opened.await?;
-        Ok((connection, Box::pin(driver)))
-    }
-
-    /// Hears a first answer: a server that is full, or asks for a password, says so to any command.
-    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-        if let Some(name) = &self.client_name {
-            let mut set = redis::cmd("CLIENT");
-            set.arg("SETNAME").arg(name);
-            set.exec_async(connection).await?;
+    /// Logs in, and hears whether the server takes commands and has the right role. Returns the number of the connection.
+    async fn greet(&self, socket: &mut Socket) -> Result<Option<i64>, RedisError> {
+        let mut requests = redis::pipe();
+        self.log_in(&mut requests);
+        let login = requests.len();
+        let needs_master = matches!(self.place, Place::Sentinel { .. });
+        requests.cmd("CLIENT").arg("ID");
+        requests.cmd(if needs_master { "ROLE" } else { "PING" });
+        let mut answers = ask(socket, &requests).await?.into_iter();
+        for answer in answers.by_ref().take(login) {
+            answer.extract_error()?;
         }
-        if matches!(self.place, Place::Sentinel { .. }) {
-            let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(connection).await;
-            match role {
-                Ok(role) if !is_master(&role) => {
-                    let why =
-                        "the sentinels name a server that is no master: a failover is going on";
-                    return Err(io::Error::other(why).into());
-                }
-                Ok(_) => return Ok(()),
-                // A user that may not ask.
-                Err(error) if error.code() == Some("NOPERM") => {}
-                Err(error) => return Err(error),
+        let id = match answers.next() {
+            Some(Value::Int(id)) => Some(id),
+            _ => None,
+        };
+        match answers.next() {
+            // A server that loads its data, say, or a user who may not ask. It answers, and calls are told.
+            Some(Value::ServerError(error)) if TOLD_LATER.contains(&error.code()) => Ok(id),
+            Some(Value::ServerError(error)) => Err(error.into()),
+            Some(Value::Array(role)) if needs_master && !is_master(&role) => {
+                let why = "the sentinels name a server that is no master: a failover is going on";
+                Err(io::Error::other(why).into())
             }
-        }
-        match redis::cmd("PING").exec_async(connection).await {
-            // It answers, and the calls are told.
-            Err(error)
-                if matches!(
-                    error.code(),
-                    Some("LOADING" | "MASTERDOWN" | "BUSY" | "MISCONF" | "NOPERM")
-                ) =>
-            {
-                Ok(())
-            }
-            answer => answer,
+            _ => Ok(id),
         }
     }
 
@@ -294,7 +309,9 @@ impl Dial {
                 let (socket, _) = self
                     .tcp(&host.name, (host.name.as_str(), host.port))
                     .await?;
-                sentinel::master(socket, &self.sentinel_login, service).await
+                let mut login = redis::pipe();
+                self.sentinel_login.add_to(&mut login);
+                sentinel::master(socket, login, service).await
             });
             match asked.await {
                 Ok(master) => {
@@ -344,15 +361,33 @@ impl fmt::Debug for Dial {
     }
 }
 
-fn login(user: Option<&String>, password: Option<&Secret>) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
-    if let Some(user) = user {
-        login = login.set_username(user);
+impl Login {
+    fn add_to(&self, requests: &mut Pipeline) {
+        if let Some(Secret(password)) = &self.password {
+            requests.cmd("AUTH").arg(&self.user).arg(password);
+        }
     }
-    if let Some(Secret(password)) = password {
-        login = login.set_password(password);
-    }
-    login
+}
+
+/// The driver says nothing to the server by itself.
+fn silent() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+/// Gives a connection on which everything was said to the driver.
+async fn multiplexed(
+    socket: Socket,
+    buffer: usize,
+) -> Result<(MultiplexedConnection, Driver), RedisError> {
+    let config = AsyncConnectionConfig::new()
+        // Each caller has its own clock.
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(buffer);
+    let silent = silent();
+    let opened = MultiplexedConnection::new_with_config(&silent, socket, config);
+    let (connection, driver) = opened.await?;
+    Ok((connection, Box::pin(driver)))
 }
 
 /// Whether an answer to `ROLE` is that of a master.
@@ -363,6 +398,9 @@ fn is_master(role: &[Value]) -> bool {
         _ => false,
     }
 }
+
+/// Errors of a server that takes the connection, and will take commands too.
+const TOLD_LATER: [&str; 5] = ["LOADING", "MASTERDOWN", "BUSY", "MISCONF", "NOPERM"];
 
 /// After this time without traffic, the kernel asks whether the server is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);

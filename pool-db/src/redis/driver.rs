@@ -37,6 +37,7 @@ impl Driver for Redis {
         let manager = Manager {
             dial: Arc::new(Dial::new(builder.url.as_ref(), &builder.settings)?),
             query_timeout: builder.query_timeout,
+            create_timeout: builder.config.get_create_timeout(),
         };
         Ok(Pool::new(builder.core(manager)?, ()))
     }

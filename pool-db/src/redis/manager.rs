@@ -11,6 +11,7 @@ use crate::Error;
 pub struct Manager {
     pub(super) dial: Arc<Dial>,
     pub(super) query_timeout: Option<Duration>,
+    pub(super) create_timeout: Duration,
 }
 
 impl pool_core::Manager for Manager {

@@ -2,10 +2,10 @@
 
 use std::{fmt, io, time::Duration};
 
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection};
+use redis::{Pipeline, RedisError, Value, from_redis_value};
 use tokio::time::timeout;
 
-use super::{location::Host, socket::Socket};
+use super::{handshake::ask, location::Host, socket::Socket};
 
 /// No sentinel knows a master: what each of them said.
 #[derive(Debug)]
@@ -24,26 +24,24 @@ impl fmt::Display for NoMaster {
 
 impl std::error::Error for NoMaster {}
 
-/// Asks one sentinel for the address of the master of a service.
+/// Asks one sentinel for the address of the master of a service, after the `login`.
 pub(super) async fn master(
-    socket: Socket,
-    login: &RedisConnectionInfo,
+    mut socket: Socket,
+    mut login: Pipeline,
     service: &str,
 ) -> Result<Host, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None);
-    let opened = MultiplexedConnection::new_with_config(login, socket, config);
-    let (mut connection, driver) = opened.await?;
-    let mut ask = redis::cmd("SENTINEL");
-    ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-    let address: Option<(String, u16)> = tokio::select! {
-        biased;
-        answer = ask.query_async(&mut connection) => answer?,
-        () = driver => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-    };
-    let (name, port) = address
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it knows no such service"))?;
+    login
+        .cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(service);
+    let answers = ask(&mut socket, &login).await?;
+    let mut address = Value::Nil;
+    for answer in answers {
+        address = answer.extract_error()?;
+    }
+    let address: Option<(String, u16)> = from_redis_value(address)?;
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, "it knows no such service");
+    let (name, port) = address.ok_or_else(unknown)?;
     Ok(Host { name, port })
 }
 

@@ -16,8 +16,8 @@ use crate::{Error, bounded::bounded};
 pub struct Session {
     pub(super) connection: MultiplexedConnection,
     task: Task,
-    /// The number by which the server knows the connection.
-    id: i64,
+    /// The number by which the server knows the connection. `None` if the user may not ask.
+    id: Option<i64>,
     peer: Peer,
     /// The master that it leads to, by sentinels.
     pub(super) epoch: u64,
@@ -47,18 +47,16 @@ impl Drop for Task {
 impl Session {
     pub(super) async fn open(dial: &Dial) -> Result<Self, Error> {
         let Dialled {
-            mut connection,
+            connection,
             driver,
             peer,
             epoch,
+            id,
             ..
         } = dial.connect(BUFFER).await?;
         let task = Task(tokio::spawn(driver));
-        let mut ask = redis::cmd("CLIENT");
-        let id = ask.arg("ID").query_async(&mut connection).await;
         Ok(Self {
-            // A user that may not ask for it can still do everything but leave a command that waits.
-            id: id.unwrap_or(NO_ID),
+            id,
             connection,
             task,
             peer,
@@ -155,7 +153,7 @@ impl Session {
 
     /// Runs a command that waits on the server. It is not lost with the future of its call: what it takes is put back.
     async fn wait(&mut self, cmd: &Cmd, limit: Option<Duration>) -> Result<Value, Error> {
-        if self.id == NO_ID {
+        if self.id.is_none() {
             return Err(unfit(
                 cmd,
                 "the user may not ask for `CLIENT ID`, without which it cannot be ended",
@@ -216,7 +214,7 @@ impl Session {
             clean.cmd(if open { "DISCARD" } else { "UNWATCH" });
         } else if !self.left.is_nothing() {
             clean.cmd("RESET");
-            dial.log_in_again(&mut clean);
+            dial.log_in(&mut clean);
             if self.left.has(Left::EVICTION) {
                 clean.cmd("CLIENT").arg("NO-EVICT").arg("OFF");
             }
@@ -236,11 +234,6 @@ impl Session {
             Err(error) if error.is_database() && !error.is_auth() => Ok(()),
             answer => answer,
         }
-    }
-
-    /// Returns the number of the database of the address. A `SELECT` of the caller does not change it.
-    pub(super) fn db(&self) -> i64 {
-        redis::aio::ConnectionLike::get_db(&self.connection)
     }
 
     fn is_free(&self) -> Result<(), Error> {
@@ -284,6 +277,3 @@ const BUFFER: usize = 4;
 
 /// How long after one request to end a command the next is sent.
 const AGAIN: Duration = Duration::from_millis(20);
-
-/// The server counts from 1.
-const NO_ID: i64 = 0;

@@ -95,7 +95,7 @@ impl ConnectionLike for SharedConnection {
     }
 
     fn get_db(&self) -> i64 {
-        self.share.connection.get_db()
+        self.share.db
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) struct Wire {
     pub(super) opened: Instant,
     pub(super) query_timeout: Option<Duration>,
     pub(super) max_bytes: usize,
+    pub(super) db: i64,
     task: Task,
 }
 
@@ -73,6 +74,7 @@ impl SharedManager for Manager {
             opened: Instant::now(),
             query_timeout: limits.query_timeout,
             max_bytes: limits.max_bytes,
+            db: self.dial.db.into(),
             task: Task(tokio::spawn(heart)),
         })
     }

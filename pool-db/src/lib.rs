@@ -46,6 +46,11 @@
 //! # }
 //! ```
 //!
+//! # Pages
+//! - [How large a pool should be](_sizing), and how to find out.
+//! - Drivers of other people on the engine of this crate: [diesel](_diesel), [diesel-async](_diesel_async), [lapin](_lapin) (RabbitMQ).
+//! - [MongoDB](_mongodb): why its driver keeps its own pool, and how to set its size.
+//!
 //! # Limits
 //! The pools run on tokio. A pool serves one database. Give each database its own pool, with its own prefix in the environment
 //! (`Pool::builder().env("REPORTS_DB")`).
@@ -76,6 +81,17 @@
     )),
     allow(dead_code)
 )]
+
+#[doc = include_str!("../docs/diesel.md")]
+pub mod _diesel {}
+#[doc = include_str!("../docs/diesel_async.md")]
+pub mod _diesel_async {}
+#[doc = include_str!("../docs/lapin.md")]
+pub mod _lapin {}
+#[doc = include_str!("../docs/mongodb.md")]
+pub mod _mongodb {}
+#[doc = include_str!("../docs/sizing.md")]
+pub mod _sizing {}
 
 mod address;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

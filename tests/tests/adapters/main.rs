@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod diesel;
+mod pages;
 mod postgres;
 mod rabbitmq;
 mod redis;

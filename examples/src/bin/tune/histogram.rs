@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
+    /// Of all times, in nanoseconds.
+    sum: f64,
 }
 
 impl Histogram {
@@ -19,6 +21,7 @@ impl Histogram {
         }
         self.counts[bucket] += 1;
         self.total += 1;
+        self.sum += time.as_nanos() as f64;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -29,6 +32,12 @@ impl Histogram {
             *count += more;
         }
         self.total += other.total;
+        self.sum += other.sum;
+    }
+
+    /// The mean in milliseconds. None without times.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (self.total > 0).then(|| self.sum / self.total as f64 / 1e6)
     }
 
     /// The time that at least `percent` of the times do not exceed (the nearest rank), in milliseconds. None without times.
@@ -89,7 +98,7 @@ mod tests {
     #[test]
     fn no_time_has_no_percentile_and_one_is_every_percentile() {
         let mut times = Histogram::default();
-        assert_eq!(times.percentile(99), None);
+        assert_eq!((times.percentile(99), times.mean()), (None, None));
         times.record(Duration::ZERO);
         assert_eq!(times.percentile(1), Some(0.0));
         assert_eq!(times.percentile(99), Some(0.0));
@@ -102,6 +111,7 @@ mod tests {
         more.record(Duration::from_secs(100));
         more.record(Duration::from_secs(100));
         few.add(&more);
+        assert!((few.mean().unwrap() - 2e5 / 3.0).abs() < 1.0, "{few:?}");
         assert_eq!(few.percentile(33), Some(1e-5));
         assert!(few.percentile(34).unwrap() > 9e4);
     }

@@ -57,9 +57,10 @@ pub(crate) struct Level {
     pub(crate) query_ms: Times,
 }
 
-/// Percentiles, in milliseconds.
+/// In milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Times {
+    pub(crate) mean: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
@@ -83,15 +84,16 @@ impl Level {
             0.0
         };
         let times = |of: fn(&Tally) -> &Histogram| {
-            let at = |percent| {
-                let times = windows
+            let middle = |figure: &dyn Fn(&Histogram) -> Option<f64>| {
+                let figures = windows
                     .iter()
-                    .filter_map(|window| of(&window.tally).percentile(percent));
-                median(&times.collect::<Vec<_>>()).unwrap_or(0.0)
+                    .filter_map(|window| figure(of(&window.tally)));
+                median(&figures.collect::<Vec<_>>()).unwrap_or(0.0)
             };
             Times {
-                p50: at(50),
-                p99: at(99),
+                mean: middle(&Histogram::mean),
+                p50: middle(&|times| times.percentile(50)),
+                p99: middle(&|times| times.percentile(99)),
             }
         };
         Some(Self {
@@ -110,7 +112,7 @@ impl Level {
 
     /// How many connections were in use on average, by Little's law: arrivals a second times the time of each.
     pub(crate) fn in_use(&self) -> f64 {
-        (self.per_second * self.query_ms.p50 / 1e3).min(f64::from(self.size))
+        (self.per_second * self.query_ms.mean / 1e3).min(f64::from(self.size))
     }
 }
 
@@ -120,10 +122,10 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     sorted.sort_unstable_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        Some(upper)
-    } else {
+    if sorted.len().is_multiple_of(2) {
         Some(f64::midpoint(sorted[middle - 1], upper))
+    } else {
+        Some(upper)
     }
 }
 
@@ -145,6 +147,7 @@ pub(crate) mod tests {
             })
             .collect();
         let times = Times {
+            mean: p99 / 2.0,
             p50: p99 / 2.0,
             p99,
         };
@@ -196,9 +199,9 @@ pub(crate) mod tests {
     #[test]
     fn no_more_are_in_use_than_there_are() {
         let mut level = level(4, &[1000.0], 2.0);
-        level.query_ms.p50 = 2.0;
+        level.query_ms.mean = 2.0;
         assert_eq!(level.in_use(), 2.0);
-        level.query_ms.p50 = 9.0;
+        level.query_ms.mean = 9.0;
         assert_eq!(level.in_use(), 4.0);
     }
 }

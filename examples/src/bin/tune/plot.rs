@@ -98,7 +98,7 @@ impl Glyphs {
             Self::Unicode => {
                 let eighths = (part * width as f64 * 8.0).round() as usize;
                 let mut bar = "█".repeat(eighths / 8);
-                if eighths % 8 > 0 {
+                if !eighths.is_multiple_of(8) {
                     bar.push(EIGHTHS[eighths % 8]);
                 }
                 bar

@@ -43,7 +43,7 @@ pub(crate) async fn climb<T: Target>(
     'rounds: for round in 0..rounds {
         let count = windows.len();
         for step in 0..count {
-            let place = if round % 2 == 0 {
+            let place = if round.is_multiple_of(2) {
                 step
             } else {
                 count - 1 - step

@@ -139,10 +139,10 @@ impl Report {
         let in_use = level.map_or(0.0, Level::in_use);
         let mut told = wrapped(
             &format!(
-                "By Little's law {} of them are in use on average ({} queries a second, {} ms each).",
+                "By Little's law {} of them are in use at a time ({} queries a second, {} ms each on average).",
                 number(in_use),
                 number(level.map_or(0.0, |level| level.per_second)),
-                number(level.map_or(0.0, |level| level.query_ms.p50)),
+                number(level.map_or(0.0, |level| level.query_ms.mean)),
             ),
             columns,
         );

@@ -49,14 +49,14 @@ impl Picture<'_> {
             24.0,
             "head",
             "start",
-            &shortened(self.subject, 90),
+            &shortened(self.subject, 66),
         ));
         svg.push_str(&text(
             LEFT,
             44.0,
             "answer",
             "start",
-            &shortened(self.answer, 100),
+            &shortened(self.answer, 92),
         ));
         svg.push_str(&rates.svg(if self.law.is_some() {
             &[
@@ -385,14 +385,20 @@ const RIGHT: f64 = 740.0;
 const TALL: f64 = 190.0;
 /// Lines differ in their dashes and marks too, for those who do not tell their colours apart.
 const STYLE: &str = "<style>
-svg { --page: #ffffff; --ink: #1f2328; --soft: #59636e; --grid: #d8dee4; --one: #0b62c4; --two: #b35900; --three: #1a7f37; --mark: #cf222e }
-@media (prefers-color-scheme: dark) { svg { --page: #0d1117; --ink: #e6edf3; --soft: #9198a1; --grid: #30363d; --one: #6cb0ff; --two: #f0a35e; --three: #57c76f; --mark: #ff7b72 } }
-.page { fill: var(--page) } text { fill: var(--ink) } .head { font-size: 15px; font-weight: 600 } .axis { font-weight: 600 }
-.small { fill: var(--soft); font-size: 12px } .label { fill: var(--mark); font-weight: 600 }
-.grid { stroke: var(--grid); fill: none } .tick { stroke: var(--soft) } .chosen { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 5 4 }
-.stroke { fill: none; stroke-width: 2 } .rate, .call { stroke: var(--one) } .wait { stroke: var(--two) } .query { stroke: var(--three) } .law { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 2 3 }
-.wait.stroke { stroke-dasharray: 6 3 } .query.stroke { stroke-dasharray: 2 2 } .dot { stroke: none }
-.rate.dot, .call.dot { fill: var(--one) } .wait.dot { fill: var(--two) } .query.dot { fill: var(--three) }
+.page { fill: #ffffff } text { fill: #1f2328 } .small { fill: #59636e } .label { fill: #cf222e }
+.grid { stroke: #d8dee4 } .tick, .law { stroke: #59636e } .chosen { stroke: #cf222e }
+.rate, .call { stroke: #0b62c4 } .wait { stroke: #b35900 } .query { stroke: #1a7f37 }
+.rate.dot, .call.dot { fill: #0b62c4 } .wait.dot { fill: #b35900 } .query.dot { fill: #1a7f37 }
+.head { font-size: 15px; font-weight: 600 } .axis, .label { font-weight: 600 } .small { font-size: 12px }
+.grid, .tick { fill: none } .chosen { fill: none; stroke-width: 1.5; stroke-dasharray: 5 4 } .stroke { fill: none; stroke-width: 2 } .dot { stroke: none }
+.wait.stroke { stroke-dasharray: 6 3 } .query.stroke { stroke-dasharray: 2 2 } .law { stroke-width: 1.5; stroke-dasharray: 2 3 }
+@media (prefers-color-scheme: dark) {
+.page { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9198a1 } .label { fill: #ff7b72 }
+.grid { stroke: #30363d } .tick, .law { stroke: #9198a1 } .chosen { stroke: #ff7b72 }
+.rate, .call { stroke: #6cb0ff } .wait { stroke: #f0a35e } .query { stroke: #57c76f }
+.rate.dot, .call.dot { fill: #6cb0ff } .wait.dot { fill: #f0a35e } .query.dot { fill: #57c76f }
+.dot { stroke: none }
+}
 </style>";
 
 #[cfg(test)]

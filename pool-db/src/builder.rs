@@ -8,7 +8,7 @@ use pool_core::{
     __Sources, __checks::no_zeros, __config, Config, ConfigError, Env, observe::Observer,
 };
 
-use crate::{Driver, Pool, address::Address, environment::Environment};
+use crate::{Driver, Pool, address::Address, environment::Environment, operation::Operations};
 
 /// Builds a [`Pool`]. It has a method for every setting of [`Config`], for the settings that all drivers have, and for those of the
 /// driver `D`.
@@ -130,6 +130,16 @@ impl<D: Driver> Builder<D> {
         core.build()
     }
 
+    /// What the connections of the pool report their operations to. They must be told the pool's name: [`Operations::are_of`].
+    ///
+    /// `system` is OpenTelemetry's name of the database, `db.system.name`.
+    pub(crate) fn operations(&self, system: &'static str) -> Operations {
+        #[cfg(feature = "metrics")]
+        return Operations::new(system, duration_metric(&self.metric_names));
+        #[cfg(not(feature = "metrics"))]
+        Operations::new(system, "")
+    }
+
     /// Reads the settings from the variables under a prefix and beside it, or from a map.
     pub(crate) fn apply(mut self, mut env: Env, beside: Environment) -> Result<Self, ConfigError> {
         let url = beside.take_url(&mut env, D::URL)?;
@@ -141,6 +151,15 @@ impl<D: Driver> Builder<D> {
         self.config.apply_env(&mut env)?;
         self.sources.was_read(env)?;
         Ok(self)
+    }
+}
+
+/// The histogram of the durations of operations.
+#[cfg(feature = "metrics")]
+pub(crate) const fn duration_metric(names: &MetricNames) -> &'static str {
+    match names {
+        MetricNames::Database => "db.client.operation.duration",
+        _ => "pool.operation.duration",
     }
 }
 

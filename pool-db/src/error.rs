@@ -1,6 +1,8 @@
 //! The error of all drivers.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+use std::borrow::Cow;
 
 use pool_core::{Status, observe::Phase};
 
@@ -49,6 +51,27 @@ pub(crate) enum Kind {
     NoRows,
     ManyRows,
     Other,
+}
+
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+impl Kind {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::Closed => "closed",
+            Self::Connect => "connect",
+            Self::Disconnected => "disconnected",
+            Self::Database => "database",
+            Self::Panicked => "panicked",
+            Self::Abandoned => "abandoned",
+            Self::Config => "config",
+            Self::Driver => "driver",
+            Self::NoRows => "no_rows",
+            Self::ManyRows => "many_rows",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// What the code of a database's error means, whichever database it is.
@@ -361,6 +384,19 @@ impl Error {
             return crate::redis::error::condition(error);
         }
         None
+    }
+
+    /// What is reported of the error: the database's code, or else its kind in one word.
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    pub(crate) fn error_type(&self) -> Cow<'_, str> {
+        if let Some(code) = self.as_sqlstate() {
+            return Cow::Borrowed(code);
+        }
+        #[cfg(feature = "sqlite")]
+        if let Some(code) = self.as_sqlite_code() {
+            return Cow::Owned(code.to_string());
+        }
+        Cow::Borrowed(self.0.kind.word())
     }
 
     /// Returns the first `T` among the causes, including the causes of a pool's error.

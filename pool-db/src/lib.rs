@@ -8,8 +8,8 @@
 //! | `postgres` | [`postgres`]: tokio-postgres, with TLS by rustls and Mozilla's root certificates |
 //! | `mysql` | [`mysql`]: mysql_async for MySQL and MariaDB, with TLS by rustls and Mozilla's root certificates |
 //! | `serde` | reads [`Config`] and the builders from any format, flat, with the names and texts of the environment |
-//! | `tracing` | the spans `pool.get` and `pool.connect`, and warnings about slow gets, leaks and outages |
-//! | `metrics` | the metrics of the pools, through the `metrics` facade |
+//! | `tracing` | the spans `pool.get`, `pool.connect` and [`db.query`](#operations), and warnings about slow gets, leaks and outages |
+//! | `metrics` | the metrics of the pools, and the [durations of operations](#operations), through the `metrics` facade |
 //!
 //! ```toml
 //! pool-db = { version = "0.1", features = ["sqlite"] }
@@ -50,6 +50,26 @@
 //! - [How large a pool should be](_sizing), and how to find out.
 //! - Drivers of other people on the engine of this crate: [diesel](_diesel), [diesel-async](_diesel_async), [lapin](_lapin) (RabbitMQ).
 //! - [MongoDB](_mongodb): why its driver keeps its own pool, and how to set its size.
+//!
+//! # Operations
+//! What the pools report of themselves is in [`observe`]. Each operation on a connection is reported too, by the drivers: the feature
+//! `tracing` makes it a span `db.query` (debug, target `pool_core`) of its caller, and the feature `metrics` records its duration, in
+//! seconds, in OpenTelemetry's histogram `db.client.operation.duration` (`pool.operation.duration` with `MetricNames::Own`).
+//!
+//! | attribute | of | |
+//! |---|---|---|
+//! | `pool.name` | both | the pool, as in all its metrics and spans; SQLite's writes are those of `{name}-writer` |
+//! | `db.system.name` | both | `postgresql` or `sqlite` |
+//! | `db.operation.name` | both | what is known without a look at the statement: `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`, `RELEASE`, `COPY`, `PREPARE`, and SQLite's `read` and `write` |
+//! | `error.type` | both | after a failure: the SQLSTATE, SQLite's extended code, or the kind of the error in one word: `timeout`, `disconnected`, `driver`, `panicked`, `application` and so on; `cancelled` if the future was dropped |
+//! | `db.response.returned_rows` | span | how many rows came, if that is known |
+//! | `took_ms` | span | the duration |
+//!
+//! The duration begins when the connection was had, so it and the wait of `pool.get` add up. That of a stream or a copy lasts until
+//! its end. Each write of a group commit is an operation. What a pool does for itself, such as checks and cleaning, is none, nor are
+//! calls on the driver's own client. A call that could not be sent to a lost connection, and went to another, is two.
+//!
+//! Statements, parameters, rows and texts of errors are never reported. Install the recorder before the first operation.
 //!
 //! # Limits
 //! The pools run on tokio. A pool serves one database. Give each database its own pool, with its own prefix in the environment
@@ -110,6 +130,9 @@ pub mod mysql;
 mod one_row;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod pem;
+// Each feature uses its part of it.
+#[allow(dead_code, unused_imports)]
+mod operation;
 mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;

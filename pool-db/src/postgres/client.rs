@@ -24,6 +24,7 @@ use super::{
 use crate::{
     Error,
     one_row::{at_most_one, only},
+    operation::{Operations, Verb},
 };
 
 /// One connection to a server. It runs statements and transactions, and keeps prepared statements.
@@ -43,6 +44,8 @@ pub struct Client {
     /// Read by each task that prepares a statement, until it is done.
     pub(super) preparing: Arc<RwLock<()>>,
     pub(super) query_timeout: Option<Duration>,
+    /// Silent unless a caller has the connection.
+    pub(super) operations: Operations,
     pub(super) line: Line,
     /// Whether the server is told at once when the future of a request is dropped.
     pub(super) cancels_on_drop: bool,
@@ -58,6 +61,7 @@ impl Client {
         statement_cache: usize,
         query_timeout: Option<Duration>,
         cancels_on_drop: bool,
+        operations: Operations,
     ) -> Self {
         let (driver, session, line) = Line::new(dial, dialled);
         Self {
@@ -66,6 +70,7 @@ impl Client {
             statements: Statements::new(statement_cache),
             preparing: Arc::default(),
             query_timeout,
+            operations,
             line,
             cancels_on_drop,
             cancelling: Arc::default(),
@@ -172,7 +177,7 @@ impl Client {
         if self.session.is_unnamed() {
             return Err(Error::unnamed());
         }
-        self.request(self.statement(sql)).await
+        self.request(Verb::Prepare, self.statement(sql)).await
     }
 
     /// Runs several statements, separated by `;` and without parameters, and drops their results.
@@ -182,8 +187,7 @@ impl Client {
     /// # Errors
     /// As for [`query`](Self::query). The statements before the failed one have taken effect, unless they are in a transaction.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        fits_in(sql.len())?;
-        self.request(self.driver.batch_execute(sql)).await
+        self.batch(Verb::Unnamed, sql).await
     }
 
     /// Like [`batch_execute`](Self::batch_execute), but returns the results, as text.
@@ -192,7 +196,8 @@ impl Client {
     /// As for [`batch_execute`](Self::batch_execute).
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
         fits_in(sql.len())?;
-        self.request(self.driver.simple_query(sql)).await
+        self.request(Verb::Unnamed, self.driver.simple_query(sql))
+            .await
     }
 
     /// Begins a transaction. Its drop rolls it back.
@@ -276,6 +281,12 @@ impl Client {
             .is_ready();
     }
 
+    /// Runs several statements, and drops their results.
+    pub(super) async fn batch(&self, verb: Verb, sql: &str) -> Result<(), Error> {
+        fits_in(sql.len())?;
+        self.request(verb, self.driver.batch_execute(sql)).await
+    }
+
     /// Ends the connection, and waits until the server has ended it.
     pub(super) async fn close(self) {
         let Self {
@@ -293,17 +304,20 @@ impl Client {
 
     /// Commits the transaction that is open.
     pub(super) async fn commit(&self) -> Result<(), Error> {
-        self.batch_execute("COMMIT").await?;
-        // The server answers the commit of a transaction that has failed without an error, and rolls back.
-        if self.session.was_rolled_back() {
-            return Err(Error::failed_transaction());
-        }
-        Ok(())
+        let committed = async {
+            self.asked(self.driver.batch_execute("COMMIT")).await?;
+            // The server answers the commit of a transaction that has failed without an error, and rolls back.
+            if self.session.was_rolled_back() {
+                return Err(Error::failed_transaction());
+            }
+            Ok(())
+        };
+        self.operations.around(Verb::Commit, committed).await
     }
 
     /// Makes exactly one round trip.
     pub(super) async fn check(&self) -> Result<(), Error> {
-        self.request(self.driver.check_connection()).await
+        self.asked(self.driver.check_connection()).await
     }
 }
 

@@ -46,6 +46,7 @@ impl From<Lease<Manager>> for Connection {
     fn from(mut lease: Lease<Manager>) -> Self {
         // The last caller may have set another timeout.
         lease.query_timeout = Lease::manager(&lease).query_timeout;
+        lease.operations.report(true);
         Self { lease }
     }
 }

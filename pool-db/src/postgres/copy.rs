@@ -13,7 +13,7 @@ use futures_util::{Sink, Stream};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use super::{Client, Connection, length::fits_in, watch::Watch};
-use crate::Error;
+use crate::{Error, operation::Verb};
 
 /// The data that a `COPY .. FROM STDIN` takes. [`Client::copy_in`] begins it.
 ///
@@ -39,16 +39,20 @@ pub struct CopyOut<H: Deref<Target = Client> = Connection> {
 impl<H: Deref<Target = Client>> CopyIn<H> {
     pub(super) async fn start(holder: H, sql: &str) -> Result<Self, Error> {
         fits_in(sql.len())?;
-        let work = async {
-            let statement = holder.statement(sql).await?;
-            holder.session.let_copy_in(true);
-            holder.driver.copy_in(&statement).await
+        let start = async |holder: &H| {
+            let work = async {
+                let statement = holder.statement(sql).await?;
+                holder.session.let_copy_in(true);
+                holder.driver.copy_in(&statement).await
+            };
+            let started = holder.asked(work).await;
+            holder.session.let_copy_in(false);
+            started
         };
-        let started = holder.request(work).await;
-        holder.session.let_copy_in(false);
+        let (sink, watch) = Watch::start(holder, Verb::Copy, start).await?;
         Ok(Self {
-            sink: Box::pin(started?),
-            watch: Watch::new(holder),
+            sink: Box::pin(sink),
+            watch,
         })
     }
 
@@ -102,14 +106,17 @@ impl<H: Deref<Target = Client>> CopyIn<H> {
 impl<H: Deref<Target = Client>> CopyOut<H> {
     pub(super) async fn start(holder: H, sql: &str) -> Result<Self, Error> {
         fits_in(sql.len())?;
-        let work = async {
-            let statement = holder.statement(sql).await?;
-            holder.driver.copy_out(&statement).await
+        let start = async |holder: &H| {
+            let work = async {
+                let statement = holder.statement(sql).await?;
+                holder.driver.copy_out(&statement).await
+            };
+            holder.asked(work).await
         };
-        let started = holder.request(work).await?;
+        let (data, watch) = Watch::start(holder, Verb::Copy, start).await?;
         Ok(Self {
-            data: Box::pin(started),
-            watch: Watch::new(holder),
+            data: Box::pin(data),
+            watch,
         })
     }
 }

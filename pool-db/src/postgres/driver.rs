@@ -125,8 +125,9 @@ impl Driver for Postgres {
 
     fn build(builder: Builder) -> Result<Pool, ConfigError> {
         let manager = manager(&builder)?;
-        let trust = Arc::clone(&manager.dial.trust);
+        let (trust, operations) = (Arc::clone(&manager.dial.trust), manager.operations.clone());
         let core = builder.core(manager)?;
+        operations.are_of(core.name());
         trust.serves(core.__weak());
         Ok(Pool::new(core, ()))
     }
@@ -181,5 +182,9 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
         reset: own.reset,
         cancels_on_drop: own.cancel_on_drop,
         create_timeout,
+        operations: builder.operations(SYSTEM),
     })
 }
+
+/// OpenTelemetry's name of the database.
+pub(super) const SYSTEM: &str = "postgresql";

@@ -8,7 +8,7 @@ use super::{
     session_attrs::SessionAttrs,
     setup::Setup,
 };
-use crate::Error;
+use crate::{Error, operation::Operations};
 use pool_core::Usage;
 
 /// Manages the connections of one [`Pool`](super::Pool).
@@ -23,6 +23,7 @@ pub struct Manager {
     pub(super) cancels_on_drop: bool,
     /// How long a connection of a listener may take to open.
     pub(super) create_timeout: Duration,
+    pub(super) operations: Operations,
 }
 
 impl pool_core::Manager for Manager {
@@ -38,6 +39,7 @@ impl pool_core::Manager for Manager {
             self.statement_cache,
             self.query_timeout,
             self.cancels_on_drop,
+            self.operations.silent(),
         );
         if let Err(error) = client.set_up(&self.setup).await {
             client.close().await;
@@ -55,6 +57,7 @@ impl pool_core::Manager for Manager {
     }
 
     fn needs_reset(&self, client: &mut Client, usage: &Usage) -> bool {
+        client.operations.report(false);
         client.session.rests();
         usage.tainted || !client.is_clean(self.reset) || client.session.must_be_judged()
     }

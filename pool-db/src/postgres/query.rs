@@ -11,7 +11,7 @@ use super::{
     session::{Lost, Status},
     statements::Slot,
 };
-use crate::{Error, bounded::bounded};
+use crate::{Error, bounded::bounded, operation::Verb};
 
 /// The SQL to run: text, which is prepared once for each connection, or a prepared statement.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +34,17 @@ impl Client {
         params: Params<'_>,
     ) -> Result<(Vec<Row>, u64), Error> {
         fits(query, params)?;
-        self.request(async {
+        let answer = self.asked(async {
             let mut stream = pin!(self.start(query, params).await?);
             let mut rows = Vec::new();
             while let Some(row) = stream.try_next().await? {
                 rows.push(row);
             }
             Ok((rows, stream.rows_affected().unwrap_or_default()))
-        })
-        .await
+        });
+        self.operations
+            .counting(Verb::Unnamed, answer, |(rows, _)| Some(rows.len()))
+            .await
     }
 
     /// Sends a statement, and returns when the server has begun to run it.
@@ -148,8 +150,18 @@ impl Client {
             .await
     }
 
-    /// Sends a request and waits for its answer. Every request goes through this function or through [`send`](Self::send).
+    /// Sends a request and waits for its answer: an operation.
     pub(super) async fn request<T>(
+        &self,
+        verb: Verb,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        self.operations.around(verb, self.asked(work)).await
+    }
+
+    /// Sends a request and waits for its answer, as a part of an operation. Every request goes through this function or through
+    /// [`send`](Self::send).
+    pub(super) async fn asked<T>(
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {

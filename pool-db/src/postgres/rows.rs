@@ -15,7 +15,7 @@ use super::{
     query::{Params, fits},
     watch::Watch,
 };
-use crate::Error;
+use crate::{Error, operation::Verb};
 
 /// The rows of a running statement, as a [`Stream`]. `H` is what holds the connection meanwhile: a [`Connection`] for
 /// [`Pool::stream`](super::Pool#method.stream), a reference for [`Client::stream`].
@@ -42,10 +42,11 @@ impl<H: Deref<Target = Client>> Rows<H> {
         params: Params<'_>,
     ) -> Result<Self, Error> {
         fits(query, params)?;
-        let started = holder.request(holder.start(query, params)).await?;
+        let start = async |holder: &H| holder.asked(holder.start(query, params)).await;
+        let (rows, watch) = Watch::start(holder, Verb::Unnamed, start).await?;
         Ok(Self {
-            rows: Box::pin(started),
-            watch: Watch::new(holder),
+            rows: Box::pin(rows),
+            watch,
         })
     }
 
@@ -65,7 +66,10 @@ impl<H: Deref<Target = Client> + Unpin> Stream for Rows<H> {
         }
         let next = ready!(watch.poll(context, |context| rows.as_mut().poll_next(context)))?;
         Poll::Ready(match next {
-            Some(Ok(row)) => Some(Ok(row)),
+            Some(Ok(row)) => {
+                watch.row();
+                Some(Ok(row))
+            }
             Some(Err(error)) => Some(Err(watch.failed(error))),
             None => {
                 watch.ended();

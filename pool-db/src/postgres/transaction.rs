@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref};
 use tokio_postgres::IsolationLevel;
 
 use super::Client;
-use crate::Error;
+use crate::{Error, operation::Verb};
 
 /// A transaction, or a savepoint within a transaction. Its drop rolls it back.
 ///
@@ -55,7 +55,7 @@ impl Transaction<'_> {
         if self.depth > 0 {
             return self
                 .client
-                .batch_execute(&format!("RELEASE pool_db_{}", self.depth))
+                .batch(Verb::Release, &format!("RELEASE pool_db_{}", self.depth))
                 .await;
         }
         self.client.commit().await
@@ -70,7 +70,7 @@ impl Transaction<'_> {
     /// If the future is dropped, the transaction is rolled back all the same.
     pub async fn rollback(mut self) -> Result<(), Error> {
         self.is_open = false;
-        self.client.batch_execute(&self.undo()).await
+        self.client.batch(Verb::Rollback, &self.undo()).await
     }
 
     /// Begins a savepoint, which can be rolled back on its own.
@@ -98,7 +98,12 @@ impl<'a> Transaction<'a> {
             depth,
             is_open: true,
         };
-        transaction.client.batch_execute(sql).await?;
+        let verb = if depth == 0 {
+            Verb::Begin
+        } else {
+            Verb::Savepoint
+        };
+        transaction.client.batch(verb, sql).await?;
         Ok(transaction)
     }
 }

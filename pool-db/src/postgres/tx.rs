@@ -13,7 +13,7 @@ use std::{
 use tokio_postgres::IsolationLevel;
 
 use super::{Client, Connection, Pool, session::Status, transaction::Modes};
-use crate::{Error, backoff::Backoff};
+use crate::{Error, backoff::Backoff, operation::Verb};
 
 /// The transaction that a closure runs in: see [`Pool::transaction`]. It dereferences to [`Client`], which runs the statements.
 ///
@@ -204,7 +204,7 @@ impl TransactionPlan {
                 savepoints: AtomicU32::new(0),
                 is_open: true,
             };
-            match open.connection.batch_execute(&sql).await {
+            match open.connection.batch(Verb::Begin, &sql).await {
                 Ok(()) => {
                     return Ok(Tx {
                         open: Arc::new(open),
@@ -233,13 +233,17 @@ impl Tx {
         E: From<Error>,
     {
         let name = format!("pool_db_tx_{}", self.open.savepoints.fetch_add(1, Relaxed));
-        self.batch_execute(&format!("SAVEPOINT {name}")).await?;
+        self.batch(Verb::Savepoint, &format!("SAVEPOINT {name}"))
+            .await?;
         let result = f(self.clone()).await;
-        let end = match result {
-            Ok(_) => format!("RELEASE {name}"),
-            Err(_) => format!("ROLLBACK TO {name}; RELEASE {name}"),
+        let (verb, end) = match result {
+            Ok(_) => (Verb::Release, format!("RELEASE {name}")),
+            Err(_) => (
+                Verb::Rollback,
+                format!("ROLLBACK TO {name}; RELEASE {name}"),
+            ),
         };
-        self.batch_execute(&end).await?;
+        self.batch(verb, &end).await?;
         result
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 use super::Client;
-use crate::Error;
+use crate::{
+    Error,
+    operation::{Operation, Verb},
+};
 
 /// The holder of a connection while the answer to one request comes in parts.
 ///
@@ -19,14 +22,28 @@ use crate::Error;
 pub(super) struct Watch<H: Deref<Target = Client>> {
     /// `None` once the server has answered.
     holder: Option<H>,
+    operation: Operation,
     /// Runs while a part is awaited.
     timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<H: Deref<Target = Client>> Watch<H> {
-    pub(super) const fn new(holder: H) -> Self {
+    /// Begins an operation, and sends its request by `start`.
+    pub(super) async fn start<T>(
+        holder: H,
+        verb: Verb,
+        start: impl AsyncFnOnce(&H) -> Result<T, Error>,
+    ) -> Result<(T, Self), Error> {
+        let mut operation = holder.operations.begin(verb);
+        let started = operation.within(start(&holder)).await;
+        let started = started.inspect_err(|error| operation.failed(error))?;
+        Ok((started, Self::new(holder, operation)))
+    }
+
+    const fn new(holder: H, operation: Operation) -> Self {
         Self {
             holder: Some(holder),
+            operation,
             timeout: None,
         }
     }
@@ -49,7 +66,9 @@ impl<H: Deref<Target = Client>> Watch<H> {
             return Poll::Pending;
         }
         self.timeout = None;
-        Poll::Ready(Err(Error::no_answer(limit)))
+        let error = Error::no_answer(limit);
+        self.operation.failed(&error);
+        Poll::Ready(Err(error))
     }
 
     /// Whether the server has answered the request.
@@ -57,8 +76,14 @@ impl<H: Deref<Target = Client>> Watch<H> {
         self.holder.is_none()
     }
 
+    /// A row has come.
+    pub(super) fn row(&mut self) {
+        self.operation.rows(1);
+    }
+
     /// The server has answered the request.
     pub(super) fn ended(&mut self) {
+        self.operation.ended();
         self.holder = None;
     }
 
@@ -70,6 +95,7 @@ impl<H: Deref<Target = Client>> Watch<H> {
             Some(holder) => holder.explain(error),
             None => error.into(),
         };
+        self.operation.failed(&error);
         if is_answer {
             self.ended();
         }

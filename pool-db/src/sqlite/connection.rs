@@ -6,7 +6,7 @@ use pool_core::Lease;
 use pool_cpu::BlockingPool;
 
 use super::{Manager, residue::Mode};
-use crate::{Error, bounded::bounded};
+use crate::{Error, bounded::bounded, operation::Verb};
 
 /// A connection of a [`Pool`](super::Pool). Its drop returns it to the pool.
 ///
@@ -145,7 +145,33 @@ impl Connection {
         self.on_worker(Mode::Any, f).await?
     }
 
-    pub(super) async fn on_worker<T, F>(&mut self, mode: Mode, f: F) -> Result<T, Error>
+    /// Runs `f` on a worker: an operation.
+    pub(super) async fn on_worker<T, E, F>(
+        &mut self,
+        mode: Mode,
+        f: F,
+    ) -> Result<Result<T, E>, Error>
+    where
+        F: FnOnce(&mut rusqlite::Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let lease = self.lease.as_ref().ok_or_else(Error::abandoned)?;
+        let verb = match mode {
+            Mode::Read => Verb::Read,
+            Mode::Any | Mode::Write => Verb::Unnamed,
+        };
+        let mut operation = Lease::manager(lease).operations.begin(verb);
+        let result = operation.within(self.call_worker(mode, f)).await;
+        match &result {
+            Ok(Ok(_)) => operation.ended(),
+            Ok(Err(error)) => operation.failed_by(error),
+            Err(error) => operation.failed(error),
+        }
+        result
+    }
+
+    async fn call_worker<T, F>(&mut self, mode: Mode, f: F) -> Result<T, Error>
     where
         F: FnOnce(&mut rusqlite::Connection) -> T + Send + 'static,
         T: Send + 'static,

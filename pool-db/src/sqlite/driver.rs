@@ -183,6 +183,11 @@ impl Driver for Sqlite {
         let anchor = anchor.map(Arc::new);
         let manager = |name: Arc<str>, workers| Manager {
             workers,
+            operations: {
+                let operations = builder.operations("sqlite");
+                operations.are_of(&name);
+                operations
+            },
             query_timeout: builder.query_timeout,
             target: format!("sqlite {location}"),
             plan: Arc::clone(&plan),

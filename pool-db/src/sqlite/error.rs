@@ -1,5 +1,8 @@
 //! The errors of SQLite, of its driver and of the workers.
 
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+use std::borrow::Cow;
+
 use rusqlite::ffi;
 
 use super::explain;
@@ -36,13 +39,7 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        let kind = match &error {
-            error if of_sqlite(error).is_some() => Kind::Database,
-            rusqlite::Error::QueryReturnedNoRows => Kind::NoRows,
-            rusqlite::Error::QueryReturnedMoreThanOneRow => Kind::ManyRows,
-            _ => Kind::Driver,
-        };
-        Self::new(kind, explain(&error), Some(Box::new(error))).whole()
+        Self::new(kind(&error), explain(&error), Some(Box::new(error))).whole()
     }
 }
 
@@ -61,6 +58,23 @@ impl From<pool_cpu::Error> for Error {
         };
         Self::new(kind, error.to_string(), Some(Box::new(error)))
     }
+}
+
+const fn kind(error: &rusqlite::Error) -> Kind {
+    match error {
+        error if of_sqlite(error).is_some() => Kind::Database,
+        rusqlite::Error::QueryReturnedNoRows => Kind::NoRows,
+        rusqlite::Error::QueryReturnedMoreThanOneRow => Kind::ManyRows,
+        _ => Kind::Driver,
+    }
+}
+
+/// What is reported of the error: its extended code, or else its kind.
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+pub(crate) fn error_type(error: &rusqlite::Error) -> Cow<'static, str> {
+    of_sqlite(error).map_or(Cow::Borrowed(kind(error).word()), |error| {
+        Cow::Owned(error.extended_code.to_string())
+    })
 }
 
 /// Returns the error of SQLite itself, if it is the cause.

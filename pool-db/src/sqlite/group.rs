@@ -28,20 +28,30 @@ use super::{
     session::{Open, Watch},
     stop::{self, Wanted},
 };
-use crate::Error;
+use crate::{Error, operation::Queued};
 
-/// Whether the caller of a write still waits for it.
-#[derive(Debug, Default)]
-pub(super) struct Interest(AtomicBool);
+/// The caller's part in a write: whether it still waits, and the operation that is reported.
+#[derive(Debug)]
+pub(super) struct Interest {
+    is_given_up: AtomicBool,
+    pub(super) operation: Queued,
+}
 
 impl Interest {
+    const fn new(operation: Queued) -> Self {
+        Self {
+            is_given_up: AtomicBool::new(false),
+            operation,
+        }
+    }
+
     pub(super) fn give_up(&self) {
         // Ordering: the flag publishes nothing else, and a store that is seen late stops the write some instructions later.
-        self.0.store(true, Ordering::Relaxed);
+        self.is_given_up.store(true, Ordering::Relaxed);
     }
 
     fn is_there(&self) -> bool {
-        !self.0.load(Ordering::Relaxed)
+        !self.is_given_up.load(Ordering::Relaxed)
     }
 }
 
@@ -80,12 +90,12 @@ pub(super) enum Failed<E> {
 }
 
 impl<T, E, F> Job<T, E, F> {
-    pub(super) fn new(f: F, to: oneshot::Sender<Result<T, Failed<E>>>) -> Self {
+    pub(super) fn new(f: F, to: oneshot::Sender<Result<T, Failed<E>>>, operation: Queued) -> Self {
         Self {
             f: Some(f),
             result: None,
             to,
-            interest: Arc::default(),
+            interest: Arc::new(Interest::new(operation)),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     session::{Open, Plan, Session},
     stop::Stop,
 };
-use crate::Error;
+use crate::{Error, operation::Operations};
 
 /// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager {
@@ -23,6 +23,7 @@ pub struct Manager {
     /// The name of the database in error messages.
     pub(super) target: String,
     pub(super) plan: Arc<Plan>,
+    pub(super) operations: Operations,
     /// Reserves the name, so that other pools without a name get another one.
     pub(super) _name: Arc<str>,
     /// Keeps a database in memory alive while the pool has no open connection.

@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::Duration,
@@ -28,7 +28,7 @@ use super::{
     group::{self, Failed, Failure, Interest, Job, Write},
     residue::Mode,
 };
-use crate::{Error, bounded::bounded};
+use crate::{Error, bounded::bounded, operation::Verb};
 
 /// The connection for writes. `None` in a pool that only reads.
 #[derive(Clone)]
@@ -76,8 +76,26 @@ impl Writer {
             return Err(Failed::Pool(Error::only_reads()));
         };
         let (to, answer) = oneshot::channel();
-        let ticket = self.queue.push(Box::new(Job::new(f, to)));
-        let mut answer = pin!(answer);
+        let operation = pool.manager().operations.queued(Verb::Write);
+        let ticket = self.queue.push(Box::new(Job::new(f, to, operation)));
+        let result = self.answered(pool, &ticket, pin!(answer)).await;
+        if let Some(mut operation) = ticket.interest.operation.take() {
+            match &result {
+                Ok(_) => operation.ended(),
+                Err(Failed::Own(error)) => operation.failed_by(error),
+                Err(Failed::Pool(error)) => operation.failed(error),
+            }
+        }
+        result
+    }
+
+    /// Waits for the answer of a write in the queue, or for its turn to run those that wait.
+    async fn answered<T, E>(
+        &self,
+        pool: &pool_core::Pool<Manager>,
+        ticket: &Ticket<'_>,
+        mut answer: Pin<&mut oneshot::Receiver<Result<T, Failed<E>>>>,
+    ) -> Result<T, Failed<E>> {
         loop {
             let mut get = pin!(pool.get());
             // Whatever comes first: the turn, or the answer by a write that had its turn before.
@@ -155,6 +173,9 @@ impl Queue {
             let most = self.most.min(waiting.len());
             waiting.drain(..most).collect()
         };
+        for write in &writes {
+            write.interest().operation.begin();
+        }
         let Some(open) = lease.open.as_mut() else {
             return;
         };
@@ -198,6 +219,9 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.interest.give_up();
         self.withdraw();
+        if let Some(mut operation) = self.interest.operation.take() {
+            operation.cancelled();
+        }
     }
 }
 

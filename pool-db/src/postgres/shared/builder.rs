@@ -204,7 +204,12 @@ impl SharedBuilder {
         config.validate()?;
         limits.validate()?;
         no_zeros([("query_timeout", connect.query_timeout.into())])?;
+        #[cfg(feature = "metrics")]
+        {
+            connect = connect.metric_names(self.metric_names.clone());
+        }
         let settings = manager(&connect)?;
+        let operations = settings.operations.clone();
         let mut core = SharedPool::builder(Manager { settings, limits })
             .config(config)
             .__word("shared postgres");
@@ -215,9 +220,9 @@ impl SharedBuilder {
         {
             core = core.metric_names(self.metric_names);
         }
-        Ok(Shared {
-            core: core.build()?,
-        })
+        let core = core.build()?;
+        operations.are_of(core.name());
+        Ok(Shared { core })
     }
 }
 

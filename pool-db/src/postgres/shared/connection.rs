@@ -12,6 +12,7 @@ use crate::{
     Error,
     bounded::bounded,
     one_row::{at_most_one, only},
+    operation::Verb,
     postgres::query::Params,
 };
 
@@ -90,11 +91,12 @@ impl SharedConnection {
     }
 
     async fn answer(&self, statement: Shareable<'_>, params: Params<'_>) -> Result<Answer, Error> {
-        bounded(
-            self.query_timeout,
-            self.place.run(statement.as_str(), params),
-        )
-        .await?
+        let run = self.place.run(statement.as_str(), params);
+        let answer = async { bounded(self.query_timeout, run).await? };
+        self.place
+            .operations()
+            .counting(Verb::Unnamed, answer, |answer| Some(answer.rows.len()))
+            .await
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     Error,
+    operation::Operations,
     pulse::{Beat, Pulse},
 };
 
@@ -35,6 +36,7 @@ pub(super) struct Pipe {
     calls: Closes,
     limits: Limits,
     gauge: Gauge,
+    operations: Operations,
     watch: JoinHandle<()>,
 }
 
@@ -72,6 +74,7 @@ impl Pipe {
             calls: Closes(calls),
             limits,
             gauge,
+            operations: settings.operations.clone(),
             watch: tokio::spawn(watch.run(line)),
         }
     }
@@ -158,6 +161,10 @@ impl Pipe {
             Ok(slot.prepare(&driver, &text).await?)
         });
         call.await.unwrap_or(Err(Failure::Over))
+    }
+
+    pub(super) const fn operations(&self) -> &Operations {
+        &self.operations
     }
 
     /// Ends the connection, and waits until the server has ended it. Nobody uses it any more.

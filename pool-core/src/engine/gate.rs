@@ -39,6 +39,8 @@ pub(crate) struct Gate<E> {
     next_try: Moment,
     /// Until then a resource that opens may be no better than the last one, which broke at once.
     doubted_until: Moment,
+    /// Whether a resource was opened in doubt, and nothing has failed since.
+    is_on_trial: bool,
     last: Option<E>,
 }
 
@@ -49,18 +51,34 @@ impl<E: Clone> Gate<E> {
             failures: 0,
             next_try: Moment::from_nanos(0),
             doubted_until: Moment::from_nanos(0),
+            is_on_trial: false,
             last: None,
         }
     }
 
     /// Called when an open succeeded. This opens the gate, unless the resource opened just before broke before its first lease. In
-    /// that case the new resource must first last until the doubt is over, and the next open waits until then.
+    /// that case the new resource must first last until the doubt is over ([`settle`](Self::settle)), and the next open waits until
+    /// then.
     pub(crate) fn opened(&mut self, now: Moment) {
         if self.is_doubted(now) {
             self.next_try = self.next_try.max(self.doubted_until);
+            self.is_on_trial = true;
         } else {
             self.succeeded();
         }
+    }
+
+    /// Opens the gate if a resource was opened in doubt, and has outlasted the doubt. Otherwise the gate of a pool that has no room
+    /// for another attempt would fail for as long as that resource lasts. Called whenever the pool looks at what is wanted.
+    pub(crate) fn settle(&mut self, now: Moment) {
+        if self.has_outlasted(now) {
+            self.succeeded();
+        }
+    }
+
+    /// Whether what was opened in doubt has outlasted it.
+    pub(crate) fn has_outlasted(&self, now: Moment) -> bool {
+        self.is_on_trial && now >= self.doubted_until
     }
 
     /// Whether an open that succeeds now is no sign that the backend is well again.
@@ -82,12 +100,14 @@ impl<E: Clone> Gate<E> {
     /// Opens the gate, because an attempt succeeded.
     pub(crate) const fn succeeded(&mut self) {
         self.failures = 0;
+        self.is_on_trial = false;
     }
 
     /// Counts a failed attempt. `jitter` is uniform in `0.0..1.0`. Returns the error of the failure before: it is a value of the
     /// user's, so it must not be dropped under a lock.
     pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
         self.failures = self.failures.saturating_add(1);
+        self.is_on_trial = false;
         let before = self.last.replace(error);
         let doublings = (self.failures - 1).min(20);
         let ceiling = self
@@ -164,6 +184,29 @@ mod tests {
         assert_eq!(gate.may_open(4, later), 1);
         gate.opened(later);
         assert_eq!((gate.may_open(4, later), gate.is_failing()), (4, false));
+    }
+
+    #[test]
+    fn what_outlasts_the_doubt_ends_it_without_another_attempt() {
+        let mut gate = Gate::new(Backoff::default());
+        let later = START + DOUBT;
+        gate.stillborn("dying", START, 0.0);
+        gate.settle(later);
+        assert!(gate.is_failing(), "nothing has opened");
+        gate.opened(START);
+        gate.settle(START + (DOUBT - Duration::from_nanos(1)));
+        assert_eq!(
+            (gate.last_error(), gate.next_try()),
+            (Some("dying"), Some(later))
+        );
+        gate.settle(later);
+        assert_eq!((gate.last_error(), gate.next_try()), (None, None));
+        // It has broken meanwhile.
+        gate.stillborn("dying", later, 0.0);
+        gate.opened(later);
+        gate.stillborn("dying", later, 0.0);
+        gate.settle(later + DOUBT);
+        assert!(gate.is_failing());
     }
 
     #[test]

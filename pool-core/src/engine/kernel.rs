@@ -529,6 +529,10 @@ impl<T, E: Clone> Kernel<T, E> {
         state.meet_demand(this, now, &mut work);
         let round = state.sweep_at.max(now).min(now + keeping.rounds);
         work.wakers.extend(state.bell.call(round));
+        // If the resource was opened in doubt, the keeper comes when that is over.
+        if let Some(next_try) = state.gate.next_try() {
+            work.wakers.extend(state.bell.call(next_try));
+        }
         work.wakers.append(&mut state.watchers.take());
         (put, work)
     }

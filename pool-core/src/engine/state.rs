@@ -517,6 +517,7 @@ impl<T, E: Clone> State<T, E> {
         now: Moment,
         work: &mut Work<T, E>,
     ) {
+        self.gate.settle(now);
         self.call_first();
         let limits = &kernel.limits;
         if !self.can_meet_demand() {

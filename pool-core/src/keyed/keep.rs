@@ -530,10 +530,18 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
             let key = place.index;
             let cold = self.table.cold_mut(key);
             cold.due = Moment::NEVER;
+            let outlasted = cold.gate.has_outlasted(now);
             let Some(next_try) = cold.gate.next_try() else {
                 self.unlist(key);
                 continue;
             };
+            if outlasted {
+                self.recovered(key, &kernel.limits, work);
+                self.unlist(key);
+                self.meet(kernel, key, now, work);
+                self.forget(key, work);
+                continue;
+            }
             let forgotten_at = cold.asked_at + REMEMBERED;
             // From now on the key is in its ring until it has had its turn.
             self.meet(kernel, key, now, work);

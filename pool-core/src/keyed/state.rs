@@ -699,6 +699,11 @@ impl<K, T: Lends, E: Clone> State<K, T, E> {
     /// An open for `key` succeeded.
     pub(super) fn succeeded(&mut self, key: u32, limits: &Limits, work: &mut Work<K, T, E>) {
         self.count(key, |counters| counters.opened += 1);
+        self.recovered(key, limits, work);
+    }
+
+    /// The backend of `key` is well again.
+    pub(super) fn recovered(&mut self, key: u32, limits: &Limits, work: &mut Work<K, T, E>) {
         let gate = &mut self.table.cold_mut(key).gate;
         if let Some(error) = gate.last_error() {
             // Dropping the error may run user code, so it is dropped after unlocking.

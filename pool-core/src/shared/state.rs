@@ -344,6 +344,7 @@ impl<C, E: Clone> State<C, E> {
 
     /// Opens the connections that are needed, within the bounds.
     pub(super) fn meet_demand(&mut self, limits: &LinkLimits, now: Moment, work: &mut Work<C>) {
+        self.gate.settle(now);
         let mut missing = self.demand(limits, now);
         if missing == 0 && self.gate.is_failing() && !self.closed {
             // A probe finds out when the backend is back.

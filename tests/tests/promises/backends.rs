@@ -43,6 +43,30 @@ async fn asked_for_ten_seconds<F: Face>(pool: &F, backend: &Backend) -> (u64, u6
     (backend.calls(Stage::Open), had)
 }
 
+/// A pool of one has no room for another attempt while its only one lasts.
+pub(crate) fn what_lasts_ends_the_doubt_of_its_backend<F: Face>() {
+    for born in [Born::Broken, Born::Dying, Born::Leaving, Born::Lost] {
+        paused(async {
+            let backend = Backend::new();
+            let pool = F::new(&backend, config(1));
+            backend.are_born(born);
+            let first = pool.get(Limit::Within(10 * MS)).await;
+            sleep(2 * MS).await;
+            let failing = pool.last_error().is_some();
+            backend.are_born(Born::Well);
+            drop(first);
+            let held = got_in_the_end(&pool).await;
+            sleep(2 * SEC).await;
+            let opens = backend.calls(Stage::Open);
+            assert_eq!(pool.last_error(), None, "{born:?}, failing: {failing}");
+            sleep(60 * SEC).await;
+            assert_eq!(backend.calls(Stage::Open), opens, "nothing more is tried");
+            drop(held);
+            ends_well(pool, 1).await;
+        });
+    }
+}
+
 pub(crate) fn no_backend_makes_it_open_without_a_pause<F: Face>() {
     let kinds = [
         (Act::Fail, Born::Well),

@@ -80,6 +80,8 @@ pub(crate) trait Face: Lends {
     fn taint(lease: &mut Self::Lease);
     /// How many went without a close: with their runtime, or dead.
     fn unclosed(&self) -> u64;
+    /// Why nothing could be opened lately, as long as that counts.
+    fn last_error(&self) -> Option<String>;
 }
 
 /// Why a get ended with nothing, as it has to.

@@ -118,6 +118,7 @@ macro_rules! opens {
             }
             backends {
                 no_backend_makes_it_open_without_a_pause,
+                what_lasts_ends_the_doubt_of_its_backend,
                 for_ever_is_a_duration_like_any_other,
                 nothing_is_lost_where_code_of_a_user_panics,
                 a_close_that_hangs_is_given_up,

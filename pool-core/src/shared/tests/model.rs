@@ -128,6 +128,8 @@ struct Run {
     next_try: Moment,
     /// Until then an open that succeeds does not end the outage.
     doubted_until: Moment,
+    /// One was opened in doubt, and nothing has failed since.
+    on_trial: bool,
     /// The error of the last failure.
     failure: &'static str,
 }
@@ -154,6 +156,7 @@ impl Run {
             failures: 0,
             next_try: NOW,
             doubted_until: NOW,
+            on_trial: false,
             failure: "",
         }
     }
@@ -208,6 +211,7 @@ impl Run {
     /// An open failed, without jitter, for a connection that takes no place any more. In an outage all waiters are told.
     fn failed(&mut self, error: &'static str) {
         self.failures += 1;
+        self.on_trial = false;
         let wait = Duration::from_millis(50) * (1 << (self.failures - 1).min(20));
         self.next_try = self.now + wait.min(5 * SEC);
         self.failure = error;
@@ -266,6 +270,9 @@ impl Run {
             self.share(id);
             let first = self.line.iter_mut().find(|waiter| waiter.answer.is_none());
             first.unwrap().answer = Some(Some(id));
+        }
+        if self.on_trial && self.now >= self.doubted_until {
+            (self.failures, self.on_trial) = (0, false);
         }
         assert_eq!(work.opens.len(), self.opens(), "opened");
         for id in work.opens {
@@ -384,8 +391,9 @@ impl Run {
                     self.expected = conn.capacity.max(1);
                     if self.failures > 0 && now < self.doubted_until {
                         self.next_try = self.next_try.max(self.doubted_until);
+                        self.on_trial = true;
                     } else {
-                        self.failures = 0;
+                        (self.failures, self.on_trial) = (0, false);
                     }
                     self.settle(work);
                 }

@@ -96,4 +96,8 @@ impl Face for Keyed {
     fn unclosed(&self) -> u64 {
         self.status().dropped
     }
+
+    fn last_error(&self) -> Option<String> {
+        self.status_of(&KEY)?.last_error
+    }
 }

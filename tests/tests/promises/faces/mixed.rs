@@ -126,4 +126,8 @@ impl<const SHARED: bool> Face for Mixed<SHARED> {
     fn unclosed(&self) -> u64 {
         self.status().connections.dropped + self.backend().died()
     }
+
+    fn last_error(&self) -> Option<String> {
+        self.status_of(&KEY)?.connections.last_error
+    }
 }

@@ -148,4 +148,8 @@ impl Face for Pool<Things> {
     fn unclosed(&self) -> u64 {
         self.status().dropped
     }
+
+    fn last_error(&self) -> Option<String> {
+        self.status().last_error
+    }
 }

@@ -107,4 +107,8 @@ impl Face for SharedPool<Things> {
     fn unclosed(&self) -> u64 {
         self.status().died
     }
+
+    fn last_error(&self) -> Option<String> {
+        self.status().last_error
+    }
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use pool_db::Error;
-use pool_db::postgres::{Builder, Connection, Credentials, CredentialsRequest, Pool};
+use pool_db::postgres::{
+    Builder, Connection, Credentials, CredentialsRequest, Pool, Shareable, Shared,
+};
 use tests::pgbouncer::Bouncer;
 use tests::postgres::Server;
 use tokio::time::sleep;
@@ -354,4 +356,44 @@ async fn a_listener_logs_in_with_the_credentials_of_its_pool() {
         "{event:?}"
     );
     assert_eq!(vault.asked(), 2);
+}
+
+#[tokio::test]
+async fn shared_connections_log_in_with_credentials_that_rotate() {
+    const PID: Shareable<'_> = Shareable::new("SELECT pg_backend_pid()");
+    let server = server();
+    let vault = Vault::new(Answer::Password("first-secret"));
+    let shared = Shared::builder()
+        .url(address(&server))
+        .acquire_timeout(SOON)
+        .credentials({
+            let vault = vault.clone();
+            move |request| vault.clone().ask(request)
+        })
+        .build()
+        .unwrap();
+    let pid = async || -> i32 { shared.query_one(PID, &[]).await.unwrap().get(0) };
+    let first = pid().await;
+    server.sql("ALTER ROLE app PASSWORD 'second-secret'");
+    vault.answers(Answer::Password("second-secret"));
+    assert_eq!(
+        (pid().await, vault.asked()),
+        (first, 1),
+        "the session goes on"
+    );
+    shared.rotate_credentials();
+    shared.retire_all();
+    assert_ne!(pid().await, first);
+    assert_eq!(vault.asked(), 2);
+    let refused = "password authentication failed";
+    assert!(!server.log().contains(refused), "{}", server.log());
+    vault.answers(Answer::Fails);
+    shared.rotate_credentials();
+    shared.retire_all();
+    let error = shared.query_one(PID, &[]).await.unwrap_err();
+    assert!(error.is_connect(), "{error}");
+    assert!(
+        !format!("{error:?} {shared:?}").contains("-secret"),
+        "{error:?}"
+    );
 }

@@ -12,12 +12,13 @@ use std::{
 };
 
 use pool_db::postgres::{
-    Builder, Connection, Pool, Role, Router, RouterBuilder, SessionAttrs, Token,
+    Builder, Connection, Event, Pool, Role, Router, RouterBuilder, SessionAttrs, Shareable, Shared,
+    Token,
 };
 use tests::{postgres::Server, proxy::Proxy};
 use tokio::{
     task::{JoinSet, block_in_place},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// Nothing here takes that long.
@@ -592,4 +593,80 @@ async fn connections_follow_a_name_that_moves() {
     for connection in opened(&pool, 3).await {
         assert_eq!(port(&connection).await, new.port());
     }
+}
+
+const PORT: Shareable<'_> = Shareable::new("SELECT current_setting('port')::int");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_connections_and_listeners_follow_a_name_that_moves() {
+    let (old, new) = (Server::start(), Server::start());
+    let target = Arc::new(Mutex::new(old.port()));
+    let resolver = {
+        let target = Arc::clone(&target);
+        move |_, _| {
+            let port = *target.lock().unwrap();
+            async move { Ok(vec![([127, 0, 0, 1], port).into()]) }
+        }
+    };
+    let often = Duration::from_millis(50);
+    let url = "postgres://postgres@db.test:1/postgres";
+    let shared = Shared::builder().url(url).resolver(resolver.clone());
+    let shared = shared.resolve_every(often).build().unwrap();
+    let pool = Pool::builder().url(url).resolver(resolver);
+    let pool = pool.resolve_every(often).build().unwrap();
+    let mut listener = pool.listen(["c"]).await.unwrap();
+    let at = async || shared.query_one(PORT, &[]).await.unwrap().get::<_, i32>(0);
+    assert_eq!(at().await, i32::from(old.port()));
+    // A call that runs as the name moves ends where it has begun.
+    let share = shared.get().await.unwrap();
+    *target.lock().unwrap() = new.port();
+    until("at the new server", async || {
+        (at().await == i32::from(new.port())).then_some(())
+    })
+    .await;
+    let row = share.query_one(PORT, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), i32::from(old.port()));
+    drop(share);
+    let event = timeout(SOON, listener.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Gap)), "{event:?}");
+    block_in_place(|| new.sql("NOTIFY c, 'here'"));
+    let event = timeout(SOON, listener.recv()).await.unwrap();
+    assert!(
+        matches!(&event, Some(Event::Notification(it)) if it.payload == "here"),
+        "{event:?}"
+    );
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    until("left", async || {
+        (block_in_place(|| old.sql(left)) == "0").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_connections_follow_a_promotion_by_the_first_that_hears_of_it() {
+    let primary = Server::start();
+    let replica = primary.replica();
+    let shared = Shared::builder()
+        .url(format!(
+            "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres",
+            replica.port(),
+            primary.port()
+        ))
+        .target_session_attrs(SessionAttrs::Standby)
+        .max_size(2)
+        .capacity(1)
+        .build()
+        .unwrap();
+    let held = [shared.get().await.unwrap(), shared.get().await.unwrap()];
+    assert_eq!(shared.status().open, 2);
+    block_in_place(|| replica.promote());
+    // The server reports the new role with the next answer of each. One call is enough for both.
+    held[0].query_one(PORT, &[]).await.unwrap();
+    drop(held);
+    until("left by both", async || {
+        (shared.status().open == 0).then_some(())
+    })
+    .await;
+    let error = shared.query_one(PORT, &[]).await.unwrap_err();
+    assert!(error.is_connect(), "{error}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use pool_db::postgres::{Builder, Client, Pool, Reset};
+use pool_db::postgres::{Builder, Client, Pool, Reset, Shareable, Shared};
 use tests::pgbouncer::Bouncer;
 use tests::postgres::Server;
 use tokio::time::sleep;
@@ -305,4 +305,69 @@ async fn behind_pgbouncer_the_limits_are_the_roles() {
         .start();
     let connection = limited(&lenient).get().await.unwrap();
     assert_eq!(text(&connection, "SHOW statement_timeout").await, "9s");
+}
+
+#[tokio::test]
+async fn what_after_connect_leaves_on_a_shared_connection_is_there_for_every_caller() {
+    const SEEN: Shareable<'_> = Shareable::new(
+        "SELECT current_setting('search_path') || ' ' || current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')",
+    );
+    let server = Server::start();
+    let ok = || {
+        Shared::builder()
+            .url(server.url())
+            .acquire_timeout(Duration::from_secs(2))
+            .max_size(1)
+    };
+    let shared = ok()
+        .lock_timeout(Duration::from_secs(7))
+        .on_connect("CREATE SCHEMA IF NOT EXISTS mine")
+        .after_connect(|client| {
+            Box::pin(async {
+                let row = client.query_one(
+                    "SELECT nspname::text FROM pg_namespace WHERE nspname = 'mine'",
+                    &[],
+                );
+                let path: String = row.await?.get(0);
+                client
+                    .batch_execute(&format!("SET search_path = {path}"))
+                    .await
+            })
+        })
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let row = shared.query_one(SEEN, &[]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), "mine 7s 1s");
+    }
+    assert_eq!(
+        shared.timings().create.count(),
+        1,
+        "the connection was kept"
+    );
+    for (builder, says) in [
+        (
+            ok().on_connect("SELECT nothing"),
+            "on_connect failed: ERROR: column \"nothing\"",
+        ),
+        (
+            ok().after_connect(|_| Box::pin(async { panic!("no shard is mine") })),
+            "after_connect panicked: no shard is mine",
+        ),
+        (
+            ok().after_connect(|client| Box::pin(async { client.batch_execute("BEGIN").await })),
+            "after_connect left a transaction open",
+        ),
+    ] {
+        let shared = builder.build().unwrap();
+        let error = shared.query(SEEN, &[]).await.unwrap_err();
+        assert!(
+            error.is_connect() && error.to_string().contains(says),
+            "{error}"
+        );
+        assert!(shared.drain(SOON).await.is_complete());
+    }
+    assert!(shared.drain(SOON).await.is_complete());
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    assert_eq!(server.sql(left), "0");
 }

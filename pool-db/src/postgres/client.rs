@@ -287,6 +287,11 @@ impl Client {
         self.request(verb, self.driver.batch_execute(sql)).await
     }
 
+    /// Takes the connection apart, for those who use it in another way.
+    pub(super) fn into_parts(self) -> (Arc<tokio_postgres::Client>, Arc<Session>, Line) {
+        (self.driver, self.session, self.line)
+    }
+
     /// Ends the connection, and waits until the server has ended it.
     pub(super) async fn close(self) {
         let Self {

@@ -105,6 +105,13 @@ impl Dial {
         Err(failures)
     }
 
+    /// Forgets the credentials that the provider has given, if there is one.
+    pub(super) fn rotate_credentials(&self) {
+        if let Some(keyring) = &self.credentials {
+            keyring.forget_all();
+        }
+    }
+
     /// Asks the server to cancel what a connection runs, and waits until the server has passed that on.
     pub(super) async fn cancel(&self, server: &Server, token: &CancelToken) -> Result<(), Failure> {
         let socket = self.open(&server.address).await?;

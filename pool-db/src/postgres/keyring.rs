@@ -112,9 +112,7 @@ impl Pool {
     /// # }
     /// ```
     pub fn rotate_credentials(&self) {
-        if let Some(keyring) = &self.manager().dial.credentials {
-            keyring.forget_all();
-        }
+        self.manager().dial.rotate_credentials();
     }
 }
 
@@ -217,7 +215,7 @@ impl Keyring {
         Ok((!login.is_same(refused)).then_some(login))
     }
 
-    fn forget_all(&self) {
+    pub(super) fn forget_all(&self) {
         locked(&self.kept).values_mut().for_each(Kept::forget);
     }
 }

@@ -31,22 +31,11 @@ impl pool_core::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Client, Error> {
-        let dialled = self.dial.connect().await;
-        let dialled = dialled.map_err(|error| Error::connect(&self.target, error))?;
-        let mut client = Client::new(
-            &self.dial,
-            dialled,
-            self.statement_cache,
-            self.query_timeout,
-            self.cancels_on_drop,
-            self.operations.silent(),
-        );
-        if let Err(error) = client.set_up(&self.setup).await {
+        let mut client = self.dial().await?;
+        if let Err(error) = self.set_up(&mut client).await {
             client.close().await;
-            return Err(Error::connect(&self.target, error));
+            return Err(error);
         }
-        // What the setup has made of the session is no news of the server.
-        client.session.was_good_in(client.session.era());
         Ok(client)
     }
 
@@ -99,6 +88,29 @@ impl pool_core::Manager for Manager {
 }
 
 impl Manager {
+    /// Opens a connection, of which nothing is set up.
+    pub(super) async fn dial(&self) -> Result<Client, Error> {
+        let dialled = self.dial.connect().await;
+        let dialled = dialled.map_err(|error| Error::connect(&self.target, error))?;
+        Ok(Client::new(
+            &self.dial,
+            dialled,
+            self.statement_cache,
+            self.query_timeout,
+            self.cancels_on_drop,
+            self.operations.silent(),
+        ))
+    }
+
+    /// Runs what the settings want on each new connection.
+    pub(super) async fn set_up(&self, client: &mut Client) -> Result<(), Error> {
+        let done = client.set_up(&self.setup).await;
+        done.map_err(|error| Error::connect(&self.target, error))?;
+        // What the setup has made of the session is no news of the server.
+        client.session.was_good_in(client.session.era());
+        Ok(())
+    }
+
     /// Whether the server is still what the pool wants. Then the connection is good in `era`, which was read before the server has
     /// answered last. The session is clean, so its settings are those of the server.
     ///

@@ -46,6 +46,9 @@
 //!   makes the others be checked before their next lease. They are not closed: an administrator may have ended one backend.
 //! - Every 30 s (`resolve_every`) names are looked up again. Connections to addresses that are gone are retired.
 //!
+//! A [`Shared`] pool and a [`Listener`] leave a server by the same verdicts: the calls of a shared connection end where they have begun,
+//! and a listener tells of a [`Event::Gap`].
+//!
 //! A pool with `read-write` over all hosts so follows a failover as soon as a server is promoted. [`Router`] adds reads at replicas.
 //!
 //! # Settings

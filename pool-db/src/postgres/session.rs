@@ -402,6 +402,7 @@ impl Session {
             || self.has_left_something()
             || self.is_spoilt()
             || self.was_refused_writes.load(Relaxed)
+            || self.has_other_role.load(Relaxed)
     }
 
     /// Whether the server was ever in a transaction after an answer. What was run then may be rolled back.
@@ -460,6 +461,24 @@ impl Session {
     /// Whether the server was found to be of no use since this connection was opened or checked.
     pub(super) fn is_condemned(&self) -> bool {
         self.standing.is_condemned(self.era())
+    }
+
+    /// Waits until the server was found to be of no use since this connection was opened.
+    pub(super) async fn condemned(&self) {
+        self.standing.condemned(self.era()).await;
+    }
+
+    /// Tells the other connections if the server says that it is a standby where a primary is `wanted`, or the reverse. A server
+    /// before version 14 does not say so. What else it reports may be the doing of a caller.
+    pub(super) fn pass_on_its_role(&self, wanted: SessionAttrs) {
+        let other = match wanted {
+            SessionAttrs::ReadWrite | SessionAttrs::Primary => Some(true),
+            SessionAttrs::Standby => Some(false),
+            SessionAttrs::Any | SessionAttrs::ReadOnly | SessionAttrs::PreferStandby => None,
+        };
+        if other.is_some() && self.is_in_recovery() == other {
+            self.standing.condemn(self.era());
+        }
     }
 
     /// The pool ends the connection.

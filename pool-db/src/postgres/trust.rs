@@ -21,7 +21,7 @@ use std::{
     },
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::{Manager, dial::Address};
 
@@ -45,6 +45,8 @@ pub(super) struct Standing {
     /// Connections of an older era are not handed out any more.
     first_good: AtomicU64,
     trust: Weak<Trust>,
+    /// Told of each verdict.
+    verdicts: Notify,
 }
 
 impl Trust {
@@ -122,10 +124,24 @@ impl Standing {
     /// The server is no longer what the pool wants, as a connection of this era has learnt.
     pub(super) fn condemn(&self, era: u64) {
         self.era.fetch_max(era + 1, Relaxed);
-        if self.first_good.fetch_max(era + 1, Relaxed) <= era
-            && let Some(trust) = self.trust.upgrade()
-        {
+        if self.first_good.fetch_max(era + 1, Relaxed) > era {
+            return;
+        }
+        self.verdicts.notify_waiters();
+        if let Some(trust) = self.trust.upgrade() {
             trust.sweep();
+        }
+    }
+
+    /// Waits until a connection of this era must be closed.
+    pub(super) async fn condemned(&self, era: u64) {
+        loop {
+            let verdict = self.verdicts.notified();
+            // A verdict after this look is heard.
+            if self.is_condemned(era) {
+                return;
+            }
+            verdict.await;
         }
     }
 
@@ -148,6 +164,7 @@ impl fmt::Debug for Trust {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -166,6 +183,22 @@ mod tests {
         assert!(!server.is_doubted(newer) && !server.is_condemned(newer));
         server.condemn(newer);
         assert!(server.is_condemned(newer) && !server.is_condemned(server.era()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_for_a_verdict_hears_of_it_whenever_it_comes() {
+        let server = Arc::new(Standing::default());
+        let waits = tokio::spawn({
+            let server = Arc::clone(&server);
+            async move { server.condemned(0).await }
+        });
+        tokio::task::yield_now().await;
+        server.doubt(0);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished(), "a doubt is no verdict");
+        server.condemn(0);
+        waits.await.unwrap();
+        server.condemned(0).await;
     }
 
     #[test]

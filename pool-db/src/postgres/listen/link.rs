@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use tokio_postgres::AsyncMessage;
 use super::{
     super::{
         dial::Dialled,
+        session::Session,
         socket::{Encrypted, Socket, Watched},
     },
     event::Notification,
@@ -23,6 +25,7 @@ use super::{
 pub(super) struct Link {
     client: tokio_postgres::Client,
     connection: tokio_postgres::Connection<Watched<Socket>, Encrypted>,
+    session: Arc<Session>,
 }
 
 impl Link {
@@ -31,7 +34,12 @@ impl Link {
     /// # Cancel safety
     /// Dropping the future loses no notification.
     pub(super) async fn hear(&mut self) -> Result<Notification, Lost> {
-        poll_fn(|context| poll_notification(&mut self.connection, context)).await
+        tokio::select! {
+            // What was sent before the verdict is heard.
+            biased;
+            heard = poll_fn(|context| poll_notification(&mut self.connection, context)) => heard,
+            () = self.session.condemned() => Err(Lost::Condemned),
+        }
     }
 
     /// Runs statements. What is heard in the meantime goes to `hear`.
@@ -44,7 +52,9 @@ impl Link {
         limit: Duration,
         mut hear: impl FnMut(Notification),
     ) -> Result<(), Lost> {
-        let Self { client, connection } = self;
+        let Self {
+            client, connection, ..
+        } = self;
         let mut asked = pin!(client.batch_execute(sql));
         let done = poll_fn(|context| {
             loop {
@@ -70,6 +80,7 @@ impl Link {
         let Self {
             client,
             mut connection,
+            ..
         } = self;
         // The connection ends when its client is gone.
         drop(client);
@@ -87,6 +98,7 @@ impl From<Dialled> for Link {
         Self {
             client: dialled.driver,
             connection: dialled.connection,
+            session: dialled.session,
         }
     }
 }
@@ -113,6 +125,8 @@ pub(super) enum Lost {
     Silent(Duration),
     /// The server did not do what it was asked for.
     Refused(tokio_postgres::Error),
+    /// The server is no longer what the pool wants, or its name leads elsewhere.
+    Condemned,
 }
 
 impl Lost {
@@ -134,6 +148,7 @@ impl fmt::Display for Lost {
                 f.write_str(&crate::error::reason(error))
             }
             Self::Ended(None) => f.write_str("the server hung up"),
+            Self::Condemned => f.write_str("the server is no longer the one that is wanted"),
             Self::Silent(limit) => write!(f, "the server did not answer within {limit:?}"),
         }
     }
@@ -144,7 +159,7 @@ impl std::error::Error for Lost {
         match self {
             // The text contains it. It is there to be looked at.
             Self::Ended(Some(error)) | Self::Refused(error) => Some(error),
-            Self::Ended(None) | Self::Silent(_) => None,
+            Self::Ended(None) | Self::Silent(_) | Self::Condemned => None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Making a pool of shared connections.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError, fmt, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
 #[cfg(feature = "metrics")]
 use pool_core::observe::MetricNames;
@@ -14,13 +17,17 @@ use super::{
     manager::{Limits, Manager},
 };
 use crate::{
-    Driver as _,
+    Driver as _, Error,
     environment::Environment,
-    postgres::{Builder, Postgres, Prepare, SessionAttrs, SslMode, driver::manager},
+    postgres::{
+        Builder, Client, Credentials, CredentialsRequest, Postgres, Prepare, SessionAttrs, SslMode,
+        driver::manager,
+    },
 };
 
 /// Builds a [`Shared`] pool. It has the settings of a [`SharedConfig`], the address and those of a [`Builder`] that apply to shared
-/// connections, and its own.
+/// connections, and its own. With the feature `serde` it can be read from any format, flat, with the names of the environment in
+/// lower case and the same texts for values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -122,6 +129,41 @@ impl SharedBuilder {
         self
     }
 
+    /// Sets the function that returns the user and password: see [`Builder::credentials`].
+    pub fn credentials<F, R, E>(mut self, provider: F) -> Self
+    where
+        F: Fn(CredentialsRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.connect = self.connect.credentials(provider);
+        self
+    }
+
+    /// Sets what finds the addresses of a host: see [`Builder::resolver`].
+    pub fn resolver<F>(mut self, look_up: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.connect = self.connect.resolver(look_up);
+        self
+    }
+
+    /// Sets a function that runs on each new connection, after [`on_connect`](Self::on_connect) and before its first call: see
+    /// [`Builder::after_connect`]. What it leaves on the session is how every caller finds it.
+    pub fn after_connect<F>(mut self, hook: F) -> Self
+    where
+        F: for<'a> Fn(
+                &'a mut Client,
+            ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.connect = self.connect.after_connect(hook);
+        self
+    }
+
     /// Overrides the settings so far with environment variables.
     ///
     /// The address is read from `{PREFIX}_URL`, or else from `DATABASE_URL`, and libpq's variables fill what it leaves open. Every
@@ -197,6 +239,8 @@ impl SharedBuilder {
             observer,
             ..
         } = self;
+        // A provider of credentials is bounded by it.
+        connect = connect.create_timeout(config.get_create_timeout());
         if connect.settings.prepare == Prepare::Auto {
             // The manager asks whether there is a proxy, together with what else it says first.
             connect.settings.prepare = Prepare::Named;
@@ -278,6 +322,13 @@ passed_on! {
         root_certificate(impl Into<PathBuf>);
         /// How many prepared statements each connection keeps: see [`Builder::statement_cache`]. Default: 128.
         statement_cache(usize);
+        /// How long the provider of [`credentials`](Self::credentials) may take: see [`Builder::credentials_timeout`].
+        credentials_timeout(Duration);
+        /// How long a statement may wait for a lock: see [`Builder::lock_timeout`].
+        lock_timeout(impl Into<Option<Duration>>);
+        /// How often the names of the hosts are looked up again: see [`Builder::resolve_every`]. Connections to an address that no
+        /// name has any more are closed when their calls are answered.
+        resolve_every(impl Into<Option<Duration>>);
         /// Sets SQL that runs on each new connection, once.
         on_connect(impl Into<String>);
         /// How long one statement may take for its caller, from its request to the last of its answer. A connection that has not
@@ -310,6 +361,16 @@ passed_on! {
         idle_timeout(impl Into<Option<Duration>>);
         /// A connection of this age is replaced: see [`SharedConfig::max_lifetime`]. Default: 30 min.
         max_lifetime(impl Into<Option<Duration>>);
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for SharedBuilder {
+    fn deserialize<F: serde::Deserializer<'de>>(deserializer: F) -> Result<Self, F::Error> {
+        use serde::de::Error;
+        let env = Env::deserialize(deserializer)?;
+        let read = Self::new().apply(env, Environment::default());
+        read.map_err(F::Error::custom)
+    }
 }
 
 impl Default for SharedBuilder {
@@ -418,6 +479,45 @@ mod tests {
             assert!(error.starts_with(says), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_read_from_any_format_as_from_the_environment() {
+        let text = r#"{"url": "postgres://u:secret@h/db", "capacity": 7, "statement_timeout": "off",
+            "max_size": 2, "credentials_timeout": "3s", "lock_timeout": "1s", "resolve_every": "off"}"#;
+        let by_serde = serde_json::from_str::<SharedBuilder>(text).unwrap();
+        let second = Duration::from_secs(1);
+        assert_eq!(by_serde.limits.capacity, 7);
+        assert_eq!(by_serde.limits.statement_timeout, None);
+        let own = &by_serde.connect.settings;
+        assert_eq!(own.credentials_timeout, Some(3 * second));
+        assert_eq!(own.resolve_every, None);
+        assert!(format!("{:?}", own.limits).contains("lock: Some(Some(1s))"));
+        assert_eq!(by_serde.build().unwrap().status().max_size, 2);
+        for (text, says) in [
+            (r#"{"capacty": 3}"#, "did you mean capacity?"),
+            (
+                r#"{"reset": "always"}"#,
+                "reset is always, but must be left out",
+            ),
+        ] {
+            let error = serde_json::from_str::<SharedBuilder>(text).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_provider_may_take_half_of_the_create_timeout_of_this_builder() {
+        let second = Duration::from_secs(1);
+        let builder = SharedBuilder::new()
+            .url(URL.1)
+            .credentials(|_| async { Ok::<_, io::Error>(Credentials::password("secret")) });
+        let builder = builder
+            .create_timeout(second)
+            .credentials_timeout(2 * second);
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.starts_with("credentials_timeout is 2s"), "{error}");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Opens and closes connections that are shared.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pool_core::{Gauge, SharedManager};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{
-    super::{line::Line, session::Session},
+    super::{Client, session::Session},
     pipe::Pipe,
 };
 use crate::Error;
@@ -44,24 +44,12 @@ impl SharedManager for Manager {
 
     async fn create(&self, gauge: Gauge) -> Result<Pipe, Error> {
         let settings = &self.settings;
-        let refused = |error| Error::connect(&settings.target, error);
-        let dialled = settings.dial.connect().await;
-        let dialled = dialled.map_err(|error| Error::connect(&settings.target, error))?;
-        let (driver, session, line) = Line::new(&settings.dial, dialled);
-        {
-            let cleaning = session.clean();
-            let answer = driver.simple_query(&self.hello()).await.map_err(refused)?;
-            if is_behind_a_proxy(&session, &answer) {
-                return Err(Error::connect(&settings.target, Proxied));
-            }
-            if !settings.setup.sql.is_empty() {
-                driver
-                    .batch_execute(&settings.setup.sql)
-                    .await
-                    .map_err(refused)?;
-            }
-            cleaning.done();
+        let mut client = settings.dial().await?;
+        if let Err(error) = self.set_up(&mut client).await {
+            client.close().await;
+            return Err(error);
         }
+        let (driver, session, line) = client.into_parts();
         gauge.set_capacity(self.limits.capacity);
         Ok(Pipe::new(
             driver,
@@ -79,6 +67,20 @@ impl SharedManager for Manager {
 }
 
 impl Manager {
+    /// What comes before the first call.
+    async fn set_up(&self, client: &mut Client) -> Result<(), Error> {
+        let settings = &self.settings;
+        let session = Arc::clone(&client.session);
+        let cleaning = session.clean();
+        let answer = client.driver.simple_query(&self.hello()).await;
+        let answer = answer.map_err(|error| Error::connect(&settings.target, error))?;
+        cleaning.done();
+        if is_behind_a_proxy(&session, &answer) {
+            return Err(Error::connect(&settings.target, Proxied));
+        }
+        settings.set_up(client).await
+    }
+
     /// The first request on a connection.
     fn hello(&self) -> String {
         let mut sql = String::from("SELECT pg_catalog.pg_backend_pid()");

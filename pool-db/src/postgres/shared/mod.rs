@@ -187,6 +187,12 @@ impl Shared {
         self.core.retire_all();
     }
 
+    /// Forgets the credentials from the provider of [`SharedBuilder::credentials`], so that the next connection asks for new ones:
+    /// see [`Pool::rotate_credentials`](super::Pool::rotate_credentials).
+    pub fn rotate_credentials(&self) {
+        self.core.manager().settings.dial.rotate_credentials();
+    }
+
     /// Closes the pool, without waiting. Waiting calls fail with [`Error::is_closed`], and each connection closes when its calls are
     /// answered.
     pub fn close(&self) {

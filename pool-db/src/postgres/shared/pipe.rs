@@ -16,6 +16,7 @@ use super::{
         line::Line,
         query::{Params, Stale},
         session::{Lost, Session},
+        session_attrs::SessionAttrs,
         statements::{Slot, Statements},
     },
     calls::{Calls, Watched},
@@ -37,6 +38,8 @@ pub(super) struct Pipe {
     limits: Limits,
     gauge: Gauge,
     operations: Operations,
+    /// Which server is wanted.
+    wanted: SessionAttrs,
     watch: JoinHandle<()>,
 }
 
@@ -53,7 +56,7 @@ pub(super) struct Place(Arc<Share<Manager>>);
 
 impl Pipe {
     pub(super) fn new(
-        driver: tokio_postgres::Client,
+        driver: Arc<tokio_postgres::Client>,
         session: Arc<Session>,
         line: Line,
         gauge: Gauge,
@@ -68,13 +71,14 @@ impl Pipe {
             pulse: Pulse::new(limits.patience(settings.query_timeout)),
         };
         Self {
-            driver: Arc::new(driver),
+            driver,
             session,
             statements: Statements::new(settings.statement_cache),
             calls: Closes(calls),
             limits,
             gauge,
             operations: settings.operations.clone(),
+            wanted: settings.dial.settings.session_attrs,
             watch: tokio::spawn(watch.run(line)),
         }
     }
@@ -220,6 +224,7 @@ impl Deref for Place {
 /// Gives the place of a call back that has ended. What it has done to the session is known now.
 pub(super) fn release(place: Place) {
     if place.session.is_unfit_to_share() {
+        place.session.pass_on_its_role(place.wanted);
         Share::taint(&place.0);
     }
 }
@@ -310,7 +315,7 @@ struct Watch {
 impl Watch {
     async fn run(mut self, line: Line) {
         let mut line = Some(line);
-        let mut is_lost = false;
+        let (mut is_lost, mut is_condemned) = (false, false);
         // Whether nobody waited at the last tick, which has judged the connection by that.
         let mut is_quiet = false;
         let mut next = Instant::now() + TICK;
@@ -322,6 +327,10 @@ impl Watch {
                     is_lost = true;
                     self.gauge.dead();
                     self.read_all().await;
+                }
+                () = self.session.condemned(), if !is_condemned => {
+                    is_condemned = true;
+                    self.gauge.drain();
                 }
                 () = self.calls.0.rings() => {
                     if is_parked {

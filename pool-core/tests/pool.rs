@@ -16,7 +16,7 @@ use std::{
 
 use common::{Act, Backend, Oops, Things};
 use pool_core::{
-    Builder, Get, Lease, Pool,
+    Builder, Get, Lease, Manager, Pool, Usage,
     observe::{CloseReason, Phase},
 };
 use tokio::{sync::Semaphore, task::yield_now, time::Instant};
@@ -972,4 +972,70 @@ async fn an_error_that_has_no_words_costs_nobody_else_his_place() {
     // It had its answer: what was its mail may be another's by now.
     assert_eq!(pool.status().cancelled, 0);
     hall.leave();
+}
+
+/// A backend that answers, but has no room for a resource.
+#[derive(Clone, Default)]
+struct Full(Arc<FullState>);
+
+#[derive(Default)]
+struct FullState {
+    has_room: AtomicBool,
+    tries: AtomicU32,
+}
+
+impl Manager for Full {
+    type Resource = ();
+    type Error = &'static str;
+
+    async fn create(&self) -> Result<(), &'static str> {
+        self.0.tries.fetch_add(1, SeqCst);
+        if self.0.has_room.load(SeqCst) {
+            Ok(())
+        } else {
+            Err("no room")
+        }
+    }
+
+    async fn check(&self, (): &mut (), _: &Usage) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn __is_full(&self, error: &&'static str) -> bool {
+        *error == "no room"
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_without_room_is_asked_again_while_somebody_waits_and_refuses_nobody() {
+    let full = Full::default();
+    let pool = Pool::builder(full.clone()).max_size(4).build().unwrap();
+    let tries = || full.0.tries.load(SeqCst);
+    let start = Instant::now();
+    let error = pool.get().timeout(5 * SEC).await.map(drop).unwrap_err();
+    assert!(
+        error.is_timeout() && error.connect_error() == Some(&"no room"),
+        "{error}"
+    );
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert!((5..200).contains(&tries()), "{}", tries());
+    // Nobody needs a resource: an attempt would only take the room of others.
+    tokio::time::sleep(2 * SEC).await;
+    let asked = tries();
+    tokio::time::sleep(60 * SEC).await;
+    assert_eq!(tries(), asked);
+    // There is room again while somebody waits.
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get().timeout(20 * SEC).await.map(drop) }
+    });
+    tokio::time::sleep(9 * SEC).await;
+    assert!(!waits.is_finished());
+    full.0.has_room.store(true, SeqCst);
+    let start = Instant::now();
+    waits.await.unwrap().unwrap();
+    assert!(start.elapsed() < 2 * SEC, "{:?}", start.elapsed());
+    // And all may open again.
+    let all = [pool.get().await, pool.get().await, pool.get().await];
+    assert!(all.iter().all(Result::is_ok));
 }

@@ -178,6 +178,17 @@ impl Env {
         }
     }
 
+    /// Takes the variable `{prefix}_{name}` if it is `word`. For the crates of this workspace.
+    #[doc(hidden)]
+    pub fn __take_word(&mut self, name: &str, word: &str) -> bool {
+        let is_it = matches!(self.left.get(name), Some(Value::Text(text)) if text.trim() == word);
+        if is_it {
+            self.left.remove(name);
+            self.taken.push(name.to_owned());
+        }
+        is_it
+    }
+
     /// If an error names a setting that was read from a variable, changes the error to name the variable. For checks that run after
     /// the settings were read.
     pub fn blame(&self, error: ConfigError) -> ConfigError {

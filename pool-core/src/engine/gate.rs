@@ -36,6 +36,8 @@ impl Default for Backoff {
 pub(crate) struct Gate<E> {
     backoff: Backoff,
     failures: u32,
+    /// The last failure said that the backend has no room.
+    is_full: bool,
     next_try: Moment,
     /// Until then a resource that opens may be no better than the last one, which broke at once.
     doubted_until: Moment,
@@ -49,6 +51,7 @@ impl<E: Clone> Gate<E> {
         Self {
             backoff,
             failures: 0,
+            is_full: false,
             next_try: Moment::from_nanos(0),
             doubted_until: Moment::from_nanos(0),
             is_on_trial: false,
@@ -99,14 +102,14 @@ impl<E: Clone> Gate<E> {
 
     /// Opens the gate, because an attempt succeeded.
     pub(crate) const fn succeeded(&mut self) {
-        self.failures = 0;
+        (self.failures, self.is_full) = (0, false);
         self.is_on_trial = false;
     }
 
     /// Counts a failed attempt. `jitter` is uniform in `0.0..1.0`. Returns the error of the failure before: it is a value of the
     /// user's, so it must not be dropped under a lock.
     pub(crate) fn failed(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
-        self.failures = self.failures.saturating_add(1);
+        (self.failures, self.is_full) = (self.failures.saturating_add(1), false);
         self.is_on_trial = false;
         let before = self.last.replace(error);
         let doublings = (self.failures - 1).min(20);
@@ -122,6 +125,16 @@ impl<E: Clone> Gate<E> {
         before
     }
 
+    /// The backend has answered that it has no room. It is not down, so waiters wait on, for a return or for room, and the next
+    /// attempt comes soon. Returns the error of the failure before, as [`failed`](Self::failed) does.
+    pub(crate) fn full(&mut self, error: E, now: Moment, jitter: f64) -> Option<E> {
+        (self.failures, self.is_full) = (1, true);
+        self.is_on_trial = false;
+        let wait = nanos_of(ROOM) as f64 * jitter.clamp(0.0, 1.0);
+        self.next_try = now.later(wait as u64);
+        self.last.replace(error)
+    }
+
     /// How many opens may run at once. `max` is the bound while no attempt fails.
     pub(crate) fn may_open(&self, max: u32, now: Moment) -> u32 {
         match self.failures {
@@ -134,6 +147,12 @@ impl<E: Clone> Gate<E> {
     /// Whether the last attempt failed.
     pub(crate) const fn is_failing(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Whether attempts go on although nobody needs a resource, to learn when the backend is back. Not while it is full: such an
+    /// attempt would take the room that another process needs.
+    pub(crate) const fn probes(&self) -> bool {
+        self.is_failing() && !self.is_full
     }
 
     /// The time of the prober's next attempt, while attempts fail.
@@ -162,6 +181,8 @@ impl<E: Clone> Gate<E> {
 
 /// A resource that lasts longer than this does not count as stillborn.
 const DOUBT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts while the backend has no room.
+const ROOM: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -232,6 +253,27 @@ mod tests {
         gate.failed("down", START, 1.0);
         assert_eq!(gate.may_open(4, START), 0, "before the backoff is over");
         assert_eq!(gate.may_open(4, START + Duration::from_millis(50)), 1);
+        gate.succeeded();
+        assert_eq!(gate.may_open(4, START), 4);
+    }
+
+    #[test]
+    fn a_backend_without_room_is_asked_again_soon_and_nobody_is_refused() {
+        let mut gate = Gate::new(Backoff::default());
+        for _ in 0..100 {
+            gate.full("full", START, 1.0);
+            assert_eq!(gate.verdict(0), None);
+            assert_eq!(gate.next_try(), Some(START + ROOM));
+            assert_eq!(gate.last_error(), Some("full"));
+            assert!(gate.is_failing() && !gate.probes());
+        }
+        assert_eq!(gate.may_open(4, START + ROOM), 1);
+        gate.failed("down", START, 1.0);
+        gate.failed("down", START, 1.0);
+        assert_eq!(gate.verdict(0), Some("down"));
+        assert!(gate.probes());
+        gate.full("full", START, 1.0);
+        assert_eq!(gate.verdict(0), None, "it answers again");
         gate.succeeded();
         assert_eq!(gate.may_open(4, START), 4);
     }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     board::{self, Board},
-    gate::Backoff,
+    gate::{Backoff, Gate},
     inbox::Inbox,
     line::Waiter,
     lock::Apart,
@@ -545,12 +545,32 @@ impl<T, E: Clone> Kernel<T, E> {
         now: Moment,
         jitter: f64,
     ) -> Work<T, E> {
+        Self::not_opened(this, seat, now, |gate| gate.failed(error, now, jitter))
+    }
+
+    /// Frees this seat after the backend has answered that it has no room. `jitter` is uniform in `0.0..1.0`.
+    pub(crate) fn found_no_room(
+        this: &Arc<Self>,
+        seat: Seat<T, E>,
+        error: E,
+        now: Moment,
+        jitter: f64,
+    ) -> Work<T, E> {
+        Self::not_opened(this, seat, now, |gate| gate.full(error, now, jitter))
+    }
+
+    fn not_opened(
+        this: &Arc<Self>,
+        seat: Seat<T, E>,
+        now: Moment,
+        note: impl FnOnce(&mut Gate<E>) -> Option<E>,
+    ) -> Work<T, E> {
         let mut work = Work::default();
         // Declared before the guard, so dropped after it.
         let _before;
         let mut state = this.lock();
         state.counters.open_failures += 1;
-        _before = state.gate.failed(error, now, jitter);
+        _before = note(&mut state.gate);
         if mutation::on(Mutation::FailedOpenKeepsSeat) {
             state.seats.set(seat.index(), SeatState::Closing);
         } else {

@@ -488,7 +488,7 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn call_if_short(&mut self, limits: &Limits) -> Option<Waker> {
         // An idle slot is of no use to the waiters until it was checked.
         let unchecked = !self.idle.is_empty() && self.queue.waiting() > 0;
-        let probes = self.gate.is_failing() && self.seats.count(SeatState::Opening) == 0;
+        let probes = self.gate.probes() && self.seats.count(SeatState::Opening) == 0;
         let short = (self.wanted(limits) > self.idle.len() || probes) && self.has_room();
         if self.closed || !(unchecked || short) {
             return None;
@@ -609,7 +609,7 @@ impl<T, E: Clone> State<T, E> {
     /// outlasted its timeout is on a runtime that polls no tasks, and does not count as the prober.
     fn wants_prober(&self, limits: &Limits, now: Moment) -> bool {
         let ended = now.earlier(limits.open_ends_nanos);
-        self.gate.is_failing() && self.seats.opening_after(ended, None) == 0
+        self.gate.probes() && self.seats.opening_after(ended, None) == 0
     }
 
     /// Whether the open that is about to begin is still of use.
@@ -621,7 +621,7 @@ impl<T, E: Clone> State<T, E> {
             self.idle.len()
         };
         let others = (idle + self.coming(now)).saturating_sub(1);
-        let demand = self.wanted(limits) > others || self.gate.is_failing() || self.outlived;
+        let demand = self.wanted(limits) > others || self.gate.probes() || self.outlived;
         !self.closed && demand
     }
 

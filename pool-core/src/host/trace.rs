@@ -290,6 +290,11 @@ impl Outage {
     }
 }
 
+/// The pool does not do what its settings say.
+pub(crate) fn warned(pool: &str, message: &str) {
+    warn!(target: TARGET, parent: None, { pool.name = pool }, "{message}");
+}
+
 /// A lease has lasted too long. `key` is the name of its key, if it has one.
 pub(crate) fn leaked(pool: &str, key: Option<&str>, lease: &LeaseInfo) {
     warn!(

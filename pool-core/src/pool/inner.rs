@@ -473,7 +473,12 @@ impl<M: Manager> Opens for Inner<M> {
         now: Moment,
         jitter: f64,
     ) {
-        self.perform_work(Kernel::open_failed(&self.kernel, seat, error, now, jitter));
+        let is_full = matches!(&*error, OpenError::Manager(error) if self.manager.__is_full(error));
+        self.perform_work(if is_full {
+            Kernel::found_no_room(&self.kernel, seat, error, now, jitter)
+        } else {
+            Kernel::open_failed(&self.kernel, seat, error, now, jitter)
+        });
     }
 
     async fn close(&self, item: M::Resource) {

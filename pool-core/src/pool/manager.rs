@@ -99,6 +99,14 @@ pub trait Manager: Send + Sync + 'static {
         false
     }
 
+    /// Whether an error of [`create`](Self::create) says that the backend answers, but has no room for another resource. Then nobody
+    /// who waits is refused. For the pools of other crates of this workspace.
+    #[doc(hidden)]
+    fn __is_full(&self, error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
+
     /// Closes the resource gracefully. Bounded by `close_timeout`. The default drops the resource. The pool drops it too if no
     /// runtime is left to run `close` on.
     fn close(&self, resource: Self::Resource) -> impl Future<Output = ()> + Send {

@@ -359,6 +359,16 @@ impl<M: Manager> Pool<M> {
         }
     }
 
+    /// Warns of something that the pool does not do as its settings say (feature `tracing`). For the pools of other crates of this
+    /// workspace.
+    #[doc(hidden)]
+    pub fn __warn(&self, message: &str) {
+        #[cfg(feature = "tracing")]
+        host::trace::warned(self.name(), message);
+        #[cfg(not(feature = "tracing"))]
+        let _ = message;
+    }
+
     /// Returns what finds a handle of the pool as long as there is one. It keeps nothing alive. For the pools of other crates of
     /// this workspace.
     #[doc(hidden)]

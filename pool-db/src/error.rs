@@ -371,6 +371,10 @@ impl Error {
         if let Some(error) = self.find() {
             return crate::postgres::error::condition(error);
         }
+        #[cfg(feature = "postgres")]
+        if self.find::<crate::postgres::error::NoRoom>().is_some() {
+            return Some(Condition::TooMany);
+        }
         #[cfg(feature = "sqlite")]
         if let Some(code) = self.as_sqlite_code() {
             return crate::sqlite::error::condition(code);

@@ -260,6 +260,7 @@ mod tests {
             ("RESOLVE_EVERY", "1s", &|of| of.resolve_every(second)),
             ("RESOLVE_EVERY", "off", &|of| of.resolve_every(None)),
             ("MAX_SIZE", "7", &|of| of.max_size(7)),
+            ("MAX_SIZE", "auto", &Builder::max_size_auto),
             ("MIN_IDLE", "2", &|of| of.min_idle(2)),
             ("MAX_OPENING", "3", &|of| of.max_opening(3)),
             ("MAX_WAITERS", "5", &|of| of.max_waiters(5)),

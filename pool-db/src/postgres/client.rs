@@ -14,6 +14,7 @@ use tokio_postgres::{Row, SimpleQueryMessage, Statement};
 use super::{
     CopyIn, CopyOut, Query, Rows,
     dial::{Dial, Dialled},
+    fleet::Seat,
     length::fits_in,
     line::Line,
     query::Params,
@@ -51,6 +52,8 @@ pub struct Client {
     pub(super) cancels_on_drop: bool,
     /// Held while the server is told. A request that is sent meanwhile could be hit.
     pub(super) cancelling: Arc<Mutex<()>>,
+    /// The seat of the connection among those of all processes. It is free when the connection has ended.
+    pub(super) seat: Option<Seat>,
 }
 
 impl Client {
@@ -74,6 +77,7 @@ impl Client {
             line,
             cancels_on_drop,
             cancelling: Arc::default(),
+            seat: None,
         }
     }
 
@@ -299,6 +303,8 @@ impl Client {
             session,
             line,
             statements,
+            // Free when this function ends.
+            seat: _seat,
             ..
         } = self;
         session.parts();

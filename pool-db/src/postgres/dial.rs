@@ -35,6 +35,15 @@ pub(super) struct Dial {
     pub(super) names: Names,
 }
 
+/// What one connection is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Purpose<'a> {
+    /// The name of its session (`application_name`), in place of that of the settings.
+    pub(super) name: Option<&'a str>,
+    /// The only server that will do.
+    pub(super) only: Option<&'a Address>,
+}
+
 /// A connection that was opened, before anything drives it.
 pub(super) struct Dialled {
     pub(super) driver: tokio_postgres::Client,
@@ -58,6 +67,12 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl Server {
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
 impl Dial {
     /// # Errors
     /// A certificate or a key cannot be used.
@@ -77,6 +92,17 @@ impl Dial {
     /// # Errors
     /// The failures of all hosts.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Dialled, Failures> {
+        self.connect_for(&Purpose::default()).await
+    }
+
+    /// The same with a name of the session, or to one server only.
+    ///
+    /// # Errors
+    /// The failures of all hosts.
+    pub(super) async fn connect_for(
+        self: &Arc<Self>,
+        purpose: &Purpose<'_>,
+    ) -> Result<Dialled, Failures> {
         self.watch_names();
         let mut targets: Vec<_> = self.settings.targets.iter().collect();
         if self.settings.is_shuffled {
@@ -95,12 +121,18 @@ impl Dial {
                     }
                 };
                 for address in addresses {
-                    match self.connect_to(target, &address, *wanted).await {
+                    if purpose.only.is_some_and(|only| *only != address) {
+                        continue;
+                    }
+                    match self.connect_to(target, &address, *wanted, purpose).await {
                         Ok(dialled) => return Ok(dialled),
                         Err(error) => failures.add(target, error),
                     }
                 }
             }
+        }
+        if let (Some(only), []) = (purpose.only, failures.0.as_slice()) {
+            failures.0.push((format!("{only:?}"), Failure::Elsewhere));
         }
         Err(failures)
     }
@@ -147,19 +179,25 @@ impl Dial {
         target: &Target,
         address: &Address,
         wanted: SessionAttrs,
+        purpose: &Purpose<'_>,
     ) -> Result<Dialled, Failure> {
         let Some(keyring) = &self.credentials else {
-            return self.connect_as(None, target, address, wanted).await;
+            return self
+                .connect_as(None, target, address, wanted, purpose)
+                .await;
         };
         let request = self.request(target);
         let login = keyring.login(&request).await?;
-        let connected = self.connect_as(Some(&login), target, address, wanted).await;
+        let connected = self
+            .connect_as(Some(&login), target, address, wanted, purpose)
+            .await;
         match connected {
             Err(failure) if failure.is_refusal() => {
                 let Some(login) = keyring.instead_of(&login, &request).await? else {
                     return Err(failure);
                 };
-                self.connect_as(Some(&login), target, address, wanted).await
+                self.connect_as(Some(&login), target, address, wanted, purpose)
+                    .await
             }
             connected => connected,
         }
@@ -185,10 +223,11 @@ impl Dial {
         target: &Target,
         address: &Address,
         wanted: SessionAttrs,
+        purpose: &Purpose<'_>,
     ) -> Result<Dialled, Failure> {
         let (first, others) = self.settings.attempts(target);
         let attempt = async |mode| {
-            let attempt = self.attempt(login, target, address, wanted, mode);
+            let attempt = self.attempt(login, target, address, wanted, mode, purpose);
             match self.settings.connect_timeout {
                 None => attempt.await,
                 Some(limit) => timeout(limit, attempt)
@@ -216,6 +255,7 @@ impl Dial {
         address: &Address,
         wanted: SessionAttrs,
         mode: SslMode,
+        purpose: &Purpose<'_>,
     ) -> Result<Dialled, Failure> {
         let socket = self.open(address).await?;
         let session = Arc::new(Session::new(self.trust.of(address)));
@@ -228,6 +268,9 @@ impl Dial {
         let mut config = self.settings.driver(target, mode);
         if let Some(login) = login {
             login.replace_in(&mut config);
+        }
+        if let Some(name) = purpose.name {
+            config.application_name(name);
         }
         let (driver, mut connection) = config.connect_raw(watched, connector).await?;
         let is_unnamed = match self.prepare {
@@ -356,6 +399,8 @@ pub(super) enum Failure {
     Unsuitable(SessionAttrs),
     /// There are no credentials to log in with.
     Credentials(Arc<ProviderError>),
+    /// The names have no such address any more.
+    Elsewhere,
 }
 
 impl Failure {
@@ -409,6 +454,7 @@ impl fmt::Display for Failure {
                 write!(f, "the server {is} (target_session_attrs={wanted})")
             }
             Self::Credentials(error) => error.fmt(f),
+            Self::Elsewhere => f.write_str("the names of the hosts no longer lead there"),
         }
     }
 }
@@ -417,7 +463,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => error.source(),
-            Self::Late(_) | Self::Unsuitable(_) => None,
+            Self::Late(_) | Self::Unsuitable(_) | Self::Elsewhere => None,
             // The text contains its causes. This error is there to be looked at.
             Self::Driver(error) => Some(error),
             Self::Credentials(error) => Some(error),
@@ -432,6 +478,13 @@ pub(super) struct Failures(Vec<(String, Failure)>);
 impl Failures {
     fn add(&mut self, target: &Target, failure: Failure) {
         self.0.push((target.to_string(), failure));
+    }
+
+    /// Whether a server is not what it was when another connection to it was opened.
+    pub(super) fn are_of_another_server(&self) -> bool {
+        let other =
+            |failure: &Failure| matches!(failure, Failure::Unsuitable(_) | Failure::Elsewhere);
+        self.0.iter().any(|(_, failure)| other(failure))
     }
 }
 

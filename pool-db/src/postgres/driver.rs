@@ -7,6 +7,7 @@ use pool_core::{__checks::no_zeros, ConfigError, Env};
 use super::{
     Builder, Connection, Manager, Pool, Prepare, Reset, SessionAttrs, SslMode,
     dial::Dial,
+    fleet::{Fleet, Member},
     keyring::{Keyring, Provider},
     limits::Limits,
     resolve::Resolver,
@@ -40,6 +41,8 @@ pub struct DriverSettings {
     pub(super) resolve_every: Option<Duration>,
     /// The index of the only host of the address that is dialled.
     pub(super) only_host: Option<usize>,
+    /// What the pool shares the server's connections with, if it does: `max_size = "auto"`.
+    pub(super) fleet: Option<Fleet>,
 }
 
 impl Default for DriverSettings {
@@ -60,6 +63,7 @@ impl Default for DriverSettings {
             resolver: Resolver::default(),
             resolve_every: Some(Duration::from_secs(30)),
             only_host: None,
+            fleet: None,
         }
     }
 }
@@ -117,14 +121,23 @@ impl Driver for Postgres {
             own.credentials_timeout = Some(limit);
         }
         own.limits.read(env)?;
+        if env.__take_word("MAX_SIZE", "auto") {
+            let fleet = own.fleet.take().unwrap_or_default();
+            builder.join(fleet);
+        }
+        let own = &mut builder.settings;
+        Fleet::read(&mut own.fleet, env)?;
         if let Some(interval) = env.take("RESOLVE_EVERY")? {
             own.resolve_every = interval;
         }
         Ok(())
     }
 
-    fn build(builder: Builder) -> Result<Pool, ConfigError> {
+    fn build(mut builder: Builder) -> Result<Pool, ConfigError> {
         let manager = manager(&builder)?;
+        if let Some(member) = &manager.fleet {
+            builder.config = builder.config.max_size(member.least());
+        }
         let (trust, operations) = (Arc::clone(&manager.dial.trust), manager.operations.clone());
         let core = builder.core(manager)?;
         operations.are_of(core.name());
@@ -173,8 +186,12 @@ pub(super) fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
     dial.credentials = keyring.transpose()?;
     dial.names.resolver = own.resolver.clone();
     dial.names.resolve_every = own.resolve_every;
+    let dial = Arc::new(dial);
+    let fleet = own.fleet.as_ref();
+    let fleet = fleet.map(|fleet| Member::new(fleet, &builder.config, &dial, &target));
     Ok(Manager {
-        dial: Arc::new(dial),
+        fleet: fleet.transpose()?,
+        dial,
         target,
         statement_cache: own.statement_cache,
         query_timeout: builder.query_timeout,

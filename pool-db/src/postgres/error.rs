@@ -1,6 +1,6 @@
 //! The errors of PostgreSQL and of its driver.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use tokio_postgres::error::{DbError, Severity};
 
@@ -8,6 +8,18 @@ use crate::{
     Constraint, ConstraintKind, Error,
     error::{Condition, Kind, reason},
 };
+
+/// The server answers, but there is no room for another connection of this process.
+#[derive(Debug)]
+pub(crate) struct NoRoom(pub(crate) String);
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for NoRoom {}
 
 impl Error {
     /// The connection ended because of `error`.
@@ -42,6 +54,12 @@ impl Error {
     /// A server does not say its place in the log of writes.
     pub(crate) fn no_place() -> Self {
         let message = "the server does not say its place in the log of writes as expected";
+        Self::new(Kind::Driver, message.to_owned(), None)
+    }
+
+    /// A server does not say which sessions it has.
+    pub(crate) fn no_census() -> Self {
+        let message = "the server does not list its sessions and limits as PostgreSQL does, which max_size = auto needs";
         Self::new(Kind::Driver, message.to_owned(), None)
     }
 

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Client, Reset,
-    dial::{Dial, is_yes},
+    dial::{Dial, Dialled, Failures, is_yes},
+    fleet::Member,
     session_attrs::SessionAttrs,
     setup::Setup,
 };
@@ -24,6 +25,8 @@ pub struct Manager {
     /// How long a connection of a listener may take to open.
     pub(super) create_timeout: Duration,
     pub(super) operations: Operations,
+    /// What shares the server's connections with other processes.
+    pub(super) fleet: Option<Arc<Member>>,
 }
 
 impl pool_core::Manager for Manager {
@@ -31,7 +34,16 @@ impl pool_core::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Client, Error> {
-        let mut client = self.dial().await?;
+        let mut client = match &self.fleet {
+            None => self.dial().await?,
+            Some(member) => {
+                let opened = member.open(|dialled| self.client(dialled)).await;
+                match opened? {
+                    Some(client) => client,
+                    None => self.dial().await?,
+                }
+            }
+        };
         if let Err(error) = self.set_up(&mut client).await {
             client.close().await;
             return Err(error);
@@ -85,12 +97,21 @@ impl pool_core::Manager for Manager {
     async fn close(&self, client: Client) {
         client.close().await;
     }
+
+    fn __is_full(&self, error: &Error) -> bool {
+        // Without a fleet, a server that is full is one that does not serve: its callers are told at once.
+        self.fleet.is_some() && error.is_too_many()
+    }
 }
 
 impl Manager {
     /// Opens a connection, of which nothing is set up.
     pub(super) async fn dial(&self) -> Result<Client, Error> {
-        let dialled = self.dial.connect().await;
+        self.client(self.dial.connect().await)
+    }
+
+    /// Begins to drive a connection.
+    fn client(&self, dialled: Result<Dialled, Failures>) -> Result<Client, Error> {
         let dialled = dialled.map_err(|error| Error::connect(&self.target, error))?;
         Ok(Client::new(
             &self.dial,

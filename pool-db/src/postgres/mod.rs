@@ -35,6 +35,10 @@
 //! [`Shared`] runs the statements of many tasks on a few connections at the same time, which takes about half the work of exclusive
 //! connections. It takes statements that leave nothing on a session ([`Shareable`]), and nothing else.
 //!
+//! # Several processes
+//! With `max_size = "auto"` ([`Builder::fleet`]), the processes of a service share the connections that the server can serve, and never
+//! have more: see the page of the [fleet](_fleet).
+//!
 //! # Several hosts
 //! `target_session_attrs` chooses among the hosts of the address. What one connection learns of its server, all of the pool heed:
 //!
@@ -75,6 +79,11 @@
 
 #[doc = include_str!("../../docs/from_deadpool_postgres.md")]
 pub mod _from_deadpool_postgres {}
+#[doc = include_str!("../../docs/fleet.md")]
+pub mod _fleet {
+    #[cfg(doc)]
+    use super::{Builder, Connection, Fleet, FleetState, Listener, Shared};
+}
 mod builder;
 mod cancel;
 mod client;
@@ -84,6 +93,7 @@ mod credentials;
 mod dial;
 mod driver;
 pub(crate) mod error;
+mod fleet;
 mod keyring;
 mod length;
 mod limits;
@@ -119,6 +129,7 @@ pub use connection::Connection;
 pub use copy::{CopyIn, CopyOut};
 pub use credentials::Credentials;
 pub use driver::{DriverSettings, Postgres};
+pub use fleet::{Fleet, FleetLimit, FleetState, FleetStatus};
 pub use keyring::CredentialsRequest;
 pub use listen::{Channels, Event, Listener, ListenerBuilder, Notification};
 pub use manager::Manager;

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 #[cfg(doc)]
 use super::Client;
-use super::{Connection, CopyIn, CopyOut, Pool, Query, Rows, query::Params};
+use super::{Connection, CopyIn, CopyOut, FleetStatus, Pool, Query, Rows, query::Params};
 use crate::Error;
 
 /// Runs a request on a connection, and on another one if the first was lost before anything was sent. (A closure could not say that
@@ -30,6 +30,21 @@ macro_rules! somewhere {
 /// one. So a server that was restarted while the pool was idle costs nobody an error. A statement that may have reached the server
 /// is never sent twice.
 impl Pool {
+    /// Returns what this process has of the server's connections, as it was when the server was last asked. `None` unless
+    /// `max_size` is `auto`.
+    ///
+    /// ```
+    /// use pool_db::postgres::{FleetState, Pool};
+    ///
+    /// let pool = Pool::builder().url("postgres://me@db.example/shop").max_size_auto().build()?;
+    /// let fleet = pool.fleet().expect("max_size is auto");
+    /// assert_eq!(fleet.state, FleetState::NotJoined);
+    /// # Ok::<(), pool_db::ConfigError>(())
+    /// ```
+    pub fn fleet(&self) -> Option<FleetStatus> {
+        self.manager().fleet.as_ref().map(|member| member.status())
+    }
+
     /// Runs a statement and returns its rows.
     ///
     /// ```no_run

@@ -86,7 +86,7 @@ impl Trust {
     }
 
     /// The pool, as long as it has a handle.
-    fn pool(&self) -> Option<pool_core::Pool<Manager>> {
+    pub(super) fn pool(&self) -> Option<pool_core::Pool<Manager>> {
         self.pool.get()?()
     }
 

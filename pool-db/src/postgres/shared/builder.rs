@@ -245,6 +245,10 @@ impl SharedBuilder {
             // The manager asks whether there is a proxy, together with what else it says first.
             connect.settings.prepare = Prepare::Named;
         }
+        if connect.settings.fleet.is_some() {
+            let expected = "a whole number: only exclusive connections are shared among processes";
+            return Err(ConfigError::new("max_size", "auto", expected));
+        }
         config.validate()?;
         limits.validate()?;
         no_zeros([("query_timeout", connect.query_timeout.into())])?;
@@ -461,6 +465,10 @@ mod tests {
             (
                 vec![URL, ("POOL_DB_MAX_SIZE", "0")],
                 "POOL_DB_MAX_SIZE is 0",
+            ),
+            (
+                vec![URL, ("POOL_DB_MAX_SIZE", "auto")],
+                "POOL_DB_MAX_SIZE is auto, but must be a whole number: only exclusive connections",
             ),
             (
                 vec![URL, ("POOL_DB_RESET", "always")],

@@ -518,3 +518,78 @@ async fn a_proxy_or_a_server_that_was_restarted_is_used_again() {
     }
     assert_eq!(named(&server), [""; 0]);
 }
+
+/// Waits until the server has so many sessions for PgBouncer.
+async fn until_connected(server: &Server, count: &str) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let begin = std::time::Instant::now();
+    while server.sql(sql) != count {
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "{}",
+            server.sql(sql)
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_mode_transaction_many_connections_share_few_of_the_server() {
+    let server = server();
+    let bouncer = transactions(&server, 3);
+    // Two processes' pools, each larger than what there is.
+    let pools = [(); 2].map(|()| pool(&bouncer.url(), 8, Prepare::Unnamed));
+    for pool in &pools {
+        in_32_tasks(pool, |pool, _| async move {
+            for _ in 0..5 {
+                pool.query("SELECT pg_sleep(0.002)", &[]).await.unwrap();
+            }
+        })
+        .await;
+    }
+    assert!(pools.iter().all(|pool| pool.status().open > 3));
+    until_connected(&server, "3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_mode_session_a_pool_above_the_proxys_size_waits_until_another_closes() {
+    let server = server();
+    let bouncer = Bouncer::builder(&server).pool_size(2).start();
+    let one = Pool::builder()
+        .url(bouncer.url())
+        .max_size(2)
+        .idle_timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    let held = [one.get().await.unwrap(), one.get().await.unwrap()];
+    let other = pool(&bouncer.url(), 2, Prepare::Auto);
+    let get = tokio::spawn({
+        let other = other.clone();
+        async move { other.query_one("SELECT 1", &[]).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!get.is_finished());
+    drop(held);
+    // The first process needs them no more, and its `idle_timeout` is short.
+    let got = tokio::time::timeout(Duration::from_secs(30), get).await;
+    got.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_full_says_so() {
+    let server = server();
+    let bouncer = Bouncer::builder(&server)
+        .transactions()
+        .setting("max_client_conn", 2)
+        .start();
+    let pool = pool(&bouncer.url(), 3, Prepare::Unnamed);
+    let held = [pool.get().await.unwrap(), pool.get().await.unwrap()];
+    let error = pool.get().timeout(Duration::from_secs(1)).await.map(drop);
+    let error = error.unwrap_err();
+    assert!(error.is_connect() && error.is_unavailable(), "{error}");
+    assert!(
+        error.to_string().contains("no more connections allowed"),
+        "{error}"
+    );
+    drop(held);
+}

@@ -42,7 +42,8 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
     assert_eq!(seen("ndjson"), ["pool-db"]);
     assert_eq!(seen("ndjson_sqlite"), ["pool-db"]);
     assert_eq!(seen("redis64"), ["pool-db", "deadpool-redis", "bare"]);
-    assert_eq!(lines.len(), 5 + 6 + 3 + 2 + 4 + 1 + 1 + 3);
+    assert_eq!(seen("fleet"), ["pool-db"]);
+    assert_eq!(lines.len(), 5 + 6 + 3 + 2 + 4 + 1 + 1 + 3 + 1);
 
     for line in &lines {
         assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");
@@ -52,6 +53,9 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
         assert_eq!(line["write_ns"].is_u64(), is_sqlite, "{line}");
         let is_export = line["case"].as_str().unwrap().starts_with("ndjson");
         assert_eq!(line["peak_bytes"].is_u64(), is_export, "{line}");
+        let is_fleet = line["case"] == "fleet";
+        assert_eq!(line["connections"].is_u64(), is_fleet, "{line}");
+        assert!(line["connections"].as_u64() <= Some(12), "{line}");
         // A connect takes 50 ms.
         assert!(
             !is_cold || line["total_ns"].as_u64() > Some(50_000_000),

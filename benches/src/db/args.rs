@@ -26,6 +26,14 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "rounds")]
     pub(super) quick: bool,
 
+    /// How many seconds the fleet's processes come and go, in one round
+    #[arg(long, default_value_t = 10, conflicts_with = "quick", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) fleet_for: u64,
+
+    /// A process of the fleet, on this server
+    #[arg(long, hide = true)]
+    pub(super) fleet_member: Option<String>,
+
     /// A line of JSON for each case and pool instead of the tables
     #[arg(long)]
     pub(super) json: bool,

@@ -6,6 +6,7 @@ use super::case::Case;
 use super::cold;
 use super::contender::Contender;
 use super::figures::Figures;
+use super::fleet;
 
 /// What ours may take at most, and what it took.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +116,20 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
         Case::Sqlite => vec![
             ns("twice the reads of deadpool-sqlite", DeadpoolSqlite, 0.5),
             ns("twice the reads of sqlx", Sqlx, 0.5),
+        ],
+        Case::Fleet => vec![
+            ours.listed.map(|listed| Bar {
+                rule: "connections, as the server counts",
+                limit: f64::from(fleet::CONNECTIONS),
+                ours: listed,
+                unit: Unit::Number,
+            }),
+            ours.idle_wait.map(|wait| Bar {
+                rule: "the longest wait while a seat is free",
+                limit: fleet::PATIENCE.as_nanos() as f64,
+                ours: wait,
+                unit: Unit::Nanoseconds,
+            }),
         ],
         Case::Cold1000 => vec![ours.connects.map(|connects| Bar {
             rule: "connects",

@@ -1,5 +1,7 @@
 //! What is done with every pool, and how much of it.
 
+use std::time::Duration;
+
 use benches::table::number;
 use clap::ValueEnum;
 use tokio::runtime::{Builder, Runtime};
@@ -11,7 +13,7 @@ use super::file::File;
 use super::peer::ROWS;
 use super::select::Crowd;
 use super::server::Server;
-use super::{cold, group, mixed, redis};
+use super::{cold, fleet, group, mixed, redis};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,13 +38,15 @@ pub(super) enum Case {
     NdjsonSqlite,
     /// Readers of keys of Redis.
     Redis64,
+    /// Processes that share a server, and come, go, freeze and are killed.
+    Fleet,
 }
 
 /// How much of it: as much as steady figures take, or only so much that every path is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// A good part of a second a round.
-    Full,
+    /// A good part of a second a round, but for the fleet, which takes this long.
+    Full(Duration),
     /// A smoke test; its figures are worth nothing.
     Quick,
 }
@@ -59,6 +63,7 @@ impl Case {
             Self::Ndjson => "ndjson",
             Self::NdjsonSqlite => "ndjson_sqlite",
             Self::Redis64 => "redis64",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -104,6 +109,11 @@ impl Case {
                 number(f64::from(ROWS)),
                 redis::SIZE
             ),
+            Self::Fleet => format!(
+                "{} processes that come, go, freeze and are killed share {} connections; waits",
+                fleet::PROCESSES,
+                fleet::CONNECTIONS
+            ),
             Self::Cold1000 => format!(
                 "{} callers at once on a cold pool of {}, a connect takes {} ms; a row each",
                 number(scale.callers() as f64),
@@ -118,6 +128,8 @@ impl Case {
         match self {
             Self::Pg64on8 | Self::PgPipelined | Self::Cold1000 | Self::Ndjson => true,
             Self::Sqlite | Self::SqliteGroup | Self::NdjsonSqlite | Self::Redis64 => false,
+            // It has one of its own, whose limits it knows.
+            Self::Fleet => false,
         }
     }
 
@@ -158,6 +170,7 @@ impl Case {
                 let path = path.ok_or_else(|| Failure::new("the file's path is no text"))?;
                 who.export(path, scale.rows())
             }
+            Self::Fleet => pair()?.block_on(fleet::run(scale.fleet())),
             _ => Err(Failure::new("there is no server for it")),
         }
     }
@@ -177,7 +190,7 @@ impl Scale {
             tasks: 64,
             size: 8,
             times: match self {
-                Self::Full => 250,
+                Self::Full(_) => 250,
                 Self::Quick => 5,
             },
         }
@@ -194,7 +207,7 @@ impl Scale {
     /// Writes of each writer in `sqlite_group`.
     pub(super) fn writes(self) -> usize {
         match self {
-            Self::Full => 50,
+            Self::Full(_) => 50,
             Self::Quick => 2,
         }
     }
@@ -202,7 +215,7 @@ impl Scale {
     /// Of `ndjson` and `ndjson_sqlite`.
     pub(super) fn rows(self) -> u32 {
         match self {
-            Self::Full => 1_000_000,
+            Self::Full(_) => 1_000_000,
             Self::Quick => 5_000,
         }
     }
@@ -218,15 +231,23 @@ impl Scale {
     /// Reads of each reader in `sqlite`.
     pub(super) fn reads(self) -> usize {
         match self {
-            Self::Full => 500,
+            Self::Full(_) => 500,
             Self::Quick => 5,
+        }
+    }
+
+    /// How long `fleet` takes.
+    pub(super) fn fleet(self) -> Duration {
+        match self {
+            Self::Full(lasts) => lasts,
+            Self::Quick => Duration::from_secs(3),
         }
     }
 
     /// Of `cold1000`.
     pub(super) fn callers(self) -> usize {
         match self {
-            Self::Full => 1_000,
+            Self::Full(_) => 1_000,
             Self::Quick => 100,
         }
     }

@@ -18,6 +18,10 @@ pub(super) struct Figures {
     pub(super) total: Option<f64>,
     /// Connects begun.
     pub(super) connects: Option<f64>,
+    /// The longest wait for a connection while another one could have been opened.
+    pub(super) idle_wait: Option<f64>,
+    /// The most connections that the server has listed.
+    pub(super) listed: Option<f64>,
     /// The most bytes of memory above those before the first row.
     pub(super) peak: Option<f64>,
 }
@@ -52,6 +56,14 @@ impl Figures {
         }
     }
 
+    pub(super) fn fleet(self, listed: u64, idle_wait: Duration) -> Self {
+        Self {
+            listed: Some(listed as f64),
+            idle_wait: Some(idle_wait.as_nanos() as f64),
+            ..self
+        }
+    }
+
     pub(super) fn peak(self, bytes: u64) -> Self {
         Self {
             peak: Some(bytes as f64),
@@ -74,6 +86,8 @@ impl Figures {
             write: some(|figures| figures.write),
             total: some(|figures| figures.total),
             connects: most(|figures| figures.connects),
+            idle_wait: most(|figures| figures.idle_wait),
+            listed: most(|figures| figures.listed),
             peak: most(|figures| figures.peak),
         }
     }
@@ -89,6 +103,11 @@ impl Figures {
         }
         if let Some(connects) = self.connects {
             line = line.with("connects", connects as u64);
+        }
+        if let (Some(listed), Some(wait)) = (self.listed, self.idle_wait) {
+            line = line
+                .with("connections", listed as u64)
+                .with("idle_wait_ns", wait as u64);
         }
         if let Some(peak) = self.peak {
             line = line.with("peak_bytes", peak as u64);

@@ -9,6 +9,7 @@
 //! | `postgres`, `sqlite` | the pools of each database, at their best settings |
 //! | `crowd` | many tasks that look rows up, or do something else |
 //! | `select`, `cold`, `mixed`, `group`, `ndjson`, `redis` | a kind of work each; the last with its pools |
+//! | `fleet` | processes that share a server |
 //! | `resident` | the memory of a process |
 //! | `server`, `slow`, `file` | the PostgreSQL server, a way to it on which a connect takes long, the SQLite file |
 //! | `case` | which work, how much of it |
@@ -24,6 +25,7 @@ mod crowd;
 mod failure;
 mod figures;
 mod file;
+mod fleet;
 mod group;
 mod mixed;
 mod ndjson;

@@ -32,7 +32,7 @@ impl<W: Write> Report<W> {
             (false, Scale::Quick) => {
                 "one round of very little, so the figures are worth nothing".into()
             }
-            (false, Scale::Full) => {
+            (false, Scale::Full(_)) => {
                 format!("medians of {rounds} rounds, another pool first in each")
             }
         };
@@ -145,7 +145,7 @@ struct Column {
     show: fn(f64) -> String,
 }
 
-const COLUMNS: [Column; 4] = [
+const COLUMNS: [Column; 6] = [
     Column {
         head: "a write",
         figure: |figures| figures.write,
@@ -160,6 +160,16 @@ const COLUMNS: [Column; 4] = [
         head: "connects, at most",
         figure: |figures| figures.connects,
         show: |connects| number(connects).trim_end_matches(".0").to_string(),
+    },
+    Column {
+        head: "connections, at most",
+        figure: |figures| figures.listed,
+        show: |listed| format!("{listed}"),
+    },
+    Column {
+        head: "longest with a seat free",
+        figure: |figures| figures.idle_wait,
+        show: time,
     },
     Column {
         head: "memory, at most",
@@ -197,9 +207,11 @@ mod tests {
     fn written(json: bool) -> String {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out, json);
-        report.opening(Scale::Full, 5).unwrap();
+        report.opening(Scale::Full(Duration::ZERO), 5).unwrap();
         for case in [Case::Pg64on8, Case::Cold1000] {
-            report.case(case, Scale::Full, &results()).unwrap();
+            report
+                .case(case, Scale::Full(Duration::ZERO), &results())
+                .unwrap();
         }
         report.closing().unwrap();
         String::from_utf8(out).unwrap()
@@ -229,7 +241,9 @@ mod tests {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out, false);
         let results = [(Contender::PoolDb, Figures::new(1_000.0, 9).peak(5 << 19))];
-        report.case(Case::Ndjson, Scale::Full, &results).unwrap();
+        report
+            .case(Case::Ndjson, Scale::Full(Duration::ZERO), &results)
+            .unwrap();
         report.closing().unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(

@@ -2,16 +2,18 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use benches::machine::Cores;
 use benches::rounds::interleave;
 use clap::{Parser, ValueEnum};
 
 use super::args::Args;
-use super::case::{Scale, pair};
+use super::case::{Case, Scale, pair};
 use super::contender::Contender;
 use super::failure::Failure;
 use super::figures::Figures;
+use super::fleet;
 use super::ndjson;
 use super::report::Report;
 use super::server::Server;
@@ -38,11 +40,17 @@ fn run(args: &Args) -> Result<(), Failure> {
         writeln!(io::stdout(), "{}", serde_json::to_string(&taken)?)?;
         return Ok(());
     }
+    if let Some(address) = &args.fleet_member {
+        return pair()?.block_on(fleet::work(address));
+    }
     let contenders = chosen(&args.peer);
     let cases = chosen(&args.case);
     let (scale, rounds) = match args.quick {
         true => (Scale::Quick, 1),
-        false => (Scale::Full, usize::from(args.rounds)),
+        false => (
+            Scale::Full(Duration::from_secs(args.fleet_for)),
+            usize::from(args.rounds),
+        ),
     };
 
     let before = Cores::now();
@@ -55,6 +63,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     for case in cases {
         let mut those = contenders.clone();
         those.retain(|contender| contender.takes_part(case));
+        let rounds = if case == Case::Fleet { 1 } else { rounds };
         let all = interleave(rounds, &those, |who| case.run(who, scale, server.as_ref()))?;
         let medians = all.iter().map(|rounds| Figures::median(rounds));
         let results: Vec<(Contender, Figures)> = those.into_iter().zip(medians).collect();

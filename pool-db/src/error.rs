@@ -1,8 +1,8 @@
 //! The error of all drivers.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 use std::borrow::Cow;
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use pool_core::{Status, observe::Phase};
 

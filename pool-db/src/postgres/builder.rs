@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn every_setting_is_the_same_by_setter_by_environment_and_by_serde() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 36] = [
+        let table: [(&str, &str, &dyn Fn(Builder) -> Builder); 37] = [
             ("NAME", "orders", &|of| of.name("orders")),
             ("SSL_MODE", "verify-full", &|of| {
                 of.ssl_mode(SslMode::VerifyFull)

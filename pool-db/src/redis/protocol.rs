@@ -21,13 +21,6 @@ impl Protocol {
             _ => None,
         }
     }
-
-    pub(super) const fn version(self) -> redis::ProtocolVersion {
-        match self {
-            Self::Resp2 => redis::ProtocolVersion::RESP2,
-            Self::Resp3 => redis::ProtocolVersion::RESP3,
-        }
-    }
 }
 
 impl FromEnv for Protocol {

@@ -13,7 +13,7 @@ use super::{
     Fleet,
     census::{Census, Names},
 };
-use crate::Error;
+use crate::{Error, operation::Operations};
 
 /// The session by which a process looks at the server, and holds the locks of its seats. It ends with the process, and its locks
 /// with it.
@@ -46,8 +46,9 @@ impl Control {
         let dialled = dial.connect_for(&purpose).await;
         let dialled = dialled.map_err(|error| Error::connect(target, error))?;
         let address = dialled.server.address().clone();
+        let operations = Operations::new("postgresql", "").silent();
         Ok(Self {
-            client: Client::new(dial, dialled, 0, Some(limit), false),
+            client: Client::new(dial, dialled, 0, Some(limit), false, operations),
             address,
             epoch,
             looked: Instant::now(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pool_core::{__checks::no_zeros, ConfigError, Env};
 
-use super::{super::Postgres, Router, Rules};
+use super::{Router, Rules};
 use crate::{
     Driver as _,
     environment::Environment,

@@ -9,10 +9,10 @@ use pool_db::{
     Error,
     redis::{
         Protocol, Shared,
-        redis::{self, AsyncCommands as _, RedisResult, aio::ConnectionLike, cmd, pipe},
+        redis::{self, AsyncCommands as _, RedisResult, Value, aio::ConnectionLike, cmd, pipe},
     },
 };
-use tests::redis::Server;
+use tests::{Certificate, Port, redis::Server};
 use tokio::time::{sleep, timeout};
 
 /// Nothing here takes that long, but for the start of a server.
@@ -150,4 +150,195 @@ async fn what_must_not_be_shared_is_refused_before_it_is_sent() {
     let answer: RedisResult<Vec<String>> = nameless.query_async(&mut redis).await;
     assert!(answer.is_err());
     echo(&shared, 2).await.unwrap();
+}
+
+/// What the server says of its commands: names, and whether they may wait.
+async fn commands(shared: &Shared) -> Vec<(String, bool)> {
+    let all: Vec<Vec<Value>> = cmd("COMMAND").query_async(&mut &*shared).await.unwrap();
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let one = |parts: &Vec<Value>| {
+        let Value::Array(flags) = &parts[2] else {
+            panic!("{:?}", parts[2]);
+        };
+        (
+            text(&parts[0]),
+            flags.iter().any(|flag| text(flag) == "blocking"),
+        )
+    };
+    all.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn every_command_that_waits_is_refused_by_whatever_name_the_server_has_for_it() {
+    let server = Server::start();
+    let shared = shared(&server);
+    let all = commands(&shared).await;
+    let waiting: Vec<_> = all.iter().filter(|(_, waits)| *waits).collect();
+    assert!(waiting.len() >= 10, "{waiting:?}");
+    for (name, _) in waiting {
+        let mut command = cmd(name);
+        if name.starts_with("xread") {
+            command.arg("BLOCK").arg(0);
+        }
+        let refused = command.exec_async(&mut &shared).await;
+        let error = Error::from(refused.expect_err(name));
+        assert!(
+            error.to_string().contains("cannot share"),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_script_does_to_its_session_ends_with_it() {
+    let server = Server::start();
+    let shared = shared(&server);
+    let script = "redis.call('SELECT', 5) redis.setresp(3) return redis.call('GET', 'none')";
+    let answer: Option<String> = cmd("EVAL")
+        .arg(script)
+        .arg(0)
+        .query_async(&mut &shared)
+        .await
+        .unwrap();
+    assert_eq!(answer, None);
+    let info: String = cmd("CLIENT")
+        .arg("INFO")
+        .query_async(&mut &shared)
+        .await
+        .unwrap();
+    assert!(info.contains("db=0"), "{info}");
+    echo(&shared, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_the_answer_of_a_call_that_was_dropped() {
+    let server = Server::start();
+    let shared = shared(&server);
+    let callers = (0..50_usize).map(|caller| {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            for n in 0..400_usize {
+                let mine = caller * 1000 + n;
+                let call = echo(&shared, mine);
+                if n % 2 == 0 {
+                    // Dropped at whichever await it has come to.
+                    let polls = fastrand::u32(0..6);
+                    drop(timeout(Duration::from_micros(u64::from(polls) * 50), call).await);
+                } else {
+                    call.await.unwrap();
+                }
+            }
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+    let status = shared.status();
+    assert_eq!((status.shares, status.waiting, status.died), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_for_a_moment_costs_no_call() {
+    let server = Server::start_with(&["--enable-debug-command", "yes"]);
+    let shared = shared(&server);
+    shared.warm_up().await.unwrap();
+    let sleeping = tokio::task::spawn_blocking({
+        let port = server.port();
+        move || {
+            use std::io::{Read as _, Write as _};
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(b"DEBUG SLEEP 0.5\r\n").unwrap();
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).unwrap();
+        }
+    });
+    sleep(Duration::from_millis(100)).await;
+    let (echoed, suspect) = tokio::join!(
+        join_all((0..20).map(|n| echo(&shared, n))),
+        comes(async || shared.status().suspect > 0)
+    );
+    let () = suspect;
+    assert!(echoed.iter().all(Result::is_ok));
+    sleeping.await.unwrap();
+    comes(async || shared.status().suspect == 0).await;
+    assert_eq!(shared.status().died, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_replaced() {
+    let server = Server::start();
+    let shared = shared(&server);
+    echo(&shared, 1).await.unwrap();
+    assert_eq!(server.command("CLIENT KILL TYPE normal"), ":1");
+    comes(async || shared.status().died == 1).await;
+    echo(&shared, 2).await.unwrap();
+    shared.close();
+    let error = echo(&shared, 3).await.unwrap_err();
+    assert!(error.is_closed() && !error.may_have_happened(), "{error}");
+}
+
+#[tokio::test]
+async fn sockets_of_unix_and_tls_with_a_client_certificate_lead_to_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let certificate = Certificate::generate();
+    let client = certificate.client("me");
+    let authority = at("ca.pem", &certificate.authority_pem());
+    let (port, socket) = (Port::reserve(), folder.path().join("redis.sock"));
+    let socket = socket.to_str().unwrap();
+    let server = Server::start_with(&[
+        "--unixsocket",
+        socket,
+        "--tls-port",
+        &port.number().to_string(),
+        "--tls-cert-file",
+        &at("server.pem", certificate.certificate_pem()),
+        "--tls-key-file",
+        &at("server.key", certificate.key_pem()),
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-auth-clients",
+        "yes",
+    ]);
+    let unix = Shared::builder()
+        .url(format!("redis+unix://{socket}?db=2"))
+        .build()
+        .unwrap();
+    echo(&unix, 1).await.unwrap();
+    let info: String = cmd("CLIENT")
+        .arg("INFO")
+        .query_async(&mut &unix)
+        .await
+        .unwrap();
+    assert!(info.contains("db=2"), "{info}");
+    let tls = Shared::builder()
+        .url(format!("rediss://127.0.0.1:{}", port.number()))
+        .acquire_timeout(SOON)
+        .root_certificate(&authority);
+    let known = tls
+        .clone()
+        .client_certificate(at("client.pem", client.certificate_pem()))
+        .client_key(at("client.key", client.key_pem()))
+        .build()
+        .unwrap();
+    for n in 0..20 {
+        echo(&known, n).await.unwrap();
+    }
+    // Without a certificate, or with roots that did not sign the server's.
+    for stranger in [
+        tls.clone(),
+        tls.root_certificate(at("other.pem", &Certificate::generate().authority_pem())),
+    ] {
+        let error = echo(&stranger.build().unwrap(), 1).await.unwrap_err();
+        assert!(error.is_connect(), "{error}");
+    }
+    drop(server);
 }

@@ -95,7 +95,7 @@ impl Session {
         self.is_owed = true;
         let answer = bounded(limit, self.connection.send_packed_command(cmd)).await?;
         self.is_owed = false;
-        let answer = answer?;
+        let answer = answer.inspect_err(|_| self.left |= Left::SPOILT)?;
         self.left = deed.answered(before, matches!(answer, Value::ServerError(_)));
         self.heard(&answer);
         Ok(answer)
@@ -146,7 +146,12 @@ impl Session {
                 after
             };
         }
-        let answers = answers?;
+        let answers = answers.inspect_err(|error| {
+            // Another error than that of a transaction is that of the connection.
+            if error.clone().into_server_errors().is_none() {
+                self.left |= Left::SPOILT;
+            }
+        })?;
         answers.iter().for_each(|answer| self.heard(answer));
         Ok(answers)
     }
@@ -184,7 +189,7 @@ impl Session {
         let answer = loop {
             // The answer may be there already, or the command may not have reached the server yet.
             if let Ok(answer) = timeout(AGAIN, &mut waiting.answer).await {
-                break answer.map_err(|_| lost())??;
+                break answer;
             }
             let beside = match &mut beside {
                 Some(beside) => beside,
@@ -195,10 +200,11 @@ impl Session {
             unblock.exec_async(&mut beside.connection).await?;
         };
         let undo = waiting.undo;
-        if let Some(back) = undo.command(answer) {
+        // An answer comes once.
+        self.waiting = None;
+        if let Some(back) = undo.command(answer.map_err(|_| lost())??) {
             back.exec_async(&mut self.connection).await?;
         }
-        self.waiting = None;
         Ok(())
     }
 

@@ -157,7 +157,8 @@ impl Error {
         constraint.is_some_and(|constraint| constraint.kind() == ConstraintKind::Unique)
     }
 
-    /// Returns the constraint that the statement violated, if that is why it failed: SQLSTATE 23xxx, or `SQLITE_CONSTRAINT`.
+    /// Returns the constraint that the statement violated, if that is why it failed: SQLSTATE 23xxx, or `SQLITE_CONSTRAINT`. MySQL
+    /// has the names in the text of its message only, from where they are read.
     pub fn constraint(&self) -> Option<Constraint<'_>> {
         #[cfg(feature = "postgres")]
         if let Some(error) = self.find() {
@@ -188,7 +189,7 @@ impl Error {
     /// failure, a deadlock, a lock that was not free in time, a busy SQLite), or the server no longer has a prepared statement as it
     /// was prepared. Roll it back first; then it took no effect.
     ///
-    /// That is SQLSTATE 40001, 40P01 and 55P03; 26000, and 0A000 of a prepared statement whose table was changed; `SQLITE_BUSY` (with
+    /// That is SQLSTATE 40001, 40P01 and 55P03; MySQL's 1213, 1205, 1020 and 1615; 26000, and 0A000 of a prepared statement whose table was changed; `SQLITE_BUSY` (with
     /// `SQLITE_BUSY_SNAPSHOT`) and `SQLITE_LOCKED`. Try again a few times only, after a random delay that grows.
     ///
     /// It is false where no connection was had, although the call had no effect either: the pool has already waited for as long as
@@ -198,21 +199,22 @@ impl Error {
         self.condition() == Some(Condition::Retryable)
     }
 
-    /// Whether the statement was cancelled on the server, by another session or by a `statement_timeout` (SQLSTATE 57014), or
-    /// interrupted (`SQLITE_INTERRUPT`). It took no effect.
+    /// Whether the statement was cancelled on the server, by another session or by a `statement_timeout` (SQLSTATE 57014; 1317, 1969 and
+    /// 3024), or interrupted (`SQLITE_INTERRUPT`). It took no effect.
     ///
     /// The pool's own `query_timeout` is [`is_timeout`](Self::is_timeout).
     pub fn is_canceled(&self) -> bool {
         self.condition() == Some(Condition::Canceled)
     }
 
-    /// Whether the statement would write, but the transaction, server or file is read-only: SQLSTATE 25006, as from a replica, or
-    /// `SQLITE_READONLY`.
+    /// Whether the statement would write, but the transaction, server or file is read-only: SQLSTATE 25006, as from a replica; 1290,
+    /// 1792, 1836; or `SQLITE_READONLY`.
     pub fn is_read_only(&self) -> bool {
         self.condition() == Some(Condition::ReadOnly)
     }
 
-    /// Whether the server, the database or the role has all the connections that it may have: SQLSTATE 53300. The sizes of all
+    /// Whether the server, the database or the role has all the connections that it may have: SQLSTATE 53300, or 1040,
+    /// 1203 and 1226. The sizes of all
     /// pools on the server together are too large for it.
     ///
     /// It is false for SQLSTATE 53400, which is about other limits of the server's configuration.
@@ -220,7 +222,7 @@ impl Error {
         self.condition() == Some(Condition::TooMany)
     }
 
-    /// Whether the server did not accept the user or the password: SQLSTATE 28xxx.
+    /// Whether the server did not accept the user or the password: SQLSTATE 28xxx, or 1045, 1044, 1698.
     pub fn is_auth(&self) -> bool {
         self.condition() == Some(Condition::Auth)
     }

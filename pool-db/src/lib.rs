@@ -1,4 +1,4 @@
-//! A pool of database connections: SQLite on worker threads, PostgreSQL with TLS by rustls.
+//! A pool of database connections: SQLite on worker threads, PostgreSQL, MySQL and MariaDB with TLS by rustls.
 //!
 //! Each driver is a module with a feature of the same name. No driver is enabled by default; enable the drivers that you use.
 //!
@@ -16,8 +16,8 @@
 //! pool-db = { version = "0.1", features = ["sqlite"] }
 //! ```
 //!
-//! Both drivers use the engine of `pool-core`, and have one face: `sqlite::Pool` is [`Pool`]`<Sqlite>`, `postgres::Pool` is
-//! [`Pool`]`<Postgres>`, and [`Builder`], [`Get`] and [`Error`] are the same for both. A pool never has more connections than its `max_size`, and serves callers in order
+//! The drivers use the engine of `pool-core`, and have one face: `sqlite::Pool` is [`Pool`]`<Sqlite>`, `postgres::Pool` is
+//! [`Pool`]`<Postgres>`, `mysql::Pool` is [`Pool`]`<MySql>`, and [`Builder`], [`Get`] and [`Error`] are the same for all. A pool never has more connections than its `max_size`, and serves callers in order
 //! of arrival. Every wait has a timeout. A connection is cleaned before the next caller gets it. Without a driver
 //! the crate has nothing to make a pool of.
 //!

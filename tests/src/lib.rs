@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+pub mod mariadb;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;

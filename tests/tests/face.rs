@@ -13,7 +13,7 @@ use pool_core::{
     SharedPool, Usage, keyed_manager_fn, manager_fn,
 };
 use pool_cpu::{BlockingPool, CpuPool};
-use pool_db::{postgres, sqlite};
+use pool_db::{mysql, postgres, sqlite};
 use pool_http::Client;
 
 const SEC: Duration = Duration::from_secs(1);
@@ -66,6 +66,8 @@ macro_rules! over_all {
         let $begin = || sqlite::Pool::builder().memory();
         $each
         let $begin = || postgres::Pool::builder().url("postgres://me@localhost:1/shop");
+        $each
+        let $begin = || mysql::Pool::builder().url("mysql://me@localhost:1/shop");
         $each
         let $begin = || Client::builder();
         $each
@@ -134,6 +136,7 @@ async fn each_ends_by_a_drain_and_says_then_that_it_is_closed() {
     ends!(SharedPool::builder(Lines), pool => pool.get());
     ends!(sqlite::Pool::builder().memory(), pool => pool.get());
     ends!(postgres::Pool::builder().url("postgres://me@localhost:1/shop"), pool => pool.get());
+    ends!(mysql::Pool::builder().url("mysql://me@localhost:1/shop"), pool => pool.get());
     ends!(Client::builder(), client => client.get("http://127.0.0.1:1/").send());
     ends!(CpuPool::builder().threads(1), pool => pool.run(|| ()));
     ends!(BlockingPool::builder().max_threads(1), pool => pool.run(|| ()));
@@ -160,6 +163,7 @@ fn each_takes_the_bound_of_its_line_and_has_a_status() {
         Flight::<u8, ()>::builder(),
         sqlite::Pool::builder().memory(),
         postgres::Pool::builder().url("postgres://me@localhost:1/shop"),
+        mysql::Pool::builder().url("mysql://me@localhost:1/shop"),
         Client::builder(),
         CpuPool::builder().threads(1),
         BlockingPool::builder().max_threads(1),
@@ -184,6 +188,7 @@ fn what_has_a_size_can_be_given_another_and_refuses_none() {
         "limit": Limiter::new(3),
         "max_size": sqlite::Pool::builder().memory().build().unwrap(),
         "max_size": postgres::Pool::builder().url("postgres://me@localhost:1/shop").build().unwrap(),
+        "max_size": mysql::Pool::builder().url("mysql://me@localhost:1/shop").build().unwrap(),
     );
 }
 
@@ -247,7 +252,9 @@ fn item(text: &str) -> Option<&str> {
             .chars()
             .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
     let foreign = ["Result", "Duration", "None", "pool_core", "source"];
-    let is_word = ["sqlite", "postgres", "http", "cpu", "blocking", "serde"];
+    let is_word = [
+        "sqlite", "postgres", "mysql", "http", "cpu", "blocking", "serde",
+    ];
     let is_variable = name
         .chars()
         .all(|letter| letter.is_ascii_uppercase() || letter == '_');

@@ -1,6 +1,8 @@
 //! How a call is made on a connection.
 
-use mysql_async::{Conn, Error as DriverError, Params, Row, Statement, prelude::Queryable as _};
+use mysql_async::{
+    Conn, Error as DriverError, Params, Row, Statement, Value, prelude::Queryable as _,
+};
 
 use super::Client;
 use crate::{Error, bounded::bounded, error::Condition};
@@ -32,6 +34,8 @@ pub(super) enum Failure {
     Unrun(DriverError),
     /// Nothing was run, and the connection is as good as before.
     Params { given: usize, expected: usize },
+    /// The same.
+    TooLong { length: usize, longest: usize },
 }
 
 impl From<DriverError> for Failure {
@@ -74,6 +78,10 @@ impl Client {
                 self.state.is_busy = false;
                 Err(Error::param_count(given, expected))
             }
+            Err(Failure::TooLong { length, longest }) => {
+                self.state.is_busy = false;
+                Err(Error::longer_than_taken(length, longest))
+            }
             Err(Failure::Driver(error)) => Err(self.failed(error)),
             Err(Failure::Unrun(error)) => Err(self.failed(error).unsent()),
         }
@@ -94,7 +102,31 @@ impl Client {
         error.into()
     }
 
+    /// Whether the server takes a statement as long as this. Otherwise the driver, or the server, would end the connection.
+    pub(super) fn fits(&self, sql: &str, params: &Params) -> Result<(), Failure> {
+        let of = |value: &Value| match value {
+            Value::Bytes(bytes) => bytes.len() + 9,
+            _ => 16,
+        };
+        let params: usize = match params {
+            Params::Empty => 0,
+            Params::Positional(values) => values.iter().map(of).sum(),
+            Params::Named(values) => values.values().map(of).sum(),
+        };
+        // The text and the parameters are sent apart, each with something around it.
+        let (length, longest) = (sql.len().max(params) + AROUND, self.identity.longest);
+        if length > longest {
+            return Err(Failure::TooLong { length, longest });
+        }
+        Ok(())
+    }
+
     async fn perform(&mut self, call: Call<'_>) -> Result<Answer, Failure> {
+        match &call {
+            Call::Statement(sql, params) => self.fits(sql, params)?,
+            Call::Text(sql) => self.fits(sql, &Params::Empty)?,
+            Call::Ping => {}
+        }
         let undo = self.state.undo.take();
         let keeps = self.statement_cache > 0;
         let Some(conn) = self.conn.as_mut() else {
@@ -180,3 +212,5 @@ fn answer(conn: &Conn, rows: Vec<Row>) -> Answer {
 
 /// `ER_UNSUPPORTED_PS`: the statement is not one for prepared statements.
 const UNPREPARABLE: u16 = 1295;
+/// At least what is around a statement or its parameters in a packet.
+const AROUND: usize = 64;

@@ -43,7 +43,7 @@ pub struct Client {
 }
 
 /// What identifies the session on its server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) id: u64,
     /// The address of this end, as the server sees it. So the session is not taken for one that a restarted server gave the same
@@ -52,6 +52,8 @@ pub(super) struct Identity {
     /// The database and the role of a new session.
     pub(super) home: (Option<String>, Option<String>),
     pub(super) has_roles: bool,
+    /// How long a statement may be, in bytes (`max_allowed_packet`).
+    pub(super) longest: usize,
 }
 
 /// What is known of the session.
@@ -76,6 +78,18 @@ pub(super) struct State {
 }
 
 impl Client {
+    /// Takes a new connection. The drop of the client closes it at once.
+    pub(super) fn new(conn: Conn, statement_cache: usize) -> Self {
+        Self {
+            conn: Some(conn),
+            identity: Identity::default(),
+            state: State::default(),
+            query_timeout: None,
+            statement_cache,
+            streamed: None,
+        }
+    }
+
     /// Runs a statement and returns its rows.
     ///
     /// ```no_run

@@ -35,15 +35,17 @@ impl Client {
 
 /// Kills the session on a connection for that alone, and waits until it is gone.
 async fn kill(dial: &Dial, identity: &Identity) -> Result<(), MysqlError> {
-    let mut conn = match dial.connect().await {
-        Ok(conn) => conn,
+    let mut client = match dial.connect().await {
+        // Its drop closes the connection, also when this future is dropped.
+        Ok(conn) => Client::new(conn, 0),
         // Nothing runs on a server that is not there.
         Err(error) if is_refused(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let done = kill_by(&mut conn, identity).await;
-    hang_up(conn);
-    done
+    match client.conn.as_mut() {
+        Some(conn) => kill_by(conn, identity).await,
+        None => Ok(()),
+    }
 }
 
 async fn kill_by(conn: &mut Conn, identity: &Identity) -> Result<(), MysqlError> {

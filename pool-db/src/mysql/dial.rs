@@ -2,15 +2,19 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    thread,
 };
 
+use futures_util::future::BoxFuture;
 use mysql_async::{
-    Conn, DriverError, Error as MysqlError, IoError, Row, TlsError, prelude::Queryable as _,
+    Conn, DriverError, Error as MysqlError, IoError, Opts, Row, TlsError, prelude::Queryable as _,
 };
 use rustls::CertificateError;
 
-use super::{client::Identity, settings::Settings, ssl::SslMode};
+use super::{Client, client::Identity, settings::Settings, ssl::SslMode};
 
 /// Opens connections to one server.
 pub(super) struct Dial {
@@ -31,7 +35,7 @@ impl Dial {
     pub(super) async fn connect(&self) -> Result<Conn, MysqlError> {
         let name = self.lock().clone();
         let mode = self.settings.tls.mode;
-        let error = match Conn::new(self.settings.driver(true, name.as_deref())).await {
+        let error = match Handshake::new(self.settings.driver(true, name.as_deref())).await {
             Ok(conn) => return Ok(conn),
             Err(error) => error,
         };
@@ -40,7 +44,7 @@ impl Dial {
             MysqlError::Driver(DriverError::NoClientSslFlagFromServer)
                 if mode == SslMode::Prefer =>
             {
-                Conn::new(self.settings.driver(false, None)).await
+                Handshake::new(self.settings.driver(false, None)).await
             }
             _ if mode == SslMode::VerifyCa => {
                 // The chain was found valid before the name was looked at. The driver cannot be told to accept any name, but to
@@ -48,7 +52,7 @@ impl Dial {
                 let Some(presented) = presented(&error) else {
                     return Err(error);
                 };
-                let conn = Conn::new(self.settings.driver(true, Some(&presented))).await?;
+                let conn = Handshake::new(self.settings.driver(true, Some(&presented))).await?;
                 *self.lock() = Some(presented);
                 Ok(conn)
             }
@@ -56,19 +60,25 @@ impl Dial {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
         self.tls_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Identity {
+impl Client {
     /// Asks a new session for what identifies it.
-    pub(super) async fn ask(conn: &mut Conn) -> Result<Self, MysqlError> {
-        let (major, minor, patch) = conn.server_version();
-        let row: Option<Row> = conn.query_first("SELECT VERSION(), DATABASE()").await?;
-        let version: String = text(row.as_ref(), 0).unwrap_or_default();
+    pub(super) async fn identify(&mut self) -> Result<(), MysqlError> {
+        let Some(conn) = self.conn.as_mut() else {
+            return Err(DriverError::ConnectionClosed.into());
+        };
+        let (major, _, _) = conn.server_version();
+        let sql = "SELECT VERSION(), DATABASE(), @@max_allowed_packet";
+        let row: Option<Row> = conn.query_first(sql).await?;
+        let version = text(row.as_ref(), 0).unwrap_or_default();
         let database = text(row.as_ref(), 1);
-        let has_roles = (major, minor, patch) >= (8, 0, 0) || version.contains("MariaDB");
+        let longest = row.as_ref().and_then(|row| row.get_opt(2)?.ok());
+        // MySQL has them since 8.0.
+        let has_roles = major >= 8 || version.contains("MariaDB");
         let role = if has_roles {
             let row: Option<Row> = conn.query_first("SELECT CURRENT_ROLE()").await?;
             text(row.as_ref(), 0)
@@ -77,12 +87,46 @@ impl Identity {
         };
         let row: Option<Row> = conn.query_first(WHO_AM_I).await?;
         let id = row.as_ref().and_then(|row| row.get_opt(0)?.ok());
-        Ok(Self {
+        self.identity = Identity {
             id: id.unwrap_or_else(|| u64::from(conn.id())),
             host: text(row.as_ref(), 1),
             home: (database, role),
             has_roles,
-        })
+            longest: longest.unwrap_or(usize::MAX),
+        };
+        Ok(())
+    }
+}
+
+/// A connect under way. The drop of the driver's future would leave the socket to a task, which panics where TLS was being begun. The
+/// driver starts that task only where there is a runtime, so the future is dropped where there is none.
+struct Handshake(Option<BoxFuture<'static, Result<Conn, MysqlError>>>);
+
+impl Handshake {
+    fn new(options: Opts) -> Self {
+        Self(Some(Conn::new(options)))
+    }
+}
+
+impl Future for Handshake {
+    type Output = Result<Conn, MysqlError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(connecting) = &mut self.0 else {
+            return Poll::Ready(Err(DriverError::ConnectionClosed.into()));
+        };
+        let done = ready!(connecting.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(done)
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        if let Some(connecting) = self.0.take() {
+            // Without another thread it is dropped on this one.
+            drop(thread::Builder::new().spawn(move || drop(connecting)));
+        }
     }
 }
 

@@ -21,6 +21,14 @@ impl Error {
         Self::new(Kind::Disconnected, message.to_owned(), None).unsent()
     }
 
+    /// A statement or its parameters, longer than the server takes.
+    pub(crate) fn longer_than_taken(length: usize, longest: usize) -> Self {
+        let message = format!(
+            "the statement or its parameters have {length} bytes, but the server takes {longest} (max_allowed_packet)"
+        );
+        Self::new(Kind::Driver, message, None).unsent()
+    }
+
     /// The transaction of a call has ended before it.
     pub(crate) fn no_transaction() -> Self {
         let message = "the transaction is over: a statement in it has ended it, such as COMMIT, ROLLBACK, or one that changes a \
@@ -141,4 +149,154 @@ fn between(text: &str, quote: char) -> Option<&str> {
 fn after<'a>(text: &'a str, mark: &str, end: char) -> Option<&'a str> {
     let (_, rest) = text.split_once(mark)?;
     rest.split(end).next()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::error::says;
+
+    fn server(code: u16, state: &str, message: &str) -> MysqlError {
+        let (message, state) = (message.to_owned(), state.to_owned());
+        ServerError {
+            code,
+            message,
+            state,
+        }
+        .into()
+    }
+
+    #[test]
+    fn each_code_is_what_it_means() {
+        for (code, means) in [
+            (1213, "retryable"),
+            (1205, "retryable"),
+            (1317, "canceled"),
+            (3024, "canceled"),
+            (1969, "canceled"),
+            (1290, "read_only"),
+            (1792, "read_only"),
+            (1836, "read_only"),
+            (1040, "too_many unavailable"),
+            (1203, "too_many unavailable"),
+            (1226, "too_many unavailable"),
+            (1045, "auth"),
+            (1044, "auth"),
+            (1698, "auth"),
+            (1053, "unavailable may_have_happened"),
+            (1927, "unavailable may_have_happened"),
+            (1047, "unavailable"),
+            (1062, "constraint"),
+            (1064, ""),
+        ] {
+            let error = Error::from(server(code, "HY000", "no"));
+            assert_eq!(says(&error), means, "{code}");
+            assert_eq!(error.as_mysql_code(), Some(code));
+            let refused = Error::connect("mysql at h", server(code, "HY000", "no"));
+            assert!(refused.is_connect() && !refused.may_have_happened());
+            assert_eq!(refused.as_mysql_code(), Some(code));
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_constraint_are_read_from_the_message() {
+        let foreign = "Cannot add or update a child row: a foreign key constraint fails (`db`.`child`, CONSTRAINT `fk` FOREIGN KEY \
+                       (`parent_id`) REFERENCES `parent` (`id`))";
+        let two = "Cannot delete or update a parent row: a foreign key constraint fails (`db`.`child`, CONSTRAINT `fk` FOREIGN KEY \
+                   (`a`, `b`) REFERENCES `parent` (`a`, `b`))";
+        for (code, message, kind, name, table, column) in [
+            (
+                1062,
+                "Duplicate entry 'x' for key 'email'",
+                ConstraintKind::Unique,
+                Some("email"),
+                None,
+                None,
+            ),
+            (
+                1062,
+                "Duplicate entry '' for key 'y' for key 'users.email'",
+                ConstraintKind::Unique,
+                Some("email"),
+                Some("users"),
+                None,
+            ),
+            (1062, "", ConstraintKind::Unique, None, None, None),
+            (
+                1452,
+                foreign,
+                ConstraintKind::ForeignKey,
+                Some("fk"),
+                Some("child"),
+                Some("parent_id"),
+            ),
+            (
+                1451,
+                two,
+                ConstraintKind::ForeignKey,
+                Some("fk"),
+                Some("child"),
+                None,
+            ),
+            (1216, "no", ConstraintKind::ForeignKey, None, None, None),
+            (
+                1048,
+                "Column 'n' cannot be null",
+                ConstraintKind::NotNull,
+                None,
+                None,
+                Some("n"),
+            ),
+            (
+                1364,
+                "Field 'n' doesn't have a default value",
+                ConstraintKind::NotNull,
+                None,
+                None,
+                Some("n"),
+            ),
+            (
+                4025,
+                "CONSTRAINT `positive` failed for `db`.`t`",
+                ConstraintKind::Check,
+                Some("positive"),
+                Some("t"),
+                None,
+            ),
+            (
+                3819,
+                "Check constraint 'positive' is violated.",
+                ConstraintKind::Check,
+                Some("positive"),
+                None,
+                None,
+            ),
+            (9999, "no", ConstraintKind::Other, None, None, None),
+        ] {
+            let error = Error::from(server(code, "23000", message));
+            let constraint = error.constraint().unwrap();
+            let told = (
+                constraint.kind(),
+                constraint.name(),
+                constraint.table(),
+                constraint.column(),
+            );
+            assert_eq!(told, (kind, name, table, column), "{message}");
+        }
+        assert_eq!(Error::from(server(1064, "42000", "no")).constraint(), None);
+    }
+
+    #[test]
+    fn what_is_not_from_the_server_is_told_as_well() {
+        let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let lost = Error::from(MysqlError::from(cut));
+        assert_eq!(says(&lost), "unavailable may_have_happened");
+        assert_eq!(says(&Error::unanswered()), "unavailable");
+        assert_eq!(says(&Error::gone()), "unavailable");
+        assert_eq!(says(&Error::no_transaction()), "may_have_happened");
+        assert_eq!(says(&Error::in_transaction()), "");
+        let closed = Error::from(MysqlError::from(DriverError::ConnectionClosed));
+        assert!(closed.is_disconnected());
+    }
 }

@@ -7,7 +7,7 @@ use pool_core::Usage;
 
 use super::{
     Client, Reset,
-    client::{Identity, State, hang_up},
+    client::Identity,
     dial::{Dial, text},
     setup::Setup,
 };
@@ -29,22 +29,10 @@ impl pool_core::Manager for Manager {
 
     async fn create(&self) -> Result<Client, Error> {
         let failed = |error: MysqlError| Error::connect(&self.target, error);
-        let mut conn = self.dial.connect().await.map_err(failed)?;
-        let identity = match Identity::ask(&mut conn).await {
-            Ok(identity) => identity,
-            Err(error) => {
-                hang_up(conn);
-                return Err(failed(error));
-            }
-        };
-        let mut client = Client {
-            conn: Some(conn),
-            identity,
-            state: State::default(),
-            query_timeout: self.query_timeout,
-            statement_cache: self.dial.settings.statement_cache,
-            streamed: None,
-        };
+        let conn = self.dial.connect().await.map_err(failed)?;
+        let mut client = Client::new(conn, self.dial.settings.statement_cache);
+        client.identify().await.map_err(failed)?;
+        client.query_timeout = self.query_timeout;
         if let Err(error) = client.set_up(&self.setup).await {
             client.close(&self.dial).await;
             return Err(Error::connect(&self.target, error));
@@ -66,6 +54,7 @@ impl pool_core::Manager for Manager {
             || state.in_transaction
             || state.is_unsure
             || state.undo.is_some()
+            || state.open.is_some()
             || match self.reset {
                 Reset::Always => state.was_used,
                 Reset::Seen => state.has_left,
@@ -75,6 +64,8 @@ impl pool_core::Manager for Manager {
 
     async fn reset(&self, client: &mut Client, usage: &Usage) -> Result<(), Error> {
         client.query_timeout = self.query_timeout;
+        // Whatever is open is rolled back below.
+        (client.state.open, client.state.undo) = (None, None);
         let state = &client.state;
         let all = match self.reset {
             Reset::Always => true,
@@ -82,13 +73,11 @@ impl pool_core::Manager for Manager {
             Reset::Nothing => false,
         };
         if !all {
-            client.state.undo = None;
             client.batch_execute("ROLLBACK").await?;
             (client.state.was_used, client.state.has_left) = (false, false);
             return Ok(());
         }
         client.begin()?;
-        client.state.undo = None;
         let done = match client.conn.as_mut() {
             Some(conn) => clean(conn, &client.identity).await,
             None => return Err(Error::gone()),

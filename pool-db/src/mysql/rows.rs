@@ -97,6 +97,7 @@ impl Holder<'_> {
 impl Client {
     /// Sends a statement, and returns when the server has begun to run it.
     async fn start(&mut self, sql: &str, params: Params) -> Result<(), Failure> {
+        self.fits(sql, &params)?;
         let undo = self.state.undo.take();
         let keeps = self.statement_cache > 0;
         let Some(conn) = self.conn.as_mut() else {
@@ -106,12 +107,16 @@ impl Client {
             conn.query_drop(undo).await?;
         }
         let statement = prepare(conn, sql, &params, keeps).await?;
-        let started = conn.exec_iter(&statement, params).await;
-        drop(started?);
-        if !keeps {
-            self.streamed = Some(statement);
+        let started = conn.exec_iter(&statement, params).await.map(drop);
+        if keeps {
+            return Ok(started?);
         }
-        Ok(())
+        if started.is_ok() {
+            self.streamed = Some(statement);
+        } else if !conn.is_disconnected() {
+            conn.close(statement).await?;
+        }
+        Ok(started?)
     }
 
     async fn row(&mut self) -> Result<Option<Row>, Failure> {
@@ -119,13 +124,17 @@ impl Client {
             return Err(closed());
         };
         let mut result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut *conn);
-        if let Some(row) = result.next().await? {
-            return Ok(Some(row));
-        }
-        result.drop_result().await?;
-        if let Some(statement) = self.streamed.take() {
+        let ended = match result.next().await {
+            Ok(Some(row)) => return Ok(Some(row)),
+            Ok(None) => result.drop_result().await,
+            Err(error) => Err(error),
+        };
+        if let Some(statement) = self.streamed.take()
+            && !conn.is_disconnected()
+        {
             conn.close(statement).await?;
         }
+        ended?;
         Ok(None)
     }
 }

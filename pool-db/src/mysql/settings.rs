@@ -296,3 +296,198 @@ pub(super) const VARIABLES: [&str; 4] = [
 ];
 const OPTIONS: &str =
     "ssl-mode, ssl-ca, ssl-cert, ssl-key, socket, statement-cache, time-zone and charset";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{super::Builder, *};
+
+    fn built(vars: &[(&str, &str)]) -> Result<super::super::Pool, ConfigError> {
+        let (env, beside) = Environment::of(vars);
+        Builder::new().apply(env, beside)?.build()
+    }
+
+    fn says(vars: &[(&str, &str)]) -> String {
+        let error = built(vars).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains("secret"), "{said}");
+        error.to_string()
+    }
+
+    #[test]
+    fn an_address_says_where_and_how() {
+        for (url, target) in [
+            ("mysql://h", "mysql at h:3306 as root"),
+            ("MARIADB://me:se%2Fcret@h:1/shop", "mysql at h:1/shop as me"),
+            (
+                "mysql://me@[::1]:7/d%20b?ssl-mode=REQUIRED",
+                "mysql at ::1:7/a text of 3 characters as me",
+            ),
+            ("mysql://me@h/db?socket=/run/s", "mysql at /run/s/db as me"),
+            (
+                "mysql:///db?charset=utf8mb4&timezone=%2B00:00&statement-cache-capacity=7",
+                "mysql at localhost:3306/db as root",
+            ),
+        ] {
+            let pool = built(&[("DATABASE_URL", url)]).unwrap();
+            assert_eq!(pool.manager().target, target, "{url}");
+            assert!(!format!("{pool:?} {:?}", pool.manager()).contains("cret"));
+        }
+        let pool = built(&[
+            ("MYSQL_HOST", "db.example"),
+            ("MYSQL_TCP_PORT", "9"),
+            ("MYSQL_PWD", "topsecret"),
+        ]);
+        assert_eq!(
+            pool.unwrap().manager().target,
+            "mysql at db.example:9 as root"
+        );
+        let pool = built(&[
+            ("DATABASE_URL", "mysql://h:5/db"),
+            ("MYSQL_HOST", "other"),
+            ("MYSQL_TCP_PORT", "9"),
+        ]);
+        assert_eq!(pool.unwrap().manager().target, "mysql at h:5/db as root");
+        let set = Builder::new()
+            .url("mysql://me:secret@h:5/db?socket=/run/s")
+            .host("other")
+            .port(6)
+            .user("you")
+            .password("topsecret")
+            .database("shop");
+        assert!(!format!("{set:?}").contains("secret"));
+        assert_eq!(
+            set.clone().build().unwrap().manager().target,
+            "mysql at other:6/shop as you"
+        );
+        assert_eq!(
+            set.socket("/s").build().unwrap().manager().target,
+            "mysql at /s/shop as you"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_it_may_be_and_no_password_is_shown() {
+        let url = ("DATABASE_URL", "mysql://me:secret@h/db");
+        for (vars, expected) in [
+            (vec![], "url must be set, as DATABASE_URL or MYSQL_HOST"),
+            (
+                vec![("DATABASE_URL", "postgres://h/db")],
+                "DATABASE_URL is an address of 15 characters that begins with `postgres:`, but must be `mysql://",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql:h/topsecret")],
+                "DATABASE_URL is an address of 17 characters that begins with `mysql:`, but must be `mysql://USER:PASSWORD@HOST:PORT/DATABASE` (`://` is missing)",
+            ),
+            (
+                vec![("POOL_DB_URL", "host=h user=me password=topsecret")],
+                "POOL_DB_URL is a text of 33 characters",
+            ),
+            (
+                vec![("POOL_DB_URL", "Server=h;Uid=me;Pwd=topsecret;")],
+                "POOL_DB_URL is a text of 30 characters",
+            ),
+            (
+                vec![("DATABASE_URL", "jdbc:mysql://h/db?password=topsecret")],
+                "DATABASE_URL is an address of 36 characters that begins with `jdbc:`",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://me:topsecret/db")],
+                "DATABASE_URL is an address of 23",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://a:1,b:2/db")],
+                "option host of DATABASE_URL must be one host",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h:0/db")],
+                "port is 0, but must be from 1 to 65535",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h:99999/db")],
+                "port is 99999, but must be from 1",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h/db?ssl-mode=perhaps")],
+                "option ssl-mode of DATABASE_URL is perhaps, but must be disabled, ",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h/db?charset=latin1")],
+                "option charset of DATABASE_URL is latin1, but must be utf8mb4",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h/db?time-zone='")],
+                "DATABASE_URL is",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h/db?pool_max=3&x=topsecret")],
+                "option pool_max of DATABASE_URL must be left out: the options are ssl-mode",
+            ),
+            (
+                vec![("DATABASE_URL", "mysql://h/db?ssl-ca=/nowhere")],
+                "ssl-ca is /nowhere, but must be a PEM file with certificates",
+            ),
+            (
+                vec![url, ("POOL_DB_TIME_ZONE", "'; DROP TABLE t")],
+                "POOL_DB_TIME_ZONE is a text of 15 characters, but must be an offset",
+            ),
+            (
+                vec![url, ("POOL_DB_SSL_MODE", "sometimes")],
+                "POOL_DB_SSL_MODE is \"sometimes\", but must be disabled, preferred",
+            ),
+            (
+                vec![url, ("POOL_DB_ROOT_CERTIFICATE", "/nowhere")],
+                "POOL_DB_ROOT_CERTIFICATE is /nowhere, but must be a PEM file",
+            ),
+            (
+                vec![url, ("POOL_DB_CLIENT_KEY", "/nowhere")],
+                "client_certificate must be set",
+            ),
+            (
+                vec![url, ("POOL_DB_RESET", "discard-all")],
+                "POOL_DB_RESET is \"discard-all\", but must be always, seen or nothing",
+            ),
+            (vec![url, ("POOL_DB_MAXSIZE", "3")], "POOL_DB_MAXSIZE"),
+            (
+                vec![("MYSQL_HOST", "h"), ("MYSQL_TCP_PORT", "tcp")],
+                "MYSQL_TCP_PORT is tcp, but must be from 1",
+            ),
+        ] {
+            let said = says(&vars);
+            assert!(said.starts_with(expected), "{said}");
+        }
+        let odd = Builder::new().host("a b").build().unwrap_err().to_string();
+        assert!(odd.starts_with("host is a text of 3 characters"), "{odd}");
+        let odd = Builder::new()
+            .host("h")
+            .password("top\0secret")
+            .build()
+            .unwrap_err()
+            .to_string();
+        assert_eq!(odd, "password must be a text without the character NUL");
+        let late = Builder::new()
+            .url("mysql://h")
+            .query_timeout(std::time::Duration::ZERO)
+            .build();
+        assert!(
+            late.unwrap_err()
+                .to_string()
+                .starts_with("query_timeout is 0")
+        );
+    }
+
+    #[test]
+    fn the_modes_of_tls_have_the_words_of_mysql_and_of_postgresql() {
+        for (text, mode) in [
+            ("DISABLED", SslMode::Disable),
+            ("preferred", SslMode::Prefer),
+            ("require", SslMode::Require),
+            ("VERIFY_CA", SslMode::VerifyCa),
+            ("verify-full", SslMode::VerifyFull),
+            ("VERIFY_IDENTITY", SslMode::VerifyFull),
+        ] {
+            assert_eq!(SslMode::from_env(text), Some(mode));
+        }
+        assert_eq!(SslMode::from_env("on"), None);
+    }
+}

@@ -240,6 +240,7 @@ impl Server {
         let mut install = self.user.command(INSTALL.path());
         install.arg("--no-defaults").args(CARELESS);
         install.arg(format!("--datadir={}", self.path("data").display()));
+        install.arg(format!("--tmpdir={}", self.folder.path().display()));
         install.args([
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
@@ -258,6 +259,8 @@ impl Server {
         command.arg("--no-defaults").args(CARELESS);
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
         command.arg(flag("datadir", &self.path("data")));
+        // A server that starts deletes the temporary tables of all others in the same folder.
+        command.arg(flag("tmpdir", self.folder.path()));
         command.arg(flag("init-file", &self.path("init.sql")));
         command.arg(flag("socket", &self.socket()));
         command.arg(flag("pid-file", &self.path("pid")));

@@ -51,7 +51,8 @@ pub(super) struct Identity {
     pub(super) host: Option<String>,
     /// The database and the role of a new session.
     pub(super) home: (Option<String>, Option<String>),
-    pub(super) has_roles: bool,
+    /// What restores the role. `None`: the server has no roles.
+    pub(super) set_role: Option<String>,
     /// How long a statement may be, in bytes (`max_allowed_packet`).
     pub(super) longest: usize,
 }

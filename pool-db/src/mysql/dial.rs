@@ -78,12 +78,17 @@ impl Client {
         let database = text(row.as_ref(), 1);
         let longest = row.as_ref().and_then(|row| row.get_opt(2)?.ok());
         // MySQL has them since 8.0.
-        let has_roles = major >= 8 || version.contains("MariaDB");
-        let role = if has_roles {
+        let is_mariadb = version.contains("MariaDB");
+        let role = if major >= 8 || is_mariadb {
             let row: Option<Row> = conn.query_first("SELECT CURRENT_ROLE()").await?;
             text(row.as_ref(), 0)
         } else {
             None
+        };
+        let set_role = match &role {
+            _ if !is_mariadb => (major >= 8).then(|| "SET ROLE DEFAULT".to_owned()),
+            None => Some("SET ROLE NONE".to_owned()),
+            Some(role) => Some(format!("SET ROLE `{}`", role.replace('`', "``"))),
         };
         let row: Option<Row> = conn.query_first(WHO_AM_I).await?;
         let id = row.as_ref().and_then(|row| row.get_opt(0)?.ok());
@@ -91,7 +96,7 @@ impl Client {
             id: id.unwrap_or_else(|| u64::from(conn.id())),
             host: text(row.as_ref(), 1),
             home: (database, role),
-            has_roles,
+            set_role,
             longest: longest.unwrap_or(usize::MAX),
         };
         Ok(())

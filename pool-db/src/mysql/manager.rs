@@ -99,20 +99,40 @@ impl pool_core::Manager for Manager {
 /// Makes a session as good as new.
 async fn clean(conn: &mut Conn, identity: &Identity) -> Result<(), MysqlError> {
     if !conn.reset().await? {
-        // The server is older than the command. This takes longer, and restores all of the session.
-        return conn.change_user(ChangeUserOpts::default()).await;
-    }
-    // The command leaves the database and the role as they are.
-    let sql = if identity.has_roles {
-        "SELECT DATABASE(), CURRENT_ROLE()"
-    } else {
-        "SELECT DATABASE(), NULL"
-    };
-    let row: Option<Row> = conn.query_first(sql).await?;
-    if (text(row.as_ref(), 0), text(row.as_ref(), 1)) != identity.home {
+        // The server is older than the command. This takes longer, and restores as much.
         conn.change_user(ChangeUserOpts::default()).await?;
     }
+    // Neither is sure to restore the database and the role.
+    let found = where_it_is(conn, identity).await?;
+    if found == identity.home {
+        return Ok(());
+    }
+    if found.0 != identity.home.0 {
+        // No statement leaves a database for none.
+        conn.change_user(ChangeUserOpts::default()).await?;
+    }
+    if let Some(set_role) = &identity.set_role {
+        conn.query_drop(set_role.as_str()).await?;
+    }
+    if where_it_is(conn, identity).await? != identity.home {
+        return Err(MysqlError::Other(
+            "the database or the role of the session cannot be restored".into(),
+        ));
+    }
     Ok(())
+}
+
+/// The database and the role of the session.
+async fn where_it_is(
+    conn: &mut Conn,
+    identity: &Identity,
+) -> Result<(Option<String>, Option<String>), MysqlError> {
+    let sql = match identity.set_role {
+        Some(_) => "SELECT DATABASE(), CURRENT_ROLE()",
+        None => "SELECT DATABASE(), NULL",
+    };
+    let row: Option<Row> = conn.query_first(sql).await?;
+    Ok((text(row.as_ref(), 0), text(row.as_ref(), 1)))
 }
 
 impl fmt::Debug for Manager {

@@ -417,7 +417,7 @@ mod tests {
             ),
             (
                 vec![("DATABASE_URL", "mysql://h/db?time-zone='")],
-                "DATABASE_URL is",
+                "time-zone is a text of 1 characters, but must be an offset",
             ),
             (
                 vec![("DATABASE_URL", "mysql://h/db?pool_max=3&x=topsecret")],

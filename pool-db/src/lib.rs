@@ -123,6 +123,8 @@ mod address;
 mod backoff;
 mod bounded;
 mod builder;
+#[cfg(feature = "cache")]
+pub mod cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod caught;
 mod constraint;

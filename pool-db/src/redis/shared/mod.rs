@@ -160,6 +160,14 @@ impl Shared {
         self.core.drain(deadline).await
     }
 
+    /// Opens a connection to the same server that is subscribed to `channel` and does nothing else. It is none of the pool's.
+    #[cfg(feature = "cache")]
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<redis::aio::PubSub, Error> {
+        let mut subscriber = self.core.manager().dial.subscriber().await?;
+        subscriber.subscribe(channel).await?;
+        Ok(subscriber)
+    }
+
     async fn one(&self, cmd: &Cmd) -> Result<Value, Error> {
         shareable::one(cmd, self.core.manager().limits.max_bytes)?;
         self.share().await?.one(cmd).await

@@ -107,6 +107,15 @@ pub(super) fn bars(case: Case, results: &[(Contender, Figures)]) -> Vec<Bar> {
             ns("within 10 % of a bare connection", Bare, 1.1),
         ],
         Case::SqliteGroup => vec![ns("5 times as many as single writes", PoolDbPlain, 0.2)],
+        Case::Cache => vec![
+            ns("1.2 times moka's get", Bare, 1.2),
+            ours.hit_p99.map(|hit| Bar {
+                rule: "p99 as it expires: twice that of a hit",
+                limit: 2.0 * hit,
+                ours: ours.p99,
+                unit: Unit::Nanoseconds,
+            }),
+        ],
         Case::Ndjson | Case::NdjsonSqlite => vec![ours.peak.map(|peak| Bar {
             rule: "memory above idle",
             limit: MEMORY,
@@ -208,6 +217,19 @@ mod tests {
         };
         assert_eq!(verdict(40.0, 9.2), [true, true]);
         assert_eq!(verdict(39.0, 9.0), [false, false]);
+    }
+
+    #[test]
+    fn a_cache_is_measured_against_moka_and_its_own_hits() {
+        let verdict = |ns, p99| {
+            let results = [
+                (Contender::PoolDb, Figures::new(ns, p99).hit_p99(100)),
+                (Contender::Bare, Figures::new(10.0, 1)),
+            ];
+            met(Case::Cache, &results)
+        };
+        assert_eq!(verdict(11.9, 199), [true, true]);
+        assert_eq!(verdict(12.1, 201), [false, false]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::file::File;
 use super::peer::ROWS;
 use super::select::Crowd;
 use super::server::Server;
-use super::{cold, fleet, group, mixed, redis};
+use super::{cache, cold, fleet, group, mixed, redis};
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,8 @@ pub(super) enum Case {
     SqliteGroup,
     /// A burst on a pool that has nothing open.
     Cold1000,
+    /// A value that is cached, and many readers as it expires.
+    Cache,
     /// A table of PostgreSQL into NDJSON.
     Ndjson,
     /// A table of SQLite into NDJSON.
@@ -60,6 +62,7 @@ impl Case {
             Self::Sqlite => "sqlite",
             Self::SqliteGroup => "sqlite_group",
             Self::Cold1000 => "cold1000",
+            Self::Cache => "cache",
             Self::Ndjson => "ndjson",
             Self::NdjsonSqlite => "ndjson_sqlite",
             Self::Redis64 => "redis64",
@@ -95,6 +98,10 @@ impl Case {
                 scale.writes(),
                 group::WRITERS
             ),
+            Self::Cache => format!(
+                "a hot key in the process; p99 of {} readers as it expires (bare: moka, not expiring)",
+                cache::READERS
+            ),
             Self::Ndjson | Self::NdjsonSqlite => format!(
                 "{} rows from {} into NDJSON, counted and dropped",
                 number(f64::from(scale.rows())),
@@ -127,7 +134,9 @@ impl Case {
     pub(super) fn needs_server(self) -> bool {
         match self {
             Self::Pg64on8 | Self::PgPipelined | Self::Cold1000 | Self::Ndjson => true,
-            Self::Sqlite | Self::SqliteGroup | Self::NdjsonSqlite | Self::Redis64 => false,
+            Self::Sqlite | Self::SqliteGroup | Self::Cache | Self::NdjsonSqlite | Self::Redis64 => {
+                false
+            }
             // It has one of its own, whose limits it knows.
             Self::Fleet => false,
         }
@@ -163,6 +172,7 @@ impl Case {
             Self::Sqlite => pair()?.block_on(who.sqlite(scale)),
             Self::SqliteGroup => pair()?.block_on(who.group(scale)),
             Self::Redis64 => pair()?.block_on(who.redis(scale)),
+            Self::Cache => pair()?.block_on(who.cache(scale)),
             Self::NdjsonSqlite => {
                 let file = File::create_events(scale.rows())?;
                 let path = file.path();
@@ -223,7 +233,7 @@ impl Scale {
     /// Reads of each task in `redis64`.
     pub(super) fn gets(self) -> usize {
         match self {
-            Self::Full => 2_000,
+            Self::Full(_) => 2_000,
             Self::Quick => 5,
         }
     }
@@ -241,6 +251,14 @@ impl Scale {
         match self {
             Self::Full(lasts) => lasts,
             Self::Quick => Duration::from_secs(3),
+        }
+    }
+
+    /// Reads of each task in `cache`.
+    pub(super) fn hits(self) -> u32 {
+        match self {
+            Self::Full(_) => 500_000,
+            Self::Quick => 1_000,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use super::cache;
 use super::case::{Case, Scale};
 use super::cold;
 use super::failure::Failure;
@@ -32,7 +33,7 @@ pub(super) enum Contender {
     DeadpoolSqlite,
     /// deadpool-redis.
     DeadpoolRedis,
-    /// The driver without a pool.
+    /// The driver without a pool, or moka alone.
     Bare,
 }
 
@@ -53,7 +54,7 @@ impl Contender {
 
     /// Whether the case means anything for it.
     pub(super) fn takes_part(self, case: Case) -> bool {
-        use Case::{Cold1000, Pg64on8, PgPipelined, Redis64, Sqlite, SqliteGroup};
+        use Case::{Cache, Cold1000, Pg64on8, PgPipelined, Redis64, Sqlite, SqliteGroup};
         match self {
             Self::PoolDb => true,
             Self::PoolDbPlain => matches!(case, PgPipelined | SqliteGroup),
@@ -63,7 +64,7 @@ impl Contender {
             }
             Self::DeadpoolSqlite => case == Sqlite,
             Self::DeadpoolRedis => case == Redis64,
-            Self::Bare => matches!(case, Pg64on8 | PgPipelined | Redis64),
+            Self::Bare => matches!(case, Pg64on8 | PgPipelined | Redis64 | Cache),
         }
     }
 
@@ -122,6 +123,15 @@ impl Contender {
             Self::PoolDb => redis::run::<redis::Ours>(gets).await,
             Self::DeadpoolRedis => redis::run::<redis::Deadpool>(gets).await,
             Self::Bare => redis::run::<redis::Bare>(gets).await,
+            _ => Err(self.no_part()),
+        }
+    }
+
+    /// Does the case of the cache once.
+    pub(super) async fn cache(self, scale: Scale) -> Result<Figures, Failure> {
+        match self {
+            Self::PoolDb => cache::ours(scale.hits()).await,
+            Self::Bare => cache::moka(scale.hits()).await,
             _ => Err(self.no_part()),
         }
     }

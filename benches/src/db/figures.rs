@@ -24,6 +24,8 @@ pub(super) struct Figures {
     pub(super) listed: Option<f64>,
     /// The most bytes of memory above those before the first row.
     pub(super) peak: Option<f64>,
+    /// What one hit in a hundred exceeds, by the same readers.
+    pub(super) hit_p99: Option<f64>,
 }
 
 impl Figures {
@@ -71,6 +73,13 @@ impl Figures {
         }
     }
 
+    pub(super) fn hit_p99(self, ns: u64) -> Self {
+        Self {
+            hit_p99: Some(ns as f64),
+            ..self
+        }
+    }
+
     /// The median of each figure; of connects and of memory, of which each too many is one too many, the most.
     pub(super) fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
@@ -89,6 +98,7 @@ impl Figures {
             idle_wait: most(|figures| figures.idle_wait),
             listed: most(|figures| figures.listed),
             peak: most(|figures| figures.peak),
+            hit_p99: some(|figures| figures.hit_p99),
         }
     }
 
@@ -111,6 +121,9 @@ impl Figures {
         }
         if let Some(peak) = self.peak {
             line = line.with("peak_bytes", peak as u64);
+        }
+        if let Some(hit) = self.hit_p99 {
+            line = line.with("hit_p99_ns", hit as u64);
         }
         line
     }

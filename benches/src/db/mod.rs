@@ -8,7 +8,7 @@
 //! | `peer` | the traits |
 //! | `postgres`, `sqlite` | the pools of each database, at their best settings |
 //! | `crowd` | many tasks that look rows up, or do something else |
-//! | `select`, `cold`, `mixed`, `group`, `ndjson`, `redis` | a kind of work each; the last with its pools |
+//! | `select`, `cold`, `mixed`, `group`, `cache`, `ndjson`, `redis` | a kind of work each; the last with its pools |
 //! | `fleet` | processes that share a server |
 //! | `resident` | the memory of a process |
 //! | `server`, `slow`, `file` | the PostgreSQL server, a way to it on which a connect takes long, the SQLite file |
@@ -18,6 +18,7 @@
 
 mod args;
 mod bar;
+mod cache;
 mod case;
 mod cold;
 mod contender;

@@ -145,7 +145,7 @@ struct Column {
     show: fn(f64) -> String,
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column {
         head: "a write",
         figure: |figures| figures.write,
@@ -175,6 +175,11 @@ const COLUMNS: [Column; 6] = [
         head: "memory, at most",
         figure: |figures| figures.peak,
         show: mebibytes,
+    },
+    Column {
+        head: "p99 of hits",
+        figure: |figures| figures.hit_p99,
+        show: time,
     },
 ];
 

@@ -8,6 +8,7 @@
 //! | `postgres` | [`postgres`]: tokio-postgres, with TLS by rustls and Mozilla's root certificates |
 //! | `mysql` | [`mysql`]: mysql_async for MySQL and MariaDB, with TLS by rustls and Mozilla's root certificates |
 //! | `redis` | [`redis`]: the redis crate, shared connections and exclusive ones, with TLS by rustls |
+//! | `cache` | [`cache`]: a read-through cache in the process and, with `redis`, in Redis for all processes |
 //! | `serde` | reads [`Config`] and the builders from any format, flat, with the names and texts of the environment |
 //! | `tracing` | the spans `pool.get`, `pool.connect` and [`db.query`](#operations), and warnings about slow gets, leaks and outages |
 //! | `metrics` | the metrics of the pools, and the [durations of operations](#operations), through the `metrics` facade |
@@ -92,6 +93,10 @@
 #![cfg_attr(
     not(feature = "redis"),
     doc = "[`redis`]: https://docs.rs/pool-db/latest/pool_db/redis/"
+)]
+#![cfg_attr(
+    not(feature = "cache"),
+    doc = "[`cache`]: https://docs.rs/pool-db/latest/pool_db/cache/"
 )]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,10 +1,14 @@
 //! The builder of a cache.
 
-use std::{fmt, hash::Hash, sync::Arc};
+use std::{
+    fmt,
+    hash::Hash,
+    sync::{Arc, Weak},
+};
 
 use pool_core::{__Sources, __name_for, ConfigError, Env};
 
-use super::{Cache, CacheConfig, inner::Inner, second::Second};
+use super::{Cache, CacheConfig, inner::Inner, second::Second, status::Counters};
 
 /// Builds a [`Cache`]. Each setting of [`CacheConfig`] has a method here.
 ///
@@ -22,12 +26,12 @@ pub struct CacheBuilder<K, V, E> {
     pub(crate) config: CacheConfig,
     sources: __Sources,
     weigher: Option<Box<dyn Fn(&K, &V) -> u32 + Send + Sync>>,
-    second: Option<Make<K, V, E>>,
+    second: Option<Result<Make<K, V, E>, ConfigError>>,
 }
 
 /// Makes the second layer of a cache.
 pub(super) type Make<K, V, E> = Box<
-    dyn FnOnce(&std::sync::Weak<Inner<K, V, E>>, &CacheConfig) -> Box<dyn Second<K, V>>
+    dyn FnOnce(&Weak<Inner<K, V, E>>, &CacheConfig, Arc<Counters>) -> Box<dyn Second<K, V>>
         + Send
         + Sync,
 >;
@@ -81,8 +85,8 @@ where
         self
     }
 
-    #[cfg_attr(not(any(test, feature = "redis")), expect(dead_code))]
-    pub(super) fn second(mut self, make: Make<K, V, E>) -> Self {
+    #[cfg_attr(not(feature = "redis"), expect(dead_code))]
+    pub(super) fn second(mut self, make: Result<Make<K, V, E>, ConfigError>) -> Self {
         self.second = Some(make);
         self
     }
@@ -94,9 +98,10 @@ where
     pub fn build(self) -> Result<Cache<K, V, E>, ConfigError> {
         let valid = self.config.validate();
         valid.map_err(|error| self.sources.blame(error))?;
+        let second = self.second.transpose()?;
         let name = self.config.get_name();
         let name: Arc<str> = name.map_or_else(|| __name_for("cache"), Into::into);
-        let inner = Inner::new(name, self.config, self.weigher, self.second)?;
+        let inner = Inner::new(name, self.config, self.weigher, second)?;
         Ok(Cache { inner })
     }
 }

@@ -99,13 +99,10 @@ where
             memory = memory.time_to_live(longest);
         }
         if let Some(weigh) = weigher {
-            memory =
-                memory.weigher(
-                    move |key, entry: &Arc<Entry<V, E>>| match &entry.content {
-                        Content::Value(value) => weigh(key, value),
-                        Content::Absent | Content::Failed(_) => 1,
-                    },
-                );
+            memory = memory.weigher(move |key, entry: &Arc<Entry<V, E>>| match &entry.content {
+                Content::Value(value) => weigh(key, value),
+                Content::Absent | Content::Failed(_) => 1,
+            });
         }
         let memory = memory.build();
         let nanos = |time: Option<Duration>| time.map_or(0, nanos);
@@ -114,7 +111,7 @@ where
             longest_stale: nanos(Some(config.longest_stale())),
         };
         Ok(Arc::new_cyclic(|this: &Weak<Self>| Self {
-            second: second.map(|make| make(this, &config)),
+            second: second.map(|make| make(this, &config, Arc::clone(&counters))),
             #[cfg(feature = "metrics")]
             publisher: super::publisher::Publisher::new(),
             name,
@@ -476,12 +473,17 @@ pub(super) fn longest_life(config: &CacheConfig) -> Duration {
     let most = |ttl: Duration| ttl.saturating_add(ttl.min(CENTURY).mul_f64(config.ttl_jitter));
     let value = most(config.ttl).saturating_add(config.longest_stale());
     let absent = config.negative_ttl.map_or(Duration::ZERO, most);
-    value.max(absent).max(config.error_backoff.unwrap_or_default())
+    value
+        .max(absent)
+        .max(config.error_backoff.unwrap_or_default())
 }
 
 /// In nanoseconds; a time that is too long is 292 years, to which another can be added.
 pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).map_or(u64::MAX / 2, |nanos| nanos.min(u64::MAX / 2))
+    // No arithmetic of 128 bits: each hit asks for the time.
+    let whole = time.as_secs().saturating_mul(1_000_000_000);
+    let nanos = whole.saturating_add(time.subsec_nanos().into());
+    nanos.min(u64::MAX / 2)
 }
 
 /// What a panic said.

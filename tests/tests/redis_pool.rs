@@ -155,7 +155,7 @@ async fn the_next_caller_does_not_get_the_answer_to_what_was_dropped() {
             n * 200
         );
         let asked = async {
-            let _: String = cmd("EVAL")
+            let _done: String = cmd("EVAL")
                 .arg(slow)
                 .arg(0)
                 .query_async(&mut connection)

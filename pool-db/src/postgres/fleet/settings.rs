@@ -181,7 +181,7 @@ impl Builder {
     /// `{PREFIX}_MAX_SIZE=auto` does the same with the default settings.
     ///
     /// A [`max_size`](Self::max_size) that is set after this call is the most that this process takes of its share. Default: no
-    /// such bound. See the page of the [fleet](super::_fleet).
+    /// such bound. See the page of the [fleet](super::super::_fleet).
     pub fn fleet(mut self, fleet: Fleet) -> Self {
         self.join(fleet);
         self

@@ -9,7 +9,7 @@
 /// With more processes than connections, each may have one, and seats decide who has.
 pub(super) fn share(cap: u32, needs: &[u32], at: usize) -> u32 {
     let count = u32::try_from(needs.len()).unwrap_or(u32::MAX);
-    if cap <= count {
+    if count == 0 || cap <= count {
         return 1;
     }
     let need = |at: usize| needs.get(at).map_or(1, |need| (*need).max(1));

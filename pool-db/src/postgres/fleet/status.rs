@@ -24,7 +24,7 @@ pub struct FleetStatus {
     pub taken: u32,
     /// How many of them this process may have: the size of the pool.
     pub share: u32,
-    /// How many of them this process has, or is opening. Connections that were [detached](super::Connection::detach) count.
+    /// How many of them this process has, or is opening. Connections that were [detached](super::super::Connection::detach) count.
     pub held: u32,
     /// Why the process is not joined, if it was tried.
     pub reason: Option<String>,

@@ -22,9 +22,9 @@ pub struct Builder<D: Driver> {
     pub(crate) url: Option<Address>,
     pub(crate) query_timeout: Option<Duration>,
     pub(crate) settings: D::Settings,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     #[cfg(feature = "metrics")]
-    metric_names: MetricNames,
+    pub(crate) metric_names: MetricNames,
     pub(crate) sources: __Sources,
     /// The environment variables outside the prefix that some settings came from.
     pub(crate) beside: Environment,

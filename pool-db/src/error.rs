@@ -489,15 +489,22 @@ impl Error {
         )
     }
 
-    /// No connection to `target` could be opened.
-    pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
-        let message = format!("cannot connect to {target}: {}", reason(&error));
-        Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
+    /// A statement, or its parameters, that cannot be sent.
+    pub(crate) fn bad_statement(why: String) -> Self {
+        Self::new(Kind::Driver, why, None).unsent()
     }
-}
 
-/// What drivers of servers have in common.
-impl Error {
+    /// A value that is not what was asked for.
+    pub(crate) fn bad_value(why: String) -> Self {
+        Self::new(Kind::Driver, why, None).unsent()
+    }
+
+    /// An answer that cannot be read.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn bad_answer(why: String) -> Self {
+        Self::new(Kind::Driver, why, None)
+    }
+
     /// A commit of a transaction in which a statement was abandoned.
     pub(crate) fn abandoned_in_transaction() -> Self {
         let message = "the transaction was rolled back: the future of a statement in it was dropped, or timed out";
@@ -508,16 +515,6 @@ impl Error {
     pub(crate) fn open_handle() -> Self {
         let message = "the transaction was rolled back: a handle of it is still there after its closure has ended";
         Self::new(Kind::Abandoned, message.to_owned(), None)
-    }
-
-    /// Whether the connection was lost before the request was written to it.
-    pub(crate) fn was_lost_before(&self) -> bool {
-        self.is_disconnected() && self.is_unsent()
-    }
-
-    /// A session that could not be set up again.
-    pub(crate) fn set_up(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
     }
 
     /// Another number of rows than the call allows.
@@ -531,16 +528,43 @@ impl Error {
         Self::new(kind, message, None)
     }
 
-    /// Another number of parameters than the statement has.
-    pub(crate) fn param_count(given: usize, expected: usize) -> Self {
-        let message = format!("expected {expected} parameters but got {given}");
-        Self::new(Kind::Driver, message, None).unsent()
-    }
-
     /// A commit of a transaction that can only be rolled back.
     pub(crate) fn failed_transaction() -> Self {
         let message = "the transaction was rolled back: a statement in it had failed";
         Self::new(Kind::Database, message.to_owned(), None)
+    }
+
+    /// A statement in a transaction that can only be rolled back.
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    pub(crate) fn in_failed_transaction() -> Self {
+        let message =
+            "the statement was not run: an earlier statement of the transaction has failed";
+        Self::new(Kind::Database, message.to_owned(), None)
+    }
+
+    /// No connection to `target` could be opened.
+    pub(crate) fn connect(target: &str, error: impl StdError + Send + Sync + 'static) -> Self {
+        let message = format!("cannot connect to {target}: {}", reason(&error));
+        Self::new(Kind::Connect, message, Some(Box::new(error))).whole()
+    }
+}
+
+/// What drivers of servers have in common.
+impl Error {
+    /// Whether the connection was lost before the request was written to it.
+    pub(crate) fn was_lost_before(&self) -> bool {
+        self.is_disconnected() && self.is_unsent()
+    }
+
+    /// A session that could not be set up again.
+    pub(crate) fn set_up(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Disconnected, reason(&error), Some(Box::new(error))).whole()
+    }
+
+    /// Another number of parameters than the statement has.
+    pub(crate) fn param_count(given: usize, expected: usize) -> Self {
+        let message = format!("expected {expected} parameters but got {given}");
+        Self::new(Kind::Driver, message, None).unsent()
     }
 }
 

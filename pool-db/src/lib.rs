@@ -13,6 +13,8 @@
 //! | `tracing` | the spans `pool.get`, `pool.connect` and [`db.query`](#operations), and warnings about slow gets, leaks and outages |
 //! | `metrics` | the metrics of the pools, and the [durations of operations](#operations), through the `metrics` facade |
 //!
+//! `Database` ([`database`]) is a pool of whichever of SQLite, PostgreSQL, MySQL and MariaDB its address names.
+//!
 //! ```toml
 //! pool-db = { version = "0.1", features = ["sqlite"] }
 //! ```
@@ -98,6 +100,10 @@
     not(feature = "cache"),
     doc = "[`cache`]: https://docs.rs/pool-db/latest/pool_db/cache/"
 )]
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    doc = "[`database`]: https://docs.rs/pool-db/latest/pool_db/database/"
+)]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What drivers share is written once, and a driver alone does not use all of it: that some of it is used by none shows where all
@@ -124,7 +130,6 @@ pub mod _mongodb {}
 pub mod _sizing {}
 
 mod address;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 mod backoff;
 mod bounded;
 mod builder;
@@ -133,6 +138,8 @@ pub mod cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod caught;
 mod constraint;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub mod database;
 mod driver;
 mod environment;
 mod error;
@@ -157,6 +164,8 @@ mod url;
 
 pub use builder::Builder;
 pub use constraint::{Constraint, ConstraintKind};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use database::Database;
 pub use driver::Driver;
 pub use error::Error;
 pub use get::Get;

@@ -23,6 +23,8 @@ pub struct DriverSettings {
     pub(super) over: Options,
     pub(super) setup: Setup,
     pub(super) reset: Reset,
+    /// Whether an `UPDATE` counts the rows that it finds, and not only those that it changes.
+    pub(crate) counts_found_rows: bool,
 }
 
 impl Sealed for MySql {}
@@ -101,7 +103,8 @@ fn manager(builder: &Builder) -> Result<Manager, ConfigError> {
             format!("set, as DATABASE_URL or MYSQL_HOST in the environment or in code: {EXPECTED}");
         return Err(ConfigError::secret("url", expected));
     }
-    let settings = options.complete()?;
+    let mut settings = options.complete()?;
+    settings.counts_found_rows = own.counts_found_rows;
     let mut setup = own.setup.clone();
     if let Some(zone) = &settings.time_zone {
         setup.sql = format!("SET time_zone = '{zone}'; {}", setup.sql);

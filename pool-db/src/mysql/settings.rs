@@ -41,6 +41,7 @@ pub(super) struct Settings {
     pub(super) tls: Tls,
     pub(super) statement_cache: usize,
     pub(super) time_zone: Option<String>,
+    pub(super) counts_found_rows: bool,
 }
 
 impl Options {
@@ -194,6 +195,7 @@ impl Options {
             tls,
             statement_cache: self.statement_cache.unwrap_or(128),
             time_zone: time_zone.transpose()?,
+            counts_found_rows: false,
         })
     }
 }
@@ -230,6 +232,7 @@ impl Settings {
             .db_name(self.database.clone())
             .ssl_opts(tls)
             .stmt_cache_size(self.statement_cache)
+            .client_found_rows(self.counts_found_rows)
             // It is only for the driver's own pool.
             .wait_timeout(Some(28_800))
             .into()

@@ -120,6 +120,7 @@ mod tls;
 mod transaction;
 mod trust;
 mod tx;
+mod unfit;
 mod unnamed;
 mod watch;
 mod wire;
@@ -145,6 +146,7 @@ pub use tokio_postgres;
 pub use tokio_postgres::IsolationLevel;
 pub use transaction::{Transaction, TransactionBuilder};
 pub use tx::{TransactionPlan, Tx};
+pub(crate) use unfit::Unfit;
 
 /// A pool of connections to one PostgreSQL server.
 pub type Pool = crate::Pool<Postgres>;

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::{Row, RowStream, Statement, error::SqlState, types::ToSql, types::WrongType};
 
 use super::{
-    Client,
+    Client, Unfit,
     length::{Fitting, TooLong, fits_in},
     session::{Lost, Status},
     statements::Slot,
@@ -209,7 +209,9 @@ impl Client {
 
 /// Whether a parameter could not be encoded: then nothing of the statement was sent, though it may have been prepared.
 fn is_parameter(error: &tokio_postgres::Error) -> bool {
-    cause::<WrongType>(error).is_some() || cause::<TooLong>(error).is_some()
+    cause::<WrongType>(error).is_some()
+        || cause::<TooLong>(error).is_some()
+        || cause::<Unfit>(error).is_some()
 }
 
 fn cause<T: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Option<&T> {

@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Runs `f` on a worker: an operation.
-    pub(super) async fn on_worker<T, E, F>(
+    pub(crate) async fn on_worker<T, E, F>(
         &mut self,
         mode: Mode,
         f: F,

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -31,6 +32,11 @@ pub struct Manager {
 }
 
 impl Manager {
+    /// The file of the database. `None` for a database in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.plan.path()
+    }
+
     /// Runs `f` on a worker, which owns the connection meanwhile. If this future is dropped, the connection is not returned.
     async fn on_worker<T: Send + 'static>(
         &self,

@@ -66,6 +66,7 @@ pub use connection::Connection;
 pub use driver::{DriverSettings, Sqlite};
 pub(crate) use explain::explain;
 pub use manager::Manager;
+pub(crate) use residue::Mode;
 pub use residue::Reset;
 pub use rusqlite;
 pub use session::Session;

@@ -287,7 +287,7 @@ fn notice(context: AuthContext<'_>) -> Authorization {
 
 /// What a closure may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Any,
     /// It cannot write, and cannot switch that off.
     Read,

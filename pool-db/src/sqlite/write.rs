@@ -342,9 +342,14 @@ impl Pool {
         self.get().await?.on_worker(Mode::Read, f).await?
     }
 
+    /// The pool of the connection for writes. `None` in a pool that only reads.
+    pub(crate) fn writer(&self) -> Option<&pool_core::Pool<Manager>> {
+        self.beside().pools().first()
+    }
+
     /// Returns the status of the connection for writes, a pool of one. `None` in a pool that only reads.
     pub fn writer_status(&self) -> Option<Status> {
-        Some(self.beside().pools().first()?.status())
+        Some(self.writer()?.status())
     }
 }
 

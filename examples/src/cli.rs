@@ -112,6 +112,7 @@ fn seconds(text: &str, from: f64, to: f64) -> Result<Duration, String> {
 
 const ENVIRONMENT: &str = "\
 Environment:
-  DATABASE_URL  a Postgres to keep the users in, as postgres://user:password@host:port/name;
-                without it they are in a SQLite file that is made on the first run
+  DATABASE_URL  the database to keep the users in: postgres://user:password@host:port/name, the same with
+                mysql: or mariadb:, or sqlite:path; without it they are in a SQLite file that is made on
+                the first run
   POOL_DB_*, POOL_HTTP_*, POOL_CPU_*  settings of the pools, as POOL_DB_MAX_SIZE=20";

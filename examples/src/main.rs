@@ -17,7 +17,6 @@ mod load;
 mod meter;
 mod metrics;
 mod naive;
-mod operated;
 mod password;
 mod pooled;
 mod report;

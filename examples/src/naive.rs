@@ -1,7 +1,6 @@
 //! The ways in which people first write it. Each is correct, short, and found in real services.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use pool_core::Manager as _;
-use pool_db::postgres as postgres_pool;
+use pool_db::Database;
 use rusqlite::{Connection, OptionalExtension};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
@@ -22,52 +21,73 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::data::{User, postgres, sqlite};
+use crate::data::{self, User};
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::password::Stored;
 use crate::service::{Logins, Quotes, Unavailable, Users};
 use crate::upstream::Upstream;
 
-/// Opens the SQLite file for each request, on the executor's thread.
+/// Opens a connection for each request: it comes from where the pool would get it, but is not kept. (A file of SQLite is opened on
+/// the executor's thread.)
 #[derive(Debug)]
-pub(crate) struct SqliteUsers {
-    pub(crate) file: PathBuf,
+pub(crate) struct NaiveUsers {
+    pub(crate) database: Database,
     pub(crate) opened: Meter,
 }
 
-impl Users for SqliteUsers {
-    fn find(&self, id: i64) -> BoxFuture<'_, Result<Option<User>, Unavailable>> {
-        async move {
-            let find = || {
-                let connection = Connection::open(&self.file)?;
+impl NaiveUsers {
+    async fn ask(&self, id: i64) -> Result<Option<User>, pool_db::Error> {
+        match &self.database {
+            Database::Sqlite(pool) => {
+                let Some(file) = pool.manager().path() else {
+                    let why = "a database in memory is gone with its connection";
+                    return Err(pool_db::Error::other(why));
+                };
+                let connection = Connection::open(file)?;
                 let _open = self.opened.open();
-                connection
-                    .query_row(sqlite::FIND, [id], sqlite::user)
-                    .optional()
-            };
-            find().map_err(|error| Unavailable::new("database", &error))
+                let find = connection.query_row(data::FIND, [id], |row| {
+                    Ok(User {
+                        id: row.get(0)?,
+                        name: row.get(1)?,
+                        email: row.get(2)?,
+                    })
+                });
+                Ok(find.optional()?)
+            }
+            Database::Postgres(pool) => {
+                let client = pool.manager().create().await?;
+                let _open = self.opened.open();
+                let row = client.query_opt(data::FIND, &[&id]).await?;
+                Ok(row.map(|row| User {
+                    id: row.get(0),
+                    name: row.get(1),
+                    email: row.get(2),
+                }))
+            }
+            Database::MySql(pool) => {
+                let mut client = pool.manager().create().await?;
+                let _open = self.opened.open();
+                let find = data::FIND.replace("$1", "?");
+                let row = client.query_opt(&find, (id,)).await?;
+                let user = row.map(|row| {
+                    Some(User {
+                        id: row.get(0)?,
+                        name: row.get(1)?,
+                        email: row.get(2)?,
+                    })
+                });
+                Ok(user.flatten())
+            }
+            _ => Err(pool_db::Error::other("this database has no naive way")),
         }
-        .boxed()
     }
 }
 
-/// Opens a connection to Postgres for each request: it comes from where the pool would get it, but is not kept.
-#[derive(Debug)]
-pub(crate) struct PostgresUsers {
-    pub(crate) server: postgres_pool::Pool,
-    pub(crate) opened: Meter,
-}
-
-impl Users for PostgresUsers {
+impl Users for NaiveUsers {
     fn find(&self, id: i64) -> BoxFuture<'_, Result<Option<User>, Unavailable>> {
-        let find = async move {
-            let client = self.server.manager().create().await?;
-            let _open = self.opened.open();
-            postgres::find(&client, id).await
-        };
-        async {
-            match timeout(PATIENCE, find).await {
+        async move {
+            match timeout(PATIENCE, self.ask(id)).await {
                 Ok(user) => user.map_err(|error| Unavailable::new("database", &error)),
                 Err(_) => Err(Unavailable::because(format!(
                     "database: no answer within {PATIENCE:?}"

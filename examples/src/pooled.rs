@@ -1,7 +1,6 @@
 //! The same through the pools.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
@@ -9,49 +8,16 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use pool_core::ConfigError;
 use pool_cpu::{CpuPool, WithState};
-use pool_db::{postgres as postgres_pool, sqlite as sqlite_pool};
+use pool_db::Database;
 use pool_http::Client;
-use rusqlite::OptionalExtension;
 
-use crate::data::{Database, User, postgres, sqlite};
+use crate::data::{self, User};
 use crate::failure::Failure;
 use crate::meter::Meter;
-use crate::operated::Operated;
 use crate::password::{Scratch, Stored};
-use crate::service::{self, Logins, Quotes, Unavailable};
+use crate::service::{Logins, Quotes, Unavailable, Users};
 use crate::settings::Settings;
 use crate::upstream::Upstream;
-
-/// The users, asked for through the pool of their database.
-pub(crate) struct Users {
-    pub(crate) users: Arc<dyn service::Users>,
-    pub(crate) pool: Arc<dyn Operated>,
-}
-
-/// Builds the pool of the database.
-///
-/// # Errors
-/// [`Failure::Usage`] for settings that cannot be used.
-pub(crate) fn users(database: &Database) -> Result<Users, Failure> {
-    Ok(match database {
-        Database::Sqlite { pool, .. } => {
-            let pool = built(pool.clone().build())?;
-            let operated = Arc::new((*pool).clone());
-            Users {
-                users: Arc::new(SqliteUsers(pool)),
-                pool: operated,
-            }
-        }
-        Database::Postgres(pool) => {
-            let pool = built(pool.clone().build())?;
-            let operated = Arc::new((*pool).clone());
-            Users {
-                users: Arc::new(PostgresUsers(pool)),
-                pool: operated,
-            }
-        }
-    })
-}
 
 /// A client that trusts the upstream.
 ///
@@ -82,36 +48,15 @@ pub(crate) fn built<P>(pool: Result<P, ConfigError>) -> Result<P, Failure> {
     pool.map_err(|error| Failure::Usage(error.to_string()))
 }
 
-/// Asks SQLite over a connection that is kept open, on one of the pool's threads.
+/// Asks the database over connections that are kept open.
 #[derive(Debug)]
-pub(crate) struct SqliteUsers(pub(crate) sqlite_pool::Pool);
+pub(crate) struct PooledUsers(pub(crate) Database);
 
-impl service::Users for SqliteUsers {
+impl Users for PooledUsers {
     fn find(&self, id: i64) -> BoxFuture<'_, Result<Option<User>, Unavailable>> {
         async move {
-            let find = self.0.run(move |connection| {
-                connection
-                    .prepare_cached(sqlite::FIND)?
-                    .query_row([id], sqlite::user)
-                    .optional()
-            });
-            find.await
-                .map_err(|error| Unavailable::new("database", &error))
-        }
-        .boxed()
-    }
-}
-
-/// Asks Postgres over a connection that is kept open.
-#[derive(Debug)]
-pub(crate) struct PostgresUsers(pub(crate) postgres_pool::Pool);
-
-impl service::Users for PostgresUsers {
-    fn find(&self, id: i64) -> BoxFuture<'_, Result<Option<User>, Unavailable>> {
-        async move {
-            let find = async { postgres::find(&*self.0.get().await?, id).await };
-            find.await
-                .map_err(|error| Unavailable::new("database", &error))
+            let find = data::find(&self.0, id).await;
+            find.map_err(|error| Unavailable::new("database", &error))
         }
         .boxed()
     }

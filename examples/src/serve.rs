@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use pool_cpu::lag::LagMonitor;
 use pool_cpu::{CpuPool, Shutdown};
+use pool_db::Database;
 use pool_http::Client;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -21,7 +22,6 @@ use crate::cli::ServeArgs;
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::metrics;
-use crate::operated::Operated;
 use crate::password::Stored;
 use crate::pooled;
 use crate::runtime::ServiceRuntime;
@@ -32,7 +32,7 @@ use crate::upstream::Upstream;
 
 /// The pools of a service, beside the routes that use them.
 pub(crate) struct Pools {
-    pub(crate) db: Arc<dyn Operated>,
+    pub(crate) db: Database,
     pub(crate) http: Client,
     pub(crate) cpu: CpuPool,
     /// Requests: all so far, and those in flight.
@@ -112,7 +112,8 @@ async fn run(
 
 /// All routes, and the pools behind them.
 fn start(settings: &Settings, upstream: &Upstream) -> Result<(Router, Arc<Pools>), Failure> {
-    let pooled::Users { users, pool: db } = pooled::users(&settings.database)?;
+    let db = settings.database.pool()?;
+    let users = pooled::PooledUsers(db.clone());
     let http = pooled::client(settings, upstream)?;
     let cpu = pooled::workers(settings)?;
     let quotes = pooled::HttpsQuotes {
@@ -135,7 +136,7 @@ fn start(settings: &Settings, upstream: &Upstream) -> Result<(Router, Arc<Pools>
     let metrics = Router::new()
         .route("/metrics", get(metrics::show))
         .with_state(Arc::clone(&pools));
-    let router = service::users(users)
+    let router = service::users(Arc::new(users))
         .merge(service::quotes(Arc::new(quotes)))
         .merge(service::logins(Arc::new(logins)))
         .merge(service::health())

@@ -6,21 +6,20 @@ use std::time::Duration;
 
 use pool_core::{ConfigError, Env};
 use pool_cpu::CpuConfig;
-use pool_db::{postgres, sqlite};
 
-use crate::data::{self, Database};
+use crate::data::Source;
 use crate::failure::Failure;
 
 /// All of it. Read at the start, so that a bad setting is told before anything is done.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) database: Database,
+    pub(crate) database: Source,
     pub(crate) http: pool_http::Config,
     pub(crate) cpu: CpuConfig,
 }
 
 impl Settings {
-    /// Reads `DATABASE_URL` (and `PGHOST` and its kin), `POOL_DB_*`, `POOL_HTTP_*` and `POOL_CPU_*`. Without an
+    /// Reads `DATABASE_URL`, `POOL_DB_*`, `POOL_HTTP_*` and `POOL_CPU_*`. Without an
     /// address the users are in a SQLite file, in `data_dir` if there is one.
     ///
     /// # Errors
@@ -28,35 +27,13 @@ impl Settings {
     pub(crate) fn read(data_dir: Option<&Path>) -> Result<Self, Failure> {
         let read = || {
             Ok::<_, ConfigError>(Self {
-                database: database(data_dir)?,
+                database: Source::read(data_dir, PATIENCE)?,
                 http: http()?,
                 cpu: cpu()?,
             })
         };
         read().map_err(|error| Failure::Usage(error.to_string()))
     }
-}
-
-fn database(data_dir: Option<&Path>) -> Result<Database, ConfigError> {
-    if ["DATABASE_URL", "POOL_DB_URL"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-    {
-        let pool = postgres::Builder::new()
-            .acquire_timeout(PATIENCE)
-            .query_timeout(Some(PATIENCE))
-            .env("POOL_DB")?;
-        pool.clone().build()?;
-        return Ok(Database::Postgres(pool));
-    }
-    let file = data::sqlite::place(data_dir);
-    let pool = sqlite::Builder::new()
-        .acquire_timeout(PATIENCE)
-        .query_timeout(Some(PATIENCE))
-        .env("POOL_DB")?;
-    let pool = pool.path(&file);
-    pool.clone().build()?;
-    Ok(Database::Sqlite { file, pool })
 }
 
 fn http() -> Result<pool_http::Config, ConfigError> {

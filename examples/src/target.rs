@@ -9,12 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pool_cpu::Shutdown;
 
-use crate::data::Database;
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::password::Stored;
 use crate::runtime::ServiceRuntime;
-use crate::service::{self, Users};
+use crate::service;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
 use crate::way::{Path, Way};
@@ -131,24 +130,19 @@ impl fmt::Debug for Target {
 fn db_naive(settings: &Settings, _: &ServiceRuntime) -> Result<Target, Failure> {
     let opened = Meter::default();
     let (opens, peaks) = (opened.opens(), opened.peaks());
-    let users: Arc<dyn Users> = match &settings.database {
-        Database::Sqlite { file, .. } => Arc::new(naive::SqliteUsers {
-            file: file.clone(),
-            opened,
-        }),
-        Database::Postgres(server) => Arc::new(naive::PostgresUsers {
-            server: pooled::built(server.clone().build())?,
-            opened,
-        }),
+    let users = naive::NaiveUsers {
+        database: settings.database.pool()?,
+        opened,
     };
-    Ok(Target::new(service::users(users), opens, peaks))
+    Ok(Target::new(service::users(Arc::new(users)), opens, peaks))
 }
 
 fn db_pooled(settings: &Settings, _: &ServiceRuntime) -> Result<Target, Failure> {
-    let pooled::Users { users, pool } = pooled::users(&settings.database)?;
-    let (opens, peaks) = (Arc::clone(&pool), Arc::clone(&pool));
+    let pool = settings.database.pool()?;
+    let users = pooled::PooledUsers(pool.clone());
+    let (opens, peaks) = (pool.clone(), pool.clone());
     Ok(Target::new(
-        service::users(users),
+        service::users(Arc::new(users)),
         move || opens.status().opened,
         move || peaks.status().open.into(),
     )

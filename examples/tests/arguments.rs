@@ -66,8 +66,14 @@ fn a_bad_setting_in_the_environment_names_variable_and_value_and_ends_with_2() {
         ("POOL_DB_MAX_SIZE", "0", &["0", "at least 1"]),
         (
             "DATABASE_URL",
-            "mysql://me:secret@localhost/shop",
-            &["DATABASE_URL", "postgres://"],
+            "redis://me:secret@localhost/shop",
+            &[
+                "DATABASE_URL",
+                "`redis:`",
+                "`sqlite:`",
+                "`postgres:`",
+                "`mariadb:`",
+            ],
         ),
         ("DATABASE_URL", "", &["DATABASE_URL"]),
     ] {

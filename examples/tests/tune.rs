@@ -113,7 +113,7 @@ fn ctrl_c_ends_it_with_what_was_measured() {
     );
     // All that can be seen from outside is that its users are made.
     let begin = Instant::now();
-    let users = folder.path().join("service-users.sqlite-wal");
+    let users = folder.path().join("tune-users.sqlite-wal");
     while !users.exists() {
         assert!(begin.elapsed() < Duration::from_secs(60), "{}", run.log());
         std::thread::sleep(Duration::from_millis(10));

@@ -1,6 +1,5 @@
 //! The reference service's users, where no other database is named.
 
-#[path = "../../data/sqlite.rs"]
 pub(crate) mod sqlite;
 
 /// How many users there are; their ids are 1 to this.

@@ -114,7 +114,7 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     })
 }
 
-const FILE: &str = "service-users.sqlite";
+const FILE: &str = "tune-users.sqlite";
 
 #[cfg(test)]
 mod tests {

@@ -160,6 +160,10 @@ impl Error {
     /// Returns the constraint that the statement violated, if that is why it failed: SQLSTATE 23xxx, or `SQLITE_CONSTRAINT`. MySQL
     /// has the names in the text of its message only, from where they are read.
     pub fn constraint(&self) -> Option<Constraint<'_>> {
+        #[cfg(feature = "sqlx")]
+        if let Some(error) = self.find() {
+            return crate::sqlx::error::constraint(error);
+        }
         #[cfg(feature = "postgres")]
         if let Some(error) = self.find() {
             return crate::postgres::error::constraint(error);
@@ -289,7 +293,7 @@ impl Error {
     /// of the same closure (SQLite) or of the same `batch_execute`.
     pub fn may_have_happened(&self) -> bool {
         match self.0.kind {
-            Kind::Timeout => self.of_a_get().is_none(),
+            Kind::Timeout => self.of_a_get().is_none() && !self.is_unsent(),
             Kind::Disconnected | Kind::Panicked | Kind::Driver | Kind::NoRows | Kind::ManyRows => {
                 !self.is_unsent()
             }
@@ -326,20 +330,40 @@ impl Error {
         if let Some(error) = self.find::<tokio_postgres::error::DbError>() {
             return Some(error.code().code());
         }
+        #[cfg(feature = "sqlx-postgres")]
+        if let Some(error) = self.find() {
+            return crate::sqlx::error::sqlstate(error);
+        }
         None
     }
 
     /// Returns SQLite's extended result code, if the error came from SQLite.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "sqlx-sqlite"))]
     pub fn as_sqlite_code(&self) -> Option<i32> {
-        Some(crate::sqlite::error::of_sqlite(self.find()?)?.extended_code)
+        #[cfg(feature = "sqlx-sqlite")]
+        if let Some(error) = self.find() {
+            return crate::sqlx::error::result_code(error);
+        }
+        #[cfg(feature = "sqlite")]
+        if let Some(error) = self.find() {
+            return Some(crate::sqlite::error::of_sqlite(error)?.extended_code);
+        }
+        None
     }
 
     /// Returns the number of the error of MySQL or MariaDB, if the server sent one. A refused connect has one too, such as 1045 for a
     /// wrong password.
-    #[cfg(feature = "mysql")]
+    #[cfg(any(feature = "mysql", feature = "sqlx-mysql"))]
     pub fn as_mysql_code(&self) -> Option<u16> {
-        Some(self.find::<mysql_async::ServerError>()?.code)
+        #[cfg(feature = "sqlx-mysql")]
+        if let Some(error) = self.find() {
+            return crate::sqlx::error::number(error);
+        }
+        #[cfg(feature = "mysql")]
+        if let Some(error) = self.find::<mysql_async::ServerError>() {
+            return Some(error.code);
+        }
+        None
     }
 
     /// Returns the first word of the answer of Redis, if it was an error: `READONLY`, `LOADING`, `WRONGTYPE`, `OOM`, or `ERR` for those
@@ -368,7 +392,11 @@ impl Error {
     }
 
     /// What the database's code means, if the cause is an error of a database.
-    fn condition(&self) -> Option<Condition> {
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        #[cfg(feature = "sqlx")]
+        if let Some(error) = self.find() {
+            return crate::sqlx::error::condition(error);
+        }
         #[cfg(feature = "postgres")]
         if let Some(error) = self.find() {
             return crate::postgres::error::condition(error);
@@ -379,7 +407,7 @@ impl Error {
         }
         #[cfg(feature = "sqlite")]
         if let Some(code) = self.as_sqlite_code() {
-            return crate::sqlite::error::condition(code);
+            return crate::result_code::condition(code);
         }
         #[cfg(feature = "mysql")]
         if let Some(code) = self.as_mysql_code() {

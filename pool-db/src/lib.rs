@@ -9,6 +9,7 @@
 //! | `mysql` | [`mysql`]: mysql_async for MySQL and MariaDB, with TLS by rustls and Mozilla's root certificates |
 //! | `redis` | [`redis`]: the redis crate, shared connections and exclusive ones, with TLS by rustls |
 //! | `cache` | [`cache`]: a read-through cache in the process and, with `redis`, in Redis for all processes |
+//! | `sqlx-postgres`, `sqlx-mysql`, `sqlx-sqlite` | [`sqlx`](mod@sqlx): the connections of sqlx on this crate's pool. Needs Rust 1.94 |
 //! | `serde` | reads [`Config`] and the builders from any format, flat, with the names and texts of the environment |
 //! | `tracing` | the spans `pool.get`, `pool.connect` and [`db.query`](#operations), and warnings about slow gets, leaks and outages |
 //! | `metrics` | the metrics of the pools, and the [durations of operations](#operations), through the `metrics` facade |
@@ -113,7 +114,8 @@
         feature = "sqlite",
         feature = "postgres",
         feature = "mysql",
-        feature = "redis"
+        feature = "redis",
+        feature = "sqlx"
     )),
     allow(dead_code)
 )]
@@ -130,13 +132,16 @@ pub mod _mongodb {}
 pub mod _sizing {}
 
 mod address;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlx"))]
 mod backoff;
 mod bounded;
 mod builder;
 #[cfg(feature = "cache")]
 pub mod cache;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlx"))]
 mod caught;
+#[cfg(any(feature = "postgres", feature = "sqlx-postgres"))]
+mod clean;
 mod constraint;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod database;
@@ -158,8 +163,14 @@ pub mod postgres;
 mod pulse;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "sqlite", feature = "sqlx-sqlite"))]
+mod result_code;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlx-postgres"))]
+mod sqlstate;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;
 mod url;
 
 pub use builder::Builder;

@@ -8,6 +8,8 @@
 
 #[path = "../../pool-db/examples/from_deadpool_postgres.rs"]
 mod from_deadpool_postgres;
+#[path = "../../pool-db/examples/from_sqlx.rs"]
+mod from_sqlx;
 
 use std::time::Duration;
 
@@ -50,6 +52,26 @@ async fn what_came_from_deadpool_postgres_says_where_there_is_no_server() {
         "{text}"
     );
     assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn what_came_from_sqlx_does_what_it_did() {
+    let settings = from_sqlx::settings().url("sqlite::memory:");
+    let settings = settings.acquire_timeout(LONG).create_timeout(LONG);
+    let settings = settings.check_timeout(LONG).reset_timeout(LONG);
+    let pool = settings.query_timeout(LONG).build().unwrap();
+    let report = from_sqlx::run(&pool).await.unwrap();
+    for what in [
+        "too much: 409",
+        "ada: 70",
+        "ben: 30",
+        "cy: 404",
+        "all in use: 503",
+        "4 open",
+        "left at the end: 0",
+    ] {
+        says(&report, what);
+    }
 }
 
 #[track_caller]

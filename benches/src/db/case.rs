@@ -24,6 +24,8 @@ pub(super) enum Case {
     /// The same for ours on few shared connections.
     #[value(name = "pg_pipelined")]
     PgPipelined,
+    /// The connections of sqlx, on our pool and on its own.
+    Sqlx64on8,
     /// Readers of a SQLite file, and a writer.
     Sqlite,
     /// Writers of a SQLite file, whose writes are synced.
@@ -59,6 +61,7 @@ impl Case {
         match self {
             Self::Pg64on8 => "pg64on8",
             Self::PgPipelined => "pg_pipelined",
+            Self::Sqlx64on8 => "sqlx64on8",
             Self::Sqlite => "sqlite",
             Self::SqliteGroup => "sqlite_group",
             Self::Cold1000 => "cold1000",
@@ -85,6 +88,12 @@ impl Case {
                 scale.sharing().size,
                 scale.crowd().size
             ),
+            Self::Sqlx64on8 => {
+                let Crowd { tasks, size, .. } = scale.crowd();
+                format!(
+                    "{tasks} tasks on {size} connections of sqlx, each pool as safe as it is by default"
+                )
+            }
             Self::Sqlite => format!(
                 "{} tasks read one of {} rows on {} connections, 1 writes each {} ms; a file in WAL",
                 mixed::READERS,
@@ -133,7 +142,9 @@ impl Case {
     /// Whether it needs the PostgreSQL server.
     pub(super) fn needs_server(self) -> bool {
         match self {
-            Self::Pg64on8 | Self::PgPipelined | Self::Cold1000 | Self::Ndjson => true,
+            Self::Pg64on8 | Self::PgPipelined | Self::Sqlx64on8 | Self::Cold1000 | Self::Ndjson => {
+                true
+            }
             Self::Sqlite | Self::SqliteGroup | Self::Cache | Self::NdjsonSqlite | Self::Redis64 => {
                 false
             }

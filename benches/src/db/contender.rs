@@ -54,11 +54,15 @@ impl Contender {
 
     /// Whether the case means anything for it.
     pub(super) fn takes_part(self, case: Case) -> bool {
-        use Case::{Cache, Cold1000, Pg64on8, PgPipelined, Redis64, Sqlite, SqliteGroup};
+        use Case::{
+            Cache, Cold1000, Pg64on8, PgPipelined, Redis64, Sqlite, SqliteGroup, Sqlx64on8,
+        };
         match self {
             Self::PoolDb => true,
             Self::PoolDbPlain => matches!(case, PgPipelined | SqliteGroup),
-            Self::Sqlx => matches!(case, Pg64on8 | PgPipelined | Sqlite | Cold1000),
+            Self::Sqlx => {
+                matches!(case, Pg64on8 | PgPipelined | Sqlite | Sqlx64on8 | Cold1000)
+            }
             Self::DeadpoolPostgres | Self::Bb8Postgres => {
                 matches!(case, Pg64on8 | PgPipelined | Cold1000)
             }
@@ -75,6 +79,14 @@ impl Contender {
         scale: Scale,
         server: &Server,
     ) -> Result<Figures, Failure> {
+        if case == Case::Sqlx64on8 {
+            let crowd = scale.crowd();
+            return match self {
+                Self::PoolDb => crowd.run::<postgres::OursOfSqlx>(server).await,
+                Self::Sqlx => crowd.run::<postgres::SafeSqlx>(server).await,
+                _ => Err(self.no_part()),
+            };
+        }
         match self {
             Self::PoolDb if case == Case::PgPipelined => {
                 scale.sharing().run::<postgres::Pipelined>(server).await

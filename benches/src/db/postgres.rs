@@ -215,6 +215,57 @@ impl Pool for Sqlx {
     }
 }
 
+/// sqlx as it is by default: it tests before each acquire.
+#[derive(Debug, Clone)]
+pub(super) struct SafeSqlx(Sqlx);
+
+impl Lookup for SafeSqlx {
+    async fn look_up(&self, id: i32) -> Result<i32, Failure> {
+        self.0.look_up(id).await
+    }
+}
+
+impl Pool for SafeSqlx {
+    async fn build(url: &str, size: u32) -> Result<Self, Failure> {
+        let lazy = PgPoolOptions::new().max_connections(size);
+        let options = PgConnectOptions::from_str(url)?;
+        Ok(Self(Sqlx(lazy.connect_lazy_with(options))))
+    }
+
+    async fn warm(&self, size: u32) -> Result<(), Failure> {
+        self.0.warm(size).await
+    }
+}
+
+/// The connections of sqlx on our pool, as it is by default: each lease is clean.
+#[derive(Debug, Clone)]
+pub(super) struct OursOfSqlx(pool_db::sqlx::Pool<sqlx::Postgres>);
+
+impl Lookup for OursOfSqlx {
+    async fn look_up(&self, id: i32) -> Result<i32, Failure> {
+        let select = sqlx::query_scalar(SELECT).bind(id);
+        Ok(select.fetch_one(&self.0).await?)
+    }
+}
+
+impl Pool for OursOfSqlx {
+    async fn build(url: &str, size: u32) -> Result<Self, Failure> {
+        let builder = pool_db::sqlx::Pool::builder().url(url);
+        Ok(Self(builder.max_size(size).build()?))
+    }
+
+    async fn warm(&self, size: u32) -> Result<(), Failure> {
+        let mut held = Vec::new();
+        for _ in 0..size {
+            let mut connection = self.0.get().await?;
+            let select = sqlx::query_scalar::<_, i32>(SELECT).bind(0);
+            select.fetch_one(&mut connection).await?;
+            held.push(connection);
+        }
+        Ok(())
+    }
+}
+
 /// A client of tokio-postgres by itself. A clone is another handle on the same connection.
 #[derive(Debug, Clone)]
 pub(super) struct Bare(Arc<Prepared>);

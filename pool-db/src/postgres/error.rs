@@ -5,8 +5,9 @@ use std::{error::Error as StdError, fmt, time::Duration};
 use tokio_postgres::error::{DbError, Severity};
 
 use crate::{
-    Constraint, ConstraintKind, Error,
+    Constraint, Error,
     error::{Condition, Kind, reason},
+    sqlstate,
 };
 
 /// The server answers, but there is no room for another connection of this process.
@@ -166,32 +167,12 @@ fn describe(error: &DbError) -> String {
 
 /// What the error means, if that is anything that a caller acts on.
 pub(crate) fn condition(error: &DbError) -> Option<Condition> {
-    Some(match error.code().code() {
-        "40001" | "40P01" | "55P03" => Condition::Retryable,
-        // The connection has dropped its statements. So the next attempt prepares them, for the tables as they are now.
-        "26000" => Condition::Retryable,
-        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Condition::Retryable,
-        "57014" => Condition::Canceled,
-        "25006" => Condition::ReadOnly,
-        "53300" => Condition::TooMany,
-        "08007" | "40003" => Condition::Unknown,
-        "57P01" | "57P02" | "57P03" => Condition::Unavailable,
-        code if code.starts_with("08") => Condition::Unavailable,
-        code if code.starts_with("28") => Condition::Auth,
-        _ => return None,
-    })
+    sqlstate::condition(error.code().code(), error.routine())
 }
 
 /// The constraint that was violated, if that is the error.
 pub(crate) fn constraint(error: &DbError) -> Option<Constraint<'_>> {
-    let kind = match error.code().code().strip_prefix("23")? {
-        "505" => ConstraintKind::Unique,
-        "503" | "001" => ConstraintKind::ForeignKey,
-        "514" => ConstraintKind::Check,
-        "502" => ConstraintKind::NotNull,
-        "P01" => ConstraintKind::Exclusion,
-        _ => ConstraintKind::Other,
-    };
+    let kind = sqlstate::constraint(error.code().code())?;
     Some(Constraint {
         kind,
         name: error.constraint(),

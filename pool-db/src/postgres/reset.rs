@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{Client, session::Status, setup::Setup};
-use crate::Error;
+use crate::{Error, clean::clean};
 
 /// When a session is cleaned between two callers: what one caller may leave to the next.
 ///
@@ -153,19 +153,6 @@ impl Client {
         }
         Ok(deallocate)
     }
-}
-
-/// `DISCARD ALL` without the parts that drop the prepared statements.
-///
-/// The settings are restored in a transaction of their own: what follows runs as the session's transactions begin by default, and
-/// not as the last caller had it, such as read-only. Nothing restores the sequence of random numbers, so it begins anywhere.
-fn clean() -> String {
-    let seed = fastrand::f64();
-    format!(
-        "BEGIN; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; COMMIT; UNLISTEN *; \
-         SELECT pg_catalog.pg_advisory_unlock_all(); SELECT pg_catalog.setseed({seed}); \
-         DISCARD TEMP; DISCARD SEQUENCES;"
-    )
 }
 
 const STATEMENTS: &str = "SELECT 'DEALLOCATE ' || pg_catalog.quote_ident(name) || '; ' \

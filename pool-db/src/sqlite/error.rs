@@ -6,10 +6,7 @@ use std::borrow::Cow;
 use rusqlite::ffi;
 
 use super::explain;
-use crate::{
-    Constraint, ConstraintKind, Error,
-    error::{Condition, Kind},
-};
+use crate::{Constraint, Error, error::Kind, result_code};
 
 impl Error {
     /// A closure panicked with `message`.
@@ -87,82 +84,13 @@ pub(crate) const fn of_sqlite(error: &rusqlite::Error) -> Option<&ffi::Error> {
     }
 }
 
-/// What an extended code means, if that is anything that a caller acts on.
-pub(crate) const fn condition(extended: i32) -> Option<Condition> {
-    // SQLite has lost the whole transaction, and nothing of it was kept.
-    if extended == ffi::SQLITE_ABORT_ROLLBACK {
-        return Some(Condition::Retryable);
-    }
-    match primary(extended) {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Some(Condition::Retryable),
-        ffi::SQLITE_INTERRUPT => Some(Condition::Canceled),
-        ffi::SQLITE_READONLY => Some(Condition::ReadOnly),
-        // A write of the log or its sync failed. What of it is in the file is only known after the next open.
-        ffi::SQLITE_IOERR => Some(Condition::Unknown),
-        _ => None,
-    }
-}
-
 /// The constraint that was violated, if that is the error. Its names are in SQLite's message only.
 pub(crate) fn constraint(error: &rusqlite::Error) -> Option<Constraint<'_>> {
     let rusqlite::Error::SqliteFailure(error, message) = error else {
         return None;
     };
-    if primary(error.extended_code) != ffi::SQLITE_CONSTRAINT {
-        return None;
-    }
-    let kind = match error.extended_code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE
-        | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
-        | ffi::SQLITE_CONSTRAINT_ROWID => ConstraintKind::Unique,
-        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ConstraintKind::ForeignKey,
-        ffi::SQLITE_CONSTRAINT_CHECK => ConstraintKind::Check,
-        ffi::SQLITE_CONSTRAINT_NOTNULL => ConstraintKind::NotNull,
-        _ => ConstraintKind::Other,
-    };
-    let none = Constraint {
-        kind,
-        name: None,
-        table: None,
-        column: None,
-    };
-    let names = message
-        .as_deref()
-        .and_then(|message| message.split_once(FAILED));
-    let Some((_, names)) = names else {
-        return Some(none);
-    };
-    Some(match kind {
-        ConstraintKind::Check => Constraint {
-            name: Some(names),
-            ..none
-        },
-        ConstraintKind::Unique | ConstraintKind::NotNull => {
-            let index = names.strip_prefix("index \'");
-            if let Some(index) = index.and_then(|index| index.strip_suffix('\'')) {
-                return Some(Constraint {
-                    name: Some(index),
-                    ..none
-                });
-            }
-            // `users.email`, or `users.email, users.name`.
-            let (table, column) = names.split_once('.').unzip();
-            Constraint {
-                table,
-                column: column.filter(|column| !column.contains(", ")),
-                ..none
-            }
-        }
-        _ => none,
-    })
+    result_code::constraint(error.extended_code, message.as_deref())
 }
-
-const fn primary(extended: i32) -> i32 {
-    extended & 0xff
-}
-
-/// What stands between the kind and the names in SQLite's message.
-const FAILED: &str = " constraint failed: ";
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +98,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::error::says;
+    use crate::{ConstraintKind, error::says};
 
     fn of(code: i32) -> Error {
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()

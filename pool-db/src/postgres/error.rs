@@ -188,7 +188,7 @@ mod tests {
     use tokio_postgres::{Config, NoTls};
 
     use super::*;
-    use crate::error::says;
+    use crate::{ConstraintKind, error::says};
 
     /// The driver's error for a server that says this, by the letters and texts of the protocol's `ErrorResponse`.
     async fn refusal(fields: &[(char, &str)]) -> tokio_postgres::Error {

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
-    SqlStr, Sqlite, SqliteConnection,
+    AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqlStr, Sqlite,
+    SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteTransactionManager},
 };

@@ -132,7 +132,6 @@ pub mod _mongodb {}
 pub mod _sizing {}
 
 mod address;
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlx"))]
 mod backoff;
 mod bounded;
 mod builder;

@@ -46,12 +46,14 @@ pub(super) async fn ours(hits: u32) -> Result<Figures, Failure> {
     sleep(TTL.saturating_sub(begin.elapsed()) + LOAD).await;
     // Refreshes of the crowd before, if the machine was so slow, have ended.
     sleep(2 * LOAD).await;
-    let before = cache.status();
+    let (before, begin) = (cache.status(), Instant::now());
     let expiring = crowd(async || Ok(cache.get(&HOT, slow).await?)).await?;
+    // The crowd may take so long that what was loaded expires again.
+    let lives = 1 + (begin.elapsed().as_nanos() / TTL.as_nanos()) as u64;
     sleep(2 * LOAD).await;
     let after = cache.status();
     match (after.loads - before.loads, after.misses - before.misses) {
-        (1, 0) => Ok(Figures::new(ns, expiring).hit_p99(fresh)),
+        (loads, 0) if (1..=lives).contains(&loads) => Ok(Figures::new(ns, expiring).hit_p99(fresh)),
         (loads, misses) => Err(Failure::new(format!(
             "{loads} loads as it expired, and {misses} readers waited"
         ))),

@@ -15,7 +15,10 @@ use std::{
 use futures_util::future::join_all;
 use pool_db::{
     Error,
-    sqlite::{Builder, Pool, Reset, rusqlite::ffi},
+    sqlite::{
+        Builder, Pool, Reset,
+        rusqlite::{self, ffi},
+    },
 };
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -79,6 +82,24 @@ async fn hold(pool: &Pool) -> (tokio::task::JoinHandle<Result<(), Error>>, mpsc:
     });
     has_begun.await.unwrap();
     (held, go)
+}
+
+#[tokio::test]
+async fn a_pool_that_only_reads_by_its_pragma_stays_so_after_a_read() {
+    let (_folder, builder) = database().await;
+    let pool = builder
+        .max_size(1)
+        .pragma("query_only", "1")
+        .build()
+        .unwrap();
+    let count = |db: &mut rusqlite::Connection| {
+        db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+    };
+    assert_eq!(pool.read(count).await.unwrap(), 0);
+    let insert = |db: &mut rusqlite::Connection| db.execute_batch("INSERT INTO t VALUES (1)");
+    let error = pool.run(insert).await.unwrap_err();
+    assert!(error.is_read_only(), "{error}");
+    assert_eq!(pool.read(count).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::{
 /// either.
 ///
 /// Parameters are written as `?`, and are given as a tuple, a vector of [`Value`](mysql_async::Value) or `()`; or as `:name`, and are
-/// given by [`params!`](mysql_async::params). A row gives a value by [`Row::get`] with the number or the name of its column.
+/// given by [`params!`](macro@mysql_async::params). A row gives a value by [`Row::get`] with the number or the name of its column.
 ///
 /// # Cancel safety
 /// For every method: dropping its future does not take back a request that was sent. The request may or may not take effect, and

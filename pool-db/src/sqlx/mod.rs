@@ -63,6 +63,15 @@ mod database;
 mod doubt;
 mod driver;
 pub(crate) mod error;
+// Without a database there is nothing to implement.
+#[cfg_attr(
+    not(any(
+        feature = "sqlx-postgres",
+        feature = "sqlx-mysql",
+        feature = "sqlx-sqlite"
+    )),
+    allow(unused_imports, unused_macros)
+)]
 mod executor;
 mod manager;
 #[cfg(feature = "sqlx-mysql")]

@@ -185,7 +185,12 @@ async fn a_password_that_was_changed_is_asked_for_when_the_old_one_is_refused() 
 async fn rotation_asks_anew_and_leaves_healthy_sessions_alone() {
     let server = server();
     let vault = Vault::new(Answer::Password("first-secret"));
-    let pool = pool(&server, &vault, 2);
+    // Else a slow connect has another one opened beside it, which asks as well.
+    let pool = with(builder(&server), &vault)
+        .max_size(2)
+        .max_opening(1)
+        .build()
+        .unwrap();
     let first = pool.get().await.unwrap();
     let healthy = pid(&first).await;
     pool.rotate_credentials();
@@ -209,7 +214,12 @@ async fn rotation_asks_anew_and_leaves_healthy_sessions_alone() {
 async fn an_answer_to_a_question_before_the_rotation_is_not_kept() {
     let server = server();
     let vault = Vault::new(Answer::Password("first-secret"));
-    let pool = pool(&server, &vault, 2);
+    // Else a slow connect has another one opened beside it, which asks as well.
+    let pool = with(builder(&server), &vault)
+        .max_size(2)
+        .max_opening(1)
+        .build()
+        .unwrap();
     let early = {
         let pool = pool.clone();
         tokio::spawn(async move { pool.get().await })

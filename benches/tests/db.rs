@@ -36,6 +36,7 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
         seen("pg_pipelined"),
         [&both[..], &postgres[1..], &["bare"]].concat()
     );
+    assert_eq!(seen("sqlx64on8"), ["pool-db", "sqlx"]);
     assert_eq!(seen("sqlite"), ["pool-db", "sqlx", "deadpool-sqlite"]);
     assert_eq!(seen("sqlite_group"), both);
     assert_eq!(seen("cold1000"), postgres);
@@ -44,7 +45,7 @@ fn every_pool_runs_every_case_and_gives_a_line_each() {
     assert_eq!(seen("ndjson_sqlite"), ["pool-db"]);
     assert_eq!(seen("redis64"), ["pool-db", "deadpool-redis", "bare"]);
     assert_eq!(seen("fleet"), ["pool-db"]);
-    assert_eq!(lines.len(), 5 + 6 + 3 + 2 + 4 + 2 + 1 + 1 + 3 + 1);
+    assert_eq!(lines.len(), 5 + 6 + 2 + 3 + 2 + 4 + 2 + 1 + 1 + 3 + 1);
 
     for line in &lines {
         assert!(line["ns"].as_f64().unwrap() > 0.0, "{line}");

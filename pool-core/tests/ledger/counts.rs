@@ -172,7 +172,8 @@ pub(crate) async fn storm<F: Face>(pool: &F, books: &Arc<Books>, seed: u64) -> A
     ends
 }
 
-async fn two_hundred_users<F: Face>(seed: u64) {
+/// Returns how many connections a check and a reset have closed.
+async fn two_hundred_users<F: Face>(seed: u64) -> [u64; 2] {
     let books = Arc::new(Books::default());
     let pool = F::new(&books, config());
     let ends = storm(&pool, &books, seed).await;
@@ -184,6 +185,7 @@ async fn two_hundred_users<F: Face>(seed: u64) {
     let gone = status.closed.total() + status.dropped;
     assert_eq!(gone, books.opened.load(SeqCst), "{status:?}");
     observer_agrees::<F>(&books, &status);
+    [CloseReason::CheckFailed, CloseReason::ResetFailed].map(|reason| status.closed.by(reason))
 }
 
 /// The pool says what happened.
@@ -220,8 +222,6 @@ fn holds<F: Face>(pool: &F, books: &Books, ends: &Ends, of: Status) {
     assert!(of.closed.by(CloseReason::Tainted) <= read(&ends.taints));
     if F::TENDS {
         assert_eq!(broken, read(&ends.breaks), "{of:?}, {ends:?}");
-        assert!(of.closed.by(CloseReason::CheckFailed) > 0, "{of:?}");
-        assert!(of.closed.by(CloseReason::ResetFailed) > 0, "{of:?}");
     } else {
         assert_eq!(broken, pool.died());
     }
@@ -268,11 +268,18 @@ fn observer_agrees<F: Face>(books: &Books, of: &Status) {
 }
 
 pub(crate) fn what_two_hundred_users_saw<F: Face>() {
+    let mut failed = [0; 2];
     for seed in 0..3 {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(two_hundred_users::<F>(seed));
+        let more = runtime.block_on(two_hundred_users::<F>(seed));
+        failed = [failed[0] + more[0], failed[1] + more[1]];
     }
+    // One storm by itself may have met none that failed its check.
+    assert!(
+        !F::TENDS || failed.iter().all(|failed| *failed > 0),
+        "{failed:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

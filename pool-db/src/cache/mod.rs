@@ -8,7 +8,7 @@
 //! use std::{sync::Arc, time::Duration};
 //! use pool_db::cache::{Cache, LoadError};
 //!
-//! # #[derive(Debug)] struct DbError;
+//! # type DbError = std::fmt::Error;
 //! # async fn render(product: u32) -> Result<String, DbError> { Ok(format!("<h1>product {product}</h1>")) }
 //! struct Shop {
 //!     pages: Cache<u32, Arc<str>, DbError>,

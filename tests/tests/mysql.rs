@@ -308,6 +308,23 @@ async fn no_statement_is_left_on_the_server() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_waits_to_run_again_leaves_its_connection_to_others() {
+    let server = Server::start();
+    let pool = pool(&server).max_size(1).build().unwrap();
+    let hour = Duration::from_secs(3600);
+    let plan = pool.build_transaction().backoff(hour, hour);
+    let waits = plan.run(|tx| async move {
+        let signal = "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213";
+        tx.batch_execute(signal).await
+    });
+    tokio::select! {
+        biased;
+        ended = waits => panic!("{ended:?}"),
+        other = pool.query_one("SELECT 1", ()) => assert!(other.is_ok(), "{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_is_committed_rolled_back_and_has_savepoints() {
     let server = Server::start();
     server.sql("CREATE TABLE t (n INT) ENGINE=InnoDB");

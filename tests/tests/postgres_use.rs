@@ -410,6 +410,23 @@ async fn transactions_that_lose_against_others_run_again() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_waits_to_run_again_leaves_its_connection_to_others() {
+    let server = Server::start();
+    let pool = pool(&server, 1);
+    let hour = Duration::from_secs(3600);
+    let plan = pool.build_transaction().backoff(hour, hour);
+    let waits = plan.run(|tx| async move {
+        let raise = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$";
+        tx.batch_execute(raise).await
+    });
+    tokio::select! {
+        biased;
+        ended = waits => panic!("{ended:?}"),
+        other = pool.query_one("SELECT 1", &[]) => assert!(other.is_ok(), "{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_statement_whose_outcome_is_unknown_keeps_its_transaction_from_a_commit() {
     let server = Server::start();
     let pool = pool(&server, 1);

@@ -557,6 +557,25 @@ async fn a_transaction_that_loses_is_run_again() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_waits_to_run_again_leaves_its_connection_to_others() {
+    let server = Server::start();
+    let pool = builder(&server).max_size(1).build().unwrap();
+    let hour = Duration::from_secs(3600);
+    let plan = pool.build_transaction().backoff(hour, hour);
+    let waits = plan.run(|tx| {
+        Box::pin(async move {
+            let raise = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$";
+            tx.execute(raise).await.map(drop)
+        })
+    });
+    tokio::select! {
+        biased;
+        ended = waits => panic!("{ended:?}"),
+        other = answer(&pool) => assert_eq!(other.unwrap(), 42),
+    }
+}
+
+#[tokio::test]
 async fn a_forgotten_transaction_of_sqlx_is_rolled_back() {
     let server = Server::start();
     server.sql("CREATE TABLE t (id INT)");

@@ -139,7 +139,12 @@ where
                     }
                 }
             }
-            Err(error) => (Err(error), open.has_lost.load(Relaxed)),
+            Err(error) => {
+                let has_lost = open.has_lost.load(Relaxed);
+                // Other writes go on while this transaction waits.
+                drop(open);
+                (Err(error), has_lost)
+            }
         };
         if !has_lost || tries >= plan.tries {
             return result;

@@ -176,6 +176,7 @@ impl TransactionPlan {
                 }
                 Err(error) => {
                     let lost = tx.has_lost().await;
+                    // The connection serves others while this transaction waits.
                     drop(tx);
                     (Err(error), lost)
                 }

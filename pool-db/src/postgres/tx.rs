@@ -181,6 +181,8 @@ impl TransactionPlan {
                 }
                 Err(error) => {
                     let lost = tx.open.has_lost().await;
+                    // The connection serves others while this transaction waits.
+                    drop(tx);
                     (Err(error), lost)
                 }
             };

@@ -132,7 +132,6 @@ pub mod _mongodb {}
 pub mod _sizing {}
 
 mod address;
-mod backoff;
 mod bounded;
 mod builder;
 #[cfg(feature = "cache")]
@@ -164,6 +163,13 @@ mod pulse;
 pub mod redis;
 #[cfg(any(feature = "sqlite", feature = "sqlx-sqlite"))]
 mod result_code;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "sqlx"
+))]
+mod retry;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlx-postgres"))]

@@ -146,11 +146,9 @@ where
                 (Err(error), has_lost)
             }
         };
-        if !has_lost || tries >= plan.tries {
+        if !(has_lost && plan.retry.again(&mut tries).await) {
             return result;
         }
-        plan.wait(tries).await;
-        tries += 1;
     }
 }
 

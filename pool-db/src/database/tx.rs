@@ -13,8 +13,8 @@ use super::sqlite;
 use super::{Database, Params, Row};
 use crate::{
     Error,
-    backoff::Backoff,
     one_row::{at_most_one, only},
+    retry::Retry,
 };
 
 /// The transaction that a closure runs in: see [`Database::transaction`].
@@ -43,8 +43,7 @@ enum Inner {
 pub struct TransactionPlan {
     database: Database,
     is_serializable: bool,
-    pub(super) tries: u32,
-    backoff: Backoff,
+    pub(super) retry: Retry,
 }
 
 impl Database {
@@ -108,8 +107,7 @@ impl Database {
         TransactionPlan {
             database: self.clone(),
             is_serializable: false,
-            tries: 5,
-            backoff: Backoff::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -123,14 +121,14 @@ impl TransactionPlan {
 
     /// How often the transaction is run at most, when it loses against others. 0 is as 1: it is not run again. Default: 5.
     pub const fn tries(mut self, tries: u32) -> Self {
-        self.tries = tries;
+        self.retry.tries = tries;
         self
     }
 
     /// Sets the upper bound of the random wait before the second run, and that of all waits: it doubles with each run. Default: 10
     /// ms and 1 s.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = Backoff { first, longest };
+        (self.retry.first, self.retry.longest) = (first, longest);
         self
     }
 
@@ -158,9 +156,8 @@ impl TransactionPlan {
             #[cfg(feature = "postgres")]
             Database::Postgres(pool) => {
                 use crate::postgres::IsolationLevel::Serializable;
-                let Backoff { first, longest } = self.backoff;
-                let mut plan = pool.build_transaction().tries(self.tries);
-                plan = plan.backoff(first, longest);
+                let mut plan = pool.build_transaction();
+                plan.retry = self.retry;
                 if self.is_serializable {
                     plan = plan.isolation_level(Serializable);
                 }
@@ -169,21 +166,14 @@ impl TransactionPlan {
             #[cfg(feature = "mysql")]
             Database::MySql(pool) => {
                 use crate::mysql::IsolationLevel::Serializable;
-                let Backoff { first, longest } = self.backoff;
-                let mut plan = pool.build_transaction().tries(self.tries);
-                plan = plan.backoff(first, longest);
+                let mut plan = pool.build_transaction();
+                plan.retry = self.retry;
                 if self.is_serializable {
                     plan = plan.isolation_level(Serializable);
                 }
                 mysql::transaction(plan, |open| f(Tx(Inner::MySql(open)))).await
             }
         }
-    }
-
-    /// Waits after the `tries`th run.
-    #[cfg(feature = "sqlite")]
-    pub(super) async fn wait(&self, tries: u32) {
-        tokio::time::sleep(self.backoff.wait(tries, fastrand::f64())).await;
     }
 }
 

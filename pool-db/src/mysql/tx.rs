@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 #[cfg(doc)]
 use super::Client;
 use super::{Connection, Pool, call::Call, transaction::Modes};
-use crate::{Error, backoff::Backoff};
+use crate::{Error, retry::Retry};
 
 /// The transaction that a closure runs in: see [`Pool::transaction`]. Its methods are those of [`Client`].
 ///
@@ -55,8 +55,7 @@ struct Handle {
 pub struct TransactionPlan {
     pool: Pool,
     modes: Modes,
-    tries: u32,
-    backoff: Backoff,
+    pub(crate) retry: Retry,
 }
 
 impl Pool {
@@ -103,8 +102,7 @@ impl Pool {
         TransactionPlan {
             pool: self.clone(),
             modes: Modes::default(),
-            tries: 5,
-            backoff: Backoff::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -131,14 +129,14 @@ impl TransactionPlan {
 
     /// How often the transaction is run at most, when it loses against others. 0 is as 1: it is not run again. Default: 5.
     pub const fn tries(mut self, tries: u32) -> Self {
-        self.tries = tries;
+        self.retry.tries = tries;
         self
     }
 
     /// Sets the upper bound of the random wait before the second run, and that of all waits: it doubles with each run. Default: 10
     /// ms and 1 s.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = Backoff { first, longest };
+        (self.retry.first, self.retry.longest) = (first, longest);
         self
     }
 
@@ -181,11 +179,9 @@ impl TransactionPlan {
                     (Err(error), lost)
                 }
             };
-            if !lost || tries >= self.tries {
+            if !(lost && self.retry.again(&mut tries).await) {
                 return result;
             }
-            tokio::time::sleep(self.backoff.wait(tries, fastrand::f64())).await;
-            tries += 1;
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 use tokio_postgres::IsolationLevel;
 
 use super::{Client, Connection, Pool, session::Status, transaction::Modes};
-use crate::{Error, backoff::Backoff, operation::Verb};
+use crate::{Error, operation::Verb, retry::Retry};
 
 /// The transaction that a closure runs in: see [`Pool::transaction`]. It dereferences to [`Client`], which runs the statements.
 ///
@@ -55,8 +55,7 @@ struct Open {
 pub struct TransactionPlan {
     pool: Pool,
     modes: Modes,
-    tries: u32,
-    backoff: Backoff,
+    pub(crate) retry: Retry,
 }
 
 impl Pool {
@@ -103,8 +102,7 @@ impl Pool {
         TransactionPlan {
             pool: self.clone(),
             modes: Modes::default(),
-            tries: 5,
-            backoff: Backoff::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -131,7 +129,7 @@ impl TransactionPlan {
 
     /// How often the transaction is run at most, when it loses against others. 0 is as 1: it is not run again. Default: 5.
     pub const fn tries(mut self, tries: u32) -> Self {
-        self.tries = tries;
+        self.retry.tries = tries;
         self
     }
 
@@ -143,7 +141,7 @@ impl TransactionPlan {
     ///
     /// [Exponential Backoff And Jitter]: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = Backoff { first, longest };
+        (self.retry.first, self.retry.longest) = (first, longest);
         self
     }
 
@@ -186,11 +184,9 @@ impl TransactionPlan {
                     (Err(error), lost)
                 }
             };
-            if !lost || tries >= self.tries {
+            if !(lost && self.retry.again(&mut tries).await) {
                 return result;
             }
-            tokio::time::sleep(self.backoff.wait(tries, fastrand::f64())).await;
-            tries += 1;
         }
     }
 

@@ -3,15 +3,14 @@
 use std::{any::Any, pin::Pin, time::Duration};
 
 use super::{Database, Pool, Sqlx, Transaction, error::is_retryable};
-use crate::{Error, backoff::Backoff};
+use crate::{Error, retry::Retry};
 
 /// How a transaction is run. [`Pool::build_transaction`] returns it.
 #[derive(Debug)]
 #[must_use = "nothing begins before `run`"]
 pub struct TransactionPlan<DB: Database> {
     pool: Pool<DB>,
-    tries: u32,
-    backoff: Backoff,
+    retry: Retry,
 }
 
 impl<DB: Database> crate::Pool<Sqlx<DB>> {
@@ -59,8 +58,7 @@ impl<DB: Database> crate::Pool<Sqlx<DB>> {
     pub fn build_transaction(&self) -> TransactionPlan<DB> {
         TransactionPlan {
             pool: self.clone(),
-            tries: 5,
-            backoff: Backoff::default(),
+            retry: Retry::default(),
         }
     }
 }
@@ -68,14 +66,14 @@ impl<DB: Database> crate::Pool<Sqlx<DB>> {
 impl<DB: Database> TransactionPlan<DB> {
     /// How often the transaction is run at most, when it loses against others. 0 is as 1: it is not run again. Default: 5.
     pub const fn tries(mut self, tries: u32) -> Self {
-        self.tries = tries;
+        self.retry.tries = tries;
         self
     }
 
     /// Sets the upper bound of the random wait before the second run, and that of all waits: it doubles with each run. Default: 10
     /// ms and 1 s.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = Backoff { first, longest };
+        (self.retry.first, self.retry.longest) = (first, longest);
         self
     }
 
@@ -120,11 +118,9 @@ impl<DB: Database> TransactionPlan<DB> {
                     (Err(error), lost)
                 }
             };
-            if !lost || tries >= self.tries {
+            if !(lost && self.retry.again(&mut tries).await) {
                 return result;
             }
-            tokio::time::sleep(self.backoff.wait(tries, fastrand::f64())).await;
-            tries += 1;
         }
     }
 }
@@ -143,8 +139,7 @@ impl<DB: Database> Clone for TransactionPlan<DB> {
     fn clone(&self) -> Self {
         Self {
             pool: self.pool.clone(),
-            tries: self.tries,
-            backoff: self.backoff,
+            retry: self.retry,
         }
     }
 }

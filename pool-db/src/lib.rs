@@ -170,6 +170,8 @@ mod result_code;
     feature = "sqlx"
 ))]
 mod retry;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlx"))]
+mod setup;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlx-postgres"))]

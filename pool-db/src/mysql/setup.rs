@@ -1,29 +1,19 @@
 //! What runs on each new connection, before a caller gets it.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::pin::Pin;
 
 use super::{Builder, Client};
-use crate::{Error, caught::caught};
+use crate::{
+    Error,
+    setup::{Hook, SetupError},
+};
 
 /// What runs on each new connection, and again after a session was cleaned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Setup {
     pub(super) sql: String,
-    pub(super) hook: Option<Hook>,
+    pub(super) hook: Option<Hook<Client>>,
 }
-
-/// The function of [`Builder::after_connect`].
-#[derive(Clone)]
-pub(super) struct Hook(
-    #[expect(clippy::type_complexity, reason = "it is written once")]
-    Arc<
-        dyn for<'a> Fn(
-                &'a mut Client,
-            ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>
-            + Send
-            + Sync,
-    >,
-);
 
 impl Builder {
     /// Sets the SQL that runs on each new connection before a caller gets it, and again after a session was cleaned. Several
@@ -63,7 +53,7 @@ impl Builder {
             + Sync
             + 'static,
     {
-        self.settings.setup.hook = Some(Hook(Arc::new(hook)));
+        self.settings.setup.hook = Some(Hook::new(hook));
         self
     }
 }
@@ -75,8 +65,8 @@ impl Client {
             let done = self.batch_execute(&setup.sql).await;
             done.map_err(SetupError::Sql)?;
         }
-        if let Some(Hook(hook)) = &setup.hook {
-            match caught(async { hook(self).await }).await {
+        if let Some(hook) = &setup.hook {
+            match hook.run(self).await {
                 Ok(done) => done.map_err(SetupError::Hook)?,
                 Err(panic) => return Err(SetupError::Panicked(panic)),
             }
@@ -88,45 +78,9 @@ impl Client {
             self.ping().await.map_err(SetupError::Hook)?;
         }
         if self.state.in_transaction || self.state.undo.is_some() {
-            return Err(SetupError::Transaction);
+            return Err(SetupError::Transaction("on_connect or after_connect"));
         }
         (self.state.was_used, self.state.has_left) = (false, false);
         Ok(())
-    }
-}
-
-/// Why a new connection could not be set up.
-#[derive(Debug)]
-pub(super) enum SetupError {
-    Sql(Error),
-    Hook(Error),
-    Panicked(String),
-    Transaction,
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sql(error) => write!(f, "on_connect failed: {error}"),
-            Self::Hook(error) => write!(f, "after_connect failed: {error}"),
-            Self::Panicked(message) => write!(f, "after_connect panicked: {message}"),
-            Self::Transaction => f.write_str("on_connect or after_connect left a transaction open"),
-        }
-    }
-}
-
-impl std::error::Error for SetupError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // The text contains it. It is there to be looked at.
-            Self::Sql(error) | Self::Hook(error) => Some(error),
-            Self::Panicked(_) | Self::Transaction => None,
-        }
-    }
-}
-
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
     }
 }

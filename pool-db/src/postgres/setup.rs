@@ -1,29 +1,19 @@
 //! What runs on each new connection, before a caller gets it.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use super::{Builder, Client, session::Status};
-use crate::{Error, caught::caught};
+use crate::{
+    Error,
+    setup::{Hook, SetupError},
+};
 
 /// What runs on each new connection, and again after a session was cleaned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Setup {
     pub(super) sql: String,
-    pub(super) hook: Option<Hook>,
+    pub(super) hook: Option<Hook<Client>>,
 }
-
-/// The function of [`Builder::after_connect`].
-#[derive(Clone)]
-pub(super) struct Hook(
-    #[expect(clippy::type_complexity, reason = "it is written once")]
-    Arc<
-        dyn for<'a> Fn(
-                &'a mut Client,
-            ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>
-            + Send
-            + Sync,
-    >,
-);
 
 impl Builder {
     /// Sets a function that runs on each new connection before a caller gets it, after [`on_connect`](Self::on_connect), and again
@@ -57,7 +47,7 @@ impl Builder {
             + Sync
             + 'static,
     {
-        self.settings.setup.hook = Some(Hook(Arc::new(hook)));
+        self.settings.setup.hook = Some(Hook::new(hook));
         self
     }
 }
@@ -78,8 +68,8 @@ impl Client {
 
     /// Runs the hook alone, while the session is being cleaned.
     pub(super) async fn run_hook(&mut self, setup: &Setup) -> Result<(), SetupError> {
-        if let Some(Hook(hook)) = &setup.hook {
-            match caught(async { hook(self).await }).await {
+        if let Some(hook) = &setup.hook {
+            match hook.run(self).await {
                 Ok(done) => done.map_err(SetupError::Hook)?,
                 Err(panic) => return Err(SetupError::Panicked(panic)),
             }
@@ -89,48 +79,12 @@ impl Client {
             }
             self.session.let_copy_in(false);
             if self.session.status() != Status::Idle {
-                return Err(SetupError::Transaction);
+                return Err(SetupError::Transaction("after_connect"));
             }
         }
         if self.session.is_spoilt() {
             return Err(SetupError::Hook(Error::spoilt()));
         }
         Ok(())
-    }
-}
-
-/// Why a new connection could not be set up.
-#[derive(Debug)]
-pub(super) enum SetupError {
-    Sql(Error),
-    Hook(Error),
-    Panicked(String),
-    Transaction,
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sql(error) => write!(f, "on_connect failed: {error}"),
-            Self::Hook(error) => write!(f, "after_connect failed: {error}"),
-            Self::Panicked(message) => write!(f, "after_connect panicked: {message}"),
-            Self::Transaction => f.write_str("after_connect left a transaction open"),
-        }
-    }
-}
-
-impl std::error::Error for SetupError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // The text contains it. It is there to be looked at.
-            Self::Sql(error) | Self::Hook(error) => Some(error),
-            Self::Panicked(_) | Self::Transaction => None,
-        }
-    }
-}
-
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
     }
 }

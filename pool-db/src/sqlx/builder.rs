@@ -1,8 +1,9 @@
 //! The settings of a builder that only the connections of sqlx have.
 
-use std::{pin::Pin, sync::Arc};
+use std::pin::Pin;
 
-use super::{Database, Reset, Sqlx, database::Options, manager::Hook};
+use super::{Database, Reset, Sqlx, database::Options};
+use crate::setup::Hook;
 
 impl<DB: Database> crate::Builder<Sqlx<DB>> {
     /// Takes the options of sqlx (`PgConnectOptions`, `MySqlConnectOptions` or `SqliteConnectOptions`) in place of an address.
@@ -55,7 +56,7 @@ impl<DB: Database> crate::Builder<Sqlx<DB>> {
             + Sync
             + 'static,
     {
-        self.settings.hook = Some(Hook(Arc::new(hook)));
+        self.settings.hook = Some(Hook::new(hook));
         self
     }
 

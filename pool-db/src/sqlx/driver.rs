@@ -5,14 +5,12 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use pool_core::{ConfigError, Env};
 use tokio::sync::Mutex;
 
-use super::{
-    Builder, Connection, Database, Manager, Pool, Reset, database::Options, doubt::Doubt,
-    manager::Hook,
-};
+use super::{Builder, Connection, Database, Manager, Pool, Reset, database::Options, doubt::Doubt};
 use crate::{
     Driver,
     address::{Address, bad_address},
     driver::sealed::Sealed,
+    setup::Hook,
 };
 
 /// The connections of sqlx to the database `DB`. The type only names the driver: `pool_db::Pool<Sqlx<sqlx::Postgres>>` is
@@ -27,7 +25,7 @@ pub struct DriverSettings<DB: Database> {
     pub(super) reset: Reset,
     pub(super) cancels: bool,
     pub(super) on_connect: String,
-    pub(super) hook: Option<Hook<DB>>,
+    pub(super) hook: Option<Hook<DB::Connection, sqlx::Error>>,
 }
 
 impl<DB: Database> Default for DriverSettings<DB> {

@@ -1,12 +1,6 @@
 //! Opens, checks, resets and closes connections of sqlx.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use pool_core::Usage;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _};
@@ -19,7 +13,7 @@ use super::{
     doubt::Doubt,
     session::{Session, Track},
 };
-use crate::{Error, caught::caught};
+use crate::{Error, setup::Hook};
 
 /// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager<DB: Database> {
@@ -31,24 +25,11 @@ pub struct Manager<DB: Database> {
     pub(super) cancels: bool,
     pub(super) keeps: bool,
     pub(super) on_connect: String,
-    pub(super) hook: Option<Hook<DB>>,
+    pub(super) hook: Option<Hook<DB::Connection, sqlx::Error>>,
     pub(super) doubt: Arc<Doubt>,
     /// A connection that keeps a database in memory alive.
     pub(super) anchor: Mutex<Option<DB::Connection>>,
 }
-
-/// The function of [`Builder::after_connect`](super::Builder::after_connect).
-pub(super) struct Hook<DB: Database>(
-    #[expect(clippy::type_complexity, reason = "it is written once")]
-    pub(super)  Arc<
-        dyn for<'a> Fn(
-                &'a mut DB::Connection,
-            )
-                -> Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>
-            + Send
-            + Sync,
-    >,
-);
 
 impl<DB: Database> pool_core::Manager for Manager<DB> {
     type Resource = Session<DB>;
@@ -134,10 +115,10 @@ impl<DB: Database> Manager<DB> {
     }
 
     async fn run_hook(&self, connection: &mut DB::Connection) -> Result<(), Error> {
-        let Some(Hook(hook)) = &self.hook else {
+        let Some(hook) = &self.hook else {
             return Ok(());
         };
-        match caught(async { hook(connection).await }).await {
+        match hook.run(connection).await {
             Ok(done) => done.map_err(|error| Error::step(&self.target, "after_connect", error)),
             Err(panic) => Err(Error::hook_panicked(&self.target, &panic)),
         }
@@ -201,18 +182,6 @@ impl<DB: Database> Manager<DB> {
             session.track.failed::<DB>(&error);
             Error::from(error)
         })
-    }
-}
-
-impl<DB: Database> Clone for Hook<DB> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<DB: Database> fmt::Debug for Hook<DB> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
     }
 }
 

@@ -131,6 +131,11 @@ pub mod _mongodb {}
 #[doc = include_str!("../docs/sizing.md")]
 pub mod _sizing {}
 
+// First: macros are seen below their definition only.
+#[macro_use]
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod shared_settings;
+
 mod address;
 mod bounded;
 mod builder;

@@ -198,6 +198,16 @@ passed_on! {
 
 shared_settings!(SharedBuilder);
 
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for SharedBuilder {
+    fn deserialize<F: serde::Deserializer<'de>>(deserializer: F) -> Result<Self, F::Error> {
+        use serde::de::Error;
+        let env = Env::deserialize(deserializer)?;
+        let read = Self::new().apply(env, Environment::default());
+        read.map_err(F::Error::custom)
+    }
+}
+
 impl Default for SharedBuilder {
     fn default() -> Self {
         Self::new()
@@ -258,6 +268,24 @@ mod tests {
         assert_eq!((limits.capacity, limits.max_bytes), (7, 600));
         assert_eq!(limits.query_timeout, None);
         assert_eq!((shared.status().max_size, shared.name()), (3, "db"));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_read_from_any_format_as_from_the_environment() {
+        let text = r#"{"url": "redis://u:topsecret@h/3", "capacity": 7, "query_timeout": "off", "max_size": 3, "protocol": "resp3"}"#;
+        let by_serde = serde_json::from_str::<SharedBuilder>(text).unwrap();
+        assert!(!format!("{by_serde:?}").contains("topsecret"));
+        let shared = by_serde.build().unwrap();
+        let Manager { dial, limits } = shared.core.manager();
+        assert_eq!((dial.db, dial.protocol), (3, Protocol::Resp3));
+        assert_eq!((limits.capacity, limits.query_timeout), (7, None));
+        assert_eq!(shared.status().max_size, 3);
+        let error = serde_json::from_str::<SharedBuilder>(r#"{"capacty": 3}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("did you mean capacity?"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -152,6 +152,8 @@ mod driver;
 mod environment;
 mod error;
 mod get;
+#[cfg(any(feature = "mysql", feature = "sqlx"))]
+mod home;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod one_row;

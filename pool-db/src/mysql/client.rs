@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Error,
+    home::Home,
     one_row::{at_most_one, only},
 };
 
@@ -36,6 +37,7 @@ pub struct Client {
     pub(super) conn: Option<Conn>,
     pub(super) identity: Identity,
     pub(super) state: State,
+    pub(super) home: Home,
     pub(super) query_timeout: Option<Duration>,
     pub(super) statement_cache: usize,
     /// The statement of a stream, where there is no cache that closes it.
@@ -85,6 +87,7 @@ impl Client {
             conn: Some(conn),
             identity: Identity::default(),
             state: State::default(),
+            home: Home::here(),
             query_timeout: None,
             statement_cache,
             streamed: None,
@@ -238,6 +241,7 @@ impl Client {
     pub fn is_closed(&self) -> bool {
         self.state.is_busy
             || self.state.is_ended
+            || self.home.has_ended()
             || self.conn.as_ref().is_none_or(Conn::is_disconnected)
     }
 

@@ -23,6 +23,9 @@ pub trait Database: sqlx::Database<Connection: Connection, Statement: Clone> + S
     /// Whether an error that the database calls retryable has ended the whole transaction.
     #[doc(hidden)]
     const LOSES_TRANSACTION: bool;
+    /// Whether a connection is a socket of the runtime on which it was opened.
+    #[doc(hidden)]
+    const HAS_SOCKET: bool;
     /// Words of a statement that say that it leaves something on the session, beside those that all databases have.
     #[doc(hidden)]
     const LEAVING: &'static [&'static str];

@@ -13,7 +13,7 @@ use super::{
     doubt::Doubt,
     session::{Session, Track},
 };
-use crate::{Error, setup::Hook};
+use crate::{Error, home::Home, setup::Hook};
 
 /// Manages the connections of one [`Pool`](super::Pool).
 pub struct Manager<DB: Database> {
@@ -44,6 +44,7 @@ impl<DB: Database> pool_core::Manager for Manager<DB> {
             connection,
             known,
             track,
+            home: DB::HAS_SOCKET.then(Home::here),
             query_timeout: self.query_timeout,
             keeps: self.keeps,
         })
@@ -79,7 +80,7 @@ impl<DB: Database> pool_core::Manager for Manager<DB> {
     }
 
     fn is_broken(&self, session: &mut Session<DB>) -> bool {
-        session.track.is_broken
+        session.track.is_broken || session.home.as_ref().is_some_and(Home::has_ended)
     }
 
     async fn close(&self, session: Session<DB>) {

@@ -32,6 +32,7 @@ impl Database for MySql {
     const SURVIVES_DROPS: bool = false;
     const COMMITS_FAILED: bool = false;
     const LOSES_TRANSACTION: bool = true;
+    const HAS_SOCKET: bool = true;
     const LEAVING: &'static [&'static str] = &["get_lock"];
 
     type Known = Thread;

@@ -30,6 +30,7 @@ impl Database for Postgres {
     const SURVIVES_DROPS: bool = true;
     const COMMITS_FAILED: bool = true;
     const LOSES_TRANSACTION: bool = false;
+    const HAS_SOCKET: bool = true;
     const LEAVING: &'static [&'static str] = &[
         "set_config",
         "setseed",

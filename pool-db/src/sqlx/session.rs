@@ -13,13 +13,15 @@ use sqlx::Either;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Database, doubt::Doubt, error::is_lost};
-use crate::{Error, bounded::bounded, error::Condition};
+use crate::{Error, bounded::bounded, error::Condition, home::Home};
 
 /// A connection of a pool, while no caller has it. The pool has it as its resource.
 pub struct Session<DB: Database> {
     pub(super) connection: DB::Connection,
     pub(super) known: DB::Known,
     pub(super) track: Track,
+    /// `None` if the connection needs no runtime.
+    pub(super) home: Option<Home>,
     pub(super) query_timeout: Option<Duration>,
     /// Whether sqlx keeps statements.
     pub(super) keeps: bool,

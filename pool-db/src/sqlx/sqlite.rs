@@ -38,6 +38,7 @@ impl Database for Sqlite {
     const SURVIVES_DROPS: bool = true;
     const COMMITS_FAILED: bool = false;
     const LOSES_TRANSACTION: bool = false;
+    const HAS_SOCKET: bool = false;
     const LEAVING: &'static [&'static str] = &["load_extension"];
 
     type Known = Thread;

@@ -92,7 +92,11 @@ impl SharedConnection {
 
     async fn answer(&self, statement: Shareable<'_>, params: Params<'_>) -> Result<Answer, Error> {
         let run = self.place.run(statement.as_str(), params);
-        let answer = async { bounded(self.query_timeout, run).await? };
+        let answer = async {
+            let answered = self.place.answered();
+            let answer = bounded(self.query_timeout, run).await;
+            answer.inspect_err(|_| self.place.gave_no_answer(self.query_timeout, answered))?
+        };
         self.place
             .operations()
             .counting(Verb::Unnamed, answer, |answer| Some(answer.rows.len()))

@@ -5,6 +5,7 @@ use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 use futures_util::TryStreamExt as _;
 use pool_core::{Gauge, Share};
 use tokio::{
+    runtime::{self, Handle},
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
@@ -41,6 +42,10 @@ pub(super) struct Pipe {
     /// Which server is wanted.
     wanted: SessionAttrs,
     watch: JoinHandle<()>,
+    /// Where the watch is.
+    runtime: runtime::Id,
+    /// After this time without an answer the connection is dead.
+    patience: Option<Duration>,
 }
 
 /// The rows of an answer, and how many rows were changed.
@@ -64,11 +69,12 @@ impl Pipe {
         limits: Limits,
     ) -> Self {
         let calls = Arc::new(Calls::default());
+        let patience = limits.patience(settings.query_timeout);
         let watch = Watch {
             calls: Watched(Arc::clone(&calls)),
             session: Arc::clone(&session),
             gauge: gauge.clone(),
-            pulse: Pulse::new(limits.patience(settings.query_timeout)),
+            pulse: Pulse::new(patience),
         };
         Self {
             driver,
@@ -80,6 +86,22 @@ impl Pipe {
             operations: settings.operations.clone(),
             wanted: settings.dial.settings.session_attrs,
             watch: tokio::spawn(watch.run(line)),
+            runtime: Handle::current().id(),
+            patience,
+        }
+    }
+
+    /// How many answers the server has given.
+    pub(super) fn answered(&self) -> u32 {
+        self.session.answered()
+    }
+
+    /// A call was not answered within `limit`, before which the server had given `answered` answers. The watch would see whether the
+    /// connection is dead, but perhaps nobody drives its runtime.
+    pub(super) fn gave_no_answer(&self, limit: Option<Duration>, answered: u32) {
+        let is_elsewhere = Handle::try_current().is_ok_and(|here| here.id() != self.runtime);
+        if is_elsewhere && self.answered() == answered && self.patience <= limit {
+            self.gauge.dead();
         }
     }
 
@@ -310,6 +332,13 @@ struct Watch {
     session: Arc<Session>,
     gauge: Gauge,
     pulse: Pulse,
+}
+
+impl Drop for Watch {
+    /// Also if its runtime ends, which takes the connection with it.
+    fn drop(&mut self) {
+        self.gauge.dead();
+    }
 }
 
 impl Watch {

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use pool_core::Share;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, ServerErrorKind, Value, aio::ConnectionLike};
+use tokio::runtime::Handle;
 
 use super::{
     super::shareable,
@@ -60,7 +61,18 @@ impl SharedConnection {
     ) -> Result<T, Error> {
         let wire: &Wire = &self.share;
         let _call = wire.calls.begin();
-        let answer = bounded(wire.query_timeout, request).await?;
+        let reads = wire.traffic.reads();
+        let answer = bounded(wire.query_timeout, request)
+            .await
+            .inspect_err(|_| {
+                // Nothing was read for as long as a call may take. The task of the connection would see that, but perhaps nobody
+                // drives its runtime.
+                let is_elsewhere =
+                    Handle::try_current().is_ok_and(|here| here.id() != wire.runtime);
+                if is_elsewhere && wire.traffic.reads() == reads {
+                    wire.gauge.dead();
+                }
+            })?;
         let refuses_writes = match &answer {
             Ok(answer) => is_read_only(answer),
             Err(error) => has_read_only(error),

@@ -4,10 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use pool_core::{Gauge, SharedManager};
 use redis::aio::MultiplexedConnection;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    runtime::{self, Handle},
+    task::JoinHandle,
+    time::Instant,
+};
 
 use super::{
-    super::dial::{Dial, Dialled},
+    super::{
+        dial::{Dial, Dialled},
+        socket::Traffic,
+    },
     heart::{Calls, Heart, Master},
 };
 use crate::{Error, pulse::Pulse};
@@ -31,6 +38,10 @@ pub(super) struct Limits {
 pub(super) struct Wire {
     pub(super) connection: MultiplexedConnection,
     pub(super) calls: Arc<Calls>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) gauge: Gauge,
+    /// Where its task is.
+    pub(super) runtime: runtime::Id,
     pub(super) opened: Instant,
     pub(super) query_timeout: Option<Duration>,
     pub(super) max_bytes: usize,
@@ -67,10 +78,20 @@ impl SharedManager for Manager {
             epoch,
         };
         let pulse = Pulse::new(limits.query_timeout);
-        let heart = Heart::new(driver, traffic, Arc::clone(&calls), gauge, pulse, master);
+        let heart = Heart::new(
+            driver,
+            Arc::clone(&traffic),
+            Arc::clone(&calls),
+            gauge.clone(),
+            pulse,
+            master,
+        );
         Ok(Wire {
             connection,
             calls,
+            traffic,
+            gauge,
+            runtime: Handle::current().id(),
             opened: Instant::now(),
             query_timeout: limits.query_timeout,
             max_bytes: limits.max_bytes,
